@@ -1,0 +1,455 @@
+//! Everything that is asked about a gossip message before any disk is touched: size, rate, format, clock. What the
+//! records in it do to the store is the [`replica`](crate::replica)'s work; counting and logging refusals is the
+//! caller's.
+//!
+//! Who pays for a message: its author, while its sequence number is above every earlier one of that author; otherwise
+//! the neighbour that forwarded it, since anyone can replay another's signed messages. A new message that turns out to
+//! change nothing is moved to the neighbour's account too. So nobody can use up the budget of somebody else, and a
+//! replayer uses up his own.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::id::NodeId;
+use crate::limiter::{Limiter, Tag};
+use crate::limits::{
+    AUTHOR_MESSAGES_MAX, AUTHOR_WINDOW, FUTURE_MAX, LIMITED_NEIGHBOURS_MAX, LIMITED_PEERS_MAX, MESSAGE_BYTES_MAX,
+    NEIGHBOUR_STALE_MESSAGES_MAX,
+};
+use crate::message::{InvalidMessage, decode};
+use crate::record::{InvalidKey, Record, ValueTooLarge};
+use crate::time::{Timestamp, Uptime};
+
+/// What the gate measures against. The default is the protocol's; see [`limits`](crate::limits) for the reasons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateLimits {
+    /// Messages taken in from one author within the window.
+    pub author_messages_max: usize,
+    /// The window, for authors and neighbours alike.
+    pub author_window: Duration,
+    /// Stale messages taken from one neighbour within the window.
+    pub neighbour_stale_messages_max: usize,
+    /// How far ahead of our clock a record may be.
+    pub future_max: Duration,
+}
+
+impl Default for GateLimits {
+    fn default() -> Self {
+        Self {
+            author_messages_max: AUTHOR_MESSAGES_MAX,
+            author_window: AUTHOR_WINDOW,
+            neighbour_stale_messages_max: NEIGHBOUR_STALE_MESSAGES_MAX,
+            future_max: FUTURE_MAX,
+        }
+    }
+}
+
+/// A gossip message with a signature that was checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Who signed it.
+    pub author: NodeId,
+    /// From whom we have it: the author or somebody who forwarded it.
+    pub neighbour: NodeId,
+    /// The author's sequence number. Without one nothing shows that the message is new.
+    pub sequence: Option<u64>,
+    /// What it says.
+    pub data: &'a [u8],
+}
+
+/// What to do with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Merge these records, one or more, and forward the message.
+    Accept(Vec<Record>),
+    /// Neither use nor forward it; nobody did wrong for certain, and sync may bring what is legitimate in it.
+    Ignore(Refusal),
+    /// Neither use nor forward it: no honest node sends such a message.
+    Reject(Refusal),
+}
+
+/// Why a message was not let in. Nothing of it was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A budget is used up.
+    RateLimited {
+        /// Whose: the author's or the neighbour's.
+        peer: NodeId,
+    },
+    /// It has more than [`MESSAGE_BYTES_MAX`] bytes.
+    TooLarge {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// It is not a message. The text is escaped and short.
+    Malformed(String),
+    /// A key in it breaks a rule.
+    InvalidKey(InvalidKey),
+    /// A value in it is too large.
+    InvalidValue(ValueTooLarge),
+    /// A record in it is further ahead of our clock than is allowed.
+    Future {
+        /// How far the furthest is ahead.
+        ahead: Duration,
+    },
+}
+
+/// The kind of a refusal, to count by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// A budget is used up.
+    RateLimited,
+    /// The message is larger than allowed.
+    TooLarge,
+    /// It is not a message.
+    Invalid,
+    /// A key in it breaks a rule.
+    InvalidKey,
+    /// A value in it is too large.
+    InvalidValue,
+    /// A record in it is too far ahead of our clock.
+    Future,
+}
+
+impl Refusal {
+    /// What to count it as.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::RateLimited { .. } => Cause::RateLimited,
+            Self::TooLarge { .. } => Cause::TooLarge,
+            Self::Malformed(_) => Cause::Invalid,
+            Self::InvalidKey(_) => Cause::InvalidKey,
+            Self::InvalidValue(_) => Cause::InvalidValue,
+            Self::Future { .. } => Cause::Future,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RateLimited => "rate limited",
+            Self::TooLarge => "message too large",
+            Self::Invalid => "invalid message",
+            Self::InvalidKey => "invalid key",
+            Self::InvalidValue => "invalid value",
+            Self::Future => "too far ahead",
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RateLimited { peer } => write!(f, "the message budget of {peer} is used up"),
+            Self::TooLarge { bytes } => write!(
+                f,
+                "the message has {bytes} bytes, at most {MESSAGE_BYTES_MAX} are allowed"
+            ),
+            Self::Malformed(why) => f.write_str(why),
+            Self::InvalidKey(error) => error.fmt(f),
+            Self::InvalidValue(error) => error.fmt(f),
+            Self::Future { ahead } => write!(f, "a record is {:.1} s ahead of our clock", ahead.as_secs_f64()),
+        }
+    }
+}
+
+/// The gate of one node. Bounded in memory, whoever knocks.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    authors: Limiter,
+    neighbours: Limiter,
+    future_max: Duration,
+}
+
+impl Gate {
+    /// A gate that has seen nothing yet.
+    pub fn new(limits: GateLimits) -> Self {
+        Self {
+            authors: Limiter::new(limits.author_messages_max, limits.author_window, LIMITED_PEERS_MAX),
+            neighbours: Limiter::new(
+                limits.neighbour_stale_messages_max,
+                limits.author_window,
+                LIMITED_NEIGHBOURS_MAX,
+            ),
+            future_max: limits.future_max,
+        }
+    }
+
+    /// Decides about a message that arrived at `now` by our wall clock and `uptime` by the clock that never steps.
+    ///
+    /// Everything but an oversized or limited message is charged, so that nonsense costs its sender what sense would.
+    /// Work and memory are bounded by the size of the message.
+    pub fn judge(&mut self, arrival: Arrival<'_>, now: Timestamp, uptime: Uptime) -> Verdict {
+        let Arrival {
+            author,
+            neighbour,
+            sequence,
+            data,
+        } = arrival;
+        if data.len() > MESSAGE_BYTES_MAX {
+            return Verdict::Reject(Refusal::TooLarge { bytes: data.len() });
+        }
+        let is_new = sequence.is_some_and(|sequence| self.authors.is_new(author, sequence, uptime));
+        let (payer, limiter) = if is_new {
+            (author, &mut self.authors)
+        } else {
+            (neighbour, &mut self.neighbours)
+        };
+        if !limiter.charge(payer, tag(neighbour), uptime) {
+            return Verdict::Ignore(Refusal::RateLimited { peer: payer });
+        }
+        let changes = match decode(data) {
+            Ok(changes) => changes,
+            Err(error) => return refuse(error),
+        };
+        let ahead = changes
+            .iter()
+            .map(|change| change.timestamp.saturating_since(now))
+            .max()
+            .unwrap_or_default();
+        if ahead > self.future_max {
+            return Verdict::Ignore(Refusal::Future { ahead });
+        }
+        Verdict::Accept(changes.into_iter().map(|change| change.by(author)).collect())
+    }
+
+    /// A message of `author` that `neighbour` brought and that was accepted has changed nothing: moves its charge to
+    /// the neighbour.
+    ///
+    /// The charge stays where it is when the neighbour was charged already, is the author itself, or has no room left:
+    /// else two who conspire could send each other's messages without end.
+    pub fn changed_nothing(&mut self, author: NodeId, neighbour: NodeId, uptime: Uptime) {
+        let tag = tag(neighbour);
+        if author == neighbour || !self.authors.has_charge(author, tag, uptime) {
+            return;
+        }
+        if self.neighbours.charge(neighbour, tag, uptime) {
+            self.authors.refund(author, tag);
+        }
+    }
+}
+
+fn refuse(error: InvalidMessage) -> Verdict {
+    match error {
+        // A newer version may know it, so its sender did nothing wrong.
+        InvalidMessage::UnknownKind => Verdict::Ignore(Refusal::Malformed(error.to_string())),
+        InvalidMessage::TooLarge { bytes } => Verdict::Reject(Refusal::TooLarge { bytes }),
+        InvalidMessage::Malformed(why) => Verdict::Reject(Refusal::Malformed(why)),
+        InvalidMessage::Key(error) => Verdict::Reject(Refusal::InvalidKey(error)),
+        InvalidMessage::Value(error) => Verdict::Reject(Refusal::InvalidValue(error)),
+    }
+}
+
+/// Tells one neighbour's charges from another's. The end of a peer id is part of its public key; if two are alike, a
+/// charge is moved that was brought by the other, which harms neither.
+fn tag(neighbour: NodeId) -> Tag {
+    Tag(neighbour
+        .as_bytes()
+        .iter()
+        .rev()
+        .take(8)
+        .fold(0, |tag, byte| tag << 8 | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUT: &[u8] = br#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}"#;
+
+    fn peer(number: u8) -> NodeId {
+        NodeId::from_bytes(&[number; 38]).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2025-01-04T08:30:15Z".parse().unwrap()
+    }
+
+    fn at(seconds: u64) -> Uptime {
+        Uptime(Duration::from_secs(seconds))
+    }
+
+    fn arrival(author: u8, neighbour: u8, sequence: u64, data: &[u8]) -> Arrival<'_> {
+        Arrival {
+            author: peer(author),
+            neighbour: peer(neighbour),
+            sequence: Some(sequence),
+            data,
+        }
+    }
+
+    fn small() -> Gate {
+        Gate::new(GateLimits {
+            author_messages_max: 3,
+            neighbour_stale_messages_max: 5,
+            ..GateLimits::default()
+        })
+    }
+
+    fn limited(number: u8) -> Verdict {
+        Verdict::Ignore(Refusal::RateLimited { peer: peer(number) })
+    }
+
+    fn accepted(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Accept(_))
+    }
+
+    #[test]
+    fn a_message_becomes_records_of_its_author() {
+        let Verdict::Accept(records) = small().judge(arrival(1, 2, 1, PUT), now(), at(0)) else {
+            panic!("refused")
+        };
+        assert_eq!(records.len(), 1);
+        assert_eq!((records[0].key.as_str(), records[0].author), ("hello", peer(1)));
+    }
+
+    #[test]
+    fn an_author_pays_for_what_is_new() {
+        let mut gate = small();
+        for sequence in 1..=3 {
+            assert!(accepted(&gate.judge(arrival(1, 2, sequence, PUT), now(), at(0))));
+        }
+        assert_eq!(gate.judge(arrival(1, 2, 4, PUT), now(), at(60)), limited(1));
+        assert!(
+            accepted(&gate.judge(arrival(3, 2, 1, PUT), now(), at(60))),
+            "the neighbour did not pay"
+        );
+        assert!(accepted(&gate.judge(arrival(1, 2, 5, PUT), now(), at(61))));
+    }
+
+    #[test]
+    fn a_neighbour_pays_for_what_was_there_before() {
+        let mut gate = small();
+        assert!(accepted(&gate.judge(arrival(1, 2, 9, PUT), now(), at(0))));
+        for sequence in [9, 8, 7, 9, 0] {
+            assert!(
+                accepted(&gate.judge(arrival(1, 2, sequence, PUT), now(), at(0))),
+                "late, but let in"
+            );
+        }
+        assert_eq!(gate.judge(arrival(1, 2, 9, PUT), now(), at(0)), limited(2));
+        assert_eq!(
+            gate.judge(
+                Arrival {
+                    sequence: None,
+                    ..arrival(3, 2, 0, PUT)
+                },
+                now(),
+                at(0)
+            ),
+            limited(2)
+        );
+        assert!(
+            accepted(&gate.judge(arrival(1, 2, 10, PUT), now(), at(0))),
+            "the author's own budget is untouched"
+        );
+    }
+
+    #[test]
+    fn what_changed_nothing_moves_to_the_neighbour() {
+        let mut gate = small();
+        for sequence in 1..=5 {
+            assert!(
+                accepted(&gate.judge(arrival(1, 2, sequence, PUT), now(), at(0))),
+                "{sequence}"
+            );
+            gate.changed_nothing(peer(1), peer(2), at(0));
+        }
+        for sequence in 6..=8 {
+            assert!(
+                accepted(&gate.judge(arrival(1, 2, sequence, PUT), now(), at(0))),
+                "{sequence}"
+            );
+            gate.changed_nothing(peer(1), peer(2), at(0));
+        }
+        assert_eq!(
+            gate.judge(arrival(1, 2, 9, PUT), now(), at(0)),
+            limited(1),
+            "the neighbour's account was full"
+        );
+        assert_eq!(gate.judge(arrival(1, 2, 9, PUT), now(), at(0)), limited(2));
+    }
+
+    #[test]
+    fn only_the_charge_of_that_message_moves() {
+        let mut gate = small();
+        for sequence in 1..=3 {
+            assert!(accepted(&gate.judge(arrival(1, 2, sequence, PUT), now(), at(0))));
+        }
+        assert!(
+            accepted(&gate.judge(arrival(1, 4, 3, PUT), now(), at(0))),
+            "a replay, charged to its neighbour"
+        );
+        gate.changed_nothing(peer(1), peer(4), at(0));
+        assert_eq!(
+            gate.judge(arrival(1, 2, 4, PUT), now(), at(0)),
+            limited(1),
+            "nobody frees another's budget by replaying"
+        );
+        let mut gate = small();
+        for sequence in 1..=3 {
+            assert!(accepted(&gate.judge(arrival(1, 1, sequence, PUT), now(), at(0))));
+            gate.changed_nothing(peer(1), peer(1), at(0));
+        }
+        assert_eq!(
+            gate.judge(arrival(1, 1, 4, PUT), now(), at(0)),
+            limited(1),
+            "an author is not its own neighbour"
+        );
+    }
+
+    #[test]
+    fn nonsense_is_rejected_and_costs_as_much_as_sense() {
+        let mut gate = small();
+        let long_key = format!(
+            r#"{{"Delete":{{"key":"{}","timestamp":"2025-01-04T08:30:15Z"}}}}"#,
+            "k".repeat(257)
+        );
+        let verdict = gate.judge(arrival(1, 2, 1, long_key.as_bytes()), now(), at(0));
+        assert_eq!(
+            verdict,
+            Verdict::Reject(Refusal::InvalidKey(InvalidKey::TooLong { bytes: 257 }))
+        );
+        let verdict = gate.judge(arrival(1, 2, 2, b"hello"), now(), at(0));
+        assert!(
+            matches!(&verdict, Verdict::Reject(refusal) if refusal.cause() == Cause::Invalid),
+            "{verdict:?}"
+        );
+        let verdict = gate.judge(arrival(1, 2, 3, br#"{"Rename":{}}"#), now(), at(0));
+        assert!(
+            matches!(&verdict, Verdict::Ignore(refusal) if refusal.cause() == Cause::Invalid),
+            "{verdict:?}"
+        );
+        assert_eq!(gate.judge(arrival(1, 2, 4, PUT), now(), at(0)), limited(1));
+    }
+
+    #[test]
+    fn size_comes_before_everything_and_the_clock_last() {
+        let mut gate = small();
+        let large = vec![b' '; MESSAGE_BYTES_MAX + 1];
+        let verdict = gate.judge(arrival(1, 2, 1, &large), now(), at(0));
+        assert_eq!(
+            verdict,
+            Verdict::Reject(Refusal::TooLarge {
+                bytes: MESSAGE_BYTES_MAX + 1
+            })
+        );
+        let early: Timestamp = "2025-01-04T08:28:15Z".parse().unwrap();
+        assert!(
+            accepted(&gate.judge(arrival(1, 2, 1, PUT), early, at(0))),
+            "120 s ahead is allowed"
+        );
+        let verdict = gate.judge(
+            arrival(1, 2, 2, PUT),
+            Timestamp::from_nanos(early.as_nanos() - 1).unwrap(),
+            at(0),
+        );
+        assert_eq!(
+            verdict,
+            Verdict::Ignore(Refusal::Future {
+                ahead: FUTURE_MAX + Duration::from_nanos(1)
+            })
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! What p2p-sync decides, as plain values: nothing here reads a clock, rolls dice, or touches a file, a
+//! socket or a task. Time is an argument, and effects are returned to the caller, so that every rule can
+//! be tested by the thousand and replayed from a seed.
+//!
+//! # Reading order
+//! - [`limits`]: every bound, with its unit and its reason.
+//! - [`id`]: who a node is.
+//! - [`time`]: instants and their text form; [`clock`]: the hybrid logical clock that stamps writes.
+//! - [`record`]: keys, values and versions; which version wins, and who lost without being seen.
+//! - [`message`]: the live changes that nodes gossip, as JSON.
+//! - [`limiter`] and [`gate`]: what is let in from the network, and for whose account.
+//! - [`pacer`]: how a node keeps its own gossip below what the others let in.
+//! - [`store`]: what a place for records must do; [`replica`]: local writes and received records meet it.
+//! - [`text`]: how foreign text is made safe for a terminal or a log.
+
+pub mod clock;
+pub mod gate;
+pub mod id;
+pub mod limiter;
+pub mod limits;
+pub mod message;
+pub mod network;
+pub mod pacer;
+pub mod record;
+pub mod replica;
+pub mod store;
+pub mod text;
+pub mod time;
+
+pub use clock::Clock;
+pub use id::NodeId;
+pub use network::NetworkName;
+pub use record::{Content, Key, Record, Value};
+pub use time::{Base, Timestamp, Uptime};

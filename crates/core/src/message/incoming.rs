@@ -1,0 +1,253 @@
+//! The shapes of live changes as they come in. Strict where an ambiguity could make two nodes read one message in two
+//! ways (a field given twice, two kinds at once, an array in place of an object), lenient towards what is unknown.
+//!
+//! The parser borrows strings from the input where it can. An element takes at least 50 bytes of JSON and a few hundred
+//! bytes of memory, so memory stays within a small multiple of the largest message.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use data_encoding::BASE64;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{Change, InvalidMessage, malformed};
+use crate::limits::VALUE_BYTES_MAX;
+use crate::record::{Content, Key, Value, ValueTooLarge};
+use crate::time::Base;
+
+/// Reads and checks the changes of one message.
+pub(super) fn read(text: &str) -> Result<Vec<Change>, InvalidMessage> {
+    let message: Tagged<'_> = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+    match message {
+        Tagged::Put(put) => Ok(vec![put.check()?]),
+        Tagged::Delete(delete) => Ok(vec![delete.check()?]),
+        Tagged::Batch(changes) if changes.is_empty() => Err(malformed("the batch is empty")),
+        Tagged::Batch(changes) => changes.into_iter().map(InBatch::check).collect(),
+        Tagged::Unknown => Err(InvalidMessage::UnknownKind),
+    }
+}
+
+/// An object with one field that says what it is. The others are ignored, unless there is none that is known.
+enum Tagged<'a> {
+    Put(Put<'a>),
+    Delete(Delete<'a>),
+    Batch(Vec<InBatch<'a>>),
+    Unknown,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum Tag {
+    Put,
+    Delete,
+    Batch,
+    #[serde(other)]
+    Unknown,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Tagged<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TaggedVisitor {
+            in_batch: false,
+            lifetime: PhantomData,
+        })
+    }
+}
+
+/// What a batch may hold: anything but a batch. That is settled before the inner one is read, so nothing recurses.
+struct InBatch<'a>(Tagged<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for InBatch<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_map(TaggedVisitor {
+                in_batch: true,
+                lifetime: PhantomData,
+            })
+            .map(Self)
+    }
+}
+
+impl InBatch<'_> {
+    fn check(self) -> Result<Change, InvalidMessage> {
+        match self.0 {
+            Tagged::Put(put) => put.check(),
+            Tagged::Delete(delete) => delete.check(),
+            Tagged::Batch(_) => Err(malformed("a batch inside a batch")),
+            Tagged::Unknown => Err(InvalidMessage::UnknownKind),
+        }
+    }
+}
+
+struct TaggedVisitor<'a> {
+    in_batch: bool,
+    lifetime: PhantomData<&'a ()>,
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for TaggedVisitor<'a> {
+    type Value = Tagged<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.in_batch {
+            "an object with Put or Delete"
+        } else {
+            "an object with Put, Delete or Batch"
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(tag) = map.next_key::<Tag>()? {
+            let value = match tag {
+                Tag::Put => Tagged::Put(map.next_value::<Object<Put<'a>>>()?.0),
+                Tag::Delete => Tagged::Delete(map.next_value::<Object<Delete<'a>>>()?.0),
+                Tag::Batch if self.in_batch => return Err(A::Error::custom("a batch inside a batch")),
+                Tag::Batch => Tagged::Batch(map.next_value()?),
+                Tag::Unknown => {
+                    map.next_value::<IgnoredAny>()?;
+                    found.get_or_insert(Tagged::Unknown);
+                    continue;
+                }
+            };
+            if found
+                .replace(value)
+                .is_some_and(|earlier| !matches!(earlier, Tagged::Unknown))
+            {
+                return Err(A::Error::custom("more than one of Put, Delete and Batch"));
+            }
+        }
+        found.ok_or_else(|| A::Error::custom("neither Put nor Delete nor Batch"))
+    }
+}
+
+#[derive(Deserialize)]
+struct Put<'a> {
+    #[serde(borrow)]
+    key: Text<'a>,
+    #[serde(borrow)]
+    value: Option<Text<'a>>,
+    #[serde(borrow)]
+    value_b64: Option<Text<'a>>,
+    #[serde(borrow)]
+    timestamp: Text<'a>,
+    #[serde(borrow)]
+    base: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Delete<'a> {
+    #[serde(borrow)]
+    key: Text<'a>,
+    #[serde(borrow)]
+    timestamp: Text<'a>,
+    #[serde(borrow)]
+    base: Option<Text<'a>>,
+}
+
+impl Put<'_> {
+    fn check(self) -> Result<Change, InvalidMessage> {
+        let value = match (self.value, self.value_b64) {
+            (Some(text), None) => check_value_size(text.0.len()).and_then(|()| Value::new(text.0.as_bytes()))?,
+            (None, Some(text)) => decode_base64(&text.0)?,
+            (Some(_), Some(_)) => return Err(malformed("both value and value_b64")),
+            (None, None) => return Err(malformed("neither value nor value_b64")),
+        };
+        check_change(&self.key, Content::Put(value), &self.timestamp, self.base.as_ref())
+    }
+}
+
+impl Delete<'_> {
+    fn check(self) -> Result<Change, InvalidMessage> {
+        check_change(&self.key, Content::Deleted, &self.timestamp, self.base.as_ref())
+    }
+}
+
+fn check_change(
+    key: &Text<'_>,
+    content: Content,
+    timestamp: &Text<'_>,
+    base: Option<&Text<'_>>,
+) -> Result<Change, InvalidMessage> {
+    let key = Key::new(key.0.as_ref())?;
+    let timestamp = timestamp
+        .0
+        .parse()
+        .map_err(|_| malformed("the timestamp is not RFC 3339 with at most nine digits, from 1970 to 2262"))?;
+    let base = match base {
+        Some(text) => text
+            .0
+            .parse()
+            .map_err(|_| malformed("the base is not RFC 3339 with at most nine digits, from 1970 to 2262"))?,
+        None => Base::Unknown,
+    };
+    Ok(Change {
+        key,
+        content,
+        timestamp,
+        base,
+    })
+}
+
+/// Asked before the bytes are copied.
+fn check_value_size(bytes: usize) -> Result<(), ValueTooLarge> {
+    if bytes <= VALUE_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(ValueTooLarge { bytes })
+    }
+}
+
+fn decode_base64(text: &str) -> Result<Value, InvalidMessage> {
+    let padding = text.bytes().rev().take(2).take_while(|byte| *byte == b'=').count();
+    let size = (text.len() / 4 * 3).saturating_sub(padding);
+    check_value_size(size)?;
+    // The decoder also takes several padded texts in a row, which would make one value out of many texts.
+    match BASE64.decode(text.as_bytes()) {
+        Ok(bytes) if bytes.len() == size => Ok(Value::new(bytes)?),
+        _ => Err(malformed("value_b64 is not base64")),
+    }
+}
+
+/// A string, borrowed from the input where no escape stands in the way.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
+            type Value = Text<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor(PhantomData))
+    }
+}
+
+/// A struct that is read from an object only: derived code would take an array of its fields as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = T;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}

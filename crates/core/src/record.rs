@@ -1,0 +1,245 @@
+//! Records: a key and the version of it that a node holds. Here, and nowhere else, it is decided which of two
+//! versions wins, and whether the loser was overwritten by somebody who had seen it.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::id::NodeId;
+use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::time::{Base, Timestamp};
+
+/// A key: UTF-8, 1 to [`KEY_BYTES_MAX`] bytes, no control characters. Cheap to clone; ordered by its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
+
+/// Why a text cannot be a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    /// It has no character.
+    #[error("the key is empty")]
+    Empty,
+    /// It has more than [`KEY_BYTES_MAX`] bytes.
+    #[error("the key has {bytes} bytes, at most {KEY_BYTES_MAX} are allowed")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// It holds a control character.
+    #[error("the key holds a control character at byte {at}")]
+    ControlCharacter {
+        /// Where, in bytes from the start.
+        at: usize,
+    },
+    /// It is not UTF-8.
+    #[error("the key is not UTF-8")]
+    NotUtf8,
+}
+
+impl Key {
+    /// Checks a text and takes it as a key.
+    ///
+    /// # Errors
+    /// When it is empty, too long, or holds a control character.
+    pub fn new(text: impl Into<Arc<str>>) -> Result<Self, InvalidKey> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err(InvalidKey::Empty);
+        }
+        if text.len() > KEY_BYTES_MAX {
+            return Err(InvalidKey::TooLong { bytes: text.len() });
+        }
+        match text.char_indices().find(|(_, c)| c.is_control()) {
+            Some((at, _)) => Err(InvalidKey::ControlCharacter { at }),
+            None => Ok(Self(text)),
+        }
+    }
+
+    /// The text of the key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A key is ordered, compared and hashed as its text, so maps by key can be searched by text.
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A value: 0 to [`VALUE_BYTES_MAX`] bytes, any bytes. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value(Arc<[u8]>);
+
+/// A value of more than [`VALUE_BYTES_MAX`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the value has {bytes} bytes, at most {VALUE_BYTES_MAX} are allowed")]
+pub struct ValueTooLarge {
+    /// How many it has.
+    pub bytes: usize,
+}
+
+impl Value {
+    /// Checks the size of some bytes and takes them as a value.
+    ///
+    /// # Errors
+    /// When there are more than [`VALUE_BYTES_MAX`].
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ValueTooLarge> {
+        let bytes = bytes.into();
+        if bytes.len() <= VALUE_BYTES_MAX {
+            Ok(Self(bytes))
+        } else {
+            Err(ValueTooLarge { bytes: bytes.len() })
+        }
+    }
+
+    /// The bytes of the value.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The value as text, if it is UTF-8.
+    pub fn as_text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+}
+
+/// What a version says of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// The key has this value.
+    Put(Value),
+    /// The key was deleted. A deletion is a version like any other (a tombstone), so that an older put that arrives
+    /// later cannot bring the key back.
+    Deleted,
+}
+
+impl Content {
+    /// The value, unless the key was deleted.
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Put(value) => Some(value),
+            Self::Deleted => None,
+        }
+    }
+}
+
+/// One version of one key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// The key.
+    pub key: Key,
+    /// Its value, or that it was deleted.
+    pub content: Content,
+    /// When it was written, by its author's clock.
+    pub timestamp: Timestamp,
+    /// The node on which it was written.
+    pub author: NodeId,
+    /// What it replaced there.
+    pub base: Base,
+}
+
+/// BLAKE3 over the canonical encoding of a record: two records with one digest are the same byte for byte.
+pub type Digest = [u8; 32];
+
+impl Record {
+    /// The digest over every field, each with its length or at a fixed width, in little-endian order.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        field(self.key.as_str().as_bytes());
+        match &self.content {
+            Content::Put(value) => {
+                field(&[1]);
+                field(value.as_bytes());
+            }
+            Content::Deleted => field(&[0]),
+        }
+        field(&self.timestamp.as_nanos().to_le_bytes());
+        field(self.author.as_bytes());
+        match self.base.as_nanos() {
+            Some(nanos) => field(&nanos.to_le_bytes()),
+            None => field(&[]),
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// The order of versions of one key: by timestamp, then author, then digest. The greatest wins, everywhere.
+    pub fn precedence(&self, other: &Self) -> Ordering {
+        // The digest is asked last: it costs a hash, and hardly ever has to decide.
+        self.timestamp
+            .cmp(&other.timestamp)
+            .then_with(|| self.author.cmp(&other.author))
+            .then_with(|| {
+                if self == other {
+                    Ordering::Equal
+                } else {
+                    self.digest().cmp(&other.digest())
+                }
+            })
+    }
+
+    /// Whether this version, displaced by `winner`, was written without its author's knowledge: `winner` replaced
+    /// something older. False whenever that cannot be proved.
+    pub fn lost_unseen_to(&self, winner: &Self) -> bool {
+        match winner.base {
+            Base::Unknown => false,
+            Base::Nothing => true,
+            Base::Version(replaced) => self.timestamp > replaced,
+        }
+    }
+}
+
+/// What came of a version that met the one held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// There was none; the new one is held now.
+    Inserted,
+    /// The new one won and is held now.
+    Replaced {
+        /// The old one was displaced by somebody who had not seen it.
+        lost_unseen: bool,
+    },
+    /// The held one won and stays.
+    Kept {
+        /// The new one was displaced by somebody who had not seen it.
+        lost_unseen: bool,
+    },
+    /// It is the version held already.
+    Same,
+}
+
+impl Merge {
+    /// Whether the incoming version is to be stored.
+    pub fn stores_incoming(self) -> bool {
+        matches!(self, Self::Inserted | Self::Replaced { .. })
+    }
+}
+
+/// Decides between the version held of a key and another one of the same key.
+///
+/// The result depends on the two versions alone: merging is commutative, associative and idempotent because it is the
+/// maximum in a total order.
+pub fn merge(held: Option<&Record>, incoming: &Record) -> Merge {
+    let Some(held) = held else { return Merge::Inserted };
+    match incoming.precedence(held) {
+        Ordering::Greater => Merge::Replaced {
+            lost_unseen: held.lost_unseen_to(incoming),
+        },
+        Ordering::Less => Merge::Kept {
+            lost_unseen: incoming.lost_unseen_to(held),
+        },
+        Ordering::Equal => Merge::Same,
+    }
+}

@@ -1,0 +1,251 @@
+//! Instants as types: [`Timestamp`] for the wall clock and the versions it stamps, [`Base`] for the version that a
+//! write replaced, [`Uptime`] for windows and intervals. Reading the time is left to the caller.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ::time::OffsetDateTime;
+use ::time::format_description::well_known::Rfc3339;
+
+/// Nanoseconds since the Unix epoch, UTC: 1 to 2^63 − 1 (the year 2262). The text form is RFC 3339 with up to nine
+/// fractional digits, and loses nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A number outside 1 to 2^63 − 1, or a text that is not an RFC 3339 instant in that range and of that precision.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a timestamp: expected RFC 3339 such as 2025-01-04T08:30:15Z, from 1970 to 2262")]
+pub struct InvalidTimestamp;
+
+impl Timestamp {
+    /// The first nanosecond after the epoch.
+    pub const MIN: Self = Self(1);
+    /// The last instant that can be expressed, in the year 2262.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// From nanoseconds since the epoch.
+    ///
+    /// # Errors
+    /// When `nanos` is not positive.
+    pub fn from_nanos(nanos: i64) -> Result<Self, InvalidTimestamp> {
+        if nanos >= 1 {
+            Ok(Self(nanos))
+        } else {
+            Err(InvalidTimestamp)
+        }
+    }
+
+    /// From a distance to the epoch, brought into the range: a clock set before 1970 reads as [`Self::MIN`].
+    pub fn from_epoch(distance: Duration) -> Self {
+        Self(i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX).max(1))
+    }
+
+    /// Nanoseconds since the epoch.
+    pub fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// The next nanosecond; none after [`Self::MAX`].
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+
+    /// Later by `distance`, at most [`Self::MAX`].
+    #[must_use]
+    pub fn saturating_add(self, distance: Duration) -> Self {
+        let nanos = i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// How much later than `earlier` this is; zero if it is not.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// Fractional digits of a second that a timestamp can hold.
+const NANOSECOND_DIGITS: usize = 9;
+
+fn format_nanos(nanos: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let instant = OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos)).map_err(|_| fmt::Error)?;
+    f.write_str(&instant.format(&Rfc3339).map_err(|_| fmt::Error)?)
+}
+
+fn parse_nanos(text: &str) -> Result<i64, InvalidTimestamp> {
+    if !is_exact(text.as_bytes()) {
+        return Err(InvalidTimestamp);
+    }
+    let instant = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp)?;
+    i64::try_from(instant.unix_timestamp_nanos()).map_err(|_| InvalidTimestamp)
+}
+
+/// Whether the parser, which is lenient, keeps all that an RFC 3339 text says: it cuts off fractional digits after the
+/// ninth, turns a leap second into the last nanosecond before it, and takes any character between date and time. Two
+/// nodes must never read one text as two instants, so what cannot be kept is refused.
+fn is_exact(text: &[u8]) -> bool {
+    let separator = text.get(10).is_some_and(|byte| matches!(byte, b'T' | b't' | b' '));
+    let leap_second = text.get(17..19) == Some(b"60");
+    let fraction = text
+        .get(20..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    separator && !leap_second && (text.get(19) != Some(&b'.') || fraction <= NANOSECOND_DIGITS)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        format_nanos(self.0, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::from_nanos(parse_nanos(text)?)
+    }
+}
+
+/// What a write replaced at its author, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Base {
+    /// The author did not say; such a write never proves a conflict.
+    Unknown,
+    /// The author had no version of the key. Its text form is the epoch.
+    Nothing,
+    /// The author had the version with this timestamp.
+    Version(Timestamp),
+}
+
+impl Base {
+    /// From nanoseconds since the epoch, where zero is [`Base::Nothing`].
+    ///
+    /// # Errors
+    /// When `nanos` is negative.
+    pub fn from_nanos(nanos: i64) -> Result<Self, InvalidTimestamp> {
+        if nanos == 0 {
+            Ok(Self::Nothing)
+        } else {
+            Timestamp::from_nanos(nanos).map(Self::Version)
+        }
+    }
+
+    /// Nanoseconds since the epoch, zero for [`Base::Nothing`]; none when it is unknown.
+    pub fn as_nanos(self) -> Option<i64> {
+        match self {
+            Self::Unknown => None,
+            Self::Nothing => Some(0),
+            Self::Version(timestamp) => Some(timestamp.as_nanos()),
+        }
+    }
+
+    /// The RFC 3339 text, the epoch for [`Base::Nothing`]; none when it is unknown.
+    pub fn to_text(self) -> Option<String> {
+        struct Text(i64);
+        impl fmt::Display for Text {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                format_nanos(self.0, f)
+            }
+        }
+        self.as_nanos().map(|nanos| Text(nanos).to_string())
+    }
+}
+
+impl FromStr for Base {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::from_nanos(parse_nanos(text)?)
+    }
+}
+
+/// How long the process has been running, by a clock that never steps: for windows and intervals only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Uptime(pub Duration);
+
+impl Uptime {
+    /// Later by `distance`.
+    #[must_use]
+    pub fn after(self, distance: Duration) -> Self {
+        Self(self.0.saturating_add(distance))
+    }
+
+    /// How much later than `earlier` this is; zero if it is not.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nanoseconds_survive_the_text_form() {
+        for (nanos, text) in [
+            (1_735_979_415_000_000_000, "2025-01-04T08:30:15Z"),
+            (1_735_979_416_000_000_001, "2025-01-04T08:30:16.000000001Z"),
+            (1_735_979_415_120_000_000, "2025-01-04T08:30:15.12Z"),
+            (1, "1970-01-01T00:00:00.000000001Z"),
+            (i64::MAX, "2262-04-11T23:47:16.854775807Z"),
+        ] {
+            let timestamp = Timestamp::from_nanos(nanos).unwrap();
+            assert_eq!(timestamp.to_string(), text);
+            assert_eq!(text.parse(), Ok(timestamp));
+        }
+    }
+
+    #[test]
+    fn other_offsets_are_the_same_instant() {
+        let utc: Timestamp = "2025-01-04T08:30:15Z".parse().unwrap();
+        assert_eq!("2025-01-04T17:30:15+09:00".parse(), Ok(utc));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        for text in [
+            "",
+            "now",
+            "2025-01-04",
+            "1970-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2262-04-11T23:47:16.854775808Z",
+            "9999-12-31T23:59:59Z",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_exactly_is_refused() {
+        for text in [
+            "2025-01-04T08:30:15.1234567890Z",
+            "2025-01-04T08:30:15.0000000000+09:00",
+            "2016-12-31T23:59:60Z",
+            "2025-01-04_08:30:15Z",
+            "2025-01-04T08:30:15",
+            "2025-01-04T08:30:15.Z",
+            "2025-01-04T08:30:15Z ",
+            " 2025-01-04T08:30:15Z",
+            "2025-02-30T08:30:15Z",
+            "2025-01-04T24:00:00Z",
+            "٢٠٢٥-01-04T08:30:15Z",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
+        let exact: Timestamp = "2025-01-04T08:30:15.123456789Z".parse().unwrap();
+        assert_eq!("2025-01-04 08:30:15.123456789+00:00".parse(), Ok(exact));
+    }
+
+    #[test]
+    fn the_epoch_is_a_base_but_not_a_timestamp() {
+        assert_eq!("1970-01-01T00:00:00Z".parse(), Ok(Base::Nothing));
+        assert_eq!(Base::Nothing.to_text().as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(Base::Unknown.to_text(), None);
+    }
+}

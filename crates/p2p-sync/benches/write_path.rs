@@ -1,0 +1,116 @@
+//! What an acknowledged write costs, beside raw SQLite doing the same inserts into the same table with the same indexes and
+//! pragmas in the same run. Rounds alternate between the two, because a shared machine is never twice as fast as itself.
+//!
+//! `cargo bench --bench write_path [-- ROUNDS]`
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use p2p_sync::store::SqliteStore;
+use p2p_sync::{Config, Node};
+use p2p_sync_core::{Key, NetworkName, Value};
+use rusqlite::{Connection, params};
+
+const SINGLE: u64 = 2_000;
+const WRITERS: u64 = 64;
+const WRITES_EACH: u64 = 100;
+const VALUE_BYTES: usize = 100;
+const AUTHOR: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
+
+fn main() {
+    let rounds: usize = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(7);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut single, mut grouped) = (Vec::new(), Vec::new());
+    println!("round | raw 1/tx | node 1 writer | ratio | raw 64/tx | node 64 writers | ratio   (rows a second)");
+    for round in 1..=rounds {
+        let raw_single = rate(SINGLE, || raw(SINGLE, 1));
+        let node_single = rate(SINGLE, || runtime.block_on(node(1, SINGLE)));
+        let total = WRITERS * WRITES_EACH;
+        let raw_grouped = rate(total, || raw(total, WRITERS));
+        let node_grouped = rate(total, || runtime.block_on(node(WRITERS, WRITES_EACH)));
+        single.push(node_single / raw_single);
+        grouped.push(node_grouped / raw_grouped);
+        println!(
+            "{round:5} | {raw_single:8.0} | {node_single:13.0} | {:5.2} | {raw_grouped:9.0} | {node_grouped:15.0} | {:5.2}",
+            node_single / raw_single,
+            node_grouped / raw_grouped
+        );
+    }
+    println!("median ratio: one writer {:.2} (at least 0.70), {WRITERS} writers {:.2} (at least 0.50)", median(&mut single), median(&mut grouped));
+}
+
+fn rate(rows: u64, work: impl FnOnce() -> Duration) -> f64 {
+    rows as f64 / work().as_secs_f64()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Spreads the keys as hashes would, the same for both.
+fn key(n: u64) -> String {
+    format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The store's own shape and settings, filled without anything of ours in between.
+fn raw(rows: u64, rows_a_transaction: u64) -> Duration {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store.db");
+    drop(SqliteStore::open(&file, &NetworkName::default()).unwrap());
+    let connection = open_raw(&file);
+    let sql = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base) VALUES (?1, ?2, ?3, ?4, NULL, 0)";
+    let mut insert = connection.prepare(sql).unwrap();
+    let value = "v".repeat(VALUE_BYTES);
+    let start = Instant::now();
+    let mut n = 0;
+    while n < rows {
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        for _ in 0..rows_a_transaction {
+            insert.execute(params![key(n), value, n as i64 + 1, AUTHOR]).unwrap();
+            n += 1;
+        }
+        connection.execute_batch("COMMIT").unwrap();
+    }
+    start.elapsed()
+}
+
+fn open_raw(file: &Path) -> Connection {
+    let connection = Connection::open(file).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.pragma_update(None, "synchronous", "FULL").unwrap();
+    connection
+}
+
+/// Writers that each wait for the acknowledgement of one put before the next.
+async fn node(writers: u64, each: u64) -> Duration {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config {
+        data_dir: directory.path().to_owned(),
+        port: 0,
+        name: "bench".to_owned(),
+        network: NetworkName::default(),
+        peers: Vec::new(),
+        lan: false,
+    };
+    let node = Node::start(config).await.unwrap();
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..writers)
+        .map(|writer| {
+            let node = node.clone();
+            tokio::spawn(async move {
+                for n in writer * each..(writer + 1) * each {
+                    node.put(Key::new(key(n)).unwrap(), Value::new([b'v'; VALUE_BYTES]).unwrap()).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let elapsed = start.elapsed();
+    node.stop().await;
+    elapsed
+}

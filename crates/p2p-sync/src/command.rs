@@ -1,0 +1,122 @@
+//! What a user can ask of a node: words in, a plain reply out. One file a command. How the words arrived and how the
+//! reply is shown is left to others; so are the rules, which are the node's.
+
+use std::fmt;
+
+use p2p_sync_core::Record;
+
+use crate::node::{Node, PeerStatus, Status};
+
+mod add;
+mod delete;
+mod error;
+mod exit;
+mod get;
+mod help;
+mod line;
+mod list;
+mod peers;
+mod status;
+mod words;
+
+pub use add::Add;
+pub use delete::Delete;
+pub use error::{Class, CommandError};
+pub use exit::Exit;
+pub use get::Get;
+pub use help::{CommandHelp, Help, overview};
+pub use line::{ParseError, parse_line};
+pub use list::{List, Listing};
+pub use peers::Peers;
+pub use status::ShowStatus;
+pub use words::{Unclosed, Word, Words};
+
+/// A command with its arguments. The one grammar, whoever sends the words.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+pub enum Command {
+    Add(Add),
+    Get(Get),
+    Delete(Delete),
+    List(List),
+    Status(ShowStatus),
+    Peers(Peers),
+    Help(Help),
+    #[command(visible_alias = "quit")]
+    Exit(Exit),
+}
+
+/// What every command can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
+pub struct Format {
+    /// Replies with one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What came of a command.
+pub enum Reply {
+    /// This version was stored, and survives a crash.
+    Added(Record),
+    /// This is the version of the key.
+    Found(Record),
+    /// For each key its deletion, or why there is none.
+    Deleted(Vec<Result<Record, CommandError>>),
+    /// The records asked for, page by page.
+    Listed(Listing),
+    /// How the node is doing.
+    Status(Box<Status>),
+    /// The connected peers.
+    Peers(Vec<PeerStatus>),
+    /// The commands, or the one asked for.
+    Help(Vec<CommandHelp>),
+    /// The user wants to leave.
+    Exit,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Added(_) => "Added",
+            Self::Found(_) => "Found",
+            Self::Deleted(_) => "Deleted",
+            Self::Listed(_) => "Listed",
+            Self::Status(_) => "Status",
+            Self::Peers(_) => "Peers",
+            Self::Help(_) => "Help",
+            Self::Exit => "Exit",
+        })
+    }
+}
+
+impl Command {
+    /// Whether the reply is to be JSON.
+    pub fn json(&self) -> bool {
+        match self {
+            Self::Add(add) => add.format.json,
+            Self::Get(get) => get.format.json,
+            Self::Delete(delete) => delete.format.json,
+            Self::List(list) => list.format.json,
+            Self::Status(status) => status.format.json,
+            Self::Peers(peers) => peers.format.json,
+            Self::Help(help) => help.format.json,
+            Self::Exit(exit) => exit.format.json,
+        }
+    }
+
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// When it could not be; the error says what became of the data.
+    pub async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+        match self {
+            Self::Add(add) => add.run(node).await,
+            Self::Get(get) => get.run(node).await,
+            Self::Delete(delete) => Ok(delete.run(node).await),
+            Self::List(list) => list.run(node).await,
+            Self::Status(status) => status.run(node).await,
+            Self::Peers(peers) => peers.run(node).await,
+            Self::Help(help) => help.run(),
+            Self::Exit(exit) => Ok(exit.run()),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Why a command failed: a text for people, and a class for programs.
+
+use std::ffi::OsStr;
+
+use p2p_sync_core::record::{InvalidKey, ValueTooLarge};
+use p2p_sync_core::text::printable;
+use p2p_sync_core::{Key, Record};
+
+use crate::node::{ErrorKind, NodeError};
+
+/// The class of a failure. Its number is the exit code of the program, and the `code` of an error in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing more precise is known.
+    Failed = 1,
+    /// The words make no command.
+    Usage = 2,
+    /// The key is not there.
+    NotFound = 3,
+    /// It cannot be done in the state that the store is in.
+    Conflict = 6,
+    /// The operating system does not allow it.
+    NotPermitted = 7,
+    /// The key or the value is invalid or too large.
+    Invalid = 8,
+    /// The store is full, damaged, or from a newer release.
+    Storage = 9,
+    /// Another process has the port or the data directory.
+    InUse = 10,
+}
+
+impl Class {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// A command that failed. The text says what failed, what became of the data, and what to do; it is safe to show.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct CommandError {
+    /// What kind of failure.
+    pub class: Class,
+    text: String,
+}
+
+impl CommandError {
+    /// An error with a text for people. Whatever the text quotes is made safe to show.
+    pub fn new(class: Class, text: impl AsRef<str>) -> Self {
+        Self { class, text: printable(text.as_ref().as_bytes()) }
+    }
+
+    pub(super) fn not_found(key: &Key) -> Self {
+        Self::new(Class::NotFound, format!("Not found: {key}"))
+    }
+}
+
+impl From<InvalidKey> for CommandError {
+    fn from(error: InvalidKey) -> Self {
+        Self::new(Class::Invalid, format!("Invalid key: {error}. Nothing was changed."))
+    }
+}
+
+impl From<ValueTooLarge> for CommandError {
+    fn from(error: ValueTooLarge) -> Self {
+        Self::new(Class::Invalid, format!("Value too large: {error}. Nothing was stored."))
+    }
+}
+
+impl From<NodeError> for CommandError {
+    fn from(error: NodeError) -> Self {
+        let class = match error.kind() {
+            ErrorKind::Storage => Class::Storage,
+            ErrorKind::Failed => Class::Failed,
+        };
+        Self::new(class, error.to_string())
+    }
+}
+
+/// The key that a word names.
+pub(super) fn key(word: &OsStr) -> Result<Key, CommandError> {
+    Ok(Key::new(word.to_str().ok_or(InvalidKey::NotUtf8)?)?)
+}
+
+/// The record, or that there is none.
+pub(super) fn found(record: Option<Record>, key: &Key) -> Result<Record, CommandError> {
+    record.ok_or_else(|| CommandError::not_found(key))
+}

@@ -1,0 +1,113 @@
+//! `help`: what the commands are, from the same descriptions that parse them.
+
+use super::line::grammar;
+use super::{Class, CommandError, Format, Reply};
+
+/// Shows the commands, or one of them in full
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Help {
+    #[command(flatten)]
+    pub(super) format: Format,
+    /// The command to show
+    command: Option<String>,
+}
+
+/// The description of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandHelp {
+    /// Its word.
+    pub name: String,
+    /// How it is written.
+    pub usage: String,
+    /// What it does, in a few words.
+    pub about: String,
+    /// What else there is to know, paragraph by paragraph.
+    pub details: Vec<String>,
+    /// Its arguments and options, each with its meaning.
+    pub arguments: Vec<(String, String)>,
+}
+
+impl Help {
+    /// Shows one command in full.
+    pub(super) fn of(command: &str) -> Self {
+        Self { format: Format::default(), command: Some(command.to_owned()) }
+    }
+
+    pub(super) fn run(self) -> Result<Reply, CommandError> {
+        let Some(wanted) = self.command else { return Ok(Reply::Help(overview())) };
+        match grammar().find_subcommand(&wanted) {
+            Some(command) => Ok(Reply::Help(vec![describe(command)])),
+            None => Err(CommandError::new(Class::Usage, format!("Unknown command: {wanted}. Try: help"))),
+        }
+    }
+}
+
+/// All commands, in the order in which they are shown.
+pub fn overview() -> Vec<CommandHelp> {
+    grammar().get_subcommands().map(describe).collect()
+}
+
+fn describe(command: &clap::Command) -> CommandHelp {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+    CommandHelp {
+        name: command.get_name().to_owned(),
+        usage: usage(command),
+        details: long.lines().filter(|line| !line.is_empty() && *line != about).map(str::to_owned).collect(),
+        about,
+        arguments: arguments(command)
+            .map(|argument| (written(argument), argument.get_help().map(ToString::to_string).unwrap_or_default()))
+            .collect(),
+    }
+}
+
+/// How a command is written: `get [--json] KEY`.
+pub(super) fn usage(command: &clap::Command) -> String {
+    let mut usage = command.get_name().to_owned();
+    for argument in arguments(command) {
+        let name = written(argument);
+        usage.push_str(&if argument.is_required_set() { format!(" {name}") } else { format!(" [{name}]") });
+    }
+    usage
+}
+
+fn arguments(command: &clap::Command) -> impl Iterator<Item = &clap::Arg> {
+    command.get_arguments().filter(|argument| argument.get_id() != "help")
+}
+
+fn written(argument: &clap::Arg) -> String {
+    if let Some(long) = argument.get_long() {
+        return format!("--{long}");
+    }
+    let name = argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string).unwrap_or_default();
+    let several = argument.get_num_args().is_some_and(|count| count.max_values() > 1);
+    if several { format!("{name}...") } else { name }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_described() {
+        let commands = overview();
+        let names: Vec<_> = commands.iter().map(|command| command.name.as_str()).collect();
+        assert_eq!(names, ["add", "get", "delete", "list", "status", "peers", "help", "exit"]);
+        for command in &commands {
+            assert!(!command.about.is_empty() && !command.about.ends_with('.'), "{command:?}");
+            assert!(command.arguments.iter().all(|(_, meaning)| !meaning.is_empty()), "{command:?}");
+        }
+        assert_eq!(commands[0].usage, "add [--json] [--empty] KEY [VALUE...]");
+        assert_eq!(commands[2].usage, "delete [--json] KEY...");
+    }
+
+    #[test]
+    fn one_command_is_shown_in_full() {
+        let Reply::Help(commands) = Help::of("add").run().unwrap() else { panic!() };
+        assert_eq!(commands.len(), 1);
+        assert!(commands[0].details.concat().contains("rest of the line"));
+        assert!(!commands[0].details.concat().contains(&commands[0].about));
+        assert_eq!(Help::of("foo").run().unwrap_err().class, Class::Usage);
+    }
+}

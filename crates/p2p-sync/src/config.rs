@@ -1,0 +1,151 @@
+//! What a node is started with, as plain values, and the defaults that the machine itself suggests. Where the values
+//! come from (flags, environment) is left to `cli`; what becomes of them, to `node`.
+
+use std::path::PathBuf;
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use p2p_sync_core::NetworkName;
+
+/// The port that is listened on unless another is chosen.
+pub const PORT: u16 = 4002;
+/// Longest name of a node: a DNS label, which its announcement is made of.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Most peers that can be configured: each is redialled for ever.
+pub const PEERS_MAX: usize = 1_024;
+
+/// What a node is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the store, the identity and the lock file are.
+    pub data_dir: PathBuf,
+    /// The port for TCP and UDP; 0 for any that is free.
+    pub port: u16,
+    /// What people call this node: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
+    pub name: String,
+    /// The network that it belongs to.
+    pub network: NetworkName,
+    /// Peers to stay connected with, as texts that [`peer_address`] has checked.
+    pub peers: Vec<String>,
+    /// Whether other nodes on the LAN are looked for, and told of this one.
+    pub lan: bool,
+}
+
+/// A text that is not an address at which a peer can be dialled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected an address such as /ip4/192.168.1.5/tcp/4002 or /ip4/192.168.1.5/udp/4002/quic-v1, with or without /p2p/PEER-ID: {why}")]
+pub struct InvalidPeerAddress {
+    why: String,
+}
+
+/// A text that cannot be the name of a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a node name: expected 1 to {NAME_BYTES_MAX} bytes without control characters")]
+pub struct InvalidName;
+
+/// Where the data of the machine's user goes by the custom of the platform; none without a home directory.
+pub fn default_data_dir() -> Option<PathBuf> {
+    directories::ProjectDirs::from("", "", "p2p-sync").map(|project| project.data_local_dir().to_owned())
+}
+
+/// The machine's name without its domain; `p2p-sync` if it has none that could be a node's.
+pub fn default_name() -> String {
+    let host = host_name().unwrap_or_default();
+    let label = host.split('.').next().unwrap_or_default();
+    node_name(label).unwrap_or_else(|_| "p2p-sync".to_owned())
+}
+
+#[cfg(unix)]
+fn host_name() -> Option<String> {
+    rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
+}
+
+#[cfg(not(unix))]
+fn host_name() -> Option<String> {
+    std::env::var("COMPUTERNAME").ok()
+}
+
+/// Checks the name of a node.
+///
+/// # Errors
+/// When it is empty, longer than [`NAME_BYTES_MAX`] bytes, or holds a control character.
+pub fn node_name(text: &str) -> Result<String, InvalidName> {
+    let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err(InvalidName) }
+}
+
+/// Checks the address of a peer and brings it into its usual form: an IP address, TCP or QUIC v1 with a port, and
+/// the peer id if it is known. Names of hosts are refused because nothing here resolves them.
+///
+/// # Errors
+/// When it is anything else.
+pub fn peer_address(text: &str) -> Result<String, InvalidPeerAddress> {
+    let address: Multiaddr = text.parse().map_err(|error| InvalidPeerAddress { why: format!("{error}") })?;
+    let refused = |why: &str| Err(InvalidPeerAddress { why: why.to_owned() });
+    let mut parts = address.iter();
+    match parts.next() {
+        Some(Protocol::Ip4(_) | Protocol::Ip6(_)) => {}
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)) => {
+            return refused("names are not resolved, give the IP address");
+        }
+        _ => return refused("it starts with no IP address"),
+    }
+    let port = match (parts.next(), parts.next()) {
+        (Some(Protocol::Udp(port)), Some(Protocol::QuicV1)) => (port, parts.next()),
+        (Some(Protocol::Tcp(port)), peer) => (port, peer),
+        _ => return refused("neither tcp nor udp with quic-v1 follows the IP address"),
+    };
+    match (port, parts.next()) {
+        ((0, _), _) => refused("nobody can be dialled at port 0"),
+        ((_, None | Some(Protocol::P2p(_))), None) => Ok(address.to_string()),
+        _ => refused("only /p2p/PEER-ID can follow the port"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
+
+    #[test]
+    fn addresses_that_can_be_dialled_are_taken_in_their_usual_form() {
+        for text in ["/ip4/192.168.1.5/tcp/4002", "/ip4/192.168.1.5/udp/4002/quic-v1", "/ip6/fd00::1/tcp/1", "/ip6/::1/udp/65535/quic-v1"] {
+            assert_eq!(peer_address(text).as_deref(), Ok(text));
+            let with_peer = format!("{text}/p2p/{PEER}");
+            assert_eq!(peer_address(&with_peer), Ok(with_peer));
+        }
+        assert_eq!(peer_address("/ip6/fd00:0:0::1/tcp/1").as_deref(), Ok("/ip6/fd00::1/tcp/1"));
+    }
+
+    #[test]
+    fn other_addresses_are_refused_with_the_reason() {
+        for (text, why) in [
+            ("", "IP"),
+            ("192.168.1.5:4002", "invalid multiaddr"),
+            ("/ip4/192.168.1.5", "neither tcp nor udp"),
+            ("/ip4/192.168.1.5/udp/4002", "neither tcp nor udp"),
+            ("/ip4/192.168.1.5/tcp/0", "port 0"),
+            ("/ip4/300.1.1.1/tcp/4002", "invalid"),
+            ("/ip4/192.168.1.5/tcp/4002/ws", "only /p2p/"),
+            ("/ip4/192.168.1.5/udp/4002/quic-v1/webtransport", "only /p2p/"),
+            ("/dns4/host.example/tcp/4002", "not resolved"),
+            ("/tcp/4002", "no IP address"),
+        ] {
+            let refusal = peer_address(text).expect_err(text).to_string();
+            assert!(refusal.contains(why), "{text}: {refusal}");
+            assert!(refusal.contains("/ip4/192.168.1.5/tcp/4002"), "{refusal}");
+        }
+        assert!(peer_address(&format!("/ip4/1.2.3.4/tcp/1/p2p/{PEER}/p2p-circuit")).is_err());
+    }
+
+    #[test]
+    fn names_are_one_label_of_readable_text() {
+        assert_eq!(node_name("Küche").as_deref(), Ok("Küche"));
+        assert!(node_name(&"x".repeat(NAME_BYTES_MAX)).is_ok());
+        for text in ["", &"x".repeat(NAME_BYTES_MAX + 1), "a\nb", "a\u{1b}[31m"] {
+            assert_eq!(node_name(text), Err(InvalidName), "{text:?}");
+        }
+        assert!(node_name(&default_name()).is_ok());
+    }
+}

@@ -1,0 +1,124 @@
+//! The port to other nodes: what the node asks of the network, what it hears from it, and what it can be told of its
+//! state. Two enums and a pair of bounded queues; nothing here knows how messages travel, and nothing behind it
+//! knows of stores, users, or who wins.
+
+use std::time::Duration;
+
+use p2p_sync_core::{NodeId, Record};
+use tokio::sync::{mpsc, oneshot};
+
+pub mod libp2p;
+mod port;
+
+pub use port::{PortTaken, claim_port};
+
+/// Orders and records on their way to the network. Live changes are dropped, and counted, when it is full.
+pub const TO_PEERS_MAX: usize = 4_096;
+/// Messages on their way from the network to the store. Dropped, and counted, when it is full.
+pub const FROM_PEERS_MAX: usize = 1_024;
+
+/// What the node asks of the network.
+#[derive(Debug)]
+pub enum ToPeers {
+    /// Tell the others of a write that was made here. A hint: it may get lost.
+    Live(Record),
+    /// A message that was let in contained nothing new.
+    ChangedNothing {
+        /// Who wrote it.
+        author: NodeId,
+        /// Who delivered it.
+        neighbour: NodeId,
+    },
+    /// Say how things are.
+    Status(oneshot::Sender<NetStatus>),
+    /// Say goodbye, disconnect, and end; the sender is dropped when that is done.
+    Stop(oneshot::Sender<()>),
+}
+
+/// What the network tells the node.
+#[derive(Debug)]
+pub enum FromPeers {
+    /// Changes that passed every check that needs no store.
+    Received {
+        /// Who wrote them, verified.
+        author: NodeId,
+        /// Who delivered them.
+        neighbour: NodeId,
+        /// The changes.
+        records: Vec<Record>,
+    },
+    /// A peer was reached at an address that is worth remembering.
+    Reached {
+        /// The peer.
+        peer: NodeId,
+        /// Its address as a multiaddress.
+        address: String,
+    },
+}
+
+/// The two ends that the node holds.
+#[derive(Debug)]
+pub struct Link {
+    /// To the network; at most [`TO_PEERS_MAX`] wait.
+    pub outbound: mpsc::Sender<ToPeers>,
+    /// From the network; at most [`FROM_PEERS_MAX`] wait.
+    pub inbound: mpsc::Receiver<FromPeers>,
+}
+
+/// How the network is doing.
+#[derive(Debug, Clone, Default)]
+pub struct NetStatus {
+    /// Where this node listens, as multiaddresses that others could dial.
+    pub addresses: Vec<String>,
+    /// The connected peers.
+    pub peers: Vec<PeerStatus>,
+    /// Peers that are known, connected or not.
+    pub known_peers: usize,
+    /// Peers in the gossip mesh.
+    pub mesh: usize,
+    /// Messages published, each with one or more changes.
+    pub sent: u64,
+    /// Messages let in.
+    pub received: u64,
+    /// What was dropped or refused: cause and count.
+    pub dropped: Vec<(String, u64)>,
+}
+
+/// A connected peer.
+#[derive(Debug, Clone)]
+pub struct PeerStatus {
+    /// Who it is.
+    pub peer: NodeId,
+    /// The address of its end of the connection.
+    pub address: String,
+    /// What the connection runs on.
+    pub transport: Transport,
+    /// Who dialled.
+    pub direction: Direction,
+    /// The last measured round trip.
+    pub rtt: Option<Duration>,
+    /// How many connections there are to it; one, after a moment.
+    pub connections: usize,
+    /// Whether it takes part in this network's gossip.
+    pub subscribed: bool,
+    /// Whether it is one of the neighbours to whom messages are pushed.
+    pub in_mesh: bool,
+}
+
+/// What a connection runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// QUIC over UDP.
+    Quic,
+    /// TCP with Noise and Yamux.
+    Tcp,
+}
+
+/// Who dialled a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The peer did.
+    Inbound,
+    /// This node did.
+    Outbound,
+}

@@ -1,0 +1,162 @@
+//! The network of libp2p: TCP with Noise and Yamux, and QUIC, on one port, with gossip for live changes and DNS-SD to find
+//! the others. This file builds the swarm; what it does then is in its task.
+
+use std::io;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, noise, tcp, yamux};
+use p2p_sync_core::{NetworkName, NodeId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{FROM_PEERS_MAX, Link, TO_PEERS_MAX};
+use crate::system;
+
+mod behaviour;
+mod complaints;
+mod connections;
+mod dialer;
+mod discovery;
+mod gossip;
+mod listening;
+mod task;
+
+/// A dial, handshakes included, is given up after this.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
+/// Connections that no protocol needs are closed after this. Gossip needs those to nodes of this network.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A QUIC connection on which nothing arrives is dead after this.
+const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often QUIC itself makes sure that something arrives.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(1_500);
+/// How long the start waits to learn the addresses on which it listens; those that come later are logged.
+const LISTENING_WITHIN: Duration = Duration::from_secs(1);
+
+/// What the network needs to know.
+#[derive(Debug, Clone)]
+pub struct NetConfig {
+    /// The identity of this node.
+    pub key: Keypair,
+    /// Its name, shown in discovery.
+    pub name: String,
+    /// The port for both transports; see [`claim_port`](super::claim_port).
+    pub port: u16,
+    /// The network to take part in.
+    pub network: NetworkName,
+    /// Addresses to keep connected to, with or without a peer id at the end.
+    pub configured: Vec<Multiaddr>,
+    /// Peers that were reached before, and where.
+    pub remembered: Vec<(NodeId, Multiaddr)>,
+    /// Whether to find others, and be found, on the LAN.
+    pub lan: bool,
+}
+
+/// Why the network could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// No transport could listen.
+    #[error("cannot listen on port {port}: {reason}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the transports said.
+        reason: String,
+    },
+    /// A protocol could not be set up.
+    #[error("cannot set up the network: {0}")]
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A running network.
+#[derive(Debug)]
+pub struct Started {
+    /// The ends for the node.
+    pub link: Link,
+    /// The addresses on which it listens.
+    pub addresses: Vec<String>,
+}
+
+/// Starts the network on a task of its own. It ends when the link's outbound end is dropped or asked to stop.
+///
+/// # Errors
+/// When no transport can listen, or a protocol cannot be set up.
+pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
+    let setup = |error: Box<dyn std::error::Error + Send + Sync>| NetError::Setup(error);
+    let discovery = if config.lan { start_discovery(&config) } else { None };
+    let nonce = system::boot_nonce();
+    let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|error| setup(error.into()))?
+        .with_quic_config(|mut quic| {
+            quic.max_idle_timeout = QUIC_IDLE_TIMEOUT.as_millis().try_into().unwrap_or(u32::MAX);
+            quic.keep_alive_interval = QUIC_KEEP_ALIVE;
+            quic.handshake_timeout = DIAL_TIMEOUT;
+            quic
+        })
+        .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery))
+        .map_err(|error| setup(error.into()))?
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT).with_smart_dial())
+        .with_connection_timeout(DIAL_TIMEOUT)
+        .build();
+
+    listen(&mut swarm, config.port)?;
+    let (to_peers, outbound) = mpsc::channel(TO_PEERS_MAX);
+    let (inbound, from_peers) = mpsc::channel(FROM_PEERS_MAX);
+    let (ready, is_ready) = oneshot::channel();
+    let task = task::Task::new(swarm, &config, outbound, inbound, ready);
+    tokio::spawn(task.run());
+    let addresses = match select(is_ready, Box::pin(tokio::time::sleep(LISTENING_WITHIN))).await {
+        Either::Left((Ok(addresses), _)) => addresses,
+        _ => Vec::new(),
+    };
+    Ok(Started { link: Link { outbound: to_peers, inbound: from_peers }, addresses })
+}
+
+/// A machine on which discovery cannot start still has its configured and remembered peers.
+fn start_discovery(config: &NetConfig) -> Option<discovery::Behaviour> {
+    let own = discovery::Announcement {
+        peer: config.key.public().to_peer_id(),
+        name: config.name.clone(),
+        port: config.port,
+        network_tag: config.network.tag(),
+    };
+    discovery::Behaviour::new(own)
+        .inspect_err(|error| tracing::error!("cannot look for other nodes on the LAN: {error}; name them with --peer"))
+        .ok()
+}
+
+/// Listens with every transport on every address family; one that the machine lacks is no failure while another works.
+fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<(), NetError> {
+    let any = [Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED), Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED)];
+    let mut failures = Vec::new();
+    let mut listening = false;
+    for host in any {
+        let tcp = host.clone().with(Protocol::Tcp(port));
+        let quic = host.with(Protocol::Udp(port)).with(Protocol::QuicV1);
+        for address in [tcp, quic] {
+            match swarm.listen_on(address.clone()) {
+                Ok(_) => listening = true,
+                Err(error) => failures.push(format!("{address}: {error}")),
+            }
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false if listening => {
+            tracing::debug!("some transports cannot listen: {}", failures.join("; "));
+            Ok(())
+        }
+        false => Err(NetError::Listen { port, reason: failures.join("; ") }),
+    }
+}
+
+/// The peer id in the form that the core knows.
+///
+/// # Errors
+/// For an identity whose id is longer than any key type in use makes it.
+pub fn node_id(peer: &PeerId) -> io::Result<NodeId> {
+    NodeId::from_bytes(&peer.to_bytes()).map_err(io::Error::other)
+}

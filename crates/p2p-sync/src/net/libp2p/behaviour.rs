@@ -1,0 +1,125 @@
+//! Which protocols the swarm speaks, with which limits. What their events mean is decided in the swarm's task.
+
+use std::time::Duration;
+
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
+use libp2p::identity::Keypair;
+use libp2p::kad::store::MemoryStore;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{StreamProtocol, identify, kad, ping};
+use p2p_sync_core::NetworkName;
+use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
+
+use super::discovery;
+
+/// The protocol name of Kademlia in the default network.
+const KAD: &str = "/p2p-sync/kad/1.0.0";
+/// How often every connection is pinged. Bounds how late a dead one is noticed, and most of the idle traffic.
+pub(super) const PING_INTERVAL: Duration = Duration::from_millis(2_500);
+/// Open connections in all. More than the few hundred machines this is made for.
+const CONNECTIONS_MAX: u32 = 1_024;
+/// Open connections to one peer. More than one is passing: both sides dialled, or a restarted peer's dead ones linger.
+const CONNECTIONS_PER_PEER_MAX: u32 = 8;
+/// Connections being set up, in each direction.
+const PENDING_MAX: u32 = 256;
+
+/// The protocols of a node.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    pub(super) limits: connection_limits::Behaviour,
+    pub(super) gossip: gossipsub::Behaviour,
+    pub(super) identify: identify::Behaviour,
+    pub(super) ping: ping::Behaviour,
+    pub(super) kad: kad::Behaviour<MemoryStore>,
+    pub(super) discovery: Toggle<discovery::Behaviour>,
+}
+
+/// Kademlia's protocol name in a network.
+pub(super) fn kad_protocol(network: &NetworkName) -> Result<StreamProtocol, libp2p::swarm::InvalidProtocol> {
+    StreamProtocol::try_from_owned(network.protocol(KAD))
+}
+
+/// The agent version that tells other nodes of this run: a peer that comes back with another nonce has restarted.
+pub(super) fn agent_version(boot_nonce: u64) -> String {
+    format!("p2p-sync/{}/{boot_nonce:016x}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The boot nonce in an agent version, if it is that of a node.
+pub(super) fn boot_nonce(agent_version: &str) -> Option<u64> {
+    let (_, nonce) = agent_version.strip_prefix("p2p-sync/")?.split_once('/')?;
+    u64::from_str_radix(nonce, 16).ok()
+}
+
+impl Behaviour {
+    /// The protocols for one run of a node.
+    pub(super) fn new(
+        key: &Keypair,
+        network: &NetworkName,
+        boot_nonce: u64,
+        discovery: Option<discovery::Behaviour>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let limits = ConnectionLimits::default()
+            .with_max_pending_incoming(Some(PENDING_MAX))
+            .with_max_pending_outgoing(Some(PENDING_MAX))
+            .with_max_established(Some(CONNECTIONS_MAX))
+            .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
+        let identify = identify::Config::new("/p2p-sync/1".to_owned(), key.public())
+            .with_agent_version(agent_version(boot_nonce))
+            .with_push_listen_addr_updates(true);
+        Ok(Self {
+            limits: connection_limits::Behaviour::new(limits),
+            gossip: gossip(key, network)?,
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
+            kad: kademlia(key, network)?,
+            discovery: discovery.into(),
+        })
+    }
+}
+
+fn gossip(key: &Keypair, network: &NetworkName) -> Result<gossipsub::Behaviour, Box<dyn std::error::Error + Send + Sync>> {
+    let config = gossipsub::ConfigBuilder::default()
+        .mesh_n(6)
+        .mesh_n_low(4)
+        .mesh_n_high(8)
+        .mesh_outbound_min(2)
+        // Own messages go to the mesh and are passed on from there, not to everybody.
+        .flood_publish(false)
+        .heartbeat_interval(Duration::from_secs(1))
+        .heartbeat_initial_delay(Duration::from_millis(200))
+        .max_transmit_size(TRANSMIT_BYTES_MAX)
+        .validation_mode(ValidationMode::Strict)
+        // Nothing is passed on before it was checked here.
+        .validate_messages()
+        .build()?;
+    let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), config)?;
+    gossip.subscribe(&IdentTopic::new(network.topic()))?;
+    Ok(gossip)
+}
+
+fn kademlia(key: &Keypair, network: &NetworkName) -> Result<kad::Behaviour<MemoryStore>, libp2p::swarm::InvalidProtocol> {
+    let peer = key.public().to_peer_id();
+    let mut config = kad::Config::new(kad_protocol(network)?);
+    // Finds peers beyond the reach of multicast. It stores nothing for anybody: what it is asked to keep is reported
+    // here, and dropped.
+    config.set_record_filtering(kad::StoreInserts::FilterBoth);
+    config.set_publication_interval(None).set_replication_interval(None).set_provider_publication_interval(None);
+    let mut kad = kad::Behaviour::with_config(peer, MemoryStore::new(peer), config);
+    kad.set_mode(Some(kad::Mode::Server));
+    Ok(kad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_version_carries_the_nonce() {
+        assert_eq!(boot_nonce(&agent_version(0xfeed)), Some(0xfeed));
+        for foreign in ["", "rust-libp2p/0.57", "p2p-sync/1.0", "p2p-sync/1.0/", "p2p-sync/1.0/xyz"] {
+            assert_eq!(boot_nonce(foreign), None, "{foreign}");
+        }
+    }
+}

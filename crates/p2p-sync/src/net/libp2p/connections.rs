@@ -1,0 +1,353 @@
+//! The open connections and what is known of the peers behind them: which are alive, which are spare, who has
+//! restarted, who takes part in gossip. Decides what ought to be closed; closing is left to the swarm's task.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use libp2p::core::ConnectedPoint;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId};
+
+use super::dialer::split_peer;
+use crate::net::{Direction, Transport};
+
+/// A connection on which nothing came back for this long is dead: TCP alone would keep it for a quarter of an hour.
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(6);
+/// How long a second connection to a peer is left to settle before one is closed.
+const SPARE_AFTER: Duration = Duration::from_secs(1);
+/// A spare connection is closed only when gossip with its peer was quiet this long, so that nothing under way gets lost …
+const QUIET: Duration = Duration::from_millis(250);
+/// … or when it never is quiet, after this long.
+const SPARE_AT_LAST: Duration = Duration::from_secs(30);
+/// How long a node may be connected without taking part in gossip before it is connected anew.
+const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
+/// How many earlier runs of a peer are remembered, to tell a restart from a second machine with the same identity.
+const BOOTS_MAX: usize = 64;
+/// Peers whose earlier connections are remembered.
+const FORMER_MAX: usize = 4_096;
+
+/// One open connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) address: Multiaddr,
+    pub(super) transport: Transport,
+    pub(super) direction: Direction,
+    pub(super) rtt: Option<Duration>,
+    opened: Instant,
+    alive: Instant,
+    answers_pings: bool,
+    boot: Option<u64>,
+}
+
+/// A peer with at least one connection; the first is the oldest.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) connections: Vec<Connection>,
+    pub(super) subscribed: bool,
+    /// It speaks this network's protocols: gossip is expected of it.
+    pub(super) is_node: bool,
+    gossiped: Instant,
+    unsubscribed_since: Instant,
+}
+
+/// What an identification says of a peer's runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Boot {
+    /// The run that was known, or the first one.
+    Known,
+    /// It restarted, and connections of the former run are still open: nothing passes on them any more.
+    Restarted,
+    /// A run that had ended is back: two machines have the same identity.
+    Twice {
+        /// Where the run was seen that came in between.
+        elsewhere: Multiaddr,
+    },
+}
+
+/// All open connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    peers: HashMap<PeerId, Peer>,
+    former: HashSet<PeerId>,
+    boots: HashMap<PeerId, VecDeque<(u64, Multiaddr)>>,
+}
+
+impl Connections {
+    /// Notes a new connection. Returns none if it is an additional one, else whether the peer was connected before.
+    pub(super) fn opened(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, now: Instant) -> Option<bool> {
+        let (address, _) = split_peer(endpoint.get_remote_address().clone());
+        let is_quic = address.iter().any(|part| matches!(part, Protocol::QuicV1));
+        let connection = Connection {
+            id,
+            address,
+            transport: if is_quic { Transport::Quic } else { Transport::Tcp },
+            direction: if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound },
+            rtt: None,
+            opened: now,
+            alive: now,
+            answers_pings: true,
+            boot: None,
+        };
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.connections.push(connection);
+            return None;
+        }
+        let again = self.former.remove(&peer);
+        let state = Peer { connections: vec![connection], subscribed: false, is_node: false, gossiped: now, unsubscribed_since: now };
+        self.peers.insert(peer, state);
+        Some(again)
+    }
+
+    /// Notes the end of a connection. Returns whether it was the last one to that peer.
+    pub(super) fn closed(&mut self, peer: PeerId, id: ConnectionId) -> bool {
+        let Some(known) = self.peers.get_mut(&peer) else { return false };
+        known.connections.retain(|connection| connection.id != id);
+        if !known.connections.is_empty() {
+            return false;
+        }
+        self.peers.remove(&peer);
+        if self.former.len() < FORMER_MAX {
+            self.former.insert(peer);
+        }
+        true
+    }
+
+    /// A ping came back.
+    pub(super) fn pinged(&mut self, peer: PeerId, id: ConnectionId, rtt: Duration, now: Instant) {
+        if let Some(connection) = self.connection_mut(peer, id) {
+            connection.alive = now;
+            connection.rtt = Some(rtt);
+        }
+    }
+
+    /// The other side does not know pings, so that their absence says nothing.
+    pub(super) fn cannot_ping(&mut self, peer: PeerId, id: ConnectionId) {
+        if let Some(connection) = self.connection_mut(peer, id) {
+            connection.answers_pings = false;
+        }
+    }
+
+    /// Gossip went to a peer or came from it.
+    pub(super) fn gossiped(&mut self, peer: PeerId, came_in: bool, now: Instant) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.gossiped = now;
+            // With several connections it is unknown which one carried it, and one of them may be dead.
+            if let ([only], true) = (known.connections.as_mut_slice(), came_in) {
+                only.alive = now;
+            }
+        }
+    }
+
+    /// A peer joined or left the topic.
+    pub(super) fn subscribed(&mut self, peer: PeerId, subscribed: bool, now: Instant) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.subscribed = subscribed;
+            known.unsubscribed_since = now;
+        }
+    }
+
+    /// The peer said which run of which program it is, on one of its connections.
+    pub(super) fn identified(&mut self, peer: PeerId, id: ConnectionId, boot: Option<u64>, is_node: bool) -> Boot {
+        let Some(known) = self.peers.get_mut(&peer) else { return Boot::Known };
+        known.is_node = is_node;
+        let Some(boot) = boot else { return Boot::Known };
+        let Some(connection) = known.connections.iter_mut().find(|connection| connection.id == id) else {
+            return Boot::Known;
+        };
+        if connection.boot.replace(boot).is_some() {
+            return Boot::Known; // a repetition; a connection belongs to one run
+        }
+        let address = connection.address.clone();
+        let others = known.connections.iter().any(|connection| connection.boot.is_some_and(|other| other != boot));
+        if !self.boots.contains_key(&peer) && self.boots.len() >= FORMER_MAX {
+            return if others { Boot::Restarted } else { Boot::Known };
+        }
+        let boots = self.boots.entry(peer).or_default();
+        match boots.iter().position(|(earlier, _)| *earlier == boot) {
+            Some(at) if at + 1 == boots.len() => Boot::Known,
+            Some(_) => {
+                let elsewhere = boots.back().map_or_else(Multiaddr::empty, |(_, address)| address.clone());
+                Boot::Twice { elsewhere }
+            }
+            None => {
+                boots.push_back((boot, address));
+                if boots.len() > BOOTS_MAX {
+                    boots.pop_front();
+                }
+                if others { Boot::Restarted } else { Boot::Known }
+            }
+        }
+    }
+
+    /// Connections on which nothing came back for too long.
+    pub(super) fn dead(&self, now: Instant) -> Vec<(PeerId, ConnectionId)> {
+        let all = self.peers.iter().flat_map(|(peer, known)| known.connections.iter().map(move |it| (*peer, it)));
+        all.filter(|(_, connection)| connection.answers_pings && now.saturating_duration_since(connection.alive) > DEAD_AFTER)
+            .map(|(peer, connection)| (peer, connection.id))
+            .collect()
+    }
+
+    /// This process itself stood still for a while: silence during that time says nothing of the others.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        for connection in self.peers.values_mut().flat_map(|known| &mut known.connections) {
+            connection.alive = now;
+        }
+    }
+
+    /// Connections beyond the one that each peer needs, where it is on this side to close them: the smaller peer id does, so
+    /// that the two never close one each.
+    pub(super) fn spare(&self, own: PeerId, now: Instant) -> Vec<ConnectionId> {
+        let mut spare = Vec::new();
+        for known in self.peers.iter().filter(|(peer, _)| own < **peer).map(|(_, known)| known) {
+            let Some(newest) = known.connections.iter().map(|connection| connection.opened).max() else { continue };
+            let age = now.saturating_duration_since(newest);
+            let quiet = now.saturating_duration_since(known.gossiped) > QUIET;
+            if known.connections.len() < 2 || age < SPARE_AFTER || !(quiet || age > SPARE_AT_LAST) {
+                continue;
+            }
+            // QUIC notices by itself when it is cut, so it is the better one to keep; between equals, the oldest.
+            let keep = known.connections.iter().min_by_key(|it| (it.transport == Transport::Tcp, it.opened)).map(|it| it.id);
+            spare.extend(known.connections.iter().map(|it| it.id).filter(|id| Some(*id) != keep));
+        }
+        spare
+    }
+
+    /// Nodes of this network that are connected but take no part in gossip, as happens when their announcement went down
+    /// with a dying connection. Each is named once in a while.
+    pub(super) fn unsubscribed(&mut self, now: Instant) -> Vec<PeerId> {
+        let mut deaf = Vec::new();
+        for (peer, known) in &mut self.peers {
+            let since = now.saturating_duration_since(known.unsubscribed_since);
+            if known.is_node && !known.subscribed && since > SUBSCRIBE_WITHIN {
+                known.unsubscribed_since = now;
+                deaf.push(*peer);
+            }
+        }
+        deaf
+    }
+
+    /// The address of a peer's end of a connection.
+    pub(super) fn address(&self, peer: PeerId, id: ConnectionId) -> Option<&Multiaddr> {
+        self.peers.get(&peer)?.connections.iter().find(|connection| connection.id == id).map(|connection| &connection.address)
+    }
+
+    /// All connected peers, by id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
+        self.peers.iter()
+    }
+
+    fn connection_mut(&mut self, peer: PeerId, id: ConnectionId) -> Option<&mut Connection> {
+        self.peers.get_mut(&peer)?.connections.iter_mut().find(|connection| connection.id == id)
+    }
+}
+
+/// The IP address in a multiaddress.
+pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libp2p::core::Endpoint;
+    use libp2p::core::transport::PortUse;
+
+    fn dialled(text: &str) -> ConnectedPoint {
+        ConnectedPoint::Dialer { address: text.parse().unwrap(), role_override: Endpoint::Dialer, port_use: PortUse::Reuse }
+    }
+
+    const TCP: &str = "/ip4/192.0.2.1/tcp/4002";
+    const QUIC: &str = "/ip4/192.0.2.1/udp/4002/quic-v1";
+
+    fn id(n: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(n)
+    }
+
+    #[test]
+    fn the_first_and_the_last_connection_are_told_from_the_others() {
+        let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
+        assert_eq!(all.opened(peer, id(1), &dialled(TCP), now), Some(false));
+        assert_eq!(all.opened(peer, id(2), &dialled(QUIC), now), None);
+        assert!(!all.closed(peer, id(1)));
+        assert!(all.closed(peer, id(2)));
+        assert_eq!(all.opened(peer, id(3), &dialled(TCP), now), Some(true), "connected before");
+    }
+
+    #[test]
+    fn silence_is_death_unless_the_other_side_cannot_ping() {
+        let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
+        all.opened(peer, id(1), &dialled(TCP), now);
+        all.opened(peer, id(2), &dialled(QUIC), now);
+        all.pinged(peer, id(2), Duration::from_millis(1), now + DEAD_AFTER);
+        assert_eq!(all.dead(now + DEAD_AFTER + QUIET), [(peer, id(1))]);
+        all.cannot_ping(peer, id(1));
+        assert_eq!(all.dead(now + DEAD_AFTER + QUIET), []);
+    }
+
+    #[test]
+    fn gossip_counts_as_life_only_where_one_connection_can_have_carried_it() {
+        let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
+        all.opened(peer, id(1), &dialled(TCP), now);
+        all.gossiped(peer, true, now + DEAD_AFTER);
+        assert_eq!(all.dead(now + DEAD_AFTER + QUIET), []);
+        all.opened(peer, id(2), &dialled(QUIC), now + DEAD_AFTER);
+        all.gossiped(peer, true, now + 2 * DEAD_AFTER);
+        assert_eq!(all.dead(now + 3 * DEAD_AFTER).len(), 2);
+    }
+
+    #[test]
+    fn one_side_closes_the_spare_connection_once_gossip_is_quiet() {
+        let (mut all, now) = (Connections::default(), Instant::now());
+        let (a, b) = (PeerId::random(), PeerId::random());
+        let (small, great) = if a < b { (a, b) } else { (b, a) };
+        all.opened(great, id(1), &dialled(TCP), now);
+        all.opened(great, id(2), &dialled(QUIC), now);
+        let later = now + SPARE_AFTER + QUIET;
+        assert_eq!(all.spare(small, now), []);
+        assert_eq!(all.spare(small, later), [id(1)]);
+        all.gossiped(great, true, later);
+        assert_eq!(all.spare(small, later), []);
+        assert_eq!(all.spare(small, now + 2 * SPARE_AT_LAST), [id(1)]);
+
+        let mut all = Connections::default();
+        all.opened(small, id(1), &dialled(TCP), now);
+        all.opened(small, id(2), &dialled(QUIC), now);
+        assert_eq!(all.spare(great, later), [], "the other side does it");
+    }
+
+    #[test]
+    fn a_restart_is_told_from_a_second_machine() {
+        let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
+        all.opened(peer, id(1), &dialled(TCP), now);
+        assert_eq!(all.identified(peer, id(1), Some(7), true), Boot::Known);
+        assert_eq!(all.identified(peer, id(1), Some(7), true), Boot::Known);
+        all.opened(peer, id(2), &dialled(QUIC), now);
+        assert_eq!(all.identified(peer, id(2), Some(8), true), Boot::Restarted);
+        all.closed(peer, id(1));
+        all.closed(peer, id(2));
+        all.opened(peer, id(3), &dialled(QUIC), now);
+        assert_eq!(all.identified(peer, id(3), Some(8), true), Boot::Known);
+        all.opened(peer, id(4), &dialled(TCP), now);
+        assert_eq!(all.identified(peer, id(4), Some(7), true), Boot::Twice { elsewhere: QUIC.parse().unwrap() });
+    }
+
+    #[test]
+    fn a_node_without_gossip_is_named_once_in_a_while() {
+        let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
+        all.opened(peer, id(1), &dialled(TCP), now);
+        let later = now + SUBSCRIBE_WITHIN + QUIET;
+        assert_eq!(all.unsubscribed(later), [], "it may be a foreign program");
+        all.identified(peer, id(1), Some(7), true);
+        assert_eq!(all.unsubscribed(later), [peer]);
+        assert_eq!(all.unsubscribed(later), []);
+        all.subscribed(peer, true, later);
+        assert_eq!(all.unsubscribed(later + 2 * SUBSCRIBE_WITHIN), []);
+    }
+}

@@ -1,0 +1,137 @@
+//! Live changes in and out: paces what this node publishes, and puts what arrives through the gate. The rules are the
+//! core's; here they meet gossipsub, the clock and the counters.
+
+use std::time::Instant;
+
+use libp2p::PeerId;
+use libp2p::gossipsub::{self, MessageAcceptance, PublishError, TopicHash};
+use p2p_sync_core::gate::{Arrival, Gate, GateLimits, Refusal, Verdict};
+use p2p_sync_core::message;
+use p2p_sync_core::pacer::{Next, Pacer};
+use p2p_sync_core::text::printable;
+use p2p_sync_core::{NodeId, Record};
+
+use super::complaints::Complaints;
+use super::node_id;
+use crate::system::{self, Stopwatch};
+
+/// The gossip of one topic.
+#[derive(Debug)]
+pub(super) struct Gossip {
+    topic: TopicHash,
+    gate: Gate,
+    pacer: Pacer,
+    watch: Stopwatch,
+    pub(super) complaints: Complaints,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+/// A message that was let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) author: NodeId,
+    pub(super) neighbour: NodeId,
+    pub(super) records: Vec<Record>,
+}
+
+impl Gossip {
+    pub(super) fn new(topic: TopicHash) -> Self {
+        Self {
+            topic,
+            gate: Gate::new(GateLimits::default()),
+            pacer: Pacer::new(),
+            watch: Stopwatch::start(),
+            complaints: Complaints::default(),
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    pub(super) fn topic(&self) -> &TopicHash {
+        &self.topic
+    }
+
+    /// Takes over a local write for publishing.
+    pub(super) fn push(&mut self, record: Record) {
+        if self.pacer.push(record).is_err() {
+            self.complaints.count("not announced: too many at once", 1);
+        }
+    }
+
+    /// Publishes what the budget allows. Returns when to come back, if anything waits.
+    pub(super) fn publish(&mut self, swarm: &mut gossipsub::Behaviour) -> Option<Instant> {
+        loop {
+            match self.pacer.next(self.watch.uptime()) {
+                Next::Publish(records) => self.publish_one(swarm, &records),
+                Next::Wait(until) => return Some(self.watch.instant_at(until)),
+                Next::Idle => return None,
+            }
+        }
+    }
+
+    fn publish_one(&mut self, swarm: &mut gossipsub::Behaviour, records: &[Record]) {
+        let changes = records.len() as u64;
+        match swarm.publish(self.topic.clone(), message::encode(records)) {
+            Ok(_) => self.sent += 1,
+            Err(PublishError::NoPeersSubscribedToTopic) => {
+                self.pacer.refund();
+                self.complaints.count("not announced: nobody listening", changes);
+            }
+            Err(error) => {
+                self.complaints.count("not announced: network busy", changes);
+                tracing::debug!("{changes} changes could not be published: {error}");
+            }
+        }
+    }
+
+    /// Judges a message that arrived, before any disk.
+    pub(super) fn judge(&mut self, from: PeerId, message: &gossipsub::Message) -> (MessageAcceptance, Option<Admitted>) {
+        let (Some(source), Ok(neighbour)) = (message.source, node_id(&from)) else {
+            return (MessageAcceptance::Ignore, None);
+        };
+        let Ok(author) = node_id(&source) else {
+            self.complaints.count("unknown author", 1);
+            return (MessageAcceptance::Ignore, None);
+        };
+        let arrival = Arrival { author, neighbour, sequence: message.sequence_number, data: &message.data };
+        match self.gate.judge(arrival, system::now(), self.watch.uptime()) {
+            Verdict::Accept(records) => {
+                self.received += 1;
+                (MessageAcceptance::Accept, Some(Admitted { author, neighbour, records }))
+            }
+            Verdict::Ignore(refusal) => {
+                self.complain(source, &refusal);
+                (MessageAcceptance::Ignore, None)
+            }
+            Verdict::Reject(refusal) => {
+                self.complain(source, &refusal);
+                (MessageAcceptance::Reject, None)
+            }
+        }
+    }
+
+    /// An admitted message turned out to hold nothing new.
+    pub(super) fn changed_nothing(&mut self, author: NodeId, neighbour: NodeId) {
+        self.gate.changed_nothing(author, neighbour, self.watch.uptime());
+    }
+
+    fn complain(&mut self, source: PeerId, refusal: &Refusal) {
+        if !self.complaints.count_of(source, &refusal.cause().to_string(), Instant::now()) {
+            return;
+        }
+        match refusal {
+            Refusal::RateLimited { peer } => tracing::warn!("Rate limit exceeded for peer {peer}; message dropped"),
+            Refusal::TooLarge { bytes } => tracing::warn!("Message too large from peer {source}: {bytes} bytes; dropped"),
+            Refusal::Malformed(why) => {
+                tracing::warn!("Invalid message from peer {source}: {}; dropped", printable(why.as_bytes()));
+            }
+            Refusal::InvalidKey(why) => tracing::warn!("Invalid key from peer {source}: {why}; message dropped"),
+            Refusal::InvalidValue(why) => tracing::warn!("Invalid value from peer {source}: {why}; message dropped"),
+            Refusal::Future { ahead } => tracing::warn!(
+                "Message from peer {source} is dated {:.0} s ahead of this clock; dropped. Compare the clocks of both machines",
+                ahead.as_secs_f64()
+            ),
+        }
+    }
+}

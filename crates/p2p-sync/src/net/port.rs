@@ -1,0 +1,73 @@
+//! Claims a port for good: the transports listen with address sharing, so that a second node on the same port would start
+//! and then get every other connection of the first. A plain bind, TCP and UDP, finds that out before.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+
+/// How often another free port is tried when the UDP side of one is taken.
+const ATTEMPTS: usize = 64;
+
+/// The port is in use.
+#[derive(Debug, thiserror::Error)]
+#[error("port {port} is taken ({source}): stop the other program, or choose another with --port (0: any)")]
+pub struct PortTaken {
+    /// Which.
+    pub port: u16,
+    /// What the operating system said.
+    source: io::Error,
+}
+
+/// Checks that nobody uses `port` for TCP or UDP; finds one that nobody uses when it is 0. The port is free for the
+/// transports to bind when this returns.
+///
+/// # Errors
+/// When it is taken, or must not be used by this user.
+pub fn claim_port(port: u16) -> Result<u16, PortTaken> {
+    if port != 0 {
+        return try_claim(port).map_err(|source| PortTaken { port, source });
+    }
+    let mut last = io::Error::other("no free port");
+    for _ in 0..ATTEMPTS {
+        match try_claim(0) {
+            Ok(port) => return Ok(port),
+            Err(error) => last = error,
+        }
+    }
+    Err(PortTaken { port, source: last })
+}
+
+fn try_claim(port: u16) -> io::Result<u16> {
+    let v4 = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let v6 = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let port = {
+        let tcp = TcpListener::bind(v4(port))?;
+        let port = tcp.local_addr()?.port();
+        let _udp = UdpSocket::bind(v4(port))?;
+        port
+    };
+    // IPv6 by itself, because on some systems its socket takes IPv4 along. A machine without IPv6 is no failure.
+    let taken = |error: &io::Error| matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
+    let _tcp = TcpListener::bind(v6(port)).map(drop).or_else(|error| if taken(&error) { Err(error) } else { Ok(()) })?;
+    let _udp = UdpSocket::bind(v6(port)).map(drop).or_else(|error| if taken(&error) { Err(error) } else { Ok(()) })?;
+    Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_port_is_found_and_can_be_claimed_again() {
+        let port = claim_port(0).unwrap();
+        assert_ne!(port, 0);
+        assert_eq!(claim_port(port).unwrap(), port);
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_for_either_protocol() {
+        let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        assert!(claim_port(tcp.local_addr().unwrap().port()).is_err());
+        let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        assert!(claim_port(udp.local_addr().unwrap().port()).is_err());
+    }
+}

@@ -1,0 +1,278 @@
+//! The one door to a running node: a handle that is cheap to clone. Writes go to the thread that owns the replica and its
+//! store, reads to a few connections beside it, questions about peers to the network. How the answers are shown is
+//! left to the callers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libp2p::Multiaddr;
+use p2p_sync_core::clock::ClockExhausted;
+use p2p_sync_core::replica::Replica;
+use p2p_sync_core::store::Store;
+use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::identity::{self, IdentityError};
+use crate::net::libp2p::{NetConfig, NetError};
+use crate::net::{self, NetStatus, PortTaken, ToPeers};
+use crate::store::{Counts, DataDir, Readers, REMEMBERED_PEERS_MAX, SqliteStore, StoreError};
+
+mod change_log;
+mod remembering;
+mod writer;
+
+use writer::{Request, Writer};
+
+/// Writes that wait for the replica's thread. Whoever finds the queue full waits.
+const REQUESTS_MAX: usize = 1_024;
+/// Read-only connections. Reads are short; more would only wait for the same two or four cores.
+const READERS: usize = 4;
+
+/// A running node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: NodeId,
+    name: String,
+    network: NetworkName,
+    port: u16,
+    listening: Vec<String>,
+    requests: mpsc::Sender<Request>,
+    to_peers: mpsc::Sender<ToPeers>,
+    readers: Readers,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Held for the lock on it.
+    data_dir: DataDir,
+}
+
+/// How a node is doing.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Its peer id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The network that it belongs to.
+    pub network: NetworkName,
+    /// The port on which it listens.
+    pub port: u16,
+    /// How many keys it holds.
+    pub counts: Counts,
+    /// How its network is doing.
+    pub net: NetStatus,
+}
+
+/// Why a node did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is in use.
+    #[error(transparent)]
+    PortTaken(#[from] PortTaken),
+    /// The data directory or the store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The identity cannot be read or made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The network cannot be started.
+    #[error(transparent)]
+    Network(#[from] NetError),
+    /// An address of a peer is no multiaddress.
+    #[error("not an address of a peer: {0}")]
+    PeerAddress(String),
+    /// The clock of this machine is set before 1970, which the network protocols cannot express.
+    #[error("the clock of this machine is set before 1970: set it right and start again")]
+    Clock,
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a request to a running node failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The store failed. Unless it says otherwise, nothing was written.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+    /// No later timestamp exists. Nothing was written.
+    #[error(transparent)]
+    Clock(#[from] ClockExhausted),
+    /// The node is stopping or has stopped. Nothing was written.
+    #[error("the node has stopped; nothing was written")]
+    Stopped,
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl Node {
+    /// Opens the data directory, starts the network, and returns when the node takes commands.
+    ///
+    /// # Errors
+    /// When the data directory or the port belongs to another process, the store or the identity cannot be used, or the network
+    /// cannot be started.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        if std::time::SystemTime::now() < std::time::UNIX_EPOCH {
+            return Err(StartError::Clock);
+        }
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let port = net::claim_port(config.port)?;
+        let key = identity::load_or_create(&data_dir.identity_file())?;
+        let peer_id = key.public().to_peer_id();
+        let id = net::libp2p::node_id(&peer_id)?;
+        let mut store = SqliteStore::open(&data_dir.store_file(), &config.network)?;
+        let readers = Readers::open(&data_dir.store_file(), READERS)?;
+        let replica = Replica::new(id, Clock::new(store.last_timestamp()?));
+        let net = NetConfig {
+            key,
+            name: config.name.clone(),
+            port,
+            network: config.network.clone(),
+            configured: configured_peers(&config.peers)?,
+            remembered: remembering::load(&mut store)?,
+            lan: config.lan,
+        };
+        let started = net::libp2p::spawn(net).await?;
+        let to_peers = started.link.outbound.clone();
+        let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
+        let writer = Writer::new(replica, store, waiting, started.link);
+        let thread = tokio::task::spawn_blocking(move || writer.run());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                id,
+                name: config.name,
+                network: config.network,
+                port,
+                listening: started.addresses,
+                requests,
+                to_peers,
+                readers,
+                writer: Mutex::new(Some(thread)),
+                data_dir,
+            }),
+        })
+    }
+
+    /// The peer id of this node.
+    pub fn id(&self) -> NodeId {
+        self.inner.id
+    }
+
+    /// The addresses on which it began to listen.
+    pub fn listening(&self) -> &[String] {
+        &self.inner.listening
+    }
+
+    /// The data directory of this node.
+    pub fn data_dir(&self) -> &DataDir {
+        &self.inner.data_dir
+    }
+
+    /// Stores a value. When this returns, it is on the disk, and on its way to the peers.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn put(&self, key: Key, value: Value) -> Result<Record, NodeError> {
+        // A put always writes something; only a deletion may find nothing to do.
+        self.write(key, Content::Put(value)).await?.ok_or(NodeError::Stopped)
+    }
+
+    /// Deletes a key. None when it was not there; nothing is written then.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn delete(&self, key: Key) -> Result<Option<Record>, NodeError> {
+        self.write(key, Content::Deleted).await
+    }
+
+    /// The live version of a key.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn get(&self, key: &Key) -> Result<Option<Record>, NodeError> {
+        let key = key.clone();
+        let held = self.read(move |readers| readers.get(&key)).await?;
+        Ok(held.filter(|record| record.content.value().is_some()))
+    }
+
+    /// Up to `limit` live records whose key starts with `prefix`, in the order of their keys, from behind `after`.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn list(&self, prefix: &str, after: Option<Key>, limit: usize) -> Result<Vec<Record>, NodeError> {
+        let prefix = prefix.to_owned();
+        self.read(move |readers| readers.list(&prefix, after.as_ref(), limit)).await
+    }
+
+    /// How many keys there are.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn counts(&self) -> Result<Counts, NodeError> {
+        self.read(Readers::counts).await
+    }
+
+    /// How the node is doing.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn status(&self) -> Result<Status, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.to_peers.send(ToPeers::Status(reply)).await.map_err(|_| NodeError::Stopped)?;
+        let net = answer.await.map_err(|_| NodeError::Stopped)?;
+        Ok(Status {
+            id: self.inner.id,
+            name: self.inner.name.clone(),
+            network: self.inner.network.clone(),
+            port: self.inner.port,
+            counts: self.counts().await?,
+            net,
+        })
+    }
+
+    /// Says goodbye to the peers, finishes the writes that wait, and closes the store. Whoever asks later is told that the
+    /// node has stopped. Stopping twice does nothing.
+    pub async fn stop(&self) {
+        let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
+        let (done, is_done) = oneshot::channel();
+        if self.inner.to_peers.send(ToPeers::Stop(done)).await.is_ok() {
+            // The network drops its end when it has ended.
+            let _ = is_done.await;
+        }
+        if self.inner.requests.send(Request::Stop).await.is_ok()
+            && let Err(error) = writer.await
+        {
+            tracing::error!("the thread of the store ended badly: {error}");
+        }
+    }
+
+    async fn write(&self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.requests.send(Request::Write { key, content, reply }).await.map_err(|_| NodeError::Stopped)?;
+        answer.await.map_err(|_| NodeError::Stopped)?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Readers) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let readers = self.inner.readers.clone();
+        let answer = tokio::task::spawn_blocking(move || read(&readers)).await;
+        Ok(answer.map_err(|_| NodeError::Stopped)??)
+    }
+}
+
+fn configured_peers(peers: &[String]) -> Result<Vec<Multiaddr>, StartError> {
+    peers.iter().map(|text| text.parse().map_err(|error| StartError::PeerAddress(format!("{text}: {error}")))).collect()
+}
+
+const _: () = assert!(REMEMBERED_PEERS_MAX >= 256, "a few hundred machines can find each other again without discovery");

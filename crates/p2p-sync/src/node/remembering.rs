@@ -1,0 +1,48 @@
+//! The peers that were reached, kept in the store, so that a node finds them again after a restart even where discovery
+//! does not work. What is dialled is left to the network.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use p2p_sync_core::{NodeId, Timestamp, Uptime};
+
+use crate::store::{REMEMBERED_PEERS_MAX, RememberedPeer, SqliteStore, StoreError};
+
+/// A peer at an address is written down again after this at the earliest.
+const REPEAT: Duration = Duration::from_secs(600);
+/// Peers and addresses of which it is known when they were last written down.
+const RECENT_MAX: usize = 4_096;
+
+/// Peers that are to be written down with the next transaction.
+#[derive(Debug, Default)]
+pub(super) struct Remembering {
+    recent: HashMap<(NodeId, String), Uptime>,
+    waiting: Vec<RememberedPeer>,
+}
+
+impl Remembering {
+    /// A peer was reached at an address.
+    pub(super) fn reached(&mut self, id: NodeId, address: String, now: Timestamp, uptime: Uptime) {
+        let known = (id, address);
+        if self.recent.get(&known).is_some_and(|last| uptime.saturating_since(*last) < REPEAT) {
+            return;
+        }
+        if self.recent.len() >= RECENT_MAX {
+            self.recent.clear();
+        }
+        self.waiting.push(RememberedPeer { id, address: known.1.clone(), last_reached: now });
+        self.recent.insert(known, uptime);
+    }
+
+    /// What is to be written now.
+    pub(super) fn take(&mut self) -> Vec<RememberedPeer> {
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+/// The peers to try at the start, those reached last first. An address that cannot be read any more is left out.
+pub(super) fn load(store: &mut SqliteStore) -> Result<Vec<(NodeId, Multiaddr)>, StoreError> {
+    let known = store.remembered_peers(REMEMBERED_PEERS_MAX)?;
+    Ok(known.into_iter().filter_map(|peer| Some((peer.id, peer.address.parse().ok()?))).collect())
+}

@@ -1,0 +1,231 @@
+//! The thread that owns the replica and its store. Everything that waits is written in one transaction and then answered
+//! (group commit), so that the price of making a transaction durable is shared. Local requests go first. Which version wins
+//! is the core's decision; nothing here waits for the network.
+
+use futures::executor::block_on;
+use p2p_sync_core::replica::{Replica, WriteError};
+use p2p_sync_core::store::Store;
+use p2p_sync_core::{Content, Key, NodeId, Record};
+use tokio::sync::{mpsc, oneshot};
+
+use super::NodeError;
+use super::change_log::ChangeLog;
+use super::remembering::Remembering;
+use crate::net::{FromPeers, Link, ToPeers};
+use crate::store::SqliteStore;
+use crate::system::{self, Stopwatch};
+
+/// Requests and messages that share a transaction. Enough to make its price small beside the work; few enough that whoever
+/// waits for an answer waits some milliseconds.
+const BATCH_MAX: usize = 256;
+
+type Reply = oneshot::Sender<Result<Option<Record>, NodeError>>;
+
+/// What the node's handle asks of the thread.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Store a new version of a key. The reply is that version; none when a key to delete was not there.
+    Write { key: Key, content: Content, reply: Reply },
+    /// Finish what waits, and end.
+    Stop,
+}
+
+/// One piece of work inside a transaction.
+enum Work {
+    Write { key: Key, content: Content, reply: Reply },
+    Receive { author: NodeId, neighbour: NodeId, records: Vec<Record> },
+}
+
+/// What is to be told once the transaction is durable.
+enum Outcome {
+    Written(Option<Record>),
+    /// The records that were stored, of those received.
+    Received(Vec<Record>),
+    Refused(NodeError),
+}
+
+/// The thread's state.
+pub(super) struct Writer {
+    replica: Replica,
+    store: SqliteStore,
+    requests: mpsc::Receiver<Request>,
+    inbound: mpsc::Receiver<FromPeers>,
+    to_peers: mpsc::Sender<ToPeers>,
+    remembering: Remembering,
+    log: ChangeLog,
+    watch: Stopwatch,
+    stopping: bool,
+}
+
+enum Next {
+    Request(Request),
+    Message(FromPeers),
+}
+
+impl Writer {
+    pub(super) fn new(replica: Replica, store: SqliteStore, requests: mpsc::Receiver<Request>, link: Link) -> Self {
+        Self {
+            replica,
+            store,
+            requests,
+            inbound: link.inbound,
+            to_peers: link.outbound,
+            remembering: Remembering::default(),
+            log: ChangeLog::default(),
+            watch: Stopwatch::start(),
+            stopping: false,
+        }
+    }
+
+    /// Works until it is asked to stop, or nobody can ask any more.
+    pub(super) fn run(mut self) {
+        while !self.stopping {
+            let Some(first) = block_on(self.next()) else { break };
+            let batch = self.gather(first);
+            self.write(batch);
+        }
+        self.log.summarise();
+        if let Err(error) = self.store.close() {
+            tracing::warn!("the store was not closed in good order, which the next start makes good: {error}");
+        }
+    }
+
+    /// The next thing to do; none when the handle is gone.
+    async fn next(&mut self) -> Option<Next> {
+        tokio::select! {
+            biased;
+            request = self.requests.recv() => request.map(Next::Request),
+            Some(message) = self.inbound.recv() => Some(Next::Message(message)),
+        }
+    }
+
+    /// Everything that waits, up to a bound, local requests first.
+    fn gather(&mut self, first: Next) -> Vec<Work> {
+        let mut batch = Vec::new();
+        match first {
+            Next::Request(request) => self.take_request(request, &mut batch),
+            Next::Message(message) => self.take_message(message, &mut batch),
+        }
+        while batch.len() < BATCH_MAX
+            && !self.stopping
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.take_request(request, &mut batch);
+        }
+        while batch.len() < BATCH_MAX
+            && let Ok(message) = self.inbound.try_recv()
+        {
+            self.take_message(message, &mut batch);
+        }
+        batch
+    }
+
+    fn take_request(&mut self, request: Request, batch: &mut Vec<Work>) {
+        match request {
+            Request::Write { key, content, reply } => batch.push(Work::Write { key, content, reply }),
+            Request::Stop => self.stopping = true,
+        }
+    }
+
+    fn take_message(&mut self, message: FromPeers, batch: &mut Vec<Work>) {
+        match message {
+            FromPeers::Received { author, neighbour, records } => batch.push(Work::Receive { author, neighbour, records }),
+            FromPeers::Reached { peer, address } => {
+                self.remembering.reached(peer, address, system::now(), self.watch.uptime());
+            }
+        }
+    }
+
+    /// Writes a batch in one transaction. If that fails, each piece of work gets one of its own, so that only what cannot be
+    /// written is refused.
+    fn write(&mut self, batch: Vec<Work>) {
+        match self.transact(&batch) {
+            Ok(outcomes) => self.tell_all(batch, outcomes),
+            Err(error) if batch.len() > 1 => {
+                tracing::debug!("a batch of {} is written one by one: {error}", batch.len());
+                for work in batch {
+                    self.write(vec![work]);
+                }
+            }
+            Err(error) => self.tell_all(batch, vec![Outcome::Refused(error)]),
+        }
+    }
+
+    fn transact(&mut self, batch: &[Work]) -> Result<Vec<Outcome>, NodeError> {
+        let peers = self.remembering.take();
+        if batch.is_empty() && peers.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.store.is_broken() {
+            self.store.reopen()?;
+        }
+        self.store.begin()?;
+        let written = self.apply_all(batch).and_then(|outcomes| {
+            self.store.remember_peers(&peers)?;
+            self.store.commit()?;
+            Ok(outcomes)
+        });
+        if written.is_err() {
+            self.store.rollback();
+        }
+        written
+    }
+
+    fn apply_all(&mut self, batch: &[Work]) -> Result<Vec<Outcome>, NodeError> {
+        batch.iter().map(|work| self.apply(work)).collect()
+    }
+
+    fn apply(&mut self, work: &Work) -> Result<Outcome, NodeError> {
+        let (store, now) = (&mut self.store, system::now());
+        let written = match work {
+            Work::Write { key, content: Content::Deleted, .. } => self.replica.delete(store, key.clone(), now),
+            Work::Write { key, content, .. } => self.replica.write(store, key.clone(), content.clone(), now).map(Some),
+            Work::Receive { records, .. } => return self.receive(records),
+        };
+        match written {
+            Ok(written) => Ok(Outcome::Written(written.map(|written| written.record))),
+            Err(WriteError::Clock(error)) => Ok(Outcome::Refused(error.into())),
+            Err(WriteError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Merges received records; those that were stored are the outcome.
+    fn receive(&mut self, records: &[Record]) -> Result<Outcome, NodeError> {
+        let mut stored = Vec::new();
+        for record in records {
+            if self.replica.receive(&mut self.store, record)?.stores_incoming() {
+                stored.push(record.clone());
+            }
+        }
+        Ok(Outcome::Received(stored))
+    }
+
+    /// Answers whoever asked, and tells the network and the log, now that it is on the disk.
+    fn tell_all(&mut self, batch: Vec<Work>, outcomes: Vec<Outcome>) {
+        for (work, outcome) in batch.into_iter().zip(outcomes) {
+            match (work, outcome) {
+                (Work::Write { reply, .. }, Outcome::Written(record)) => {
+                    if let Some(record) = &record {
+                        // A full queue drops the announcement; the record itself is safe.
+                        let _ = self.to_peers.try_send(ToPeers::Live(record.clone()));
+                    }
+                    // Whoever asked may have gone away meanwhile.
+                    let _ = reply.send(Ok(record));
+                }
+                (Work::Write { reply, .. }, Outcome::Refused(error)) => drop(reply.send(Err(error))),
+                (Work::Receive { author, neighbour, .. }, Outcome::Received(stored)) => {
+                    for record in &stored {
+                        self.log.received(record, self.watch.uptime());
+                    }
+                    if stored.is_empty() {
+                        let _ = self.to_peers.try_send(ToPeers::ChangedNothing { author, neighbour });
+                    }
+                }
+                (Work::Receive { author, .. }, Outcome::Refused(error)) => {
+                    tracing::error!("changes of {author} were not stored: {error}");
+                }
+                (Work::Write { .. }, Outcome::Received(_)) | (Work::Receive { .. }, Outcome::Written(_)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The data directory of a node: made with its owner's permissions only, held by one process at a time. What the files
+//! in it contain is left to those who write them.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+
+/// A data directory that this process holds. It is free again when this value is dropped, or when the process ends
+/// in whatever way.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Locked by the operating system as long as it is open.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory, if need be with those above it, and takes its lock.
+    ///
+    /// # Errors
+    /// When another process holds it ([`StoreError::InUse`]), or when it cannot be made or written.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path).map_err(StoreError::io("find", path))?;
+        create(&path)?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The directory, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The SQLite file with the records.
+    pub fn store_file(&self) -> PathBuf {
+        self.path.join("store.db")
+    }
+
+    /// The file with the secret key that makes the peer id.
+    pub fn identity_file(&self) -> PathBuf {
+        self.path.join("identity.key")
+    }
+
+    /// The file with the lines typed at the prompt.
+    pub fn history_file(&self) -> PathBuf {
+        self.path.join("history")
+    }
+}
+
+fn create(path: &Path) -> Result<(), StoreError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path).map_err(StoreError::io("make the data directory", path))?;
+    // A new directory survives a power cut only when the one above it has been synced.
+    #[cfg(unix)]
+    for parent in missing.iter().filter_map(|new| new.parent()) {
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io("sync", parent))?;
+    }
+    #[cfg(not(unix))]
+    drop(missing);
+    Ok(())
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = path.join("lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut lock = options.open(&file).map_err(StoreError::io("write", &file))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned(), holder: holder(&mut lock) }),
+        Err(TryLockError::Error(cause)) => return Err(StoreError::Io { doing: "lock", path: file, cause }),
+    }
+    // The number serves the message of a second process only, so a full disk must not keep this one from starting.
+    let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
+    Ok(lock)
+}
+
+/// The process that holds the lock, where the system lets others read a locked file.
+fn holder(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Makes an empty file that only its owner may read, unless it is there.
+pub(super) fn create_private(file: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop).map_err(StoreError::io("write", file))
+}
+
+/// The size in bytes; none when there is no such file.
+pub(super) fn size_of(file: &Path) -> Result<Option<u64>, StoreError> {
+    match fs::metadata(file) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", file)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+
+    #[test]
+    fn a_second_holder_is_refused_until_the_first_lets_go() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("deep/er");
+        let first = DataDir::open(&path).unwrap();
+        let refused = DataDir::open(&path).unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::InUse);
+        #[cfg(unix)]
+        assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn the_files_lie_in_the_directory() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(parent.path()).unwrap();
+        for file in [dir.store_file(), dir.identity_file(), dir.history_file()] {
+            assert_eq!(file.parent(), Some(dir.path()));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_may_look_in() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let _dir = DataDir::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(path.join("lock")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_in_its_place_is_an_error_and_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        fs::write(&path, "mine").unwrap();
+        assert_eq!(DataDir::open(&path).unwrap_err().kind(), StoreErrorKind::Io);
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+}

@@ -1,0 +1,283 @@
+//! What can go wrong with the data directory and the store, in words for the user: what happened, what became of the
+//! data, what to do next. Which exit code a kind leads to is left to `cli`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// A failure of the data directory or the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process holds the lock of the data directory.
+    #[error("the data directory {} is in use by another p2p-sync{}: stop that one first, or choose another data directory", path.display(), process(.holder))]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+        /// The process that holds it, where it can be told.
+        holder: Option<u32>,
+    },
+    /// The file was written by a newer release. It was not changed.
+    #[error("{} was written by a newer p2p-sync (store version {found}, this one knows {supported}) and was left untouched: update this one, or choose another data directory", file.display())]
+    Newer {
+        /// The store file.
+        file: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest version that this program knows.
+        supported: i64,
+    },
+    /// The store holds the data of another network. It was not changed.
+    #[error("{} belongs to {}, not to {}, and was left untouched: start with that network, or choose another data directory", file.display(), network(.found), network(.asked))]
+    OtherNetwork {
+        /// The store file.
+        file: PathBuf,
+        /// The name of its network, empty for the default one.
+        found: String,
+        /// The name that was asked for.
+        asked: String,
+    },
+    /// The SQLite library has a bug that can damage a store. No file was touched.
+    #[error("SQLite {found} can damage a store that is read while it is written (fixed in 3.51.3): build p2p-sync with a newer SQLite; no file was touched")]
+    SqliteTooOld {
+        /// The version of the library, such as `3.51.2`.
+        found: String,
+    },
+    /// The file system cannot do what the store relies on.
+    #[error("{} cannot be kept safely: SQLite answered {answer:?} when asked for {asked}, as on some network file systems; choose a data directory on a local disk", file.display())]
+    Unsupported {
+        /// The store file.
+        file: PathBuf,
+        /// The setting that was asked for.
+        asked: &'static str,
+        /// What it is in fact.
+        answer: String,
+    },
+    /// The file is an SQLite database of another program. It was not changed.
+    #[error("{} is an SQLite database of another program and was left untouched: move it away, or choose another data directory", file.display())]
+    Foreign {
+        /// The store file.
+        file: PathBuf,
+    },
+    /// The file is not a database, or its structure is damaged. What can be read of it was not changed.
+    #[error("{} is damaged ({why}) and was left as it is: put back a copy, or move it away together with the files beside it that begin with its name, and the data comes back from the other nodes", file.display())]
+    Damaged {
+        /// The store file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// One row is not a record, as after an edit by hand. The others can be read, and the transaction is still good.
+    #[error("the row of key {key} in {} is damaged: {why}; repair or delete it with an SQLite shell", file.display())]
+    DamagedRecord {
+        /// The store file.
+        file: PathBuf,
+        /// The key, made printable.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The disk or the quota is full. The transaction is to be rolled back; what was committed before is safe.
+    #[error("no space is left for {}: nothing of this write was stored; free some space and try again", file.display())]
+    Full {
+        /// The file that could not grow.
+        file: PathBuf,
+    },
+    /// The file, its directory or the disk may only be read.
+    #[error("{} may not be written: nothing was stored; check the permissions of the file and of its directory", file.display())]
+    ReadOnly {
+        /// The store file.
+        file: PathBuf,
+    },
+    /// The file was removed or renamed while it was open.
+    #[error("{} is gone: it was removed or moved while it was open, and what was written since is lost; put it back, or start again", file.display())]
+    Gone {
+        /// The store file.
+        file: PathBuf,
+    },
+    /// Another program holds a lock.
+    #[error("{} is locked by another program, such as an SQLite shell: nothing was stored; close that program and try again", file.display())]
+    Locked {
+        /// The store file.
+        file: PathBuf,
+    },
+    /// Every reader was taken for too long.
+    #[error("all readers of {} are busy: try again", file.display())]
+    ReadersBusy {
+        /// The store file.
+        file: PathBuf,
+    },
+    /// The operating system refused something outside SQLite.
+    #[error("cannot {doing} {}: {cause}", path.display())]
+    Io {
+        /// What was tried, as in "cannot … PATH".
+        doing: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// Its answer.
+        cause: io::Error,
+    },
+    /// The disk failed under SQLite. Whether a transaction that was being committed is stored shows when the store was opened again.
+    #[error("the disk failed under {} ({cause}): the last write may or may not be stored; check the disk", file.display())]
+    Disk {
+        /// The store file.
+        file: PathBuf,
+        /// What SQLite says.
+        cause: rusqlite::Error,
+    },
+    /// The store was closed after a failure of the disk and has not been opened again.
+    #[error("{} is closed after a failure: nothing was stored", file.display())]
+    Broken {
+        /// The store file.
+        file: PathBuf,
+    },
+    /// The store was used in the wrong order, which is a bug of this program. Nothing was changed.
+    #[error("the store was used wrongly, which is a bug of p2p-sync: {0}")]
+    Misuse(&'static str),
+    /// Anything else that SQLite refuses.
+    #[error("SQLite failed on {}: {cause}", file.display())]
+    Sqlite {
+        /// The store file.
+        file: PathBuf,
+        /// What SQLite says.
+        cause: rusqlite::Error,
+    },
+}
+
+/// The kinds of failure that users and scripts tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// Another process has the data directory.
+    InUse,
+    /// The store is that of another network.
+    OtherNetwork,
+    /// The store is that of a newer release.
+    Newer,
+    /// The library, the file system or the file is nothing that p2p-sync can work with.
+    Unsupported,
+    /// The file or a row of it is damaged.
+    Damaged,
+    /// No space is left.
+    Full,
+    /// A file or directory may not be read or written.
+    NotPermitted,
+    /// The disk or the operating system failed.
+    Io,
+    /// Somebody else holds a lock, or all readers are taken; it may work later.
+    Busy,
+    /// A bug of this program.
+    Internal,
+}
+
+impl StoreError {
+    /// The kind of failure.
+    pub fn kind(&self) -> StoreErrorKind {
+        match self {
+            Self::InUse { .. } => StoreErrorKind::InUse,
+            Self::Newer { .. } => StoreErrorKind::Newer,
+            Self::OtherNetwork { .. } => StoreErrorKind::OtherNetwork,
+            Self::SqliteTooOld { .. } | Self::Unsupported { .. } | Self::Foreign { .. } => StoreErrorKind::Unsupported,
+            Self::Damaged { .. } | Self::DamagedRecord { .. } => StoreErrorKind::Damaged,
+            Self::Full { .. } => StoreErrorKind::Full,
+            Self::ReadOnly { .. } => StoreErrorKind::NotPermitted,
+            Self::Locked { .. } | Self::ReadersBusy { .. } => StoreErrorKind::Busy,
+            Self::Gone { .. } | Self::Disk { .. } | Self::Broken { .. } => StoreErrorKind::Io,
+            Self::Io { cause, .. } => match cause.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::NotPermitted,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+                _ => StoreErrorKind::Io,
+            },
+            Self::Misuse(_) | Self::Sqlite { .. } => StoreErrorKind::Internal,
+        }
+    }
+
+    /// Whether there was no space.
+    pub fn is_full(&self) -> bool {
+        self.kind() == StoreErrorKind::Full
+    }
+
+    /// Whether only one row is affected, so that the transaction may go on without it.
+    pub fn is_one_record(&self) -> bool {
+        matches!(self, Self::DamagedRecord { .. })
+    }
+
+    /// Whether the connection that met this must not be used again: after a sync that failed, the system may count pages
+    /// as written that are not, and a second sync of the same pages would succeed without writing them.
+    pub(super) fn breaks_connection(&self) -> bool {
+        matches!(self, Self::Disk { .. } | Self::Damaged { .. } | Self::Gone { .. })
+    }
+
+    /// What SQLite reports about a file.
+    pub(super) fn sqlite(file: &Path, cause: rusqlite::Error) -> Self {
+        let file = file.to_owned();
+        match cause.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full { file },
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::Disk { file, cause },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { file, why: cause.to_string() },
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { file },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { file },
+            _ => Self::Sqlite { file, cause },
+        }
+    }
+
+    /// What the operating system reports about a path; `doing` as in "cannot … PATH".
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::Io { doing, path: path.to_owned(), cause }
+    }
+}
+
+fn process(holder: &Option<u32>) -> String {
+    holder.map_or_else(String::new, |id| format!(" (process {id})"))
+}
+
+fn network(name: &str) -> String {
+    if name.is_empty() { "the default network".to_owned() } else { format!("the network {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_code(code: i32) -> StoreError {
+        StoreError::sqlite(Path::new("store.db"), rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
+    }
+
+    #[test]
+    fn failures_of_sqlite_are_told_apart() {
+        use rusqlite::ffi;
+        for (code, kind, breaks) in [
+            (ffi::SQLITE_FULL, StoreErrorKind::Full, false),
+            (ffi::SQLITE_IOERR_FSYNC, StoreErrorKind::Io, true),
+            (ffi::SQLITE_IOERR_WRITE, StoreErrorKind::Io, true),
+            (ffi::SQLITE_CORRUPT, StoreErrorKind::Damaged, true),
+            (ffi::SQLITE_NOTADB, StoreErrorKind::Damaged, true),
+            (ffi::SQLITE_READONLY, StoreErrorKind::NotPermitted, false),
+            (ffi::SQLITE_BUSY, StoreErrorKind::Busy, false),
+            (ffi::SQLITE_ERROR, StoreErrorKind::Internal, false),
+        ] {
+            let error = of_code(code);
+            assert_eq!((error.kind(), error.breaks_connection()), (kind, breaks), "{error}");
+            assert!(error.to_string().contains("store.db"), "{error}");
+        }
+    }
+
+    #[test]
+    fn failures_of_the_system_are_told_apart() {
+        for (kind, expected) in [
+            (io::ErrorKind::StorageFull, StoreErrorKind::Full),
+            (io::ErrorKind::PermissionDenied, StoreErrorKind::NotPermitted),
+            (io::ErrorKind::NotFound, StoreErrorKind::Io),
+        ] {
+            assert_eq!(StoreError::io("create", Path::new("x"))(kind.into()).kind(), expected);
+        }
+    }
+
+    #[test]
+    fn the_default_network_has_words_of_its_own() {
+        let error = StoreError::OtherNetwork { file: "store.db".into(), found: String::new(), asked: "lab".to_owned() };
+        assert_eq!(
+            error.to_string(),
+            "store.db belongs to the default network, not to the network lab, and was left untouched: start with that network, or choose another data directory"
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! The shape of the file and how it came to be: one step a version, in order. A released step is never changed or
+//! removed, only followed by another, because files that went through it exist. What the rows mean is left to `rows`
+//! and `peers`.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::error::StoreError;
+
+/// Marks the file as ours, so that no other SQLite file is taken for a store: the letters `p2ps`.
+const APPLICATION_ID: i32 = 0x7032_7073;
+
+/// The step at index N leads from version N to N + 1.
+///
+/// `kv_store` is an ordinary rowid table: rows are appended, and only the small index on the key is written at random
+/// places, which is three times as fast in large transactions as a table ordered by key. The index on the timestamp gives the
+/// highest one and, being the narrowest, is what counting reads; the one on `deleted_at` holds deletions only.
+const STEPS: &[&str] = &["
+    CREATE TABLE kv_store (
+        key TEXT NOT NULL UNIQUE,
+        value TEXT,
+        timestamp INTEGER NOT NULL,
+        author TEXT NOT NULL,
+        deleted_at INTEGER,
+        base INTEGER
+    );
+    CREATE INDEX kv_store_timestamp ON kv_store (timestamp);
+    CREATE INDEX kv_store_deleted_at ON kv_store (deleted_at) WHERE deleted_at IS NOT NULL;
+    CREATE TABLE meta (
+        name TEXT NOT NULL PRIMARY KEY,
+        value TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE peer_address (
+        peer TEXT NOT NULL,
+        address TEXT NOT NULL,
+        last_reached INTEGER NOT NULL,
+        PRIMARY KEY (peer, address)
+    ) WITHOUT ROWID;
+"];
+
+/// The version that this program reads and writes.
+pub(super) fn supported() -> i64 {
+    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
+}
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A database without anything in it.
+    Nothing,
+    /// A store of this version, which is not newer than [`supported`].
+    Store {
+        /// Its version.
+        version: i64,
+    },
+}
+
+/// Tells what a file is, without changing it.
+///
+/// # Errors
+/// When it is no database, damaged, of another program, or newer.
+pub(super) fn inspect(connection: &Connection, file: &Path) -> Result<Found, StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
+    let application = number("application_id")?;
+    let version = number("user_version")?;
+    // Reading the schema also shows whether it can be read.
+    let tables: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    if application != i64::from(APPLICATION_ID) {
+        let empty = application == 0 && version == 0 && tables == 0;
+        return if empty { Ok(Found::Nothing) } else { Err(StoreError::Foreign { file: file.to_owned() }) };
+    }
+    if version > supported() {
+        return Err(StoreError::Newer { file: file.to_owned(), found: version, supported: supported() });
+    }
+    if version < 1 {
+        return Err(StoreError::Damaged { file: file.to_owned(), why: format!("its version is {version}") });
+    }
+    Ok(Found::Store { version })
+}
+
+/// Brings a file to the supported version, in one transaction that nobody else can be in.
+///
+/// # Errors
+/// As for [`inspect`], or when it cannot be written. The file is as before then.
+pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
+    migrate_by(STEPS, connection, file)
+}
+
+fn migrate_by(steps: &[&str], connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive).map_err(failed)?;
+    let done = match inspect(&transaction, file)? {
+        Found::Nothing => 0,
+        Found::Store { version } => usize::try_from(version).unwrap_or(usize::MAX),
+    };
+    if done >= steps.len() {
+        return Ok(());
+    }
+    for step in steps.iter().skip(done) {
+        transaction.execute_batch(step).map_err(failed)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    transaction.pragma_update(None, "user_version", i64::try_from(steps.len()).unwrap_or(i64::MAX)).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+
+    fn file() -> &'static Path {
+        Path::new("store.db")
+    }
+
+    #[test]
+    fn an_empty_database_becomes_a_store_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert_eq!(inspect(&connection, file()).unwrap(), Found::Nothing);
+        migrate(&mut connection, file()).unwrap();
+        assert_eq!(inspect(&connection, file()).unwrap(), Found::Store { version: supported() });
+        connection.execute("INSERT INTO kv_store VALUES ('k', 'v', 1, 'a', NULL, NULL)", []).unwrap();
+        migrate(&mut connection, file()).unwrap();
+        let rows: i64 = connection.query_row("SELECT COUNT(*) FROM kv_store", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 1);
+    }
+
+    #[test]
+    fn the_first_released_shape_is_pinned() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_by(&STEPS[..1], &mut connection, file()).unwrap();
+        let mut columns = connection.prepare("SELECT name || ' ' || type FROM pragma_table_info('kv_store')").unwrap();
+        let columns: Vec<String> = columns.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(columns, ["key TEXT", "value TEXT", "timestamp INTEGER", "author TEXT", "deleted_at INTEGER", "base INTEGER"]);
+        let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).unwrap();
+        assert_eq!(id, 1_882_353_779);
+    }
+
+    #[test]
+    fn only_missing_steps_are_taken_and_a_step_that_fails_changes_nothing() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, file()).unwrap();
+        let mut steps = STEPS.to_vec();
+        steps.push("CREATE TABLE extra (a); CREATE TABLE kv_store (a)");
+        assert_eq!(migrate_by(&steps, &mut connection, file()).unwrap_err().kind(), StoreErrorKind::Internal);
+        assert_eq!(inspect(&connection, file()).unwrap(), Found::Store { version: supported() });
+        assert!(connection.prepare("SELECT * FROM extra").is_err(), "the first half of the step was undone");
+
+        steps.pop();
+        steps.push("ALTER TABLE kv_store ADD COLUMN extra");
+        migrate_by(&steps, &mut connection, file()).unwrap();
+        connection.prepare("SELECT extra FROM kv_store").unwrap();
+        assert_eq!(inspect(&connection, file()).unwrap_err().kind(), StoreErrorKind::Newer, "for a program without that step");
+    }
+
+    #[test]
+    fn a_foreign_database_is_told_from_an_empty_one() {
+        for sql in ["CREATE TABLE theirs (a)", "PRAGMA application_id = 5", "PRAGMA user_version = 5"] {
+            let mut connection = Connection::open_in_memory().unwrap();
+            connection.execute_batch(sql).unwrap();
+            assert!(matches!(inspect(&connection, file()), Err(StoreError::Foreign { .. })), "{sql}");
+            assert!(matches!(migrate(&mut connection, file()), Err(StoreError::Foreign { .. })), "{sql}");
+        }
+    }
+}

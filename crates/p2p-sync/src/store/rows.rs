@@ -1,0 +1,401 @@
+//! How records lie in `kv_store`: the statements, a row as a record and back, and the range of keys behind a prefix.
+//! The writer and the readers share this; connections and transactions are left to them. No statement here compares
+//! versions.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use p2p_sync_core::text::shortened;
+use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, params};
+
+use super::error::StoreError;
+
+const GET: &str = "SELECT value, timestamp, author, deleted_at, base FROM kv_store WHERE key = ?1";
+const PUT: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
+    deleted_at = excluded.deleted_at, base = excluded.base";
+const LAST: &str = "SELECT key, timestamp FROM kv_store ORDER BY timestamp DESC LIMIT 1";
+const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
+
+macro_rules! page {
+    ($condition:literal) => {
+        concat!("SELECT value, timestamp, author, deleted_at, base, key FROM kv_store WHERE ", $condition, " ORDER BY key LIMIT ?2")
+    };
+}
+// One statement for each case, so that both ends of the range are found in the index whatever the planner thinks.
+const ALL_TO_END: &str = page!("key >= ?1");
+const ALL_BELOW: &str = page!("key >= ?1 AND key < ?3");
+const LIVE_TO_END: &str = page!("key >= ?1 AND deleted_at IS NULL");
+const LIVE_BELOW: &str = page!("key >= ?1 AND key < ?3 AND deleted_at IS NULL");
+
+/// Records made room for before the first one was read.
+const PAGE_CAPACITY: usize = 256;
+
+/// The records of a page to be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which {
+    All,
+    Live,
+}
+
+/// The version held of a key, deletions included.
+pub(super) fn get(connection: &Connection, authors: &mut Authors, file: &Path, key: &Key) -> Result<Option<Record>, StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let mut statement = connection.prepare_cached(GET).map_err(failed)?;
+    let mut rows = statement.query([key.as_str()]).map_err(failed)?;
+    match rows.next().map_err(failed)? {
+        Some(row) => record(row, authors, key.clone()).map(Some).map_err(|why| damaged(file, key.as_str().as_bytes(), why)),
+        None => Ok(None),
+    }
+}
+
+/// Holds this version in place of any other of its key.
+pub(super) fn put(connection: &Connection, authors: &mut Authors, file: &Path, record: &Record) -> Result<(), StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let timestamp = record.timestamp.as_nanos();
+    let deleted_at = matches!(record.content, Content::Deleted).then_some(timestamp);
+    connection
+        .prepare_cached(PUT)
+        .and_then(|mut statement| {
+            statement.execute(params![
+                record.key.as_str(),
+                StoredContent(&record.content),
+                timestamp,
+                authors.text(record.author),
+                deleted_at,
+                record.base.as_nanos(),
+            ])
+        })
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Up to `limit` records in the order of their keys: those whose key starts with `prefix` and lies behind `after`.
+pub(super) fn page(
+    connection: &Connection,
+    authors: &mut Authors,
+    file: &Path,
+    which: Which,
+    (prefix, after): (&str, Option<&Key>),
+    limit: usize,
+) -> Result<Vec<Record>, StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let (from, below) = (lower_bound(prefix, after), upper_bound(prefix));
+    let rows_max = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = match (which, &below) {
+        (Which::All, None) => ALL_TO_END,
+        (Which::All, Some(_)) => ALL_BELOW,
+        (Which::Live, None) => LIVE_TO_END,
+        (Which::Live, Some(_)) => LIVE_BELOW,
+    };
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    let mut rows = match &below {
+        None => statement.query(params![from, rows_max]),
+        Some(below) => statement.query(params![from, rows_max, below]),
+    }
+    .map_err(failed)?;
+    let mut records = Vec::with_capacity(limit.min(PAGE_CAPACITY));
+    while let Some(row) = rows.next().map_err(failed)? {
+        let (bytes, key) = key_of(row, 5).map_err(failed)?;
+        let record = key.and_then(|key| record(row, authors, key)).map_err(|why| damaged(file, bytes, why))?;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// The highest timestamp held.
+pub(super) fn last_timestamp(connection: &Connection, file: &Path) -> Result<Option<Timestamp>, StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let mut statement = connection.prepare_cached(LAST).map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    let Some(row) = rows.next().map_err(failed)? else { return Ok(None) };
+    let (bytes, _) = key_of(row, 0).map_err(failed)?;
+    let timestamp = timestamp(row.get_ref(1).map_err(failed)?);
+    timestamp.map(Some).map_err(|why| damaged(file, bytes, why))
+}
+
+/// How many rows there are, and how many of them are deletions, at one moment.
+pub(super) fn counts(connection: &Connection, file: &Path) -> Result<(u64, u64), StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let mut statement = connection.prepare_cached(COUNT).map_err(failed)?;
+    let (all, deleted): (i64, i64) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+    Ok((all.unsigned_abs(), deleted.unsigned_abs()))
+}
+
+/// Prepares every statement, so that a table that was changed by hand is noticed when the file is opened.
+pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    [GET, PUT, LAST, COUNT, ALL_TO_END, ALL_BELOW, LIVE_TO_END, LIVE_BELOW].iter().try_for_each(|sql| connection.prepare_cached(sql).map(drop))
+}
+
+/// Base58 costs more than finding a row, and the authors of a store are few: both directions are remembered.
+#[derive(Debug, Default)]
+pub(super) struct Authors {
+    texts: HashMap<NodeId, Box<str>>,
+    ids: HashMap<Box<str>, NodeId>,
+}
+
+/// Authors remembered in each direction; beyond that the memory starts anew, which costs time and nothing else.
+const AUTHORS_MAX: usize = 256;
+
+impl Authors {
+    fn text(&mut self, id: NodeId) -> &str {
+        if self.texts.len() >= AUTHORS_MAX && !self.texts.contains_key(&id) {
+            self.texts.clear();
+        }
+        self.texts.entry(id).or_insert_with(|| id.to_string().into_boxed_str())
+    }
+
+    fn id(&mut self, text: &str) -> Option<NodeId> {
+        if let Some(id) = self.ids.get(text) {
+            return Some(*id);
+        }
+        let id = text.parse().ok()?;
+        if self.ids.len() >= AUTHORS_MAX {
+            self.ids.clear();
+        }
+        self.ids.insert(text.into(), id);
+        Some(id)
+    }
+}
+
+/// A value as text where that can be read in any SQLite shell, as bytes where it cannot, nothing for a deletion.
+struct StoredContent<'a>(&'a Content);
+
+impl ToSql for StoredContent<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0.value().map(Value::as_bytes) {
+            None => ValueRef::Null,
+            // Text that holds a NUL is cut off there by most of what prints it.
+            Some(bytes) if std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0) => ValueRef::Text(bytes),
+            Some(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+/// What is wrong with a row.
+type Why = String;
+
+/// The record in the first five columns of a row.
+fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why> {
+    let column = |index| row.get_ref(index).map_err(|error| error.to_string());
+    let timestamp = timestamp(column(1)?)?;
+    let author = match column(2)? {
+        ValueRef::Text(text) => std::str::from_utf8(text).ok().and_then(|text| authors.id(text)),
+        _ => None,
+    };
+    let author = author.ok_or("the author is not a peer id")?;
+    let content = match (column(3)?, column(0)?) {
+        (ValueRef::Null, ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => Content::Put(Value::new(bytes).map_err(|error| error.to_string())?),
+        (ValueRef::Null, ValueRef::Null) => return Err("it has neither a value nor a time of deletion".to_owned()),
+        (ValueRef::Null, _) => return Err("the value is a number".to_owned()),
+        (ValueRef::Integer(at), ValueRef::Null) if at == timestamp.as_nanos() => Content::Deleted,
+        (_, ValueRef::Null) => return Err("the time of deletion is not the timestamp".to_owned()),
+        (_, _) => return Err("it has a value and a time of deletion".to_owned()),
+    };
+    let base = match column(4)? {
+        ValueRef::Null => Base::Unknown,
+        ValueRef::Integer(nanos) => Base::from_nanos(nanos).map_err(|_| "the base is negative")?,
+        _ => return Err("the base is not a number".to_owned()),
+    };
+    Ok(Record { key, content, timestamp, author, base })
+}
+
+fn timestamp(column: ValueRef<'_>) -> Result<Timestamp, Why> {
+    match column {
+        ValueRef::Integer(nanos) => Timestamp::from_nanos(nanos).map_err(|_| "the timestamp is not positive".to_owned()),
+        _ => Err("the timestamp is not a number".to_owned()),
+    }
+}
+
+/// The bytes of a row's key, for messages, and the key if it is one.
+fn key_of<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<(&'row [u8], Result<Key, Why>)> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) => (bytes, text_key(bytes)),
+        ValueRef::Blob(bytes) => (bytes, Err("the key is not text".to_owned())),
+        _ => (b"", Err("the key is not text".to_owned())),
+    })
+}
+
+fn text_key(bytes: &[u8]) -> Result<Key, Why> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "the key is not UTF-8".to_owned())?;
+    Key::new(text).map_err(|error| error.to_string())
+}
+
+fn damaged(file: &Path, key: &[u8], why: Why) -> StoreError {
+    StoreError::DamagedRecord { file: file.to_owned(), key: shortened(key), why }
+}
+
+/// The first text that a key of the page may be. SQLite and [`Key`] both order text by its bytes.
+fn lower_bound(prefix: &str, after: Option<&Key>) -> String {
+    match after.map(Key::as_str) {
+        // Nothing lies between a text and the same with a NUL behind it.
+        Some(after) if after >= prefix => format!("{after}\0"),
+        _ => prefix.to_owned(),
+    }
+}
+
+/// The first text behind all that start with a prefix; none if there is no such text.
+fn upper_bound(prefix: &str) -> Option<String> {
+    // UTF-8 sorts like the code points it encodes, so it is enough to count up the last character that has a next one.
+    let (at, next) = prefix.char_indices().rev().find_map(|(at, last)| Some((at, successor(last)?)))?;
+    let mut bound = prefix.get(..at)?.to_owned();
+    bound.push(next);
+    Some(bound)
+}
+
+fn successor(c: char) -> Option<char> {
+    (c..=char::MAX).nth(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{Place, deleted, id, key, put, store};
+    use p2p_sync_core::store::Store;
+
+    #[test]
+    fn the_bounds_hold_exactly_what_starts_with_the_prefix() {
+        let characters = ["", "\u{1}", "a", "b", "\u{7f}", "\u{80}", "\u{d7ff}", "\u{e000}", "\u{ffff}", "\u{10000}", "\u{10ffff}"];
+        let mut texts = Vec::new();
+        for a in characters {
+            for b in characters {
+                texts.extend(characters.map(|c| format!("{a}{b}{c}")));
+            }
+        }
+        for prefix in &texts {
+            let (from, below) = (lower_bound(prefix, None), upper_bound(prefix));
+            for text in &texts {
+                let within = *text >= from && below.as_ref().is_none_or(|below| text < below);
+                assert_eq!(within, text.starts_with(prefix.as_str()), "{text:?} and the prefix {prefix:?}");
+            }
+        }
+        assert_eq!(upper_bound(""), None);
+        assert_eq!(upper_bound("\u{10ffff}\u{10ffff}"), None);
+        assert_eq!(upper_bound("a\u{10ffff}").as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_page_begins_behind_the_last_key_of_the_one_before() {
+        assert_eq!(lower_bound("a/", Some(&key("a/1"))), "a/1\0");
+        assert_eq!(lower_bound("a/", Some(&key("a"))), "a/");
+        assert_eq!(lower_bound("a/", Some(&key("b"))), "b\0");
+    }
+
+    #[test]
+    fn every_statement_finds_its_rows_by_an_index() {
+        let place = Place::new();
+        let store = place.open();
+        let plan = |sql: &str| {
+            let mut statement = store.connection().unwrap().prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let parameters = std::iter::repeat_n("x", statement.parameter_count());
+            let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+            rows.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+        };
+        let by_key = "SEARCH kv_store USING INDEX sqlite_autoindex_kv_store_1";
+        assert_eq!(plan(GET), format!("{by_key} (key=?)"));
+        for sql in [ALL_TO_END, LIVE_TO_END] {
+            assert_eq!(plan(sql), format!("{by_key} (key>?)"));
+        }
+        for sql in [ALL_BELOW, LIVE_BELOW] {
+            assert_eq!(plan(sql), format!("{by_key} (key>? AND key<?)"));
+        }
+        assert_eq!(plan(LAST), "SCAN kv_store USING INDEX kv_store_timestamp", "from its end, for one row");
+        let count = plan(COUNT);
+        assert!(count.contains("SCAN kv_store USING COVERING INDEX kv_store_timestamp"), "{count}");
+        assert!(count.contains("kv_store USING COVERING INDEX kv_store_deleted_at"), "{count}");
+    }
+
+    #[test]
+    fn anybody_can_read_the_table_in_a_shell() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let values: [(&str, &[u8], &str); 5] =
+            [("text", "日本".as_bytes(), "text"), ("empty", b"", "text"), ("nul", b"a\0b", "blob"), ("bytes", b"\xff", "blob"), ("digits", b"007", "text")];
+        for (name, value, _) in values {
+            store(&mut sqlite, &[put(name, value, 5)]);
+        }
+        store(&mut sqlite, &[deleted("gone", 6)]);
+        let shell = rusqlite::Connection::open(&place.file).unwrap();
+        for (name, value, kind) in values {
+            let sql = "SELECT CAST(value AS BLOB), typeof(value) FROM kv_store WHERE key = ?1 AND deleted_at IS NULL";
+            let row: (Vec<u8>, String) = shell.query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            assert_eq!(row, (value.to_vec(), kind.to_owned()), "{name}");
+        }
+        let sql = "SELECT value IS NULL, deleted_at, timestamp, author FROM kv_store WHERE key = 'gone'";
+        let row: (bool, i64, i64, String) = shell.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
+        assert_eq!(row, (true, 6, 6, id(1).to_string()));
+    }
+
+    #[test]
+    fn a_row_edited_into_nonsense_is_named_and_harms_no_other() {
+        for (edit, why) in [
+            ("author = 'me!'", "the author is not a peer id"),
+            ("author = x'00'", "the author is not a peer id"),
+            ("timestamp = 0", "the timestamp is not positive"),
+            ("timestamp = -5", "the timestamp is not positive"),
+            ("timestamp = 'soon'", "the timestamp is not a number"),
+            ("timestamp = 1.5", "the timestamp is not a number"),
+            ("base = -1", "the base is negative"),
+            ("base = 'x'", "the base is not a number"),
+            ("value = NULL", "it has neither a value nor a time of deletion"),
+            ("deleted_at = 5", "it has a value and a time of deletion"),
+            ("deleted_at = 6, value = NULL", "the time of deletion is not the timestamp"),
+            ("value = zeroblob(65537)", "the value has 65537 bytes, at most 65536 are allowed"),
+        ] {
+            let place = Place::new();
+            let mut sqlite = place.open();
+            store(&mut sqlite, &[put("a", b"1", 5), put("b", b"1", 5)]);
+            place.shell(&format!("UPDATE kv_store SET {edit} WHERE key = 'b'"));
+            let error = sqlite.get(&key("b")).unwrap_err();
+            assert!(error.is_one_record(), "{edit}: {error}");
+            assert!(error.to_string().contains(&format!("key b in {} is damaged: {why};", place.file.display())), "{edit}: {error}");
+            assert!(sqlite.scan("", None, 10).is_err(), "{edit}");
+            assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"1", 5)), "{edit}");
+            assert_eq!(sqlite.scan("", None, 1).unwrap(), [put("a", b"1", 5)], "{edit}");
+            assert!(!sqlite.is_broken(), "{edit}");
+            store(&mut sqlite, &[put("b", b"2", 9)]);
+            assert_eq!(sqlite.get(&key("b")).unwrap(), Some(put("b", b"2", 9)), "a new version replaces the damaged row: {edit}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_named_too() {
+        for (edit, named) in [
+            ("'b' || char(10)", r"key b\n in"),
+            ("''", "key  in"),
+            ("printf('%.257c', 'x')", "… (257 bytes) in"),
+            ("x'6bff'", r"key k\xFF in"),
+            ("CAST(x'6bff' AS TEXT)", r"key k\xFF in"),
+        ] {
+            let place = Place::new();
+            let mut sqlite = place.open();
+            store(&mut sqlite, &[put("b", b"1", 5)]);
+            place.shell(&format!("UPDATE kv_store SET key = {edit}"));
+            let error = sqlite.scan("", None, 10).unwrap_err();
+            assert!(error.is_one_record() && error.to_string().contains(named), "{edit}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_last_timestamp_is_not_taken_from_a_damaged_row() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5), put("b", b"1", 6)]);
+        place.shell("UPDATE kv_store SET timestamp = 'soon' WHERE key = 'b'");
+        assert!(sqlite.last_timestamp().unwrap_err().to_string().contains("key b "));
+    }
+
+    #[test]
+    fn the_memory_of_authors_is_bounded_and_right() {
+        let mut authors = Authors::default();
+        for n in (0..1_000).chain(0..1_000) {
+            let text = id(n).to_string();
+            assert_eq!(authors.text(id(n)), text);
+            assert_eq!(authors.id(&text), Some(id(n)));
+            assert_eq!(authors.id("nobody, 0OIl"), None);
+            assert!(authors.texts.len() <= AUTHORS_MAX && authors.ids.len() <= AUTHORS_MAX);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the tests of this room share.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use p2p_sync_core::store::Store;
+use p2p_sync_core::{Base, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
+
+use super::SqliteStore;
+
+/// A directory that is removed with this value, and the path of a store in it.
+pub(super) struct Place {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) file: PathBuf,
+}
+
+impl Place {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("store.db");
+        Self { dir, file }
+    }
+
+    /// The store of the default network.
+    pub(super) fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.file, &NetworkName::default()).unwrap()
+    }
+
+    /// Every file with its content.
+    pub(super) fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+
+    /// The files as a crash at this moment would leave them, in another place.
+    pub(super) fn crashed(&self) -> Self {
+        let copy = Self::new();
+        for (path, content) in self.content() {
+            let name = path.file_name().unwrap().to_owned();
+            // The index of the WAL is shared memory, which does not survive.
+            if name != "store.db-shm" {
+                fs::write(copy.dir.path().join(name), content).unwrap();
+            }
+        }
+        copy
+    }
+
+    /// Runs SQL like somebody with an SQLite shell.
+    pub(super) fn shell(&self, sql: &str) {
+        shell(&self.file, sql);
+    }
+}
+
+pub(super) fn shell(file: &Path, sql: &str) {
+    rusqlite::Connection::open(file).unwrap().execute_batch(sql).unwrap();
+}
+
+pub(super) fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+pub(super) fn at(nanos: i64) -> Timestamp {
+    Timestamp::from_nanos(nanos).unwrap()
+}
+
+pub(super) fn id(seed: u16) -> NodeId {
+    let mut bytes = [7; 38];
+    bytes[..2].copy_from_slice(&seed.to_be_bytes());
+    NodeId::from_bytes(&bytes).unwrap()
+}
+
+pub(super) fn put(text: &str, value: &[u8], nanos: i64) -> Record {
+    let content = Content::Put(Value::new(value).unwrap());
+    Record { content, ..deleted(text, nanos) }
+}
+
+pub(super) fn deleted(text: &str, nanos: i64) -> Record {
+    Record { key: key(text), content: Content::Deleted, timestamp: at(nanos), author: id(1), base: Base::Unknown }
+}
+
+/// Stores all of these in one transaction.
+pub(super) fn store(store: &mut SqliteStore, records: &[Record]) {
+    store.begin().unwrap();
+    for record in records {
+        store.put(record).unwrap();
+    }
+    store.commit().unwrap();
+}

@@ -1,0 +1,37 @@
+//! What only the operating system knows: the time of day, how long the process has been running, and chance. Plain
+//! values come out, so that everything behind them can be tested with others.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use p2p_sync_core::{Timestamp, Uptime};
+
+/// The wall clock. One that is set before 1970 reads as the first nanosecond after the epoch.
+pub fn now() -> Timestamp {
+    Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Measures the time since it was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts to measure.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// How long ago it was started.
+    pub fn uptime(&self) -> Uptime {
+        Uptime(self.0.elapsed())
+    }
+
+    /// The instant at which a given uptime is reached.
+    pub fn instant_at(&self, uptime: Uptime) -> Instant {
+        self.0 + uptime.0
+    }
+}
+
+/// A fresh number for this run of the program, never the same twice as far as chance can tell.
+pub fn boot_nonce() -> u64 {
+    rand::random()
+}

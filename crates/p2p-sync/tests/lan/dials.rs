@@ -1,0 +1,96 @@
+//! Both sides dial at the same moment: changes pass at once and always, and one connection remains.
+
+use std::thread;
+use std::time::Duration;
+
+use p2p_sync_testbed::{Addresses, Host, Lab, Node, wait_until};
+
+use crate::support::{PATIENCE, launch, peer_field, quic, tcp};
+
+/// Rounds of each of the four pairs.
+const ROUNDS: usize = 25;
+/// How soon a change must be there when both sides hear each other. No repetition helps it on its way.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// How soon spare connections must be gone.
+const SETTLED: Duration = Duration::from_secs(15);
+
+type Address = fn(&Host) -> String;
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn both_dial_tcp_at_once() {
+    dial_each_other("tcp", tcp, tcp);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn both_dial_quic_at_once() {
+    dial_each_other("quic", quic, quic);
+}
+
+/// Both transports are up for a moment, and one of the two connections is closed.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn one_dials_tcp_and_the_other_quic_at_once() {
+    dial_each_other("tcp and quic", tcp, quic);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn one_dials_quic_and_the_other_tcp_at_once() {
+    dial_each_other("quic and tcp", quic, tcp);
+}
+
+fn dial_each_other(what: &str, of_a: Address, of_b: Address) {
+    let lab = Lab::new();
+    let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let mut pair: Option<(Node, Node)> = None;
+    for round in 0..ROUNDS {
+        // Strangers to each other in one round, known by their peer ids in the next.
+        let (a, b) = match pair.take() {
+            Some((a, b)) if round % 2 == 1 => {
+                a.spawn_again();
+                b.spawn_again();
+                (a, b)
+            }
+            _ => (
+                launch(&host_a, "a").no_lan().peer(&of_b(&host_b)).spawn(),
+                launch(&host_b, "b").no_lan().peer(&of_a(&host_a)).spawn(),
+            ),
+        };
+        a.wait_ready();
+        b.wait_ready();
+        one_round(&a, &b, &format!("{what}, round {round}"));
+        thread::scope(|scope| {
+            scope.spawn(|| a.stop());
+            scope.spawn(|| b.stop());
+        });
+        pair = Some((a, b));
+    }
+}
+
+#[track_caller]
+fn one_round(a: &Node, b: &Node, what: &str) {
+    let sides = [(a, b), (b, a)];
+    thread::scope(|scope| {
+        for (from, to) in sides {
+            scope.spawn(move || {
+                let id = to.peer_id();
+                wait_until(&format!("{what}: linked"), PATIENCE, || from.is_subscribed(&id));
+                from.add(&format!("first by {}", from.label()), what);
+            });
+        }
+    });
+    for (from, to) in sides {
+        to.wait_value(&format!("first by {}", from.label()), what, AT_ONCE);
+    }
+    wait_until(&format!("{what}: one connection remains"), SETTLED, || {
+        sides
+            .iter()
+            .all(|(node, other)| peer_field(node, &other.peer_id(), "connections") == Some(1.into()))
+    });
+    for (from, to) in sides {
+        from.add(&format!("second by {}", from.label()), what);
+        to.wait_value(&format!("second by {}", from.label()), what, AT_ONCE);
+    }
+}

@@ -1,0 +1,126 @@
+//! Another program, plain libp2p gossip and nothing of ours, says changes and hears them.
+
+use p2p_sync_testbed::{Addresses, Lab, json, wait_until};
+
+use crate::support::{PATIENCE, RECOVERY, Stranger, launch, seconds, tcp};
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_stranger_says_changes_with_three_fields_and_hears_ours() {
+    let lab = Lab::new();
+    let (host, elsewhere) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let node = launch(&host, "a").start();
+    let stranger = Stranger::start(&elsewhere, 1, &[tcp(&host)]);
+    stranger.wait_linked(&node);
+
+    stranger.publish(r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}"#);
+    node.wait_value("hello", "world", RECOVERY);
+    assert_eq!(node.command("get hello"), "✓ hello = world");
+    let record = node.json("get --json hello");
+    assert_eq!(record["timestamp"], "2025-01-04T08:30:15Z");
+    assert_eq!(record["author"], stranger.peer_id());
+    let line = format!("Got message from {}: Put {{ hello = world }}", stranger.peer_id());
+    node.wait_log(0, &line, RECOVERY);
+
+    stranger.publish(r#"{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z"}}"#);
+    wait_until("deleted", RECOVERY, || node.get("hello").is_none());
+    let line = format!("Got message from {}: Delete {{ hello }}", stranger.peer_id());
+    node.wait_log(0, &line, RECOVERY);
+
+    stranger.publish(
+        r#"{"Batch":[{"Put":{"key":"b1","value":"1","timestamp":"2025-01-04T08:30:17Z","colour":"unknown"}},{"Put":{"key":"b2","value":"2","timestamp":"2025-01-04T08:30:17.123456789Z"}}]}"#,
+    );
+    node.wait_value("b2", "2", RECOVERY);
+    assert_eq!(node.get("b1").as_deref(), Some("1"));
+    assert_eq!(node.json("get --json b2")["timestamp"], "2025-01-04T08:30:17.123456789Z");
+
+    node.add("greeting", "good morning");
+    let message = stranger.wait_message(&node.peer_id(), |message| message["Put"]["key"] == "greeting");
+    assert_eq!(message["Put"]["value"], "good morning");
+    let stored = node.json("get --json greeting");
+    assert_eq!(message["Put"]["timestamp"], stored["timestamp"]);
+    assert_eq!(node.command("delete greeting"), "✓ Deleted: greeting");
+    let message = stranger.wait_message(&node.peer_id(), |message| message.get("Delete").is_some());
+    assert_eq!(message["Delete"]["key"], "greeting");
+    assert!(message["Delete"]["timestamp"].is_string(), "{message}");
+}
+
+/// It answers no ping and no identify; that is no reason to cut it off.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_stranger_that_speaks_nothing_but_gossip_stays_connected() {
+    let lab = Lab::new();
+    let (host, elsewhere) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let node = launch(&host, "a").start();
+    let stranger = Stranger::start(&elsewhere, 1, &[tcp(&host)]);
+    stranger.wait_linked(&node);
+    // Twice as long as a watchdog on pings would wait.
+    let cut_off = stranger.process().stdout().wait_line(0, seconds(15), |line| {
+        String::from_utf8_lossy(line).contains("disconnected")
+    });
+    assert!(cut_off.is_none(), "{cut_off:?}");
+    stranger.publish(r#"{"Put":{"key":"still","value":"here","timestamp":"2025-01-04T08:30:15Z"}}"#);
+    node.wait_value("still", "here", RECOVERY);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn what_a_stranger_says_is_passed_on_under_its_own_name() {
+    let lab = Lab::new();
+    let hosts = [(); 3].map(|()| lab.host(Addresses::V4));
+    let a = launch(&hosts[0], "a").no_lan().start();
+    let b = launch(&hosts[1], "b").no_lan().peer(&tcp(&hosts[0])).start();
+    a.wait_linked(&b, PATIENCE);
+    let stranger = Stranger::start(&hosts[2], 1, &[tcp(&hosts[0])]);
+    stranger.wait_linked(&a);
+    stranger.publish(r#"{"Put":{"key":"far","value":"away","timestamp":"2025-01-04T08:30:15Z"}}"#);
+    b.wait_value("far", "away", RECOVERY);
+    let expected = json!({
+        "key": "far",
+        "value": "away",
+        "timestamp": "2025-01-04T08:30:15Z",
+        "author": stranger.peer_id(),
+    });
+    for node in [&a, &b] {
+        assert_eq!(node.json("get --json far"), expected, "{}", node.label());
+    }
+    // And the other way round: what a node behind ours says reaches the stranger.
+    b.add("near", "by");
+    stranger.wait_message(&b.peer_id(), |message| message["Put"]["key"] == "near");
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn what_a_stranger_says_wrong_is_refused_named_and_counted() {
+    let lab = Lab::new();
+    let (host, elsewhere) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let node = launch(&host, "a").start();
+    let stranger = Stranger::start(&elsewhere, 1, &[tcp(&host)]);
+    stranger.wait_linked(&node);
+    let id = stranger.peer_id();
+
+    stranger.publish("this is no JSON");
+    node.wait_log(0, &format!("Invalid message from peer {id}"), RECOVERY);
+    let long = "k".repeat(257);
+    stranger.publish(&format!(
+        r#"{{"Put":{{"key":"{long}","value":"v","timestamp":"2025-01-04T08:30:15Z"}}}}"#
+    ));
+    node.wait_log(0, &format!("Invalid key from peer {id}"), RECOVERY);
+
+    // Larger than a message may be, and small enough to pass the transport.
+    let directory = p2p_sync_testbed::tempfile::tempdir().unwrap();
+    let file = directory.path().join("large");
+    std::fs::write(&file, vec![b'x'; (1 << 20) + 1]).unwrap();
+    stranger.publish(&format!("@file {}", file.display()));
+    node.wait_log(0, &format!("Message too large from peer {id}"), RECOVERY);
+
+    // None of it was stored, all of it was counted, and the connection is as good as before.
+    stranger.publish(r#"{"Put":{"key":"good","value":"one","timestamp":"2025-01-04T08:30:15Z"}}"#);
+    node.wait_value("good", "one", RECOVERY);
+    let status = node.status();
+    assert_eq!(status["keys"], 1, "{status}");
+    let dropped = status["dropped"].as_array().unwrap();
+    let count: u64 = dropped.iter().map(|cause| cause["count"].as_u64().unwrap()).sum();
+    assert_eq!(count, 3, "{status}");
+    assert_eq!(stranger.process().stdout().count(0, "disconnected"), 0);
+}

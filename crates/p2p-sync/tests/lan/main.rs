@@ -1,0 +1,28 @@
+//! The program on real networks: hosts made of network namespaces, real processes, real links that break.
+//!
+//! Needs root, iproute2, nftables and python3 with the package `zeroconf` (another interpreter than `python3`
+//! by the environment variable `P2P_SYNC_ZEROCONF_PYTHON`). Run all of it with
+//!
+//! ```text
+//! cargo test -p p2p-sync --test lan -- --ignored --test-threads 3
+//! ```
+//!
+//! Live changes are hints: a change that was made while nobody listened is not sent again. So the tests write
+//! when both sides say that they hear each other, and where a link has just come back they write once a second
+//! until something arrives.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![cfg(target_os = "linux")]
+
+mod alone;
+mod bytes;
+mod conflicts;
+mod dials;
+mod discovery;
+mod foreign;
+mod mesh;
+mod paths;
+mod recovery;
+mod restarts;
+mod support;
+mod terminal;

@@ -1,0 +1,59 @@
+//! The prompt at a terminal, with other nodes around.
+
+use p2p_sync_testbed::{Addresses, Lab, Launch, Stdin, wait_until};
+
+use crate::support::{PATIENCE, PROGRAM, RECOVERY, launch, seconds};
+
+const HOSTILE: &str = "a\u{1b}]0;pwned\u{7}b\u{1b}[2Jc";
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn ctrl_d_ctrl_c_exit_and_sigterm_end_a_prompt_cleanly_within_two_seconds() {
+    for keys in [&b"\x04"[..], b"\x03", b"exit\r"] {
+        let node = Launch::new(PROGRAM).label("prompt").no_lan().stdin(Stdin::Terminal).start();
+        // An answer shows that the prompt reads.
+        node.send(b"add hello world\r");
+        wait_terminal(&node, "✓ Added: hello = world");
+        node.send(keys);
+        let code = node.wait_exit(seconds(2)).code();
+        assert_eq!(code, Some(0), "{keys:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn what_happens_elsewhere_is_shown_without_harm_to_the_line_being_typed() {
+    let lab = Lab::new();
+    let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let a = launch(&host_a, "a").start();
+    let b = launch(&host_b, "b").stdin(Stdin::Terminal).start();
+    let id = b.peer_id();
+    wait_until("a hears b", PATIENCE, || a.is_subscribed(&id));
+
+    b.send(b"add typed in one");
+    a.add("remote", "event");
+    wait_terminal(&b, "Put { remote = event }");
+    b.send(b" go\r");
+    wait_terminal(&b, "✓ Added: typed = in one go");
+    a.wait_value("typed", "in one go", RECOVERY);
+
+    // What others write does not command this terminal.
+    a.json(&format!("add --json hostile {HOSTILE}"));
+    wait_terminal(&b, "pwned");
+    b.send(b"get hostile\r");
+    wait_terminal(&b, "✓ hostile = ");
+    for line in b.stdout().lines_from(0) {
+        let line = String::from_utf8_lossy(&line);
+        for sequence in ["\u{1b}]0;pwned", "b\u{1b}[2J", "\u{7}b"] {
+            assert!(!line.contains(sequence), "{line:?}");
+        }
+    }
+}
+
+#[track_caller]
+fn wait_terminal(node: &p2p_sync_testbed::Node, text: &str) {
+    let shown = node.stdout().wait_line(0, RECOVERY, |line| {
+        String::from_utf8_lossy(line).contains(text)
+    });
+    assert!(shown.is_some(), "the terminal does not show `{text}`");
+}

@@ -1,0 +1,57 @@
+//! Packets that a host drops: nftables rules in its namespace, one table, removed as a whole. Its loopback is
+//! never touched.
+
+use crate::lab::Host;
+
+const TABLE: &str = "inet p2ps";
+/// Multicast over UDP only: neighbour discovery of IPv6 is multicast too, and without it nothing works.
+const MULTICAST: [&str; 2] = [
+    "meta l4proto udp ip daddr 224.0.0.0/4",
+    "meta l4proto udp ip6 daddr ff00::/8",
+];
+
+impl Host {
+    /// Drops all UDP but that to port 5353, both ways: discovery works, QUIC does not.
+    pub fn block_udp_except_mdns(&self) {
+        self.drop_packets("both", "udp dport != 5353");
+    }
+
+    /// Drops all TCP, both ways.
+    pub fn block_tcp(&self) {
+        self.drop_packets("both", "meta l4proto tcp");
+    }
+
+    /// Drops all multicast over UDP, both ways: no discovery.
+    pub fn block_multicast(&self) {
+        for rule in MULTICAST {
+            self.drop_packets("both", rule);
+        }
+    }
+
+    /// Drops that many of a hundred multicast packets at random as they arrive.
+    pub fn drop_multicast_share(&self, percent: u32) {
+        for rule in MULTICAST {
+            self.drop_packets("in", &format!("{rule} numgen random mod 100 < {percent}"));
+        }
+    }
+
+    /// Lets everything pass again.
+    pub fn unblock(&self) {
+        self.shell(&format!("nft add table {TABLE}; nft delete table {TABLE}"));
+    }
+
+    fn drop_packets(&self, way: &str, matching: &str) {
+        let ways: &[(&str, &str, &str)] = &[("in", "input", "iif lo accept"), ("out", "output", "oif lo accept")];
+        let mut script = format!("add table {TABLE}\n");
+        for (chain, hook, spare_loopback) in ways {
+            if way == "both" || way == *chain {
+                script.push_str(&format!(
+                    "add chain {TABLE} {chain} {{ type filter hook {hook} priority 0; policy accept; }}\n\
+                     add rule {TABLE} {chain} {spare_loopback}\n\
+                     add rule {TABLE} {chain} {matching} drop\n"
+                ));
+            }
+        }
+        self.shell(&format!("nft -f - <<'END'\n{script}END"));
+    }
+}

@@ -1,0 +1,401 @@
+//! The network: bridges in a namespace of their own, hosts as namespaces with a cable to a bridge. Filters are
+//! in [`crate::filter`], processes in [`crate::Launch`].
+//!
+//! Names of namespaces are `p2ps.<pid of the runner>.<lab>.<host>`; links are made inside the namespaces and
+//! never appear on the machine itself, so their names may repeat.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+
+use serde_json::Value;
+
+use crate::janitor;
+
+const PREFIX: &str = "p2ps";
+/// The bridge to which every cable leads until somebody partitions the lab.
+const MAIN_BRIDGE: &str = "br0";
+
+/// Which addresses a new host gets on its cable. A link-local IPv6 address comes with every one of them, as
+/// on a real machine, as soon as the link is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// `10.77.x.n/24`.
+    V4,
+    /// A unique local one, `fd77:x::n/64`, without duplicate detection.
+    V6,
+    /// Both.
+    Both,
+    /// None yet.
+    None,
+}
+
+/// One separate network with its hosts. Dropping it removes everything.
+pub struct Lab {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: u32,
+    bridge_space: String,
+    hosts_made: AtomicU32,
+    links_made: AtomicU32,
+    /// Port of the bridge namespace to the bridge it is in.
+    ports: Mutex<BTreeMap<String, String>>,
+    spaces: Mutex<Vec<String>>,
+}
+
+/// One machine of a [`Lab`]: a network namespace with the interface `eth0` and a loopback.
+#[derive(Clone)]
+pub struct Host {
+    lab: Arc<Inner>,
+    space: String,
+    /// Number within the lab, 1 and up; also the last part of its addresses.
+    number: u32,
+    port: Option<String>,
+}
+
+/// Fails with an explanation unless this process may make network namespaces.
+///
+/// # Panics
+///
+/// Without root, or without iproute2 or nftables.
+#[track_caller]
+pub fn require_root() {
+    let uid = Command::new("id").arg("-u").output();
+    let root = uid.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    assert!(root, "needs root: it makes network namespaces (run it with sudo)");
+    for (program, argument) in [("ip", "-V"), ("nft", "-v"), ("python3", "-V")] {
+        assert!(
+            Command::new(program).arg(argument).output().is_ok(),
+            "needs the program `{program}` (packages: iproute2, nftables, python3)"
+        );
+    }
+}
+
+impl Lab {
+    /// A network without hosts.
+    ///
+    /// # Panics
+    ///
+    /// Without root, see [`require_root`].
+    #[track_caller]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it makes things on the machine, which a default should not"
+    )]
+    pub fn new() -> Self {
+        static LABS_MADE: AtomicU32 = AtomicU32::new(0);
+        static SWEEP: Once = Once::new();
+        require_root();
+        SWEEP.call_once(sweep);
+        let id = LABS_MADE.fetch_add(1, Ordering::Relaxed);
+        let bridge_space = format!("{PREFIX}.{}.{id}.bridge", std::process::id());
+        let inner = Arc::new(Inner {
+            id,
+            bridge_space: bridge_space.clone(),
+            hosts_made: AtomicU32::new(0),
+            links_made: AtomicU32::new(0),
+            ports: Mutex::default(),
+            spaces: Mutex::default(),
+        });
+        inner.make_space(&bridge_space);
+        inner.make_bridge(MAIN_BRIDGE);
+        Self { inner }
+    }
+
+    /// A host with a cable to the bridge.
+    pub fn host(&self, addresses: Addresses) -> Host {
+        let mut host = self.lonely_host();
+        let port = format!("p{}", host.number);
+        self.inner.bridge(&[
+            "link",
+            "add",
+            &port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            &host.space,
+        ]);
+        self.inner.bridge(&["link", "set", &port, "master", MAIN_BRIDGE, "up"]);
+        lock(&self.inner.ports).insert(port.clone(), MAIN_BRIDGE.to_owned());
+        host.port = Some(port);
+        host.ip(&["link", "set", "eth0", "up"]);
+        if matches!(addresses, Addresses::V4 | Addresses::Both) {
+            host.add_address(&format!("{}/24", host.ip4()));
+        }
+        if matches!(addresses, Addresses::V6 | Addresses::Both) {
+            host.add_address(&format!("{}/64", host.ip6()));
+        }
+        host
+    }
+
+    /// A host without any network but its loopback.
+    pub fn lonely_host(&self) -> Host {
+        let number = self.inner.hosts_made.fetch_add(1, Ordering::Relaxed) + 1;
+        let space = format!("{PREFIX}.{}.{}.{number}", std::process::id(), self.inner.id);
+        self.inner.make_space(&space);
+        let host = Host {
+            lab: Arc::clone(&self.inner),
+            space,
+            number,
+            port: None,
+        };
+        host.ip(&["link", "set", "lo", "up"]);
+        // Duplicate detection would keep IPv6 addresses unusable for a second or two.
+        host.shell("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
+        host
+    }
+
+    /// Splits the hosts: each group on a bridge of its own, hosts not named stay on the main one. Carriers
+    /// stay up, so that nobody is told: the silent kind of cut.
+    pub fn partition(&self, groups: &[&[&Host]]) {
+        for (index, group) in groups.iter().enumerate() {
+            let bridge = format!("br{}", index + 1);
+            if !lock(&self.inner.ports).values().any(|name| *name == bridge) {
+                self.inner.make_bridge(&bridge);
+            }
+            for host in *group {
+                self.inner.plug(host.port(), &bridge);
+            }
+        }
+    }
+
+    /// Puts every host back on the main bridge.
+    pub fn heal(&self) {
+        let ports: Vec<String> = lock(&self.inner.ports).keys().cloned().collect();
+        for port in ports {
+            self.inner.plug(&port, MAIN_BRIDGE);
+        }
+    }
+}
+
+impl Inner {
+    fn make_space(&self, name: &str) {
+        janitor::watch_space(name);
+        lock(&self.spaces).push(name.to_owned());
+        run("ip", &["netns", "add", name]);
+    }
+
+    fn bridge(&self, arguments: &[&str]) {
+        ip_in(&self.bridge_space, arguments);
+    }
+
+    fn make_bridge(&self, name: &str) {
+        // A bridge of another partition may be left from before.
+        let _ignored = Command::new("ip")
+            .args(["-n", &self.bridge_space, "link", "del", name])
+            .output();
+        // Snooping would hold back multicast until a querier has been heard, and there is none here.
+        self.bridge(&[
+            "link",
+            "add",
+            name,
+            "type",
+            "bridge",
+            "mcast_snooping",
+            "0",
+            "stp_state",
+            "0",
+        ]);
+        self.bridge(&["link", "set", name, "up"]);
+    }
+
+    fn plug(&self, port: &str, bridge: &str) {
+        let mut ports = lock(&self.ports);
+        if ports.get(port).is_none_or(|name| name != bridge) {
+            self.bridge(&["link", "set", port, "master", bridge]);
+            ports.insert(port.to_owned(), bridge.to_owned());
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for space in lock(&self.spaces).iter() {
+            remove_space(space);
+            janitor::forget_space(space);
+        }
+    }
+}
+
+impl Host {
+    /// The name of its namespace.
+    pub fn space(&self) -> &str {
+        &self.space
+    }
+
+    /// Its IPv4 address in the lab's network, whether it has been given one yet or not.
+    pub fn ip4(&self) -> String {
+        format!("10.77.{}.{}", self.lab.id % 256, self.number)
+    }
+
+    /// Its unique local IPv6 address, whether it has been given one yet or not.
+    pub fn ip6(&self) -> String {
+        format!("fd77:{:x}::{:x}", self.lab.id % 256, self.number)
+    }
+
+    /// An unused IPv4 address of the lab's network, for a host that moves.
+    pub fn spare_ip4(&self) -> String {
+        format!("10.77.{}.{}", self.lab.id % 256, self.number + 100)
+    }
+
+    /// Gives its cable's interface one more address, as `ADDRESS/PREFIX`.
+    pub fn add_address(&self, address: &str) {
+        self.add_address_to("eth0", address);
+    }
+
+    /// Takes an address (`ADDRESS/PREFIX`) away from its cable's interface.
+    pub fn remove_address(&self, address: &str) {
+        self.ip(&["addr", "del", address, "dev", "eth0"]);
+    }
+
+    /// Adds an interface that is up, has `address` (`ADDRESS/PREFIX`) and leads nowhere: whatever is sent
+    /// into it is lost in silence. Returns its name.
+    pub fn add_dead_end(&self, address: &str) -> String {
+        let number = self.lab.links_made.fetch_add(1, Ordering::Relaxed);
+        let (near, far) = (format!("dead{number}"), format!("end{number}"));
+        self.lab.bridge(&[
+            "link",
+            "add",
+            &far,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &near,
+            "netns",
+            &self.space,
+        ]);
+        self.lab.bridge(&["link", "set", &far, "up"]);
+        self.ip(&["link", "set", &near, "up"]);
+        self.add_address_to(&near, address);
+        near
+    }
+
+    /// Sends what it has no route for to `gateway`, an IPv4 address. One that does not exist makes every
+    /// wrong address a dead end instead of an error at once.
+    pub fn set_default_route(&self, gateway: &str) {
+        self.ip(&["route", "replace", "default", "via", gateway]);
+    }
+
+    /// Pulls its cable: no carrier at the host, nothing passes. Addresses stay.
+    pub fn cut(&self) {
+        self.lab.bridge(&["link", "set", self.port(), "down"]);
+    }
+
+    /// Plugs its cable in again.
+    pub fn mend(&self) {
+        self.lab.bridge(&["link", "set", self.port(), "up"]);
+    }
+
+    /// Bytes that its cable's interface has received and sent so far.
+    pub fn traffic_bytes(&self) -> (u64, u64) {
+        let text = run("ip", &["-n", &self.space, "-s", "-j", "link", "show", "eth0"]);
+        let value: Value = serde_json::from_str(&text).expect("ip prints JSON when asked to");
+        let count = |way: &str| {
+            value
+                .pointer(&format!("/0/stats64/{way}/bytes"))
+                .and_then(Value::as_u64)
+                .expect("ip -s prints the counters")
+        };
+        (count("rx"), count("tx"))
+    }
+
+    /// A command that will run on this host.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.space]).arg(program.as_ref());
+        command
+    }
+
+    pub(crate) fn shell(&self, script: &str) {
+        let mut command = self.command("sh");
+        command.args(["-c", script]);
+        finish(command);
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        ip_in(&self.space, arguments);
+    }
+
+    /// Gives the interface of that name one more address, as `ADDRESS/PREFIX`.
+    pub fn add_address_to(&self, interface: &str, address: &str) {
+        let mut arguments = vec!["addr", "add", address, "dev", interface];
+        if address.contains(':') {
+            arguments.push("nodad");
+        } else {
+            arguments.extend(["broadcast", "+"]);
+        }
+        self.ip(&arguments);
+    }
+
+    fn port(&self) -> &str {
+        self.port
+            .as_deref()
+            .expect("a lonely host has no cable to pull or plug")
+    }
+}
+
+fn ip_in(space: &str, arguments: &[&str]) {
+    let mut all = vec!["-n", space];
+    all.extend(arguments);
+    run("ip", &all);
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    finish(command)
+}
+
+fn finish(mut command: Command) -> String {
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => panic!("cannot run {command:?}: {error}"),
+    };
+    assert!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Ends what still runs in a namespace of ours and removes it. Never panics: it is called while unwinding.
+fn remove_space(name: &str) {
+    if let Ok(pids) = Command::new("ip").args(["netns", "pids", name]).output() {
+        for pid in String::from_utf8_lossy(&pids.stdout).split_whitespace() {
+            let _ignored = Command::new("kill").args(["-s", "KILL", pid]).output();
+        }
+    }
+    let _ignored = Command::new("ip").args(["netns", "del", name]).output();
+}
+
+/// Removes the namespaces of runners that no longer live (killed together with their janitor).
+fn sweep() {
+    let Ok(names) = fs::read_dir("/run/netns") else {
+        return;
+    };
+    for name in names.flatten() {
+        let name = name.file_name().to_string_lossy().into_owned();
+        let mut parts = name.split('.');
+        let ours = parts.next() == Some(PREFIX);
+        let owner = parts.next().and_then(|pid| pid.parse::<u32>().ok());
+        if let (true, Some(pid)) = (ours, owner)
+            && !Path::new(&format!("/proc/{pid}")).exists()
+        {
+            remove_space(&name);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,36 @@
+//! Real processes on real (if virtual) networks, for tests: hosts made of network namespaces, cables that
+//! can be pulled, filters that drop what they are told to, and `p2p-sync` processes that are driven through
+//! their standard streams.
+//!
+//! Reading order: [`Lab`] and [`Host`] build the network, [`Launch`] describes a process and [`Node`] drives
+//! it, [`Process`] is the same for any other program, [`Sniffer`] watches multicast packets.
+//!
+//! What a test may rely on:
+//! - labs are independent: several live side by side in one process and in several, with the same addresses;
+//! - whatever was made is removed when its value is dropped, on a panic too, and by the janitor process if
+//!   the test runner itself is killed; only things made here are touched, each by its exact name or number;
+//! - nothing sleeps for a guessed time: every wait has a condition and a deadline;
+//! - when a test fails, the last lines of every process that it still holds are printed with the failure.
+//!
+//! This crate knows the command line of the program and nothing of its inside. Failures panic: a test bed has
+//! no caller who could do better.
+
+mod capture;
+mod filter;
+mod janitor;
+mod lab;
+mod launch;
+mod node;
+mod output;
+mod process;
+mod wait;
+
+pub use capture::{Seen, Sniffer};
+pub use lab::{Addresses, Host, Lab, require_root};
+pub use launch::{Launch, Stdin};
+pub use node::Node;
+pub use output::Output;
+pub use process::Process;
+pub use serde_json::{Value, json};
+pub use tempfile;
+pub use wait::{poll, wait_until};

@@ -1,0 +1,437 @@
+//! A `p2p-sync` process as its user sees it: commands in, replies and log lines out, and the ways to end it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::launch::{Launch, Stdin};
+use crate::output::Output;
+use crate::process::{Process, show_if_failing};
+use crate::wait::{poll, wait_until};
+
+/// How long a start may take on a machine that is busy with other tests.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a reply may take, there.
+const REPLY_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a clean stop may take, there. The program's own promise is tested where it is the point.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// The last line of what the program prints at its start.
+const READY: &str = "Commands: ";
+
+/// A node: its description, its data directory, its streams, and the process while it runs. All methods
+/// take `&self`, so that threads may share it; one command is on its way at a time.
+pub struct Node {
+    launch: Launch,
+    data_dir: PathBuf,
+    /// Present when the directory is ours to remove.
+    _directory: Option<TempDir>,
+    stdout: Arc<Output>,
+    stderr: Arc<Output>,
+    process: Mutex<Option<Arc<Process>>>,
+    /// Number of the first line of the running process on its standard output.
+    started_at: AtomicU64,
+    port: Mutex<u16>,
+    one_command: Mutex<()>,
+    markers: AtomicU64,
+}
+
+impl Node {
+    #[track_caller]
+    pub(crate) fn spawn(launch: Launch) -> Self {
+        let directory = match launch.data_dir {
+            Some(_) => None,
+            None => Some(tempfile::tempdir().expect("the system's temporary directory is writable")),
+        };
+        let data_dir = match (&launch.data_dir, &directory) {
+            (Some(chosen), _) => chosen.clone(),
+            (None, Some(made)) => made.path().to_owned(),
+            (None, None) => unreachable!("one of the two was made just above"),
+        };
+        let node = Self {
+            port: Mutex::new(launch.port),
+            launch,
+            data_dir,
+            _directory: directory,
+            stdout: Arc::default(),
+            stderr: Arc::default(),
+            process: Mutex::new(None),
+            started_at: AtomicU64::new(0),
+            one_command: Mutex::new(()),
+            markers: AtomicU64::new(0),
+        };
+        node.spawn_again();
+        node
+    }
+
+    /// Starts the process again after it has ended, with the same data directory and port, and does not wait.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs.
+    #[track_caller]
+    pub fn spawn_again(&self) {
+        let mut process = lock(&self.process);
+        if process.as_ref().is_some_and(|process| process.is_running()) {
+            panic!("{}: still running", self.label());
+        }
+        let command = self.launch.command(&self.data_dir, *lock(&self.port));
+        self.stdout.note("start");
+        self.stderr.note("start");
+        self.started_at.store(self.stdout.mark(), Ordering::SeqCst);
+        *process = Some(Arc::new(Process::with_streams(
+            self.label(),
+            command,
+            self.launch.stdin,
+            Arc::clone(&self.stdout),
+            Arc::clone(&self.stderr),
+        )));
+    }
+
+    /// Starts the process again after it has ended and waits until it takes commands.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.spawn_again();
+        self.wait_ready();
+    }
+
+    /// Waits until the start-up text is complete; learns the port if it was to be any.
+    ///
+    /// # Panics
+    ///
+    /// When the process ends or stays silent instead.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        let from = self.started_at.load(Ordering::SeqCst);
+        let ready = self
+            .stdout
+            .wait_line(from, READY_DEADLINE, |line| contains(line, READY.as_bytes()));
+        assert!(ready.is_some(), "{}: did not start", self.label());
+        let mut port = lock(&self.port);
+        if *port == 0 {
+            *port = self
+                .listening()
+                .iter()
+                .find_map(|address| port_of(address))
+                .unwrap_or_else(|| panic!("{}: no address with a port", self.label()));
+        }
+    }
+
+    /// Its name in failures.
+    pub fn label(&self) -> &str {
+        &self.launch.label
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Its port; known once it is ready.
+    pub fn port(&self) -> u16 {
+        *lock(&self.port)
+    }
+
+    /// The addresses that the running process has printed so far.
+    pub fn listening(&self) -> Vec<String> {
+        self.start_lines("Listening on ")
+    }
+
+    /// The peer id that the running process has printed.
+    #[track_caller]
+    pub fn peer_id(&self) -> String {
+        let mut ids = self.start_lines("Peer ID: ");
+        ids.pop()
+            .unwrap_or_else(|| panic!("{}: has printed no peer id", self.label()))
+    }
+
+    fn start_lines(&self, prefix: &str) -> Vec<String> {
+        self.stdout
+            .lines_from(self.started_at.load(Ordering::SeqCst))
+            .iter()
+            .filter_map(|line| {
+                let line = String::from_utf8_lossy(line);
+                line.strip_prefix(prefix).map(|rest| rest.trim().to_owned())
+            })
+            .collect()
+    }
+
+    /// Everything it has printed on standard output, over restarts.
+    pub fn stdout(&self) -> &Output {
+        &self.stdout
+    }
+
+    /// Everything it has logged, over restarts.
+    pub fn stderr(&self) -> &Output {
+        &self.stderr
+    }
+
+    /// The running process.
+    #[track_caller]
+    pub fn process(&self) -> Arc<Process> {
+        match lock(&self.process).as_ref() {
+            Some(process) => Arc::clone(process),
+            None => panic!("{}: was never started", self.label()),
+        }
+    }
+
+    /// Sends bytes to its standard input as they are, without waiting for an answer.
+    #[track_caller]
+    pub fn send(&self, bytes: &[u8]) {
+        self.process().send(bytes);
+    }
+
+    /// Sends a command line and returns the line that answers it, as text.
+    #[track_caller]
+    pub fn command(&self, line: &str) -> String {
+        String::from_utf8_lossy(&self.command_bytes(line.as_bytes())).into_owned()
+    }
+
+    /// Sends a command line of any bytes (but a line end) and returns the line that answers it.
+    ///
+    /// # Panics
+    ///
+    /// When no answer comes.
+    #[track_caller]
+    pub fn command_bytes(&self, line: &[u8]) -> Vec<u8> {
+        let _one = lock(&self.one_command);
+        let mark = self.stdout.mark();
+        self.send_line(line);
+        let answer = self.stdout.wait_line(mark, REPLY_DEADLINE, |line| {
+            // An address may come up while the node runs.
+            !line.starts_with(b"Listening on ")
+        });
+        match answer {
+            Some((_, answer)) => answer,
+            None => panic!("{}: no answer to {}", self.label(), shown(line)),
+        }
+    }
+
+    /// Sends a command line whose answer has any number of lines and returns them.
+    #[track_caller]
+    pub fn lines(&self, line: &str) -> Vec<String> {
+        let _one = lock(&self.one_command);
+        let mark = self.stdout.mark();
+        // The answer to a question about a key that nobody has ends the answer before it.
+        let number = self.markers.fetch_add(1, Ordering::SeqCst);
+        let marker = format!("end-of-answer-{number}");
+        self.send_line(line.as_bytes());
+        self.send_line(format!("get --json {marker}").as_bytes());
+        let end = self
+            .stdout
+            .wait_line(mark, REPLY_DEADLINE, |line| {
+                line.starts_with(b"{") && contains(line, marker.as_bytes())
+            })
+            .map(|(number, _)| number);
+        let Some(end) = end else {
+            panic!("{}: no end of the answer to {}", self.label(), shown(line.as_bytes()));
+        };
+        let count = usize::try_from(end - mark).expect("fewer lines than are kept");
+        let lines = self.stdout.lines_from(mark);
+        lines
+            .iter()
+            .take(count)
+            .filter(|line| !line.starts_with(b"Listening on "))
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect()
+    }
+
+    /// Sends a command line with `--json` in it and returns the object that answers it.
+    ///
+    /// # Panics
+    ///
+    /// When the answer is not one JSON object.
+    #[track_caller]
+    pub fn json(&self, line: &str) -> Value {
+        self.json_bytes(line.as_bytes())
+    }
+
+    /// [`Node::json`] for a command line of any bytes.
+    #[track_caller]
+    pub fn json_bytes(&self, line: &[u8]) -> Value {
+        let answer = self.command_bytes(line);
+        match serde_json::from_slice::<Value>(&answer) {
+            Ok(value) if value.is_object() => value,
+            _ => panic!(
+                "{}: the answer to {} is no JSON object: {}",
+                self.label(),
+                shown(line),
+                shown(&answer)
+            ),
+        }
+    }
+
+    /// Writes `key` = `value`; both without quotes, control characters and outer spaces.
+    ///
+    /// # Panics
+    ///
+    /// When the write is not acknowledged.
+    #[track_caller]
+    pub fn add(&self, key: &str, value: &str) {
+        let answer = self.command(&format!("add \"{key}\" {value}"));
+        let expected = format!("✓ Added: {key} = {value}");
+        assert_eq!(answer, expected, "{}: write not acknowledged", self.label());
+    }
+
+    /// The value of `key` as text, if there is one.
+    #[track_caller]
+    pub fn get(&self, key: &str) -> Option<String> {
+        let answer = self.json(&format!("get --json \"{key}\""));
+        if answer.get("code").and_then(Value::as_u64) == Some(3) {
+            return None;
+        }
+        match answer.get("value").and_then(Value::as_str) {
+            Some(value) => Some(value.to_owned()),
+            None => panic!("{}: no value in {answer}", self.label()),
+        }
+    }
+
+    /// Waits until `key` has `value` here and returns how long that took.
+    #[track_caller]
+    pub fn wait_value(&self, key: &str, value: &str, deadline: Duration) -> Duration {
+        let start = Instant::now();
+        let mut last = None;
+        let found = poll(deadline, || {
+            last = self.get(key);
+            (last.as_deref() == Some(value)).then_some(())
+        });
+        let last = last.unwrap_or_else(|| "nothing".to_owned());
+        assert!(
+            found.is_some(),
+            "{}: after {deadline:?} {key} is {last} and not {value}",
+            self.label()
+        );
+        start.elapsed()
+    }
+
+    /// The object that `status --json` prints.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.json("status --json")
+    }
+
+    /// The connected peer `id` as `status --json` shows it.
+    #[track_caller]
+    pub fn peer(&self, id: &str) -> Option<Value> {
+        let status = self.status();
+        let Some(peers) = status.get("peers").and_then(Value::as_array) else {
+            panic!("{}: no peers in {status}", self.label());
+        };
+        peers
+            .iter()
+            .find(|peer| peer.get("peer_id").and_then(Value::as_str) == Some(id))
+            .cloned()
+    }
+
+    /// True when `id` is connected and hears our live changes.
+    #[track_caller]
+    pub fn is_subscribed(&self, id: &str) -> bool {
+        self.peer(id)
+            .is_some_and(|peer| peer.get("subscribed") == Some(&Value::Bool(true)))
+    }
+
+    /// Waits until this node and `other` are connected and both hear the live changes of the other; returns
+    /// how long that took.
+    #[track_caller]
+    pub fn wait_linked(&self, other: &Self, deadline: Duration) -> Duration {
+        let (mine, theirs) = (self.peer_id(), other.peer_id());
+        let what = format!("{} and {} are linked", self.label(), other.label());
+        wait_until(&what, deadline, || {
+            self.is_subscribed(&theirs) && other.is_subscribed(&mine)
+        })
+    }
+
+    /// Waits for a line on standard error, from line `from` on, that contains `pattern`; returns its number.
+    ///
+    /// # Panics
+    ///
+    /// When none comes.
+    #[track_caller]
+    pub fn wait_log(&self, from: u64, pattern: &str, deadline: Duration) -> u64 {
+        let found = self
+            .stderr
+            .wait_line(from, deadline, |line| String::from_utf8_lossy(line).contains(pattern));
+        match found {
+            Some((number, _)) => number,
+            None => panic!("{}: has not logged `{pattern}`", self.label()),
+        }
+    }
+
+    /// Ends it as a power cut would, and waits for its end.
+    #[track_caller]
+    pub fn kill9(&self) {
+        self.process().kill9();
+    }
+
+    /// Sends SIGTERM and returns its exit code; Unix only.
+    #[track_caller]
+    pub fn terminate(&self, deadline: Duration) -> Option<i32> {
+        let process = self.process();
+        process.signal("TERM");
+        process.wait_exit(deadline).code()
+    }
+
+    /// Closes its standard input and waits for its clean end.
+    ///
+    /// # Panics
+    ///
+    /// When it does not stop, or not with exit code 0.
+    #[track_caller]
+    pub fn stop(&self) {
+        let process = self.process();
+        process.close_stdin();
+        let status = process.wait_exit(STOP_DEADLINE);
+        assert!(status.success(), "{}: stopped with {status}", self.label());
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs at `deadline`.
+    #[track_caller]
+    pub fn wait_exit(&self, deadline: Duration) -> ExitStatus {
+        self.process().wait_exit(deadline)
+    }
+
+    #[track_caller]
+    fn send_line(&self, line: &[u8]) {
+        let end: &[u8] = match self.launch.stdin {
+            // What the Enter key sends.
+            Stdin::Terminal => b"\r",
+            _ => b"\n",
+        };
+        self.send(&[line, end].concat());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // The process first: its last words belong to the streams that are shown.
+        drop(lock(&self.process).take());
+        show_if_failing(self.label(), &self.stdout, &self.stderr);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn contains(line: &[u8], part: &[u8]) -> bool {
+    line.windows(part.len()).any(|window| window == part)
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
+    text.escape_debug().to_string()
+}
+
+/// The port in a multiaddress such as `/ip4/10.0.0.1/tcp/4002`.
+fn port_of(address: &str) -> Option<u16> {
+    let mut parts = address.split('/').skip_while(|part| *part != "tcp" && *part != "udp");
+    parts.nth(1)?.parse().ok()
+}
