@@ -21,7 +21,11 @@ const AUTHOR: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
 
 fn main() {
     let rounds: usize = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(7);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let (mut single, mut grouped) = (Vec::new(), Vec::new());
     println!("round | raw 1/tx | node 1 writer | ratio | raw 64/tx | node 64 writers | ratio   (rows a second)");
     for round in 1..=rounds {
@@ -38,7 +42,11 @@ fn main() {
             node_grouped / raw_grouped
         );
     }
-    println!("median ratio: one writer {:.2} (at least 0.70), {WRITERS} writers {:.2} (at least 0.50)", median(&mut single), median(&mut grouped));
+    println!(
+        "median ratio: one writer {:.2} (at least 0.70), {WRITERS} writers {:.2} (at least 0.50)",
+        median(&mut single),
+        median(&mut grouped)
+    );
 }
 
 fn rate(rows: u64, work: impl FnOnce() -> Duration) -> f64 {
@@ -102,7 +110,9 @@ async fn node(writers: u64, each: u64) -> Duration {
             let node = node.clone();
             tokio::spawn(async move {
                 for n in writer * each..(writer + 1) * each {
-                    node.put(Key::new(key(n)).unwrap(), Value::new([b'v'; VALUE_BYTES]).unwrap()).await.unwrap();
+                    node.put(Key::new(key(n)).unwrap(), Value::new([b'v'; VALUE_BYTES]).unwrap())
+                        .await
+                        .unwrap();
                 }
             })
         })

@@ -25,7 +25,7 @@ pub use error::{Class, CommandError};
 pub use exit::Exit;
 pub use get::Get;
 pub use help::{CommandHelp, Help, overview};
-pub use line::{ParseError, parse_line};
+pub use line::{ParseError, asks_for_json, parse_line};
 pub use list::{List, Listing};
 pub use peers::Peers;
 pub use status::ShowStatus;
@@ -33,6 +33,7 @@ pub use words::{Unclosed, Word, Words};
 
 /// A command with its arguments. The one grammar, whoever sends the words.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+#[expect(missing_docs, reason = "a comment here would take the place of the help that each struct has")]
 pub enum Command {
     Add(Add),
     Get(Get),

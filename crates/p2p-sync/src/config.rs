@@ -33,7 +33,9 @@ pub struct Config {
 
 /// A text that is not an address at which a peer can be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected an address such as /ip4/192.168.1.5/tcp/4002 or /ip4/192.168.1.5/udp/4002/quic-v1, with or without /p2p/PEER-ID: {why}")]
+#[error(
+    "expected an address such as /ip4/192.168.1.5/tcp/4002 or /ip4/192.168.1.5/udp/4002/quic-v1, with or without /p2p/PEER-ID: {why}"
+)]
 pub struct InvalidPeerAddress {
     why: String,
 }
@@ -80,7 +82,9 @@ pub fn node_name(text: &str) -> Result<String, InvalidName> {
 /// # Errors
 /// When it is anything else.
 pub fn peer_address(text: &str) -> Result<String, InvalidPeerAddress> {
-    let address: Multiaddr = text.parse().map_err(|error| InvalidPeerAddress { why: format!("{error}") })?;
+    let address: Multiaddr = text.parse().map_err(|error| InvalidPeerAddress {
+        why: format!("{error}"),
+    })?;
     let refused = |why: &str| Err(InvalidPeerAddress { why: why.to_owned() });
     let mut parts = address.iter();
     match parts.next() {
@@ -110,12 +114,20 @@ mod tests {
 
     #[test]
     fn addresses_that_can_be_dialled_are_taken_in_their_usual_form() {
-        for text in ["/ip4/192.168.1.5/tcp/4002", "/ip4/192.168.1.5/udp/4002/quic-v1", "/ip6/fd00::1/tcp/1", "/ip6/::1/udp/65535/quic-v1"] {
+        for text in [
+            "/ip4/192.168.1.5/tcp/4002",
+            "/ip4/192.168.1.5/udp/4002/quic-v1",
+            "/ip6/fd00::1/tcp/1",
+            "/ip6/::1/udp/65535/quic-v1",
+        ] {
             assert_eq!(peer_address(text).as_deref(), Ok(text));
             let with_peer = format!("{text}/p2p/{PEER}");
             assert_eq!(peer_address(&with_peer), Ok(with_peer));
         }
-        assert_eq!(peer_address("/ip6/fd00:0:0::1/tcp/1").as_deref(), Ok("/ip6/fd00::1/tcp/1"));
+        assert_eq!(
+            peer_address("/ip6/fd00:0:0::1/tcp/1").as_deref(),
+            Ok("/ip6/fd00::1/tcp/1")
+        );
     }
 
     #[test]

@@ -43,28 +43,40 @@ pub fn load_or_create(file: &Path) -> Result<Keypair, IdentityError> {
     match File::open(file) {
         Ok(opened) => load(file, opened),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(file),
-        Err(source) => Err(IdentityError::Io { file: file.to_owned(), source }),
+        Err(source) => Err(IdentityError::Io {
+            file: file.to_owned(),
+            source,
+        }),
     }
 }
 
 fn load(file: &Path, opened: File) -> Result<Keypair, IdentityError> {
-    let io_error = |source| IdentityError::Io { file: file.to_owned(), source };
+    let io_error = |source| IdentityError::Io {
+        file: file.to_owned(),
+        source,
+    };
     if let Err(error) = restrict(&opened) {
         // Some file systems know no permissions; the key is as good as before.
         tracing::warn!("Others may be able to read {}: {error}", file.display());
     }
     let mut bytes = Vec::new();
     opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io_error)?;
-    Keypair::from_protobuf_encoding(&bytes)
-        .map_err(|error| IdentityError::Damaged { file: file.to_owned(), why: error.to_string() })
+    Keypair::from_protobuf_encoding(&bytes).map_err(|error| IdentityError::Damaged {
+        file: file.to_owned(),
+        why: error.to_string(),
+    })
 }
 
 fn create(file: &Path) -> Result<Keypair, IdentityError> {
     let keys = Keypair::generate_ed25519();
-    let bytes = keys
-        .to_protobuf_encoding()
-        .map_err(|error| IdentityError::Io { file: file.to_owned(), source: io::Error::other(error) })?;
-    write_whole(file, &bytes).map_err(|source| IdentityError::Io { file: file.to_owned(), source })?;
+    let bytes = keys.to_protobuf_encoding().map_err(|error| IdentityError::Io {
+        file: file.to_owned(),
+        source: io::Error::other(error),
+    })?;
+    write_whole(file, &bytes).map_err(|source| IdentityError::Io {
+        file: file.to_owned(),
+        source,
+    })?;
     Ok(keys)
 }
 
@@ -107,7 +119,11 @@ fn sync_directory(_file: &Path) -> io::Result<()> {
 fn restrict(opened: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = opened.metadata()?.permissions().mode();
-    if mode & 0o077 == 0 { Ok(()) } else { opened.set_permissions(fs::Permissions::from_mode(mode & 0o700)) }
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        opened.set_permissions(fs::Permissions::from_mode(mode & 0o700))
+    }
 }
 
 #[cfg(not(unix))]
@@ -121,8 +137,10 @@ mod tests {
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -136,7 +154,10 @@ mod tests {
         assert_eq!(load_or_create(&file).unwrap().public().to_peer_id(), first);
         assert_eq!(fs::read(&file).unwrap(), bytes);
         assert_eq!(names(directory.path()), ["identity.key"], "no temporary file is left");
-        let other = load_or_create(&directory.path().join("other.key")).unwrap().public().to_peer_id();
+        let other = load_or_create(&directory.path().join("other.key"))
+            .unwrap()
+            .public()
+            .to_peer_id();
         assert_ne!(other, first);
     }
 

@@ -1,9 +1,51 @@
-//! Building.
+//! p2p-sync: the machines of a LAN as one replicated key-value store.
+//!
+//! This crate gives the rules of `p2p-sync-core` a disk, a network and a user. Imports only go down:
+//!
+//! ```text
+//!             main
+//!               |
+//!              cli               speaks to the user
+//!               |
+//!            command             one file per command: words in, plain reply out
+//!               |
+//!             node               the one door; owns the replica on its own thread
+//!            /    \
+//!        store    net            keep records | carry messages; unaware of each other
+//!            \    /
+//!        p2p-sync-core           decides
+//! ```
+//!
+//! A program that wants a node inside itself needs [`Config`] and [`Node`]:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use p2p_sync::{Config, Node};
+//! use p2p_sync_core::{Key, Value};
+//!
+//! let node = Node::start(Config {
+//!     data_dir: "/var/lib/example".into(),
+//!     port: 4002,
+//!     name: "example".to_owned(),
+//!     network: "lab".parse()?,
+//!     peers: Vec::new(),
+//!     lan: true,
+//! })
+//! .await?;
+//! node.put(Key::new("hello")?, Value::new(*b"world")?).await?;
+//! node.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod cli;
+pub mod command;
 pub mod config;
 pub mod identity;
 pub mod net;
 pub mod node;
 pub mod store;
 pub mod system;
+
 pub use config::Config;
 pub use node::{Node, NodeError, StartError, Status};

@@ -15,14 +15,17 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::identity::{self, IdentityError};
 use crate::net::libp2p::{NetConfig, NetError};
-use crate::net::{self, NetStatus, PortTaken, ToPeers};
-use crate::store::{Counts, DataDir, Readers, REMEMBERED_PEERS_MAX, SqliteStore, StoreError};
+use crate::net::{self, PortTaken, ToPeers};
+use crate::store::{DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
 
 mod change_log;
 mod remembering;
 mod writer;
 
 use writer::{Request, Writer};
+
+pub use crate::net::{Direction, NetStatus, PeerStatus, Transport};
+pub use crate::store::{Counts, StoreError, StoreErrorKind};
 
 /// Writes that wait for the replica's thread. Whoever finds the queue full waits.
 const REQUESTS_MAX: usize = 1_024;
@@ -105,6 +108,25 @@ pub enum NodeError {
     /// The node is stopping or has stopped. Nothing was written.
     #[error("the node has stopped; nothing was written")]
     Stopped,
+}
+
+/// What callers tell apart about a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The store could not do it.
+    Storage,
+    /// Anything else.
+    Failed,
+}
+
+impl NodeError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(_) => ErrorKind::Storage,
+            Self::Clock(_) | Self::Stopped => ErrorKind::Failed,
+        }
+    }
 }
 
 impl From<StoreError> for NodeError {
@@ -209,7 +231,8 @@ impl Node {
     /// When the store fails or the node has stopped.
     pub async fn list(&self, prefix: &str, after: Option<Key>, limit: usize) -> Result<Vec<Record>, NodeError> {
         let prefix = prefix.to_owned();
-        self.read(move |readers| readers.list(&prefix, after.as_ref(), limit)).await
+        self.read(move |readers| readers.list(&prefix, after.as_ref(), limit))
+            .await
     }
 
     /// How many keys there are.
@@ -226,7 +249,11 @@ impl Node {
     /// When the store fails or the node has stopped.
     pub async fn status(&self) -> Result<Status, NodeError> {
         let (reply, answer) = oneshot::channel();
-        self.inner.to_peers.send(ToPeers::Status(reply)).await.map_err(|_| NodeError::Stopped)?;
+        self.inner
+            .to_peers
+            .send(ToPeers::Status(reply))
+            .await
+            .map_err(|_| NodeError::Stopped)?;
         let net = answer.await.map_err(|_| NodeError::Stopped)?;
         Ok(Status {
             id: self.inner.id,
@@ -257,7 +284,11 @@ impl Node {
 
     async fn write(&self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
         let (reply, answer) = oneshot::channel();
-        self.inner.requests.send(Request::Write { key, content, reply }).await.map_err(|_| NodeError::Stopped)?;
+        self.inner
+            .requests
+            .send(Request::Write { key, content, reply })
+            .await
+            .map_err(|_| NodeError::Stopped)?;
         answer.await.map_err(|_| NodeError::Stopped)?
     }
 
@@ -272,7 +303,16 @@ impl Node {
 }
 
 fn configured_peers(peers: &[String]) -> Result<Vec<Multiaddr>, StartError> {
-    peers.iter().map(|text| text.parse().map_err(|error| StartError::PeerAddress(format!("{text}: {error}")))).collect()
+    peers
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|error| StartError::PeerAddress(format!("{text}: {error}")))
+        })
+        .collect()
 }
 
-const _: () = assert!(REMEMBERED_PEERS_MAX >= 256, "a few hundred machines can find each other again without discovery");
+const _: () = assert!(
+    REMEMBERED_PEERS_MAX >= 256,
+    "a few hundred machines can find each other again without discovery"
+);

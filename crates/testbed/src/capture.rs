@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::lab::Host;
+use crate::host::Host;
 use crate::launch::Stdin;
 use crate::process::Process;
 

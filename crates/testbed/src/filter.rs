@@ -1,7 +1,7 @@
 //! Packets that a host drops: nftables rules in its namespace, one table, removed as a whole. Its loopback is
 //! never touched.
 
-use crate::lab::Host;
+use crate::host::Host;
 
 const TABLE: &str = "inet p2ps";
 /// Multicast over UDP only: neighbour discovery of IPv6 is multicast too, and without it nothing works.

@@ -1,5 +1,5 @@
-//! The network: bridges in a namespace of their own, hosts as namespaces with a cable to a bridge. Filters are
-//! in [`crate::filter`], processes in [`crate::Launch`].
+//! The network: bridges in a namespace of their own, and the making and removing of namespaces. What a host
+//! can do is in [`crate::Host`].
 //!
 //! Names of namespaces are `p2ps.<pid of the runner>.<lab>.<host>`; links are made inside the namespaces and
 //! never appear on the machine itself, so their names may repeat.
@@ -11,8 +11,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
-use serde_json::Value;
-
+use crate::host::Host;
 use crate::janitor;
 
 const PREFIX: &str = "p2ps";
@@ -38,24 +37,14 @@ pub struct Lab {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    id: u32,
+pub(crate) struct Inner {
+    pub(crate) id: u32,
     bridge_space: String,
     hosts_made: AtomicU32,
-    links_made: AtomicU32,
+    pub(crate) links_made: AtomicU32,
     /// Port of the bridge namespace to the bridge it is in.
     ports: Mutex<BTreeMap<String, String>>,
     spaces: Mutex<Vec<String>>,
-}
-
-/// One machine of a [`Lab`]: a network namespace with the interface `eth0` and a loopback.
-#[derive(Clone)]
-pub struct Host {
-    lab: Arc<Inner>,
-    space: String,
-    /// Number within the lab, 1 and up; also the last part of its addresses.
-    number: u32,
-    port: Option<String>,
 }
 
 /// Fails with an explanation unless this process may make network namespaces.
@@ -183,7 +172,8 @@ impl Inner {
         run("ip", &["netns", "add", name]);
     }
 
-    fn bridge(&self, arguments: &[&str]) {
+    /// Runs `ip` in the namespace of the bridges.
+    pub(crate) fn bridge(&self, arguments: &[&str]) {
         ip_in(&self.bridge_space, arguments);
     }
 
@@ -225,137 +215,24 @@ impl Drop for Inner {
     }
 }
 
-impl Host {
-    /// The name of its namespace.
-    pub fn space(&self) -> &str {
-        &self.space
-    }
-
-    /// Its IPv4 address in the lab's network, whether it has been given one yet or not.
-    pub fn ip4(&self) -> String {
-        format!("10.77.{}.{}", self.lab.id % 256, self.number)
-    }
-
-    /// Its unique local IPv6 address, whether it has been given one yet or not.
-    pub fn ip6(&self) -> String {
-        format!("fd77:{:x}::{:x}", self.lab.id % 256, self.number)
-    }
-
-    /// An unused IPv4 address of the lab's network, for a host that moves.
-    pub fn spare_ip4(&self) -> String {
-        format!("10.77.{}.{}", self.lab.id % 256, self.number + 100)
-    }
-
-    /// Gives its cable's interface one more address, as `ADDRESS/PREFIX`.
-    pub fn add_address(&self, address: &str) {
-        self.add_address_to("eth0", address);
-    }
-
-    /// Takes an address (`ADDRESS/PREFIX`) away from its cable's interface.
-    pub fn remove_address(&self, address: &str) {
-        self.ip(&["addr", "del", address, "dev", "eth0"]);
-    }
-
-    /// Adds an interface that is up, has `address` (`ADDRESS/PREFIX`) and leads nowhere: whatever is sent
-    /// into it is lost in silence. Returns its name.
-    pub fn add_dead_end(&self, address: &str) -> String {
-        let number = self.lab.links_made.fetch_add(1, Ordering::Relaxed);
-        let (near, far) = (format!("dead{number}"), format!("end{number}"));
-        self.lab.bridge(&[
-            "link",
-            "add",
-            &far,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            &near,
-            "netns",
-            &self.space,
-        ]);
-        self.lab.bridge(&["link", "set", &far, "up"]);
-        self.ip(&["link", "set", &near, "up"]);
-        self.add_address_to(&near, address);
-        near
-    }
-
-    /// Sends what it has no route for to `gateway`, an IPv4 address. One that does not exist makes every
-    /// wrong address a dead end instead of an error at once.
-    pub fn set_default_route(&self, gateway: &str) {
-        self.ip(&["route", "replace", "default", "via", gateway]);
-    }
-
-    /// Pulls its cable: no carrier at the host, nothing passes. Addresses stay.
-    pub fn cut(&self) {
-        self.lab.bridge(&["link", "set", self.port(), "down"]);
-    }
-
-    /// Plugs its cable in again.
-    pub fn mend(&self) {
-        self.lab.bridge(&["link", "set", self.port(), "up"]);
-    }
-
-    /// Bytes that its cable's interface has received and sent so far.
-    pub fn traffic_bytes(&self) -> (u64, u64) {
-        let text = run("ip", &["-n", &self.space, "-s", "-j", "link", "show", "eth0"]);
-        let value: Value = serde_json::from_str(&text).expect("ip prints JSON when asked to");
-        let count = |way: &str| {
-            value
-                .pointer(&format!("/0/stats64/{way}/bytes"))
-                .and_then(Value::as_u64)
-                .expect("ip -s prints the counters")
-        };
-        (count("rx"), count("tx"))
-    }
-
-    /// A command that will run on this host.
-    pub fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.space]).arg(program.as_ref());
-        command
-    }
-
-    pub(crate) fn shell(&self, script: &str) {
-        let mut command = self.command("sh");
-        command.args(["-c", script]);
-        finish(command);
-    }
-
-    fn ip(&self, arguments: &[&str]) {
-        ip_in(&self.space, arguments);
-    }
-
-    /// Gives the interface of that name one more address, as `ADDRESS/PREFIX`.
-    pub fn add_address_to(&self, interface: &str, address: &str) {
-        let mut arguments = vec!["addr", "add", address, "dev", interface];
-        if address.contains(':') {
-            arguments.push("nodad");
-        } else {
-            arguments.extend(["broadcast", "+"]);
-        }
-        self.ip(&arguments);
-    }
-
-    fn port(&self) -> &str {
-        self.port
-            .as_deref()
-            .expect("a lonely host has no cable to pull or plug")
-    }
-}
-
-fn ip_in(space: &str, arguments: &[&str]) {
+pub(crate) fn ip_in(space: &str, arguments: &[&str]) {
     let mut all = vec!["-n", space];
     all.extend(arguments);
     run("ip", &all);
 }
 
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     command.args(arguments);
     finish(command)
 }
 
-fn finish(mut command: Command) -> String {
+/// Runs `command` to its end and returns what it has printed.
+///
+/// # Panics
+///
+/// When it fails.
+pub(crate) fn finish(mut command: Command) -> String {
     let output = match command.output() {
         Ok(output) => output,
         Err(error) => panic!("cannot run {command:?}: {error}"),

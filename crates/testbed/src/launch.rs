@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::Host;
+use crate::host::Host;
 use crate::node::Node;
 
 /// What a process gets as standard input.

@@ -17,16 +17,19 @@
 
 mod capture;
 mod filter;
+mod host;
 mod janitor;
 mod lab;
 mod launch;
 mod node;
 mod output;
 mod process;
+mod talk;
 mod wait;
 
 pub use capture::{Seen, Sniffer};
-pub use lab::{Addresses, Host, Lab, require_root};
+pub use host::Host;
+pub use lab::{Addresses, Lab, require_root};
 pub use launch::{Launch, Stdin};
 pub use node::Node;
 pub use output::Output;

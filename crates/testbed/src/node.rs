@@ -1,23 +1,20 @@
-//! A `p2p-sync` process as its user sees it: commands in, replies and log lines out, and the ways to end it.
+//! A `p2p-sync` process: how it starts, what it has printed, and the ways to end it. What is said to it is in
+//! [`crate::talk`].
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::launch::{Launch, Stdin};
+use crate::launch::Launch;
 use crate::output::Output;
 use crate::process::{Process, show_if_failing};
-use crate::wait::{poll, wait_until};
 
 /// How long a start may take on a machine that is busy with other tests.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
-/// How long a reply may take, there.
-const REPLY_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a clean stop may take, there. The program's own promise is tested where it is the point.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// The last line of what the program prints at its start.
@@ -26,18 +23,18 @@ const READY: &str = "Commands: ";
 /// A node: its description, its data directory, its streams, and the process while it runs. All methods
 /// take `&self`, so that threads may share it; one command is on its way at a time.
 pub struct Node {
-    launch: Launch,
+    pub(crate) launch: Launch,
     data_dir: PathBuf,
     /// Present when the directory is ours to remove.
     _directory: Option<TempDir>,
-    stdout: Arc<Output>,
+    pub(crate) stdout: Arc<Output>,
     stderr: Arc<Output>,
     process: Mutex<Option<Arc<Process>>>,
     /// Number of the first line of the running process on its standard output.
     started_at: AtomicU64,
     port: Mutex<u16>,
-    one_command: Mutex<()>,
-    markers: AtomicU64,
+    pub(crate) one_command: Mutex<()>,
+    pub(crate) markers: AtomicU64,
 }
 
 impl Node {
@@ -179,172 +176,6 @@ impl Node {
         }
     }
 
-    /// Sends bytes to its standard input as they are, without waiting for an answer.
-    #[track_caller]
-    pub fn send(&self, bytes: &[u8]) {
-        self.process().send(bytes);
-    }
-
-    /// Sends a command line and returns the line that answers it, as text.
-    #[track_caller]
-    pub fn command(&self, line: &str) -> String {
-        String::from_utf8_lossy(&self.command_bytes(line.as_bytes())).into_owned()
-    }
-
-    /// Sends a command line of any bytes (but a line end) and returns the line that answers it.
-    ///
-    /// # Panics
-    ///
-    /// When no answer comes.
-    #[track_caller]
-    pub fn command_bytes(&self, line: &[u8]) -> Vec<u8> {
-        let _one = lock(&self.one_command);
-        let mark = self.stdout.mark();
-        self.send_line(line);
-        let answer = self.stdout.wait_line(mark, REPLY_DEADLINE, |line| {
-            // An address may come up while the node runs.
-            !line.starts_with(b"Listening on ")
-        });
-        match answer {
-            Some((_, answer)) => answer,
-            None => panic!("{}: no answer to {}", self.label(), shown(line)),
-        }
-    }
-
-    /// Sends a command line whose answer has any number of lines and returns them.
-    #[track_caller]
-    pub fn lines(&self, line: &str) -> Vec<String> {
-        let _one = lock(&self.one_command);
-        let mark = self.stdout.mark();
-        // The answer to a question about a key that nobody has ends the answer before it.
-        let number = self.markers.fetch_add(1, Ordering::SeqCst);
-        let marker = format!("end-of-answer-{number}");
-        self.send_line(line.as_bytes());
-        self.send_line(format!("get --json {marker}").as_bytes());
-        let end = self
-            .stdout
-            .wait_line(mark, REPLY_DEADLINE, |line| {
-                line.starts_with(b"{") && contains(line, marker.as_bytes())
-            })
-            .map(|(number, _)| number);
-        let Some(end) = end else {
-            panic!("{}: no end of the answer to {}", self.label(), shown(line.as_bytes()));
-        };
-        let count = usize::try_from(end - mark).expect("fewer lines than are kept");
-        let lines = self.stdout.lines_from(mark);
-        lines
-            .iter()
-            .take(count)
-            .filter(|line| !line.starts_with(b"Listening on "))
-            .map(|line| String::from_utf8_lossy(line).into_owned())
-            .collect()
-    }
-
-    /// Sends a command line with `--json` in it and returns the object that answers it.
-    ///
-    /// # Panics
-    ///
-    /// When the answer is not one JSON object.
-    #[track_caller]
-    pub fn json(&self, line: &str) -> Value {
-        self.json_bytes(line.as_bytes())
-    }
-
-    /// [`Node::json`] for a command line of any bytes.
-    #[track_caller]
-    pub fn json_bytes(&self, line: &[u8]) -> Value {
-        let answer = self.command_bytes(line);
-        match serde_json::from_slice::<Value>(&answer) {
-            Ok(value) if value.is_object() => value,
-            _ => panic!(
-                "{}: the answer to {} is no JSON object: {}",
-                self.label(),
-                shown(line),
-                shown(&answer)
-            ),
-        }
-    }
-
-    /// Writes `key` = `value`; both without quotes, control characters and outer spaces.
-    ///
-    /// # Panics
-    ///
-    /// When the write is not acknowledged.
-    #[track_caller]
-    pub fn add(&self, key: &str, value: &str) {
-        let answer = self.command(&format!("add \"{key}\" {value}"));
-        let expected = format!("✓ Added: {key} = {value}");
-        assert_eq!(answer, expected, "{}: write not acknowledged", self.label());
-    }
-
-    /// The value of `key` as text, if there is one.
-    #[track_caller]
-    pub fn get(&self, key: &str) -> Option<String> {
-        let answer = self.json(&format!("get --json \"{key}\""));
-        if answer.get("code").and_then(Value::as_u64) == Some(3) {
-            return None;
-        }
-        match answer.get("value").and_then(Value::as_str) {
-            Some(value) => Some(value.to_owned()),
-            None => panic!("{}: no value in {answer}", self.label()),
-        }
-    }
-
-    /// Waits until `key` has `value` here and returns how long that took.
-    #[track_caller]
-    pub fn wait_value(&self, key: &str, value: &str, deadline: Duration) -> Duration {
-        let start = Instant::now();
-        let mut last = None;
-        let found = poll(deadline, || {
-            last = self.get(key);
-            (last.as_deref() == Some(value)).then_some(())
-        });
-        let last = last.unwrap_or_else(|| "nothing".to_owned());
-        assert!(
-            found.is_some(),
-            "{}: after {deadline:?} {key} is {last} and not {value}",
-            self.label()
-        );
-        start.elapsed()
-    }
-
-    /// The object that `status --json` prints.
-    #[track_caller]
-    pub fn status(&self) -> Value {
-        self.json("status --json")
-    }
-
-    /// The connected peer `id` as `status --json` shows it.
-    #[track_caller]
-    pub fn peer(&self, id: &str) -> Option<Value> {
-        let status = self.status();
-        let Some(peers) = status.get("peers").and_then(Value::as_array) else {
-            panic!("{}: no peers in {status}", self.label());
-        };
-        peers
-            .iter()
-            .find(|peer| peer.get("peer_id").and_then(Value::as_str) == Some(id))
-            .cloned()
-    }
-
-    /// True when `id` is connected and hears our live changes.
-    #[track_caller]
-    pub fn is_subscribed(&self, id: &str) -> bool {
-        self.peer(id)
-            .is_some_and(|peer| peer.get("subscribed") == Some(&Value::Bool(true)))
-    }
-
-    /// Waits until this node and `other` are connected and both hear the live changes of the other; returns
-    /// how long that took.
-    #[track_caller]
-    pub fn wait_linked(&self, other: &Self, deadline: Duration) -> Duration {
-        let (mine, theirs) = (self.peer_id(), other.peer_id());
-        let what = format!("{} and {} are linked", self.label(), other.label());
-        wait_until(&what, deadline, || {
-            self.is_subscribed(&theirs) && other.is_subscribed(&mine)
-        })
-    }
-
     /// Waits for a line on standard error, from line `from` on, that contains `pattern`; returns its number.
     ///
     /// # Panics
@@ -397,16 +228,6 @@ impl Node {
     pub fn wait_exit(&self, deadline: Duration) -> ExitStatus {
         self.process().wait_exit(deadline)
     }
-
-    #[track_caller]
-    fn send_line(&self, line: &[u8]) {
-        let end: &[u8] = match self.launch.stdin {
-            // What the Enter key sends.
-            Stdin::Terminal => b"\r",
-            _ => b"\n",
-        };
-        self.send(&[line, end].concat());
-    }
 }
 
 impl Drop for Node {
@@ -417,17 +238,12 @@ impl Drop for Node {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn contains(line: &[u8], part: &[u8]) -> bool {
+pub(crate) fn contains(line: &[u8], part: &[u8]) -> bool {
     line.windows(part.len()).any(|window| window == part)
-}
-
-fn shown(bytes: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(bytes).chars().take(200).collect();
-    text.escape_debug().to_string()
 }
 
 /// The port in a multiaddress such as `/ip4/10.0.0.1/tcp/4002`.

@@ -6,7 +6,7 @@ use p2p_sync_core::record::{InvalidKey, ValueTooLarge};
 use p2p_sync_core::text::printable;
 use p2p_sync_core::{Key, Record};
 
-use crate::node::{ErrorKind, NodeError};
+use crate::node::{NodeError, StoreErrorKind};
 
 /// The class of a failure. Its number is the exit code of the program, and the `code` of an error in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +70,27 @@ impl From<ValueTooLarge> for CommandError {
 
 impl From<NodeError> for CommandError {
     fn from(error: NodeError) -> Self {
-        let class = match error.kind() {
-            ErrorKind::Storage => Class::Storage,
-            ErrorKind::Failed => Class::Failed,
+        let class = match &error {
+            NodeError::Store(error) => Class::from(error.kind()),
+            NodeError::Clock(_) | NodeError::Stopped => Class::Failed,
         };
         Self::new(class, error.to_string())
+    }
+}
+
+impl From<StoreErrorKind> for Class {
+    fn from(kind: StoreErrorKind) -> Self {
+        match kind {
+            StoreErrorKind::InUse => Self::InUse,
+            StoreErrorKind::OtherNetwork => Self::Conflict,
+            StoreErrorKind::NotPermitted => Self::NotPermitted,
+            StoreErrorKind::Newer
+            | StoreErrorKind::Unsupported
+            | StoreErrorKind::Damaged
+            | StoreErrorKind::Full
+            | StoreErrorKind::Io => Self::Storage,
+            StoreErrorKind::Busy | StoreErrorKind::Internal => Self::Failed,
+        }
     }
 }
 

@@ -60,6 +60,11 @@ impl<'a> Words<'a> {
         Ok(Some(Word { start, text, quoted }))
     }
 
+    /// How far the line has been read, in bytes from its start.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     /// Everything behind the last word and one run of separators, as it stands.
     pub fn rest_of_line(mut self) -> &'a [u8] {
         self.skip_separators();

@@ -88,7 +88,11 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let nonce = system::boot_nonce();
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_tcp(
+            tcp::Config::default().nodelay(true),
+            noise::Config::new,
+            yamux::Config::default,
+        )
         .map_err(|error| setup(error.into()))?
         .with_quic_config(|mut quic| {
             quic.max_idle_timeout = QUIC_IDLE_TIMEOUT.as_millis().try_into().unwrap_or(u32::MAX);
@@ -112,7 +116,13 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         Either::Left((Ok(addresses), _)) => addresses,
         _ => Vec::new(),
     };
-    Ok(Started { link: Link { outbound: to_peers, inbound: from_peers }, addresses })
+    Ok(Started {
+        link: Link {
+            outbound: to_peers,
+            inbound: from_peers,
+        },
+        addresses,
+    })
 }
 
 /// A machine on which discovery cannot start still has its configured and remembered peers.
@@ -130,7 +140,10 @@ fn start_discovery(config: &NetConfig) -> Option<discovery::Behaviour> {
 
 /// Listens with every transport on every address family; one that the machine lacks is no failure while another works.
 fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<(), NetError> {
-    let any = [Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED), Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED)];
+    let any = [
+        Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED),
+        Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED),
+    ];
     let mut failures = Vec::new();
     let mut listening = false;
     for host in any {
@@ -149,7 +162,10 @@ fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<
             tracing::debug!("some transports cannot listen: {}", failures.join("; "));
             Ok(())
         }
-        false => Err(NetError::Listen { port, reason: failures.join("; ") }),
+        false => Err(NetError::Listen {
+            port,
+            reason: failures.join("; "),
+        }),
     }
 }
 

@@ -47,7 +47,11 @@ impl ChangeLog {
 fn line(record: &Record) -> String {
     let key = printable(record.key.as_str().as_bytes());
     match &record.content {
-        Content::Put(value) => format!("Got message from {}: Put {{ {key} = {} }}", record.author, shortened(value.as_bytes())),
+        Content::Put(value) => format!(
+            "Got message from {}: Put {{ {key} = {} }}",
+            record.author,
+            shortened(value.as_bytes())
+        ),
         Content::Deleted => format!("Got message from {}: Delete {{ {key} }}", record.author),
     }
 }
@@ -59,7 +63,13 @@ mod tests {
 
     fn record(content: Content) -> Record {
         let author = NodeId::from_bytes(&[0, 1, 2]).unwrap();
-        Record { key: Key::new("hello").unwrap(), content, timestamp: Timestamp::MIN, author, base: Base::Nothing }
+        Record {
+            key: Key::new("hello").unwrap(),
+            content,
+            timestamp: Timestamp::MIN,
+            author,
+            base: Base::Nothing,
+        }
     }
 
     #[test]
@@ -68,7 +78,10 @@ mod tests {
         assert_eq!(put(b"world"), "Got message from 15T: Put { hello = world }");
         assert!(!put(b"\x1b]0;owned\x07").contains('\x1b'));
         assert!(put(&[b'x'; 65_536]).len() < 250);
-        assert_eq!(line(&record(Content::Deleted)), "Got message from 15T: Delete { hello }");
+        assert_eq!(
+            line(&record(Content::Deleted)),
+            "Got message from 15T: Delete { hello }"
+        );
     }
 
     #[test]

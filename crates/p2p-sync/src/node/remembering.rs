@@ -25,13 +25,21 @@ impl Remembering {
     /// A peer was reached at an address.
     pub(super) fn reached(&mut self, id: NodeId, address: String, now: Timestamp, uptime: Uptime) {
         let known = (id, address);
-        if self.recent.get(&known).is_some_and(|last| uptime.saturating_since(*last) < REPEAT) {
+        if self
+            .recent
+            .get(&known)
+            .is_some_and(|last| uptime.saturating_since(*last) < REPEAT)
+        {
             return;
         }
         if self.recent.len() >= RECENT_MAX {
             self.recent.clear();
         }
-        self.waiting.push(RememberedPeer { id, address: known.1.clone(), last_reached: now });
+        self.waiting.push(RememberedPeer {
+            id,
+            address: known.1.clone(),
+            last_reached: now,
+        });
         self.recent.insert(known, uptime);
     }
 
@@ -44,5 +52,8 @@ impl Remembering {
 /// The peers to try at the start, those reached last first. An address that cannot be read any more is left out.
 pub(super) fn load(store: &mut SqliteStore) -> Result<Vec<(NodeId, Multiaddr)>, StoreError> {
     let known = store.remembered_peers(REMEMBERED_PEERS_MAX)?;
-    Ok(known.into_iter().filter_map(|peer| Some((peer.id, peer.address.parse().ok()?))).collect())
+    Ok(known
+        .into_iter()
+        .filter_map(|peer| Some((peer.id, peer.address.parse().ok()?)))
+        .collect())
 }

@@ -32,8 +32,16 @@ pub(super) enum Request {
 
 /// One piece of work inside a transaction.
 enum Work {
-    Write { key: Key, content: Content, reply: Reply },
-    Receive { author: NodeId, neighbour: NodeId, records: Vec<Record> },
+    Write {
+        key: Key,
+        content: Content,
+        reply: Reply,
+    },
+    Receive {
+        author: NodeId,
+        neighbour: NodeId,
+        records: Vec<Record>,
+    },
 }
 
 /// What is to be told once the transaction is durable.
@@ -129,9 +137,18 @@ impl Writer {
 
     fn take_message(&mut self, message: FromPeers, batch: &mut Vec<Work>) {
         match message {
-            FromPeers::Received { author, neighbour, records } => batch.push(Work::Receive { author, neighbour, records }),
+            FromPeers::Received {
+                author,
+                neighbour,
+                records,
+            } => batch.push(Work::Receive {
+                author,
+                neighbour,
+                records,
+            }),
             FromPeers::Reached { peer, address } => {
-                self.remembering.reached(peer, address, system::now(), self.watch.uptime());
+                self.remembering
+                    .reached(peer, address, system::now(), self.watch.uptime());
             }
         }
     }
@@ -178,7 +195,11 @@ impl Writer {
     fn apply(&mut self, work: &Work) -> Result<Outcome, NodeError> {
         let (store, now) = (&mut self.store, system::now());
         let written = match work {
-            Work::Write { key, content: Content::Deleted, .. } => self.replica.delete(store, key.clone(), now),
+            Work::Write {
+                key,
+                content: Content::Deleted,
+                ..
+            } => self.replica.delete(store, key.clone(), now),
             Work::Write { key, content, .. } => self.replica.write(store, key.clone(), content.clone(), now).map(Some),
             Work::Receive { records, .. } => return self.receive(records),
         };

@@ -2,7 +2,7 @@
 //! in it contain is left to those who write them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -54,11 +54,16 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path).map_err(StoreError::io("make the data directory", path))?;
+    builder
+        .recursive(true)
+        .create(path)
+        .map_err(StoreError::io("make the data directory", path))?;
     // A new directory survives a power cut only when the one above it has been synced.
     #[cfg(unix)]
     for parent in missing.iter().filter_map(|new| new.parent()) {
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io("sync", parent))?;
+        File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(StoreError::io("sync", parent))?;
     }
     #[cfg(not(unix))]
     drop(missing);
@@ -74,8 +79,19 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let mut lock = options.open(&file).map_err(StoreError::io("write", &file))?;
     match lock.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned(), holder: holder(&mut lock) }),
-        Err(TryLockError::Error(cause)) => return Err(StoreError::Io { doing: "lock", path: file, cause }),
+        Err(TryLockError::WouldBlock) => {
+            return Err(StoreError::InUse {
+                path: path.to_owned(),
+                holder: holder(&mut lock),
+            });
+        }
+        Err(TryLockError::Error(cause)) => {
+            return Err(StoreError::Io {
+                doing: "lock",
+                path: file,
+                cause,
+            });
+        }
     }
     // The number serves the message of a second process only, so a full disk must not keep this one from starting.
     let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
@@ -92,17 +108,22 @@ fn holder(lock: &mut File) -> Option<u32> {
 /// Makes an empty file that only its owner may read, unless it is there.
 pub(super) fn create_private(file: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    // A file that is there must not even be opened: closing it again would take away the locks that SQLite holds on it in
+    // this process, by the rules of POSIX.
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(file).map(drop).map_err(StoreError::io("write", file))
+    match options.open(file) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("make", file)(cause)),
+        _ => Ok(()),
+    }
 }
 
 /// The size in bytes; none when there is no such file.
 pub(super) fn size_of(file: &Path) -> Result<Option<u64>, StoreError> {
     match fs::metadata(file) {
         Ok(metadata) => Ok(Some(metadata.len())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::io("read", file)(error)),
     }
 }
@@ -120,7 +141,10 @@ mod tests {
         let refused = DataDir::open(&path).unwrap_err();
         assert_eq!(refused.kind(), StoreErrorKind::InUse);
         #[cfg(unix)]
-        assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(
+            refused.to_string().contains(&format!("process {}", std::process::id())),
+            "{refused}"
+        );
         drop(first);
         DataDir::open(&path).unwrap();
     }
@@ -142,7 +166,10 @@ mod tests {
         let path = parent.path().join("data");
         let _dir = DataDir::open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::metadata(path.join("lock")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(path.join("lock")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub enum StoreError {
         asked: String,
     },
     /// The SQLite library has a bug that can damage a store. No file was touched.
-    #[error("SQLite {found} can damage a store that is read while it is written (fixed in 3.51.3): build p2p-sync with a newer SQLite; no file was touched")]
+    #[error(
+        "SQLite {found} can damage a store that is read while it is written (fixed in 3.51.3): build p2p-sync with a newer SQLite; no file was touched"
+    )]
     SqliteTooOld {
         /// The version of the library, such as `3.51.2`.
         found: String,
@@ -213,7 +215,10 @@ impl StoreError {
         match cause.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { file },
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::Disk { file, cause },
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { file, why: cause.to_string() },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
+                file,
+                why: cause.to_string(),
+            },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { file },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { file },
             _ => Self::Sqlite { file, cause },
@@ -222,7 +227,11 @@ impl StoreError {
 
     /// What the operating system reports about a path; `doing` as in "cannot … PATH".
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |cause| Self::Io { doing, path: path.to_owned(), cause }
+        move |cause| Self::Io {
+            doing,
+            path: path.to_owned(),
+            cause,
+        }
     }
 }
 
@@ -231,7 +240,11 @@ fn process(holder: &Option<u32>) -> String {
 }
 
 fn network(name: &str) -> String {
-    if name.is_empty() { "the default network".to_owned() } else { format!("the network {name}") }
+    if name.is_empty() {
+        "the default network".to_owned()
+    } else {
+        format!("the network {name}")
+    }
 }
 
 #[cfg(test)]
@@ -239,7 +252,10 @@ mod tests {
     use super::*;
 
     fn of_code(code: i32) -> StoreError {
-        StoreError::sqlite(Path::new("store.db"), rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
+        StoreError::sqlite(
+            Path::new("store.db"),
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None),
+        )
     }
 
     #[test]
@@ -274,7 +290,11 @@ mod tests {
 
     #[test]
     fn the_default_network_has_words_of_its_own() {
-        let error = StoreError::OtherNetwork { file: "store.db".into(), found: String::new(), asked: "lab".to_owned() };
+        let error = StoreError::OtherNetwork {
+            file: "store.db".into(),
+            found: String::new(),
+            asked: "lab".to_owned(),
+        };
         assert_eq!(
             error.to_string(),
             "store.db belongs to the default network, not to the network lab, and was left untouched: start with that network, or choose another data directory"

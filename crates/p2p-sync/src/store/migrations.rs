@@ -62,20 +62,37 @@ pub(super) enum Found {
 /// When it is no database, damaged, of another program, or newer.
 pub(super) fn inspect(connection: &Connection, file: &Path) -> Result<Found, StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
+    let number = |pragma| {
+        connection
+            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+            .map_err(failed)
+    };
     let application = number("application_id")?;
     let version = number("user_version")?;
     // Reading the schema also shows whether it can be read.
-    let tables: i64 = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    let tables: i64 = connection
+        .query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed)?;
     if application != i64::from(APPLICATION_ID) {
         let empty = application == 0 && version == 0 && tables == 0;
-        return if empty { Ok(Found::Nothing) } else { Err(StoreError::Foreign { file: file.to_owned() }) };
+        return if empty {
+            Ok(Found::Nothing)
+        } else {
+            Err(StoreError::Foreign { file: file.to_owned() })
+        };
     }
     if version > supported() {
-        return Err(StoreError::Newer { file: file.to_owned(), found: version, supported: supported() });
+        return Err(StoreError::Newer {
+            file: file.to_owned(),
+            found: version,
+            supported: supported(),
+        });
     }
     if version < 1 {
-        return Err(StoreError::Damaged { file: file.to_owned(), why: format!("its version is {version}") });
+        return Err(StoreError::Damaged {
+            file: file.to_owned(),
+            why: format!("its version is {version}"),
+        });
     }
     Ok(Found::Store { version })
 }
@@ -90,7 +107,9 @@ pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), St
 
 fn migrate_by(steps: &[&str], connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive).map_err(failed)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Exclusive)
+        .map_err(failed)?;
     let done = match inspect(&transaction, file)? {
         Found::Nothing => 0,
         Found::Store { version } => usize::try_from(version).unwrap_or(usize::MAX),
@@ -101,8 +120,12 @@ fn migrate_by(steps: &[&str], connection: &mut Connection, file: &Path) -> Resul
     for step in steps.iter().skip(done) {
         transaction.execute_batch(step).map_err(failed)?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-    transaction.pragma_update(None, "user_version", i64::try_from(steps.len()).unwrap_or(i64::MAX)).map_err(failed)?;
+    transaction
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(failed)?;
+    transaction
+        .pragma_update(None, "user_version", i64::try_from(steps.len()).unwrap_or(i64::MAX))
+        .map_err(failed)?;
     transaction.commit().map_err(failed)
 }
 
@@ -120,10 +143,17 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         assert_eq!(inspect(&connection, file()).unwrap(), Found::Nothing);
         migrate(&mut connection, file()).unwrap();
-        assert_eq!(inspect(&connection, file()).unwrap(), Found::Store { version: supported() });
-        connection.execute("INSERT INTO kv_store VALUES ('k', 'v', 1, 'a', NULL, NULL)", []).unwrap();
+        assert_eq!(
+            inspect(&connection, file()).unwrap(),
+            Found::Store { version: supported() }
+        );
+        connection
+            .execute("INSERT INTO kv_store VALUES ('k', 'v', 1, 'a', NULL, NULL)", [])
+            .unwrap();
         migrate(&mut connection, file()).unwrap();
-        let rows: i64 = connection.query_row("SELECT COUNT(*) FROM kv_store", [], |row| row.get(0)).unwrap();
+        let rows: i64 = connection
+            .query_row("SELECT COUNT(*) FROM kv_store", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(rows, 1);
     }
 
@@ -131,10 +161,28 @@ mod tests {
     fn the_first_released_shape_is_pinned() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate_by(&STEPS[..1], &mut connection, file()).unwrap();
-        let mut columns = connection.prepare("SELECT name || ' ' || type FROM pragma_table_info('kv_store')").unwrap();
-        let columns: Vec<String> = columns.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        assert_eq!(columns, ["key TEXT", "value TEXT", "timestamp INTEGER", "author TEXT", "deleted_at INTEGER", "base INTEGER"]);
-        let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).unwrap();
+        let mut columns = connection
+            .prepare("SELECT name || ' ' || type FROM pragma_table_info('kv_store')")
+            .unwrap();
+        let columns: Vec<String> = columns
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(
+            columns,
+            [
+                "key TEXT",
+                "value TEXT",
+                "timestamp INTEGER",
+                "author TEXT",
+                "deleted_at INTEGER",
+                "base INTEGER"
+            ]
+        );
+        let id: i64 = connection
+            .pragma_query_value(None, "application_id", |row| row.get(0))
+            .unwrap();
         assert_eq!(id, 1_882_353_779);
     }
 
@@ -144,24 +192,47 @@ mod tests {
         migrate(&mut connection, file()).unwrap();
         let mut steps = STEPS.to_vec();
         steps.push("CREATE TABLE extra (a); CREATE TABLE kv_store (a)");
-        assert_eq!(migrate_by(&steps, &mut connection, file()).unwrap_err().kind(), StoreErrorKind::Internal);
-        assert_eq!(inspect(&connection, file()).unwrap(), Found::Store { version: supported() });
-        assert!(connection.prepare("SELECT * FROM extra").is_err(), "the first half of the step was undone");
+        assert_eq!(
+            migrate_by(&steps, &mut connection, file()).unwrap_err().kind(),
+            StoreErrorKind::Internal
+        );
+        assert_eq!(
+            inspect(&connection, file()).unwrap(),
+            Found::Store { version: supported() }
+        );
+        assert!(
+            connection.prepare("SELECT * FROM extra").is_err(),
+            "the first half of the step was undone"
+        );
 
         steps.pop();
         steps.push("ALTER TABLE kv_store ADD COLUMN extra");
         migrate_by(&steps, &mut connection, file()).unwrap();
         connection.prepare("SELECT extra FROM kv_store").unwrap();
-        assert_eq!(inspect(&connection, file()).unwrap_err().kind(), StoreErrorKind::Newer, "for a program without that step");
+        assert_eq!(
+            inspect(&connection, file()).unwrap_err().kind(),
+            StoreErrorKind::Newer,
+            "for a program without that step"
+        );
     }
 
     #[test]
     fn a_foreign_database_is_told_from_an_empty_one() {
-        for sql in ["CREATE TABLE theirs (a)", "PRAGMA application_id = 5", "PRAGMA user_version = 5"] {
+        for sql in [
+            "CREATE TABLE theirs (a)",
+            "PRAGMA application_id = 5",
+            "PRAGMA user_version = 5",
+        ] {
             let mut connection = Connection::open_in_memory().unwrap();
             connection.execute_batch(sql).unwrap();
-            assert!(matches!(inspect(&connection, file()), Err(StoreError::Foreign { .. })), "{sql}");
-            assert!(matches!(migrate(&mut connection, file()), Err(StoreError::Foreign { .. })), "{sql}");
+            assert!(
+                matches!(inspect(&connection, file()), Err(StoreError::Foreign { .. })),
+                "{sql}"
+            );
+            assert!(
+                matches!(migrate(&mut connection, file()), Err(StoreError::Foreign { .. })),
+                "{sql}"
+            );
         }
     }
 }

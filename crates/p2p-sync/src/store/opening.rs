@@ -19,6 +19,9 @@ use super::rows;
 /// SQLite before 3.51.3 may damage a file in WAL mode that has two or more connections.
 const SQLITE_MIN: i32 = 3_051_003;
 
+/// The smallest page, and so the smallest file, that SQLite knows.
+const PAGE_BYTES_MIN: u64 = 512;
+
 /// How long a statement waits for a lock. Within p2p-sync nobody waits: only other programs lock the file.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// What is left of the WAL file after it was emptied, in bytes: above the 4 MiB at which SQLite empties it by itself.
@@ -62,19 +65,27 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(failed)?;
-    if migrations::inspect(&connection, file)? != (Found::Store { version: migrations::supported() }) {
+    if migrations::inspect(&connection, file)?
+        != (Found::Store {
+            version: migrations::supported(),
+        })
+    {
         return Err(StoreError::Misuse("a reader was opened before the writer"));
     }
     connection.busy_timeout(LOCK_PATIENCE).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.pragma_update(None, "query_only", true).map_err(failed)?;
-    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB).map_err(failed)?;
+    connection
+        .pragma_update(None, "cache_size", -READER_CACHE_KIB)
+        .map_err(failed)?;
     Ok(connection)
 }
 
 /// Sets whether closing the connection moves the WAL into the file.
 pub(super) fn checkpoint_on_close(connection: &Connection, on: bool) -> rusqlite::Result<()> {
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on).map(drop)
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on)
+        .map(drop)
 }
 
 /// The path of a file that SQLite keeps beside the store.
@@ -89,19 +100,30 @@ fn check_sqlite(number: i32) -> Result<(), StoreError> {
     if number >= SQLITE_MIN {
         return Ok(());
     }
-    Err(StoreError::SqliteTooOld { found: format!("{}.{}.{}", number / 1_000_000, number / 1_000 % 1_000, number % 1_000) })
+    Err(StoreError::SqliteTooOld {
+        found: format!("{}.{}.{}", number / 1_000_000, number / 1_000 % 1_000, number % 1_000),
+    })
 }
 
 /// Looks at the file in a way that changes nothing, and refuses it if it is not a store of this network.
 fn look(file: &Path, network: &NetworkName) -> Result<(), StoreError> {
-    let filled = |path: &Path| size_of(path).map(|size| size.unwrap_or(0) > 0);
-    let has_wal = filled(&beside(file, "-wal"))?;
-    if !filled(file)? {
+    let damaged = |why: &str| {
+        Err(StoreError::Damaged {
+            file: file.to_owned(),
+            why: why.to_owned(),
+        })
+    };
+    let bytes = |path: &Path| size_of(path).map(Option::unwrap_or_default);
+    let has_wal = bytes(&beside(file, "-wal"))? > 0;
+    match bytes(file)? {
         // SQLite would take the file for new, and delete the WAL with whatever was committed to it.
-        let why = "it is empty or missing, but its -wal file is not".to_owned();
-        return if has_wal { Err(StoreError::Damaged { file: file.to_owned(), why }) } else { Ok(()) };
+        0 if has_wal => return damaged("it is empty or missing, but its -wal file is not"),
+        0 => return Ok(()),
+        // SQLite overwrites a file of a single byte.
+        1..PAGE_BYTES_MIN => return damaged("it is too short for a database"),
+        _ => {}
     }
-    if filled(&beside(file, "-journal"))? {
+    if bytes(&beside(file, "-journal"))? > 0 {
         // The very first start was cut off. The writer undoes it, and then looks itself.
         return Ok(());
     }
@@ -126,18 +148,32 @@ fn set_up(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mode: String = set(connection, "journal_mode", "wal").map_err(failed)?;
     if mode != "wal" {
-        return Err(StoreError::Unsupported { file: file.to_owned(), asked: "journal_mode=WAL", answer: mode });
+        return Err(StoreError::Unsupported {
+            file: file.to_owned(),
+            asked: "journal_mode=WAL",
+            answer: mode,
+        });
     }
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-    let level: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(failed)?;
+    let level: i64 = connection
+        .pragma_query_value(None, "synchronous", |row| row.get(0))
+        .map_err(failed)?;
     if level != 2 {
-        return Err(StoreError::Unsupported { file: file.to_owned(), asked: "synchronous=FULL", answer: level.to_string() });
+        return Err(StoreError::Unsupported {
+            file: file.to_owned(),
+            asked: "synchronous=FULL",
+            answer: level.to_string(),
+        });
     }
     // On macOS a plain sync leaves the data in the drive's own memory; elsewhere these two do nothing.
     connection.pragma_update(None, "fullfsync", true).map_err(failed)?;
-    connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(failed)?;
+    connection
+        .pragma_update(None, "checkpoint_fullfsync", true)
+        .map_err(failed)?;
     let _: i64 = set(connection, "journal_size_limit", WAL_KEPT_BYTES).map_err(failed)?;
-    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(failed)
+    connection
+        .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
+        .map_err(failed)
 }
 
 /// Sets what answers with the new value.
@@ -154,7 +190,11 @@ fn same_network(file: &Path, found: String, asked: &NetworkName) -> Result<(), S
         return Ok(());
     }
     let found = shortened(found.as_bytes());
-    Err(StoreError::OtherNetwork { file: file.to_owned(), found, asked: asked.as_str().to_owned() })
+    Err(StoreError::OtherNetwork {
+        file: file.to_owned(),
+        found,
+        asked: asked.as_str().to_owned(),
+    })
 }
 
 /// Records the name of the network in a new store, and compares it in any other.
@@ -163,13 +203,19 @@ fn join_network(connection: &Connection, file: &Path, network: &NetworkName) -> 
         return same_network(file, found, network);
     }
     let insert = "INSERT INTO meta (name, value) VALUES ('network', ?1)";
-    connection.execute(insert, [network.as_str()]).map(drop).map_err(|cause| StoreError::sqlite(file, cause))
+    connection
+        .execute(insert, [network.as_str()])
+        .map(drop)
+        .map_err(|cause| StoreError::sqlite(file, cause))
 }
 
 /// A table that is missing or was changed by hand is damage; anything else is what SQLite says.
 fn unreadable(file: &Path, error: rusqlite::Error) -> StoreError {
     match StoreError::sqlite(file, error) {
-        StoreError::Sqlite { file, cause } => StoreError::Damaged { file, why: cause.to_string() },
+        StoreError::Sqlite { file, cause } => StoreError::Damaged {
+            file,
+            why: cause.to_string(),
+        },
         other => other,
     }
 }
@@ -181,10 +227,18 @@ fn uri(file: &Path, query: &str) -> String {
     #[cfg(not(unix))]
     let path = file.to_string_lossy().replace('\\', "/").into_bytes();
     // A path that starts with a drive letter needs a slash before it, and a relative one must not get any.
-    let mut uri = String::from(if path.get(1) == Some(&b':') && cfg!(windows) { "file:///" } else if path.starts_with(b"/") { "file://" } else { "file:" });
+    let mut uri = String::from(if path.get(1) == Some(&b':') && cfg!(windows) {
+        "file:///"
+    } else if path.starts_with(b"/") {
+        "file://"
+    } else {
+        "file:"
+    });
     for byte in path {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' | b':' => uri.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' | b':' => {
+                uri.push(char::from(byte))
+            }
             _ => uri.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -235,7 +289,10 @@ mod tests {
         }
         for (number, name) in [(3_051_002, "3.51.2"), (3_046_001, "3.46.1"), (3_007_000, "3.7.0")] {
             let error = check_sqlite(number).unwrap_err();
-            assert!(matches!(&error, StoreError::SqliteTooOld { found } if found == name), "{error}");
+            assert!(
+                matches!(&error, StoreError::SqliteTooOld { found } if found == name),
+                "{error}"
+            );
         }
         check_sqlite(rusqlite::version_number()).unwrap();
     }
@@ -244,7 +301,13 @@ mod tests {
     fn durability_is_on() {
         let place = Place::new();
         let store = place.open();
-        let pragma = |name| store.connection().unwrap().pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+        let pragma = |name| {
+            store
+                .connection()
+                .unwrap()
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                .unwrap()
+        };
         assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
         assert_eq!(pragma("synchronous"), 2.into());
         assert_eq!(pragma("wal_autocheckpoint"), 1000.into());
@@ -263,7 +326,9 @@ mod tests {
         let place = closed();
         place.shell("PRAGMA user_version = 99; CREATE TABLE news (a)");
         let error = refused(&place, StoreErrorKind::Newer);
-        assert!(matches!(error, StoreError::Newer { found: 99, supported, .. } if supported == migrations::supported()));
+        assert!(
+            matches!(error, StoreError::Newer { found: 99, supported, .. } if supported == migrations::supported())
+        );
     }
 
     #[test]
@@ -282,7 +347,10 @@ mod tests {
         let place = closed();
         let before = place.content();
         let error = SqliteStore::open(&place.file, &lab).unwrap_err();
-        assert!(matches!(&error, StoreError::OtherNetwork { found, asked, .. } if found.is_empty() && asked == "lab"), "{error}");
+        assert!(
+            matches!(&error, StoreError::OtherNetwork { found, asked, .. } if found.is_empty() && asked == "lab"),
+            "{error}"
+        );
         assert!(before == place.content());
         drop(place.open());
 
@@ -315,7 +383,12 @@ mod tests {
         fs::write(&place.file, &whole[..whole.len() - 4096]).unwrap();
         refused(&place, StoreErrorKind::Damaged);
 
-        for (at, why) in [(0, "the magic"), (16, "the page size"), (100, "the root of the schema"), (103, "the number of tables")] {
+        for (at, why) in [
+            (0, "the magic"),
+            (16, "the page size"),
+            (100, "the root of the schema"),
+            (103, "the number of tables"),
+        ] {
             let place = Place::new();
             let mut bytes = whole.clone();
             bytes[at] ^= 0x55;
@@ -328,7 +401,11 @@ mod tests {
 
     #[test]
     fn a_missing_table_is_damage() {
-        for sql in ["DROP TABLE kv_store", "DROP TABLE meta", "ALTER TABLE kv_store RENAME COLUMN base TO basis"] {
+        for sql in [
+            "DROP TABLE kv_store",
+            "DROP TABLE meta",
+            "ALTER TABLE kv_store RENAME COLUMN base TO basis",
+        ] {
             let place = closed();
             place.shell(sql);
             let error = SqliteStore::open(&place.file, &NetworkName::default()).unwrap_err();
@@ -361,7 +438,9 @@ mod tests {
         // With a journal that undoes the first page: its size was none.
         let place = Place::new();
         let begun = Connection::open(&place.file).unwrap();
-        begun.execute_batch("PRAGMA cache_size = 1; BEGIN; CREATE TABLE a (b); INSERT INTO a VALUES (zeroblob(500000))").unwrap();
+        begun
+            .execute_batch("PRAGMA cache_size = 1; BEGIN; CREATE TABLE a (b); INSERT INTO a VALUES (zeroblob(500000))")
+            .unwrap();
         let crashed = place.crashed();
         assert!(fs::metadata(beside(&crashed.file, "-journal")).unwrap().len() > 0);
         drop(begun);
@@ -394,7 +473,12 @@ mod tests {
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("a", b"1", 5)]);
         for file in place.content().keys() {
-            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+            assert_eq!(
+                fs::metadata(file).unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{}",
+                file.display()
+            );
         }
     }
 }

@@ -21,7 +21,8 @@ const FORGET_ADDRESSES: &str = "DELETE FROM peer_address WHERE peer = ?1 AND add
     (SELECT address FROM peer_address WHERE peer = ?1 ORDER BY last_reached DESC, address LIMIT ?2)";
 const FORGET_PEERS: &str = "DELETE FROM peer_address WHERE peer NOT IN \
     (SELECT peer FROM peer_address GROUP BY peer ORDER BY MAX(last_reached) DESC, peer LIMIT ?1)";
-const RECALL: &str = "SELECT peer, address, last_reached FROM peer_address ORDER BY last_reached DESC, peer, address LIMIT ?1";
+const RECALL: &str =
+    "SELECT peer, address, last_reached FROM peer_address ORDER BY last_reached DESC, peer, address LIMIT ?1";
 
 /// An address at which a peer was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,9 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be written; the transaction must be rolled back then.
     pub fn remember_peers(&mut self, peers: &[RememberedPeer]) -> Result<(), StoreError> {
-        let result = self.transaction().and_then(|connection| remember(connection, peers).map_err(|cause| StoreError::sqlite(self.file(), cause)));
+        let result = self
+            .transaction()
+            .and_then(|connection| remember(connection, peers).map_err(|cause| StoreError::sqlite(self.file(), cause)));
         self.noted(result)
     }
 
@@ -50,7 +53,9 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub fn remembered_peers(&mut self, limit: usize) -> Result<Vec<RememberedPeer>, StoreError> {
-        let result = self.connection().and_then(|connection| recall(connection, limit).map_err(|cause| StoreError::sqlite(self.file(), cause)));
+        let result = self
+            .connection()
+            .and_then(|connection| recall(connection, limit).map_err(|cause| StoreError::sqlite(self.file(), cause)));
         self.noted(result)
     }
 }
@@ -58,12 +63,17 @@ impl SqliteStore {
 fn remember(connection: &Connection, peers: &[RememberedPeer]) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(REMEMBER)?;
     let mut forget = connection.prepare_cached(FORGET_ADDRESSES)?;
-    for peer in peers.iter().filter(|peer| peer.address.len() <= REMEMBERED_ADDRESS_BYTES_MAX) {
+    for peer in peers
+        .iter()
+        .filter(|peer| peer.address.len() <= REMEMBERED_ADDRESS_BYTES_MAX)
+    {
         let id = peer.id.to_string();
         insert.execute(params![id, peer.address, peer.last_reached.as_nanos()])?;
         forget.execute(params![id, bound(PEER_ADDRESSES_MAX)])?;
     }
-    connection.prepare_cached(FORGET_PEERS)?.execute([bound(REMEMBERED_PEERS_MAX)])?;
+    connection
+        .prepare_cached(FORGET_PEERS)?
+        .execute([bound(REMEMBERED_PEERS_MAX)])?;
     Ok(())
 }
 
@@ -79,17 +89,118 @@ fn recall(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Remembe
 
 /// None when the row was changed by hand into something else.
 fn peer(row: &Row<'_>) -> rusqlite::Result<Option<RememberedPeer>> {
-    let (ValueRef::Text(id), ValueRef::Text(address), ValueRef::Integer(nanos)) = (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?) else {
+    let (ValueRef::Text(id), ValueRef::Text(address), ValueRef::Integer(nanos)) =
+        (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?)
+    else {
         return Ok(None);
     };
     let text = |bytes| std::str::from_utf8(bytes).ok();
-    let parsed = (text(id).and_then(|id| id.parse().ok()), text(address), Timestamp::from_nanos(nanos));
+    let parsed = (
+        text(id).and_then(|id| id.parse().ok()),
+        text(address),
+        Timestamp::from_nanos(nanos),
+    );
     Ok(match parsed {
-        (Some(id), Some(address), Ok(last_reached)) => Some(RememberedPeer { id, address: address.to_owned(), last_reached }),
+        (Some(id), Some(address), Ok(last_reached)) => Some(RememberedPeer {
+            id,
+            address: address.to_owned(),
+            last_reached,
+        }),
         _ => None,
     })
 }
 
 fn bound(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{Place, at, id};
+    use p2p_sync_core::store::Store;
+
+    fn peer(seed: u16, address: &str, nanos: i64) -> RememberedPeer {
+        RememberedPeer {
+            id: id(seed),
+            address: address.to_owned(),
+            last_reached: at(nanos),
+        }
+    }
+
+    fn remember(store: &mut SqliteStore, peers: &[RememberedPeer]) {
+        store.begin().unwrap();
+        store.remember_peers(peers).unwrap();
+        store.commit().unwrap();
+    }
+
+    #[test]
+    fn the_address_reached_last_comes_first_after_a_restart() {
+        let place = Place::new();
+        let mut store = place.open();
+        remember(
+            &mut store,
+            &[
+                peer(1, "/ip4/10.0.0.1/tcp/4002", 5),
+                peer(2, "/ip4/10.0.0.2/tcp/4002", 7),
+            ],
+        );
+        remember(
+            &mut store,
+            &[
+                peer(1, "/ip4/10.0.0.1/tcp/4002", 9),
+                peer(1, "/ip6/fd00::1/udp/4002/quic-v1", 8),
+            ],
+        );
+        store.close().unwrap();
+        let mut store = place.open();
+        let all = [
+            peer(1, "/ip4/10.0.0.1/tcp/4002", 9),
+            peer(1, "/ip6/fd00::1/udp/4002/quic-v1", 8),
+            peer(2, "/ip4/10.0.0.2/tcp/4002", 7),
+        ];
+        assert_eq!(store.remembered_peers(10).unwrap(), all);
+        assert_eq!(store.remembered_peers(2).unwrap(), all[..2]);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten() {
+        let place = Place::new();
+        let mut store = place.open();
+        let many: Vec<_> = (0..1_100)
+            .map(|n| peer(n, "/ip4/10.0.0.1/tcp/1", i64::from(n) + 1))
+            .collect();
+        remember(&mut store, &many);
+        let kept = store.remembered_peers(usize::MAX).unwrap();
+        assert_eq!(kept.len(), REMEMBERED_PEERS_MAX);
+        assert_eq!((kept[0].id, kept[REMEMBERED_PEERS_MAX - 1].id), (id(1_099), id(76)));
+
+        let moved: Vec<_> = (0..20)
+            .map(|n| peer(5, &format!("/ip4/10.0.0.{n}/tcp/1"), 2_000 + n))
+            .collect();
+        remember(&mut store, &moved);
+        let kept: Vec<_> = store
+            .remembered_peers(usize::MAX)
+            .unwrap()
+            .into_iter()
+            .filter(|peer| peer.id == id(5))
+            .collect();
+        assert_eq!(kept.len(), PEER_ADDRESSES_MAX);
+        assert_eq!(kept[0].address, "/ip4/10.0.0.19/tcp/1");
+        let long = "x".repeat(REMEMBERED_ADDRESS_BYTES_MAX + 1);
+        remember(&mut store, &[peer(6, &long, 3_000)]);
+        assert_ne!(store.remembered_peers(1).unwrap()[0].id, id(6));
+    }
+
+    #[test]
+    fn a_rollback_and_an_edit_by_hand_leave_the_rest() {
+        let place = Place::new();
+        let mut store = place.open();
+        remember(&mut store, &[peer(1, "/ip4/10.0.0.1/tcp/1", 5)]);
+        store.begin().unwrap();
+        store.remember_peers(&[peer(2, "/ip4/10.0.0.2/tcp/1", 6)]).unwrap();
+        store.rollback();
+        place.shell("INSERT INTO peer_address VALUES ('?', 'a', 9), ('1111', x'ff', 9), ('1111', 'b', 'never'), ('1111', 'c', -1)");
+        assert_eq!(store.remembered_peers(10).unwrap(), [peer(1, "/ip4/10.0.0.1/tcp/1", 5)]);
+    }
 }

@@ -59,9 +59,17 @@ impl Readers {
     /// # Errors
     /// When the file is not a store of the supported version, or cannot be read.
     pub fn open(file: &Path, count: usize) -> Result<Self, StoreError> {
-        let readers = (0..count.max(1)).map(|_| Reader::open(file)).collect::<Result<_, _>>()?;
+        let readers = (0..count.max(1))
+            .map(|_| Reader::open(file))
+            .collect::<Result<_, _>>()?;
         let idle = Mutex::new(Idle { readers, closed: 0 });
-        Ok(Self { pool: Arc::new(Pool { file: file.to_owned(), idle, returned: Condvar::new() }) })
+        Ok(Self {
+            pool: Arc::new(Pool {
+                file: file.to_owned(),
+                idle,
+                returned: Condvar::new(),
+            }),
+        })
     }
 
     /// The version held of a key, deletions included.
@@ -78,7 +86,16 @@ impl Readers {
     /// # Errors
     /// When the store cannot be read, or a row of the page is damaged.
     pub fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.read(|reader, file| rows::page(&reader.connection, &mut reader.authors, file, Which::Live, (prefix, after), limit))
+        self.read(|reader, file| {
+            rows::page(
+                &reader.connection,
+                &mut reader.authors,
+                file,
+                Which::Live,
+                (prefix, after),
+                limit,
+            )
+        })
     }
 
     /// How many keys there are. Counts them, by the narrowest index: some milliseconds for a million.
@@ -87,7 +104,10 @@ impl Readers {
     /// When the store cannot be read.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         let (all, deleted) = self.read(|reader, file| rows::counts(&reader.connection, file))?;
-        Ok(Counts { live: all.saturating_sub(deleted), deleted })
+        Ok(Counts {
+            live: all.saturating_sub(deleted),
+            deleted,
+        })
     }
 
     fn read<T>(&self, ask: impl FnOnce(&mut Reader, &Path) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -115,17 +135,29 @@ impl Pool {
         let mut idle = self.lock();
         loop {
             if let Some(reader) = idle.readers.pop() {
-                return Ok(Lease { pool: self, reader: Some(reader) });
+                return Ok(Lease {
+                    pool: self,
+                    reader: Some(reader),
+                });
             }
             if idle.closed > 0 {
                 idle.closed -= 1;
-                return Ok(Lease { pool: self, reader: None });
+                return Ok(Lease {
+                    pool: self,
+                    reader: None,
+                });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(StoreError::ReadersBusy { file: self.file.clone() });
+                return Err(StoreError::ReadersBusy {
+                    file: self.file.clone(),
+                });
             }
-            idle = self.returned.wait_timeout(idle, left).unwrap_or_else(PoisonError::into_inner).0;
+            idle = self
+                .returned
+                .wait_timeout(idle, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -149,6 +181,144 @@ impl Drop for Lease<'_> {
 
 impl Reader {
     fn open(file: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: opening::reader(file)?, authors: Authors::default() })
+        Ok(Self {
+            connection: opening::reader(file)?,
+            authors: Authors::default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::store::StoreErrorKind;
+    use crate::store::testing::{Place, deleted, key, put, store};
+    use p2p_sync_core::store::Store;
+
+    #[test]
+    fn readers_see_what_was_committed_and_do_not_wait_for_the_writer() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5), deleted("b", 6), put("c", b"1", 7)]);
+        let readers = Readers::open(&place.file, 2).unwrap();
+        sqlite.begin().unwrap();
+        sqlite.put(&put("a", b"2", 8)).unwrap();
+        sqlite.put(&deleted("c", 9)).unwrap();
+        assert_eq!(readers.get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
+        assert_eq!(readers.get(&key("b")).unwrap(), Some(deleted("b", 6)));
+        assert_eq!(
+            readers.list("", None, 10).unwrap(),
+            [put("a", b"1", 5), put("c", b"1", 7)]
+        );
+        assert_eq!(readers.counts().unwrap(), Counts { live: 2, deleted: 1 });
+        sqlite.commit().unwrap();
+        assert_eq!(readers.get(&key("a")).unwrap(), Some(put("a", b"2", 8)));
+        assert_eq!(readers.list("", None, 10).unwrap(), [put("a", b"2", 8)]);
+        assert_eq!(readers.counts().unwrap(), Counts { live: 1, deleted: 2 });
+    }
+
+    #[test]
+    fn pages_of_live_records_follow_each_other() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let records: Vec<_> = (0..100)
+            .map(|n| format!("k/{n:02}"))
+            .map(|text| {
+                if text.ends_with('3') {
+                    deleted(&text, 5)
+                } else {
+                    put(&text, b"", 5)
+                }
+            })
+            .collect();
+        store(&mut sqlite, &records);
+        store(&mut sqlite, &[put("j", b"", 5), put("k0", b"", 5)]);
+        let readers = Readers::open(&place.file, 1).unwrap();
+        let mut listed: Vec<Record> = Vec::new();
+        loop {
+            let after = listed.last().map(|record| record.key.clone());
+            let page = readers.list("k/", after.as_ref(), 7).unwrap();
+            assert!(page.len() <= 7);
+            if page.is_empty() {
+                break;
+            }
+            listed.extend(page);
+        }
+        let live: Vec<_> = records
+            .into_iter()
+            .filter(|record| record.content.value().is_some())
+            .collect();
+        assert_eq!(listed, live);
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let place = Place::new();
+        let _sqlite = place.open();
+        let reader = Reader::open(&place.file).unwrap();
+        assert!(reader.connection.execute("DELETE FROM kv_store", []).is_err());
+    }
+
+    #[test]
+    fn there_is_nothing_to_read_without_a_store() {
+        let place = Place::new();
+        assert_eq!(Readers::open(&place.file, 1).unwrap_err().kind(), StoreErrorKind::Io);
+        assert!(!place.file.exists());
+        place.shell("PRAGMA user_version = 0");
+        std::fs::write(&place.file, b"").unwrap();
+        assert_eq!(
+            Readers::open(&place.file, 1).unwrap_err().kind(),
+            StoreErrorKind::Internal
+        );
+    }
+
+    #[test]
+    fn many_threads_share_a_few_connections() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        let readers = Readers::open(&place.file, 2).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                let readers = readers.clone();
+                scope.spawn(move || (0..50).for_each(|_| assert!(readers.get(&key("a")).unwrap().is_some())));
+            }
+        });
+        let idle = readers.pool.lock();
+        assert_eq!((idle.readers.len(), idle.closed), (2, 0));
+    }
+
+    #[test]
+    fn a_pool_that_is_all_taken_is_told_and_comes_back() {
+        let place = Place::new();
+        let _sqlite = place.open();
+        let readers = Readers::open(&place.file, 1).unwrap();
+        let lease = readers.pool.take(Duration::ZERO).unwrap();
+        let error = readers.pool.take(Duration::ZERO).err().unwrap();
+        assert_eq!(error.kind(), StoreErrorKind::Busy);
+        drop(lease);
+        assert_eq!(readers.get(&key("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_panic_and_a_failure_cost_no_place() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        let readers = Readers::open(&place.file, 1).unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| readers.read::<()>(|_, _| panic!("on purpose"))));
+        assert!(panicked.is_err());
+        assert_eq!(readers.pool.lock().closed, 1);
+        assert!(readers.get(&key("a")).unwrap().is_some());
+        let broken = |file: &Path| StoreError::Damaged {
+            file: file.to_owned(),
+            why: "on purpose".to_owned(),
+        };
+        assert!(readers.read::<()>(|_, file| Err(broken(file))).is_err());
+        assert_eq!(readers.pool.lock().closed, 1);
+        assert!(readers.get(&key("a")).unwrap().is_some());
+        assert_eq!(readers.pool.lock().readers.len(), 1);
     }
 }

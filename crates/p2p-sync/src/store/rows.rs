@@ -17,11 +17,16 @@ const PUT: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_
     ON CONFLICT (key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
     deleted_at = excluded.deleted_at, base = excluded.base";
 const LAST: &str = "SELECT key, timestamp FROM kv_store ORDER BY timestamp DESC LIMIT 1";
-const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
+const COUNT: &str =
+    "SELECT (SELECT COUNT(*) FROM kv_store), (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
 
 macro_rules! page {
     ($condition:literal) => {
-        concat!("SELECT value, timestamp, author, deleted_at, base, key FROM kv_store WHERE ", $condition, " ORDER BY key LIMIT ?2")
+        concat!(
+            "SELECT value, timestamp, author, deleted_at, base, key FROM kv_store WHERE ",
+            $condition,
+            " ORDER BY key LIMIT ?2"
+        )
     };
 }
 // One statement for each case, so that both ends of the range are found in the index whatever the planner thinks.
@@ -41,18 +46,30 @@ pub(super) enum Which {
 }
 
 /// The version held of a key, deletions included.
-pub(super) fn get(connection: &Connection, authors: &mut Authors, file: &Path, key: &Key) -> Result<Option<Record>, StoreError> {
+pub(super) fn get(
+    connection: &Connection,
+    authors: &mut Authors,
+    file: &Path,
+    key: &Key,
+) -> Result<Option<Record>, StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let mut statement = connection.prepare_cached(GET).map_err(failed)?;
     let mut rows = statement.query([key.as_str()]).map_err(failed)?;
     match rows.next().map_err(failed)? {
-        Some(row) => record(row, authors, key.clone()).map(Some).map_err(|why| damaged(file, key.as_str().as_bytes(), why)),
+        Some(row) => record(row, authors, key.clone())
+            .map(Some)
+            .map_err(|why| damaged(file, key.as_str().as_bytes(), why)),
         None => Ok(None),
     }
 }
 
 /// Holds this version in place of any other of its key.
-pub(super) fn put(connection: &Connection, authors: &mut Authors, file: &Path, record: &Record) -> Result<(), StoreError> {
+pub(super) fn put(
+    connection: &Connection,
+    authors: &mut Authors,
+    file: &Path,
+    record: &Record,
+) -> Result<(), StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let timestamp = record.timestamp.as_nanos();
     let deleted_at = matches!(record.content, Content::Deleted).then_some(timestamp);
@@ -99,7 +116,9 @@ pub(super) fn page(
     let mut records = Vec::with_capacity(limit.min(PAGE_CAPACITY));
     while let Some(row) = rows.next().map_err(failed)? {
         let (bytes, key) = key_of(row, 5).map_err(failed)?;
-        let record = key.and_then(|key| record(row, authors, key)).map_err(|why| damaged(file, bytes, why))?;
+        let record = key
+            .and_then(|key| record(row, authors, key))
+            .map_err(|why| damaged(file, bytes, why))?;
         records.push(record);
     }
     Ok(records)
@@ -110,7 +129,9 @@ pub(super) fn last_timestamp(connection: &Connection, file: &Path) -> Result<Opt
     let failed = |cause| StoreError::sqlite(file, cause);
     let mut statement = connection.prepare_cached(LAST).map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
-    let Some(row) = rows.next().map_err(failed)? else { return Ok(None) };
+    let Some(row) = rows.next().map_err(failed)? else {
+        return Ok(None);
+    };
     let (bytes, _) = key_of(row, 0).map_err(failed)?;
     let timestamp = timestamp(row.get_ref(1).map_err(failed)?);
     timestamp.map(Some).map_err(|why| damaged(file, bytes, why))
@@ -120,13 +141,17 @@ pub(super) fn last_timestamp(connection: &Connection, file: &Path) -> Result<Opt
 pub(super) fn counts(connection: &Connection, file: &Path) -> Result<(u64, u64), StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let mut statement = connection.prepare_cached(COUNT).map_err(failed)?;
-    let (all, deleted): (i64, i64) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+    let (all, deleted): (i64, i64) = statement
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(failed)?;
     Ok((all.unsigned_abs(), deleted.unsigned_abs()))
 }
 
 /// Prepares every statement, so that a table that was changed by hand is noticed when the file is opened.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    [GET, PUT, LAST, COUNT, ALL_TO_END, ALL_BELOW, LIVE_TO_END, LIVE_BELOW].iter().try_for_each(|sql| connection.prepare_cached(sql).map(drop))
+    [GET, PUT, LAST, COUNT, ALL_TO_END, ALL_BELOW, LIVE_TO_END, LIVE_BELOW]
+        .iter()
+        .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
 }
 
 /// Base58 costs more than finding a row, and the authors of a store are few: both directions are remembered.
@@ -187,7 +212,9 @@ fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why>
     };
     let author = author.ok_or("the author is not a peer id")?;
     let content = match (column(3)?, column(0)?) {
-        (ValueRef::Null, ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => Content::Put(Value::new(bytes).map_err(|error| error.to_string())?),
+        (ValueRef::Null, ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
+            Content::Put(Value::new(bytes).map_err(|error| error.to_string())?)
+        }
         (ValueRef::Null, ValueRef::Null) => return Err("it has neither a value nor a time of deletion".to_owned()),
         (ValueRef::Null, _) => return Err("the value is a number".to_owned()),
         (ValueRef::Integer(at), ValueRef::Null) if at == timestamp.as_nanos() => Content::Deleted,
@@ -199,12 +226,20 @@ fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why>
         ValueRef::Integer(nanos) => Base::from_nanos(nanos).map_err(|_| "the base is negative")?,
         _ => return Err("the base is not a number".to_owned()),
     };
-    Ok(Record { key, content, timestamp, author, base })
+    Ok(Record {
+        key,
+        content,
+        timestamp,
+        author,
+        base,
+    })
 }
 
 fn timestamp(column: ValueRef<'_>) -> Result<Timestamp, Why> {
     match column {
-        ValueRef::Integer(nanos) => Timestamp::from_nanos(nanos).map_err(|_| "the timestamp is not positive".to_owned()),
+        ValueRef::Integer(nanos) => {
+            Timestamp::from_nanos(nanos).map_err(|_| "the timestamp is not positive".to_owned())
+        }
         _ => Err("the timestamp is not a number".to_owned()),
     }
 }
@@ -224,7 +259,11 @@ fn text_key(bytes: &[u8]) -> Result<Key, Why> {
 }
 
 fn damaged(file: &Path, key: &[u8], why: Why) -> StoreError {
-    StoreError::DamagedRecord { file: file.to_owned(), key: shortened(key), why }
+    StoreError::DamagedRecord {
+        file: file.to_owned(),
+        key: shortened(key),
+        why,
+    }
 }
 
 /// The first text that a key of the page may be. SQLite and [`Key`] both order text by its bytes.
@@ -239,7 +278,10 @@ fn lower_bound(prefix: &str, after: Option<&Key>) -> String {
 /// The first text behind all that start with a prefix; none if there is no such text.
 fn upper_bound(prefix: &str) -> Option<String> {
     // UTF-8 sorts like the code points it encodes, so it is enough to count up the last character that has a next one.
-    let (at, next) = prefix.char_indices().rev().find_map(|(at, last)| Some((at, successor(last)?)))?;
+    let (at, next) = prefix
+        .char_indices()
+        .rev()
+        .find_map(|(at, last)| Some((at, successor(last)?)))?;
     let mut bound = prefix.get(..at)?.to_owned();
     bound.push(next);
     Some(bound)
@@ -257,7 +299,19 @@ mod tests {
 
     #[test]
     fn the_bounds_hold_exactly_what_starts_with_the_prefix() {
-        let characters = ["", "\u{1}", "a", "b", "\u{7f}", "\u{80}", "\u{d7ff}", "\u{e000}", "\u{ffff}", "\u{10000}", "\u{10ffff}"];
+        let characters = [
+            "",
+            "\u{1}",
+            "a",
+            "b",
+            "\u{7f}",
+            "\u{80}",
+            "\u{d7ff}",
+            "\u{e000}",
+            "\u{ffff}",
+            "\u{10000}",
+            "\u{10ffff}",
+        ];
         let mut texts = Vec::new();
         for a in characters {
             for b in characters {
@@ -268,7 +322,11 @@ mod tests {
             let (from, below) = (lower_bound(prefix, None), upper_bound(prefix));
             for text in &texts {
                 let within = *text >= from && below.as_ref().is_none_or(|below| text < below);
-                assert_eq!(within, text.starts_with(prefix.as_str()), "{text:?} and the prefix {prefix:?}");
+                assert_eq!(
+                    within,
+                    text.starts_with(prefix.as_str()),
+                    "{text:?} and the prefix {prefix:?}"
+                );
             }
         }
         assert_eq!(upper_bound(""), None);
@@ -288,9 +346,15 @@ mod tests {
         let place = Place::new();
         let store = place.open();
         let plan = |sql: &str| {
-            let mut statement = store.connection().unwrap().prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut statement = store
+                .connection()
+                .unwrap()
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .unwrap();
             let parameters = std::iter::repeat_n("x", statement.parameter_count());
-            let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+            let rows = statement
+                .query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3))
+                .unwrap();
             rows.map(Result::unwrap).collect::<Vec<_>>().join("; ")
         };
         let by_key = "SEARCH kv_store USING INDEX sqlite_autoindex_kv_store_1";
@@ -301,18 +365,33 @@ mod tests {
         for sql in [ALL_BELOW, LIVE_BELOW] {
             assert_eq!(plan(sql), format!("{by_key} (key>? AND key<?)"));
         }
-        assert_eq!(plan(LAST), "SCAN kv_store USING INDEX kv_store_timestamp", "from its end, for one row");
+        assert_eq!(
+            plan(LAST),
+            "SCAN kv_store USING INDEX kv_store_timestamp",
+            "from its end, for one row"
+        );
         let count = plan(COUNT);
-        assert!(count.contains("SCAN kv_store USING COVERING INDEX kv_store_timestamp"), "{count}");
-        assert!(count.contains("kv_store USING COVERING INDEX kv_store_deleted_at"), "{count}");
+        assert!(
+            count.contains("SCAN kv_store USING COVERING INDEX kv_store_timestamp"),
+            "{count}"
+        );
+        assert!(
+            count.contains("kv_store USING COVERING INDEX kv_store_deleted_at"),
+            "{count}"
+        );
     }
 
     #[test]
     fn anybody_can_read_the_table_in_a_shell() {
         let place = Place::new();
         let mut sqlite = place.open();
-        let values: [(&str, &[u8], &str); 5] =
-            [("text", "日本".as_bytes(), "text"), ("empty", b"", "text"), ("nul", b"a\0b", "blob"), ("bytes", b"\xff", "blob"), ("digits", b"007", "text")];
+        let values: [(&str, &[u8], &str); 5] = [
+            ("text", "日本".as_bytes(), "text"),
+            ("empty", b"", "text"),
+            ("nul", b"a\0b", "blob"),
+            ("bytes", b"\xff", "blob"),
+            ("digits", b"007", "text"),
+        ];
         for (name, value, _) in values {
             store(&mut sqlite, &[put(name, value, 5)]);
         }
@@ -320,11 +399,15 @@ mod tests {
         let shell = rusqlite::Connection::open(&place.file).unwrap();
         for (name, value, kind) in values {
             let sql = "SELECT CAST(value AS BLOB), typeof(value) FROM kv_store WHERE key = ?1 AND deleted_at IS NULL";
-            let row: (Vec<u8>, String) = shell.query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            let row: (Vec<u8>, String) = shell
+                .query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap();
             assert_eq!(row, (value.to_vec(), kind.to_owned()), "{name}");
         }
         let sql = "SELECT value IS NULL, deleted_at, timestamp, author FROM kv_store WHERE key = 'gone'";
-        let row: (bool, i64, i64, String) = shell.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
+        let row: (bool, i64, i64, String) = shell
+            .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .unwrap();
         assert_eq!(row, (true, 6, 6, id(1).to_string()));
     }
 
@@ -341,8 +424,14 @@ mod tests {
             ("base = 'x'", "the base is not a number"),
             ("value = NULL", "it has neither a value nor a time of deletion"),
             ("deleted_at = 5", "it has a value and a time of deletion"),
-            ("deleted_at = 6, value = NULL", "the time of deletion is not the timestamp"),
-            ("value = zeroblob(65537)", "the value has 65537 bytes, at most 65536 are allowed"),
+            (
+                "deleted_at = 6, value = NULL",
+                "the time of deletion is not the timestamp",
+            ),
+            (
+                "value = zeroblob(65537)",
+                "the value has 65537 bytes, at most 65536 are allowed",
+            ),
         ] {
             let place = Place::new();
             let mut sqlite = place.open();
@@ -350,13 +439,22 @@ mod tests {
             place.shell(&format!("UPDATE kv_store SET {edit} WHERE key = 'b'"));
             let error = sqlite.get(&key("b")).unwrap_err();
             assert!(error.is_one_record(), "{edit}: {error}");
-            assert!(error.to_string().contains(&format!("key b in {} is damaged: {why};", place.file.display())), "{edit}: {error}");
+            assert!(
+                error
+                    .to_string()
+                    .contains(&format!("key b in {} is damaged: {why};", place.file.display())),
+                "{edit}: {error}"
+            );
             assert!(sqlite.scan("", None, 10).is_err(), "{edit}");
             assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"1", 5)), "{edit}");
             assert_eq!(sqlite.scan("", None, 1).unwrap(), [put("a", b"1", 5)], "{edit}");
             assert!(!sqlite.is_broken(), "{edit}");
             store(&mut sqlite, &[put("b", b"2", 9)]);
-            assert_eq!(sqlite.get(&key("b")).unwrap(), Some(put("b", b"2", 9)), "a new version replaces the damaged row: {edit}");
+            assert_eq!(
+                sqlite.get(&key("b")).unwrap(),
+                Some(put("b", b"2", 9)),
+                "a new version replaces the damaged row: {edit}"
+            );
         }
     }
 
@@ -374,7 +472,10 @@ mod tests {
             store(&mut sqlite, &[put("b", b"1", 5)]);
             place.shell(&format!("UPDATE kv_store SET key = {edit}"));
             let error = sqlite.scan("", None, 10).unwrap_err();
-            assert!(error.is_one_record() && error.to_string().contains(named), "{edit}: {error}");
+            assert!(
+                error.is_one_record() && error.to_string().contains(named),
+                "{edit}: {error}"
+            );
         }
     }
 

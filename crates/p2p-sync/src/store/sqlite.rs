@@ -58,18 +58,22 @@ impl SqliteStore {
     /// When the file is not a store of that network and of a version that this program knows, when it is damaged, or when
     /// it cannot be kept safely where it is. A file that is refused was not changed.
     pub fn open(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
-        let mut store = Self {
+        let mut store = Self::connect(file, network)?;
+        // What a crash left in the WAL may be in the memory of the system only. Another program that reads just now does
+        // not keep us from starting.
+        store.settle()?;
+        Ok(store)
+    }
+
+    fn connect(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
+        Ok(Self {
             file: file.to_owned(),
             wal: beside(file, "-wal"),
             network: network.clone(),
             connection: Some(opening::writer(file, network)?),
             authors: Authors::default(),
             wal_due_bytes: WAL_BYTES_MAX,
-        };
-        // What a crash left in the WAL may be in the memory of the system only. Another program that reads just now does
-        // not keep us from starting.
-        store.settle()?;
-        Ok(store)
+        })
     }
 
     /// The path of the file.
@@ -91,7 +95,9 @@ impl SqliteStore {
     pub fn reopen(&mut self) -> Result<(), StoreError> {
         self.abandon();
         if size_of(&self.file)?.is_none() {
-            return Err(StoreError::Gone { file: self.file.clone() });
+            return Err(StoreError::Gone {
+                file: self.file.clone(),
+            });
         }
         self.connection = Some(opening::writer(&self.file, &self.network)?);
         self.wal_due_bytes = WAL_BYTES_MAX;
@@ -99,7 +105,9 @@ impl SqliteStore {
             Checkpoint::Complete => Ok(()),
             Checkpoint::Hindered => {
                 self.abandon();
-                Err(StoreError::Locked { file: self.file.clone() })
+                Err(StoreError::Locked {
+                    file: self.file.clone(),
+                })
             }
         }
     }
@@ -120,13 +128,19 @@ impl SqliteStore {
 
     /// The connection, outside a transaction or in one.
     pub(super) fn connection(&self) -> Result<&Connection, StoreError> {
-        self.connection.as_ref().ok_or_else(|| StoreError::Broken { file: self.file.clone() })
+        self.connection.as_ref().ok_or_else(|| StoreError::Broken {
+            file: self.file.clone(),
+        })
     }
 
     /// The connection in its transaction.
     pub(super) fn transaction(&self) -> Result<&Connection, StoreError> {
         let connection = self.connection()?;
-        if connection.is_autocommit() { Err(StoreError::Misuse("no transaction is open")) } else { Ok(connection) }
+        if connection.is_autocommit() {
+            Err(StoreError::Misuse("no transaction is open"))
+        } else {
+            Ok(connection)
+        }
     }
 
     /// Takes note of a failure: closes the connection if it must not be used again.
@@ -146,13 +160,17 @@ impl SqliteStore {
     }
 
     fn run(&self, connection: &Connection, sql: &str) -> Result<(), StoreError> {
-        let done = connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        let done = connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]));
         done.map(drop).map_err(|cause| StoreError::sqlite(&self.file, cause))
     }
 
     /// Moves the whole WAL into the file, syncs that, and empties the WAL.
     fn settle(&mut self) -> Result<Checkpoint, StoreError> {
-        let result = self.connection().and_then(|connection| checkpoint(connection).map_err(|cause| StoreError::sqlite(&self.file, cause)));
+        let result = self
+            .connection()
+            .and_then(|connection| checkpoint(connection).map_err(|cause| StoreError::sqlite(&self.file, cause)));
         self.noted(result)
     }
 
@@ -163,7 +181,9 @@ impl SqliteStore {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 self.abandon();
-                return Err(StoreError::Gone { file: self.file.clone() });
+                return Err(StoreError::Gone {
+                    file: self.file.clone(),
+                });
             }
             Err(_) => return Ok(()),
         };
@@ -195,35 +215,55 @@ impl SqliteStore {
 
 fn checkpoint(connection: &Connection) -> rusqlite::Result<Checkpoint> {
     let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
-    let (busy, frames, moved): (bool, i64, i64) = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (busy, frames, moved): (bool, i64, i64) =
+        statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     // If only the last step was hindered, cutting the WAL to nothing, the file has everything all the same.
-    Ok(if !busy || (frames >= 0 && frames == moved) { Checkpoint::Complete } else { Checkpoint::Hindered })
+    Ok(if !busy || (frames >= 0 && frames == moved) {
+        Checkpoint::Complete
+    } else {
+        Checkpoint::Hindered
+    })
 }
 
 impl Store for SqliteStore {
     type Error = StoreError;
 
     fn get(&mut self, key: &Key) -> Result<Option<Record>, StoreError> {
-        let Some(connection) = &self.connection else { return self.connection().map(|_| None) };
+        let Some(connection) = &self.connection else {
+            return self.connection().map(|_| None);
+        };
         let result = rows::get(connection, &mut self.authors, &self.file, key);
         self.noted(result)
     }
 
     fn put(&mut self, record: &Record) -> Result<(), StoreError> {
         self.transaction()?;
-        let Some(connection) = &self.connection else { return self.connection().map(drop) };
+        let Some(connection) = &self.connection else {
+            return self.connection().map(drop);
+        };
         let result = rows::put(connection, &mut self.authors, &self.file, record);
         self.noted(result)
     }
 
     fn scan(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, StoreError> {
-        let Some(connection) = &self.connection else { return self.connection().map(|_| Vec::new()) };
-        let result = rows::page(connection, &mut self.authors, &self.file, Which::All, (prefix, after), limit);
+        let Some(connection) = &self.connection else {
+            return self.connection().map(|_| Vec::new());
+        };
+        let result = rows::page(
+            connection,
+            &mut self.authors,
+            &self.file,
+            Which::All,
+            (prefix, after),
+            limit,
+        );
         self.noted(result)
     }
 
     fn last_timestamp(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let result = self.connection().and_then(|connection| rows::last_timestamp(connection, &self.file));
+        let result = self
+            .connection()
+            .and_then(|connection| rows::last_timestamp(connection, &self.file));
         self.noted(result)
     }
 
@@ -233,7 +273,9 @@ impl Store for SqliteStore {
             self.rollback();
             return Err(StoreError::Misuse("a transaction was open already"));
         }
-        let result = self.connection().and_then(|connection| self.run(connection, "BEGIN IMMEDIATE"));
+        let result = self
+            .connection()
+            .and_then(|connection| self.run(connection, "BEGIN IMMEDIATE"));
         self.noted(result)
     }
 
@@ -245,9 +287,281 @@ impl Store for SqliteStore {
 
     fn rollback(&mut self) {
         // After some failures SQLite has rolled back by itself.
-        let Some(connection) = self.connection.as_ref().filter(|connection| !connection.is_autocommit()) else { return };
+        let Some(connection) = self
+            .connection
+            .as_ref()
+            .filter(|connection| !connection.is_autocommit())
+        else {
+            return;
+        };
         if self.run(connection, "ROLLBACK").is_err() {
             self.abandon();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::store::testing::{Place, deleted, key, put, store};
+    use crate::store::{Readers, StoreErrorKind};
+
+    #[test]
+    fn it_keeps_what_a_store_promises() {
+        let mut places = Vec::new();
+        p2p_sync_core::store::conformance(|| {
+            let place = Place::new();
+            let store = place.open();
+            places.push(place);
+            store
+        });
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_a_crash_and_nothing_else() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5), deleted("b", 6)]);
+        sqlite.begin().unwrap();
+        sqlite.put(&put("a", b"2", 7)).unwrap();
+        sqlite.put(&put("c", b"1", 8)).unwrap();
+        let expected = [put("a", b"1", 5), deleted("b", 6)];
+        assert_eq!(place.crashed().open().scan("", None, 10).unwrap(), expected);
+
+        drop(sqlite);
+        let mut sqlite = place.open();
+        assert_eq!(
+            sqlite.scan("", None, 10).unwrap(),
+            expected,
+            "dropping forgets an open transaction"
+        );
+        assert_eq!(sqlite.last_timestamp().unwrap(), Some(expected[1].timestamp));
+    }
+
+    #[test]
+    fn what_a_crash_left_in_the_wal_is_in_the_file_after_opening() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        let crashed = place.crashed();
+        let wal = beside(&crashed.file, "-wal");
+        assert!(size_of(&wal).unwrap().unwrap() > 0);
+        let opened = crashed.open();
+        assert_eq!(size_of(&wal).unwrap(), Some(0));
+        drop(opened);
+    }
+
+    #[test]
+    fn a_closed_store_is_one_file() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let readers = Readers::open(&place.file, 2).unwrap();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        sqlite.begin().unwrap();
+        sqlite.put(&put("b", b"1", 5)).unwrap();
+        drop(readers);
+        sqlite.close().unwrap();
+        assert_eq!(place.content().into_keys().collect::<Vec<_>>(), [place.file.clone()]);
+        assert_eq!(place.open().scan("", None, 10).unwrap(), [put("a", b"1", 5)]);
+    }
+
+    #[test]
+    fn calls_out_of_order_are_refused() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        for error in [
+            sqlite.put(&put("a", b"1", 5)),
+            sqlite.commit(),
+            sqlite.remember_peers(&[]),
+        ] {
+            assert_eq!(error.unwrap_err().kind(), StoreErrorKind::Internal);
+        }
+        sqlite.begin().unwrap();
+        sqlite.put(&put("a", b"1", 5)).unwrap();
+        assert_eq!(sqlite.begin().unwrap_err().kind(), StoreErrorKind::Internal);
+        assert_eq!(
+            sqlite.get(&key("a")).unwrap(),
+            None,
+            "no transaction is open after a begin that failed"
+        );
+        sqlite.rollback();
+        assert!(!sqlite.is_broken());
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_survived() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        let limit = |sqlite: &SqliteStore, pages: i64| {
+            let connection = sqlite.connection().unwrap();
+            connection
+                .pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))
+                .unwrap();
+        };
+        limit(&sqlite, 20);
+        sqlite.begin().unwrap();
+        let error = (0..100)
+            .find_map(|n| sqlite.put(&put(&format!("big {n}"), &[0; 65_536], 6)).err())
+            .unwrap();
+        assert!(error.is_full(), "{error}");
+        sqlite.rollback();
+        assert!(!sqlite.is_broken());
+        assert_eq!(sqlite.scan("", None, 10).unwrap(), [put("a", b"1", 5)]);
+        limit(&sqlite, 1_000_000);
+        store(&mut sqlite, &[put("b", &[0; 65_536], 7)]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_commit_that_met_a_broken_disk_is_not_tried_again_on_the_same_connection() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        sqlite.close().unwrap();
+        // A pipe can be opened, but neither written at a position nor cut, as opening in full would do.
+        let wal = beside(&place.file, "-wal");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&wal)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut sqlite = SqliteStore::connect(&place.file, &NetworkName::default()).unwrap();
+        sqlite.begin().unwrap();
+        sqlite.put(&put("b", b"1", 6)).unwrap();
+        let error = sqlite.commit().unwrap_err();
+        assert!(matches!(error, StoreError::Disk { .. }), "{error}");
+        sqlite.rollback();
+        assert!(sqlite.is_broken());
+        let refused = [
+            sqlite.begin(),
+            sqlite.commit(),
+            sqlite.put(&put("b", b"1", 6)),
+            sqlite.get(&key("a")).map(drop),
+        ];
+        assert!(
+            refused
+                .iter()
+                .all(|result| matches!(result, Err(StoreError::Broken { .. })))
+        );
+        fs::remove_file(&wal).unwrap();
+        sqlite.reopen().unwrap();
+        assert!(!sqlite.is_broken());
+        assert_eq!(sqlite.scan("", None, 10).unwrap(), [put("a", b"1", 5)]);
+        store(&mut sqlite, &[put("b", b"2", 7)]);
+        assert_eq!(place.crashed().open().get(&key("b")).unwrap(), Some(put("b", b"2", 7)));
+    }
+
+    #[test]
+    fn reopening_forgets_an_open_transaction() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let readers = Readers::open(&place.file, 1).unwrap();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        sqlite.begin().unwrap();
+        sqlite.put(&put("a", b"2", 6)).unwrap();
+        sqlite.reopen().unwrap();
+        assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
+        store(&mut sqlite, &[put("a", b"3", 7)]);
+        assert_eq!(
+            readers.get(&key("a")).unwrap(),
+            Some(put("a", b"3", 7)),
+            "readers stay open meanwhile"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_removed_is_noticed_and_not_made_anew() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        for file in place.content().keys() {
+            fs::remove_file(file).unwrap();
+        }
+        sqlite.begin().unwrap();
+        sqlite.put(&put("a", b"2", 6)).unwrap();
+        assert!(matches!(sqlite.commit(), Err(StoreError::Gone { .. })));
+        assert!(sqlite.is_broken());
+        assert!(matches!(sqlite.reopen(), Err(StoreError::Gone { .. })));
+        assert!(!place.file.exists());
+    }
+
+    #[test]
+    fn a_lock_of_another_program_is_told_and_waited_out_later() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let other = rusqlite::Connection::open(&place.file).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        sqlite.set_patience(Duration::ZERO);
+        let error = sqlite.begin().unwrap_err();
+        assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+        sqlite.rollback();
+        other.execute_batch("COMMIT").unwrap();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+    }
+
+    #[test]
+    fn an_edit_by_hand_is_seen_at_once() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
+        place.shell("UPDATE kv_store SET value = 'other'");
+        assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"other", 5)));
+    }
+
+    /// Writes until `written` bytes went through, and gives the largest size that the WAL had.
+    fn largest_wal(sqlite: &mut SqliteStore, written: u64) -> u64 {
+        let mut largest = 0;
+        for n in 0..i64::try_from(written.div_ceil(8 * 65_536)).unwrap() {
+            // SQLite writes no page that stays as it was.
+            let value = n.to_le_bytes().repeat(65_536 / 8);
+            let records = [0, 1, 2, 3, 4, 5, 6, 7].map(|key| put(&format!("key {key}"), &value, n + 1));
+            store(sqlite, &records);
+            largest = largest.max(size_of(&sqlite.wal).unwrap().unwrap());
+        }
+        largest
+    }
+
+    #[test]
+    fn readers_that_never_pause_do_not_make_the_wal_grow() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let readers = Readers::open(&place.file, 4).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert!(readers.list("key", None, 8).unwrap().len() <= 8);
+                    }
+                });
+            }
+            let largest = largest_wal(&mut sqlite, 4 * WAL_BYTES_MAX);
+            done.store(true, Ordering::Relaxed);
+            assert!(largest <= WAL_BYTES_MAX + 2 * 1024 * 1024, "{largest}");
+        });
+    }
+
+    #[test]
+    fn a_program_that_reads_for_hours_slows_nothing_down_and_the_wal_shrinks_after_it() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        let other = rusqlite::Connection::open(&place.file).unwrap();
+        other.execute_batch("BEGIN; SELECT * FROM kv_store").unwrap();
+        let grown = largest_wal(&mut sqlite, WAL_BYTES_MAX + 2 * WAL_RETRY_BYTES);
+        assert!(grown > WAL_BYTES_MAX + WAL_RETRY_BYTES, "{grown}");
+        other.execute_batch("COMMIT").unwrap();
+        largest_wal(&mut sqlite, WAL_RETRY_BYTES);
+        let kept = size_of(&sqlite.wal).unwrap().unwrap();
+        assert!(kept < WAL_RETRY_BYTES + 2 * 1024 * 1024, "{kept}");
     }
 }

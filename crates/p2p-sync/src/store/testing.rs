@@ -31,7 +31,9 @@ impl Place {
 
     /// Every file with its content.
     pub(super) fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let entries = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let entries = fs::read_dir(self.dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 
@@ -74,11 +76,20 @@ pub(super) fn id(seed: u16) -> NodeId {
 
 pub(super) fn put(text: &str, value: &[u8], nanos: i64) -> Record {
     let content = Content::Put(Value::new(value).unwrap());
-    Record { content, ..deleted(text, nanos) }
+    Record {
+        content,
+        ..deleted(text, nanos)
+    }
 }
 
 pub(super) fn deleted(text: &str, nanos: i64) -> Record {
-    Record { key: key(text), content: Content::Deleted, timestamp: at(nanos), author: id(1), base: Base::Unknown }
+    Record {
+        key: key(text),
+        content: Content::Deleted,
+        timestamp: at(nanos),
+        author: id(1),
+        base: Base::Unknown,
+    }
 }
 
 /// Stores all of these in one transaction.

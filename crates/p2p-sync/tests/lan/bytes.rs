@@ -24,7 +24,12 @@ fn pair() -> Pair {
     a.wait_linked(&b, PATIENCE);
     let stranger = Stranger::start(&lab.host(Addresses::V4), 1, &[tcp(&host_a)]);
     stranger.wait_linked(&a);
-    Pair { a, b, stranger, _lab: lab }
+    Pair {
+        a,
+        b,
+        stranger,
+        _lab: lab,
+    }
 }
 
 /// Bytes that look random and are the same each time.
@@ -113,7 +118,7 @@ fn keys_of_the_largest_size_with_spaces_slashes_and_emoji_arrive() {
         pair.b.wait_value(key, "the value of  it", RECOVERY);
     }
     let single = pair.a.json("add --json 'with \"double\" quotes' v");
-    assert_eq!(single["key"], "with \"double\" quotes", "{single} {quoted}");
+    assert_eq!(single["key"], "with \"double\" quotes", "{single}");
     wait_until("quotes arrive", RECOVERY, || {
         pair.b.json("get --json 'with \"double\" quotes'")["value"] == "v"
     });
@@ -143,7 +148,8 @@ fn what_is_over_the_limits_is_refused_and_not_stored() {
         r#"{{"Put":{{"key":"k","value":"{long_value}","timestamp":"2025-01-04T08:30:15Z"}}}}"#
     ));
     // What comes after it shows that it had its chance.
-    pair.stranger.publish(r#"{"Put":{"key":"last","value":"v","timestamp":"2025-01-04T08:30:15Z"}}"#);
+    pair.stranger
+        .publish(r#"{"Put":{"key":"last","value":"v","timestamp":"2025-01-04T08:30:15Z"}}"#);
     for node in [&pair.a, &pair.b] {
         node.wait_value("last", "v", RECOVERY);
         assert_eq!(node.status()["keys"], 1, "{}", node.label());

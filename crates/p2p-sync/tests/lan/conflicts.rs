@@ -41,7 +41,13 @@ fn scene() -> Scene {
             stranger.wait_linked(node);
         }
     }
-    Scene { a, b, at_a, at_b, _lab: lab }
+    Scene {
+        a,
+        b,
+        at_a,
+        at_b,
+        _lab: lab,
+    }
 }
 
 impl Scene {
@@ -129,7 +135,11 @@ fn an_old_put_replayed_a_thousand_times_does_not_bring_a_key_back() {
     assert_eq!(node.command("get gone"), "✗ Not found: gone");
     let status = node.status();
     assert_eq!((&status["keys"], &status["deleted"]), (&json!(0), &json!(1)));
-    node.wait_log(0, &format!("Rate limit exceeded for peer {}", stranger.peer_id()), RECOVERY);
+    node.wait_log(
+        0,
+        &format!("Rate limit exceeded for peer {}", stranger.peer_id()),
+        RECOVERY,
+    );
     // The limit costs messages, not the connection.
     assert_eq!(stranger.process().stdout().count(0, "disconnected"), 0);
     assert!(node.is_subscribed(stranger.peer_id()));
@@ -151,7 +161,9 @@ fn two_users_who_write_the_same_key_at_the_same_moment_see_the_same_afterwards()
     }
     // All of the other's writes have been heard on each side; then no key may differ.
     for node in [&a, &b] {
-        wait_until("all heard", RECOVERY, || status_number(node, "/messages/received") >= 20);
+        wait_until("all heard", RECOVERY, || {
+            status_number(node, "/messages/received") >= 20
+        });
     }
     let records = |node: &Node| {
         (0..20)

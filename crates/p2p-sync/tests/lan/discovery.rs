@@ -176,7 +176,10 @@ fn a_foreign_browser_sees_the_service_with_its_host_port_addresses_and_id() {
     let instance = event["found"].as_str().unwrap();
     assert!(instance.ends_with("._p2p-sync._tcp.local."), "{event}");
     assert!(instance.starts_with("attic"), "{event}");
-    assert!(instance.contains(&id[id.len() - 6..]), "unique by the end of the id: {event}");
+    assert!(
+        instance.contains(&id[id.len() - 6..]),
+        "unique by the end of the id: {event}"
+    );
     let host_name = event["host"].as_str().unwrap();
     assert!(host_name.to_lowercase().ends_with(".local."), "{event}");
     assert_eq!(event["port"], 4002, "{event}");

@@ -32,7 +32,10 @@ fn a_stranger_says_changes_with_three_fields_and_hears_ours() {
     );
     node.wait_value("b2", "2", RECOVERY);
     assert_eq!(node.get("b1").as_deref(), Some("1"));
-    assert_eq!(node.json("get --json b2")["timestamp"], "2025-01-04T08:30:17.123456789Z");
+    assert_eq!(
+        node.json("get --json b2")["timestamp"],
+        "2025-01-04T08:30:17.123456789Z"
+    );
 
     node.add("greeting", "good morning");
     let message = stranger.wait_message(&node.peer_id(), |message| message["Put"]["key"] == "greeting");

@@ -10,7 +10,6 @@ use crate::support::{PATIENCE, RECOVERY, launch, peer_field, seconds, share_both
 /// How long a dead connection may stay unnoticed: the watchdog's six seconds, and a busy machine.
 const NOTICE: Duration = Duration::from_secs(12);
 
-
 struct Pair {
     lab: Lab,
     host_b: Host,
@@ -25,7 +24,13 @@ fn linked_pair() -> Pair {
     let (a, b) = (launch(&host_a, "a").start(), launch(&host_b, "b").start());
     a.wait_linked(&b, PATIENCE);
     share_both_ways(&a, &b, "before");
-    Pair { lab, host_b, _host_a: host_a, a, b }
+    Pair {
+        lab,
+        host_b,
+        _host_a: host_a,
+        a,
+        b,
+    }
 }
 
 /// The connection may have survived or not; either way changes must flow.
@@ -45,7 +50,10 @@ fn changes_flow_within_ten_seconds_after_a_cut_of_five() {
 #[track_caller]
 fn assert_recovers_from(pair: &Pair, cut: impl Fn(), mend: impl Fn()) {
     let marks = [pair.a.stderr().mark(), pair.b.stderr().mark()];
-    let sides = [(&pair.a, pair.b.peer_id(), marks[0]), (&pair.b, pair.a.peer_id(), marks[1])];
+    let sides = [
+        (&pair.a, pair.b.peer_id(), marks[0]),
+        (&pair.b, pair.a.peer_id(), marks[1]),
+    ];
     cut();
     let cut_at = Instant::now();
     for (node, id, mark) in &sides {
@@ -75,11 +83,7 @@ fn a_cable_pulled_for_a_minute_is_noticed_and_recovered_from() {
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn a_silent_cut_of_a_minute_is_noticed_and_recovered_from() {
     let pair = linked_pair();
-    assert_recovers_from(
-        &pair,
-        || pair.lab.partition(&[&[&pair.host_b]]),
-        || pair.lab.heal(),
-    );
+    assert_recovers_from(&pair, || pair.lab.partition(&[&[&pair.host_b]]), || pair.lab.heal());
 }
 
 #[track_caller]

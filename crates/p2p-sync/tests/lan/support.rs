@@ -111,8 +111,9 @@ impl Stranger {
     #[track_caller]
     pub(crate) fn wait_linked(&self, node: &Node) {
         let id = node.peer_id();
-        self.process
-            .wait_json(0, "subscription", PATIENCE, |object| object["subscribed"] == id.as_str());
+        self.process.wait_json(0, "subscription", PATIENCE, |object| {
+            object["subscribed"] == id.as_str()
+        });
         let what = format!("{} hears the stranger", node.label());
         p2p_sync_testbed::wait_until(&what, PATIENCE, || node.is_subscribed(&self.peer_id));
     }

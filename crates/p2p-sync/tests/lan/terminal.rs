@@ -10,7 +10,11 @@ const HOSTILE: &str = "a\u{1b}]0;pwned\u{7}b\u{1b}[2Jc";
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn ctrl_d_ctrl_c_exit_and_sigterm_end_a_prompt_cleanly_within_two_seconds() {
     for keys in [&b"\x04"[..], b"\x03", b"exit\r"] {
-        let node = Launch::new(PROGRAM).label("prompt").no_lan().stdin(Stdin::Terminal).start();
+        let node = Launch::new(PROGRAM)
+            .label("prompt")
+            .no_lan()
+            .stdin(Stdin::Terminal)
+            .start();
         // An answer shows that the prompt reads.
         node.send(b"add hello world\r");
         wait_terminal(&node, "✓ Added: hello = world");
@@ -52,8 +56,8 @@ fn what_happens_elsewhere_is_shown_without_harm_to_the_line_being_typed() {
 
 #[track_caller]
 fn wait_terminal(node: &p2p_sync_testbed::Node, text: &str) {
-    let shown = node.stdout().wait_line(0, RECOVERY, |line| {
-        String::from_utf8_lossy(line).contains(text)
-    });
+    let shown = node
+        .stdout()
+        .wait_line(0, RECOVERY, |line| String::from_utf8_lossy(line).contains(text));
     assert!(shown.is_some(), "the terminal does not show `{text}`");
 }

@@ -79,7 +79,10 @@ impl Behaviour {
     }
 }
 
-fn gossip(key: &Keypair, network: &NetworkName) -> Result<gossipsub::Behaviour, Box<dyn std::error::Error + Send + Sync>> {
+fn gossip(
+    key: &Keypair,
+    network: &NetworkName,
+) -> Result<gossipsub::Behaviour, Box<dyn std::error::Error + Send + Sync>> {
     let config = gossipsub::ConfigBuilder::default()
         .mesh_n(6)
         .mesh_n_low(4)
@@ -99,13 +102,19 @@ fn gossip(key: &Keypair, network: &NetworkName) -> Result<gossipsub::Behaviour, 
     Ok(gossip)
 }
 
-fn kademlia(key: &Keypair, network: &NetworkName) -> Result<kad::Behaviour<MemoryStore>, libp2p::swarm::InvalidProtocol> {
+fn kademlia(
+    key: &Keypair,
+    network: &NetworkName,
+) -> Result<kad::Behaviour<MemoryStore>, libp2p::swarm::InvalidProtocol> {
     let peer = key.public().to_peer_id();
     let mut config = kad::Config::new(kad_protocol(network)?);
     // Finds peers beyond the reach of multicast. It stores nothing for anybody: what it is asked to keep is reported
     // here, and dropped.
     config.set_record_filtering(kad::StoreInserts::FilterBoth);
-    config.set_publication_interval(None).set_replication_interval(None).set_provider_publication_interval(None);
+    config
+        .set_publication_interval(None)
+        .set_replication_interval(None)
+        .set_provider_publication_interval(None);
     let mut kad = kad::Behaviour::with_config(peer, MemoryStore::new(peer), config);
     kad.set_mode(Some(kad::Mode::Server));
     Ok(kad)
@@ -118,7 +127,13 @@ mod tests {
     #[test]
     fn the_agent_version_carries_the_nonce() {
         assert_eq!(boot_nonce(&agent_version(0xfeed)), Some(0xfeed));
-        for foreign in ["", "rust-libp2p/0.57", "p2p-sync/1.0", "p2p-sync/1.0/", "p2p-sync/1.0/xyz"] {
+        for foreign in [
+            "",
+            "rust-libp2p/0.57",
+            "p2p-sync/1.0",
+            "p2p-sync/1.0/",
+            "p2p-sync/1.0/xyz",
+        ] {
             assert_eq!(boot_nonce(foreign), None, "{foreign}");
         }
     }

@@ -33,7 +33,8 @@ impl Complaints {
     pub(super) fn count_of(&mut self, peer: PeerId, cause: &str, now: Instant) -> bool {
         self.count(cause, 1);
         if self.logged.len() >= REMEMBERED_MAX {
-            self.logged.retain(|_, last| now.saturating_duration_since(*last) < LOG_INTERVAL);
+            self.logged
+                .retain(|_, last| now.saturating_duration_since(*last) < LOG_INTERVAL);
         }
         let known = (peer, cause.to_owned());
         let recently = |last: &Instant| now.saturating_duration_since(*last) < LOG_INTERVAL;
@@ -47,7 +48,10 @@ impl Complaints {
 
     /// All counts, by cause.
     pub(super) fn all(&self) -> Vec<(String, u64)> {
-        self.counts.iter().map(|(cause, count)| (cause.clone(), *count)).collect()
+        self.counts
+            .iter()
+            .map(|(cause, count)| (cause.clone(), *count))
+            .collect()
     }
 }
 
@@ -58,17 +62,27 @@ mod tests {
     #[test]
     fn all_are_counted_and_few_are_logged() {
         let (mut complaints, peer, now) = (Complaints::default(), PeerId::random(), Instant::now());
-        let logged = (0..100).filter(|_| complaints.count_of(peer, "rate limited", now)).count();
+        let logged = (0..100)
+            .filter(|_| complaints.count_of(peer, "rate limited", now))
+            .count();
         assert_eq!(logged, 1);
         assert!(complaints.count_of(peer, "invalid message", now), "another cause");
-        assert!(complaints.count_of(peer, "rate limited", now + LOG_INTERVAL), "a second later");
-        assert_eq!(complaints.all(), [("invalid message".to_owned(), 1), ("rate limited".to_owned(), 101)]);
+        assert!(
+            complaints.count_of(peer, "rate limited", now + LOG_INTERVAL),
+            "a second later"
+        );
+        assert_eq!(
+            complaints.all(),
+            [("invalid message".to_owned(), 1), ("rate limited".to_owned(), 101)]
+        );
     }
 
     #[test]
     fn many_peers_fill_neither_the_memory_nor_the_log() {
         let (mut complaints, now) = (Complaints::default(), Instant::now());
-        let logged = (0..5 * REMEMBERED_MAX).filter(|_| complaints.count_of(PeerId::random(), "rate limited", now)).count();
+        let logged = (0..5 * REMEMBERED_MAX)
+            .filter(|_| complaints.count_of(PeerId::random(), "rate limited", now))
+            .count();
         assert_eq!(logged, REMEMBERED_MAX);
     }
 }

@@ -23,6 +23,8 @@ const QUIET: Duration = Duration::from_millis(250);
 const SPARE_AT_LAST: Duration = Duration::from_secs(30);
 /// How long a node may be connected without taking part in gossip before it is connected anew.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
+/// A first connection that ends so soon was given up by a peer that had dialled two addresses at once.
+const STILLBORN: Duration = Duration::from_secs(1);
 /// How many earlier runs of a peer are remembered, to tell a restart from a second machine with the same identity.
 const BOOTS_MAX: usize = 64;
 /// Peers whose earlier connections are remembered.
@@ -67,6 +69,17 @@ pub(super) enum Boot {
     },
 }
 
+/// What the end of a connection leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// Other connections to the peer, which do just as well.
+    Others,
+    /// Other connections, but gossip announced itself on the one that ended, and may not have been heard.
+    Unheard,
+    /// Nothing: it was the last one.
+    Nothing,
+}
+
 /// All open connections.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
@@ -77,14 +90,24 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Notes a new connection. Returns none if it is an additional one, else whether the peer was connected before.
-    pub(super) fn opened(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, now: Instant) -> Option<bool> {
+    pub(super) fn opened(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        endpoint: &ConnectedPoint,
+        now: Instant,
+    ) -> Option<bool> {
         let (address, _) = split_peer(endpoint.get_remote_address().clone());
         let is_quic = address.iter().any(|part| matches!(part, Protocol::QuicV1));
         let connection = Connection {
             id,
             address,
             transport: if is_quic { Transport::Quic } else { Transport::Tcp },
-            direction: if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound },
+            direction: if endpoint.is_dialer() {
+                Direction::Outbound
+            } else {
+                Direction::Inbound
+            },
             rtt: None,
             opened: now,
             alive: now,
@@ -96,23 +119,31 @@ impl Connections {
             return None;
         }
         let again = self.former.remove(&peer);
-        let state = Peer { connections: vec![connection], subscribed: false, is_node: false, gossiped: now, unsubscribed_since: now };
+        let state = Peer {
+            connections: vec![connection],
+            subscribed: false,
+            is_node: false,
+            gossiped: now,
+            unsubscribed_since: now,
+        };
         self.peers.insert(peer, state);
         Some(again)
     }
 
-    /// Notes the end of a connection. Returns whether it was the last one to that peer.
-    pub(super) fn closed(&mut self, peer: PeerId, id: ConnectionId) -> bool {
-        let Some(known) = self.peers.get_mut(&peer) else { return false };
-        known.connections.retain(|connection| connection.id != id);
+    /// Notes the end of a connection.
+    pub(super) fn closed(&mut self, peer: PeerId, id: ConnectionId, now: Instant) -> Closed {
+        let Some(known) = self.peers.get_mut(&peer) else { return Closed::Others };
+        let Some(at) = known.connections.iter().position(|connection| connection.id == id) else { return Closed::Others };
+        let ended = known.connections.remove(at);
         if !known.connections.is_empty() {
-            return false;
+            let is_stillborn = now.saturating_duration_since(ended.opened) < STILLBORN;
+            return if at == 0 && is_stillborn { Closed::Unheard } else { Closed::Others };
         }
         self.peers.remove(&peer);
         if self.former.len() < FORMER_MAX {
             self.former.insert(peer);
         }
-        true
+        Closed::Nothing
     }
 
     /// A ping came back.
@@ -151,7 +182,9 @@ impl Connections {
 
     /// The peer said which run of which program it is, on one of its connections.
     pub(super) fn identified(&mut self, peer: PeerId, id: ConnectionId, boot: Option<u64>, is_node: bool) -> Boot {
-        let Some(known) = self.peers.get_mut(&peer) else { return Boot::Known };
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return Boot::Known;
+        };
         known.is_node = is_node;
         let Some(boot) = boot else { return Boot::Known };
         let Some(connection) = known.connections.iter_mut().find(|connection| connection.id == id) else {
@@ -161,7 +194,10 @@ impl Connections {
             return Boot::Known; // a repetition; a connection belongs to one run
         }
         let address = connection.address.clone();
-        let others = known.connections.iter().any(|connection| connection.boot.is_some_and(|other| other != boot));
+        let others = known
+            .connections
+            .iter()
+            .any(|connection| connection.boot.is_some_and(|other| other != boot));
         if !self.boots.contains_key(&peer) && self.boots.len() >= FORMER_MAX {
             return if others { Boot::Restarted } else { Boot::Known };
         }
@@ -169,7 +205,9 @@ impl Connections {
         match boots.iter().position(|(earlier, _)| *earlier == boot) {
             Some(at) if at + 1 == boots.len() => Boot::Known,
             Some(_) => {
-                let elsewhere = boots.back().map_or_else(Multiaddr::empty, |(_, address)| address.clone());
+                let elsewhere = boots
+                    .back()
+                    .map_or_else(Multiaddr::empty, |(_, address)| address.clone());
                 Boot::Twice { elsewhere }
             }
             None => {
@@ -184,10 +222,15 @@ impl Connections {
 
     /// Connections on which nothing came back for too long.
     pub(super) fn dead(&self, now: Instant) -> Vec<(PeerId, ConnectionId)> {
-        let all = self.peers.iter().flat_map(|(peer, known)| known.connections.iter().map(move |it| (*peer, it)));
-        all.filter(|(_, connection)| connection.answers_pings && now.saturating_duration_since(connection.alive) > DEAD_AFTER)
-            .map(|(peer, connection)| (peer, connection.id))
-            .collect()
+        let all = self
+            .peers
+            .iter()
+            .flat_map(|(peer, known)| known.connections.iter().map(move |it| (*peer, it)));
+        all.filter(|(_, connection)| {
+            connection.answers_pings && now.saturating_duration_since(connection.alive) > DEAD_AFTER
+        })
+        .map(|(peer, connection)| (peer, connection.id))
+        .collect()
     }
 
     /// This process itself stood still for a while: silence during that time says nothing of the others.
@@ -201,15 +244,26 @@ impl Connections {
     /// that the two never close one each.
     pub(super) fn spare(&self, own: PeerId, now: Instant) -> Vec<ConnectionId> {
         let mut spare = Vec::new();
-        for known in self.peers.iter().filter(|(peer, _)| own < **peer).map(|(_, known)| known) {
-            let Some(newest) = known.connections.iter().map(|connection| connection.opened).max() else { continue };
+        for known in self
+            .peers
+            .iter()
+            .filter(|(peer, _)| own < **peer)
+            .map(|(_, known)| known)
+        {
+            let Some(newest) = known.connections.iter().map(|connection| connection.opened).max() else {
+                continue;
+            };
             let age = now.saturating_duration_since(newest);
             let quiet = now.saturating_duration_since(known.gossiped) > QUIET;
             if known.connections.len() < 2 || age < SPARE_AFTER || !(quiet || age > SPARE_AT_LAST) {
                 continue;
             }
             // QUIC notices by itself when it is cut, so it is the better one to keep; between equals, the oldest.
-            let keep = known.connections.iter().min_by_key(|it| (it.transport == Transport::Tcp, it.opened)).map(|it| it.id);
+            let keep = known
+                .connections
+                .iter()
+                .min_by_key(|it| (it.transport == Transport::Tcp, it.opened))
+                .map(|it| it.id);
             spare.extend(known.connections.iter().map(|it| it.id).filter(|id| Some(*id) != keep));
         }
         spare
@@ -231,7 +285,12 @@ impl Connections {
 
     /// The address of a peer's end of a connection.
     pub(super) fn address(&self, peer: PeerId, id: ConnectionId) -> Option<&Multiaddr> {
-        self.peers.get(&peer)?.connections.iter().find(|connection| connection.id == id).map(|connection| &connection.address)
+        self.peers
+            .get(&peer)?
+            .connections
+            .iter()
+            .find(|connection| connection.id == id)
+            .map(|connection| &connection.address)
     }
 
     /// All connected peers, by id.
@@ -240,7 +299,11 @@ impl Connections {
     }
 
     fn connection_mut(&mut self, peer: PeerId, id: ConnectionId) -> Option<&mut Connection> {
-        self.peers.get_mut(&peer)?.connections.iter_mut().find(|connection| connection.id == id)
+        self.peers
+            .get_mut(&peer)?
+            .connections
+            .iter_mut()
+            .find(|connection| connection.id == id)
     }
 }
 
@@ -260,7 +323,11 @@ mod tests {
     use libp2p::core::transport::PortUse;
 
     fn dialled(text: &str) -> ConnectedPoint {
-        ConnectedPoint::Dialer { address: text.parse().unwrap(), role_override: Endpoint::Dialer, port_use: PortUse::Reuse }
+        ConnectedPoint::Dialer {
+            address: text.parse().unwrap(),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::Reuse,
+        }
     }
 
     const TCP: &str = "/ip4/192.0.2.1/tcp/4002";
@@ -275,9 +342,23 @@ mod tests {
         let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
         assert_eq!(all.opened(peer, id(1), &dialled(TCP), now), Some(false));
         assert_eq!(all.opened(peer, id(2), &dialled(QUIC), now), None);
-        assert!(!all.closed(peer, id(1)));
-        assert!(all.closed(peer, id(2)));
-        assert_eq!(all.opened(peer, id(3), &dialled(TCP), now), Some(true), "connected before");
+        assert_eq!(all.closed(peer, id(1), now + STILLBORN), Closed::Others);
+        assert_eq!(all.closed(peer, id(2), now), Closed::Nothing);
+        assert_eq!(
+            all.opened(peer, id(3), &dialled(TCP), now),
+            Some(true),
+            "connected before"
+        );
+    }
+
+    #[test]
+    fn a_first_connection_that_ends_at_once_took_the_announcement_of_gossip_along() {
+        let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
+        all.opened(peer, id(1), &dialled(TCP), now);
+        all.opened(peer, id(2), &dialled(QUIC), now);
+        all.opened(peer, id(3), &dialled(QUIC), now);
+        assert_eq!(all.closed(peer, id(2), now), Closed::Others, "not the first");
+        assert_eq!(all.closed(peer, id(1), now), Closed::Unheard);
     }
 
     #[test]
@@ -330,12 +411,17 @@ mod tests {
         assert_eq!(all.identified(peer, id(1), Some(7), true), Boot::Known);
         all.opened(peer, id(2), &dialled(QUIC), now);
         assert_eq!(all.identified(peer, id(2), Some(8), true), Boot::Restarted);
-        all.closed(peer, id(1));
-        all.closed(peer, id(2));
+        all.closed(peer, id(1), now);
+        all.closed(peer, id(2), now);
         all.opened(peer, id(3), &dialled(QUIC), now);
         assert_eq!(all.identified(peer, id(3), Some(8), true), Boot::Known);
         all.opened(peer, id(4), &dialled(TCP), now);
-        assert_eq!(all.identified(peer, id(4), Some(7), true), Boot::Twice { elsewhere: QUIC.parse().unwrap() });
+        assert_eq!(
+            all.identified(peer, id(4), Some(7), true),
+            Boot::Twice {
+                elsewhere: QUIC.parse().unwrap()
+            }
+        );
     }
 
     #[test]

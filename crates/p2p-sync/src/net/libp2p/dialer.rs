@@ -68,7 +68,11 @@ struct Schedule {
 
 impl Schedule {
     fn new(next: Instant) -> Self {
-        Self { state: State::Waiting(next), failures: 0, lost: next }
+        Self {
+            state: State::Waiting(next),
+            failures: 0,
+            lost: next,
+        }
     }
 
     fn next(&self) -> Option<Instant> {
@@ -92,7 +96,11 @@ impl Schedule {
     /// A dial came to nothing; no matter if a connection came about in another way meanwhile.
     fn failed(&mut self, now: Instant, jitter: f64) {
         if self.state == State::Dialling {
-            let cap = if now.saturating_duration_since(self.lost) < RECENT { PAUSE_MAX_RECENT } else { PAUSE_MAX };
+            let cap = if now.saturating_duration_since(self.lost) < RECENT {
+                PAUSE_MAX_RECENT
+            } else {
+                PAUSE_MAX
+            };
             let pause = PAUSE_MIN.saturating_mul(1 << self.failures.min(10)).min(cap);
             self.failures = self.failures.saturating_add(1);
             self.state = State::Waiting(now + pause.mul_f64(jitter));
@@ -113,7 +121,12 @@ pub(super) struct Dialer {
 impl Dialer {
     /// An empty table. `jitter` gives a factor near one for each pause.
     pub(super) fn new(own: PeerId, jitter: fn() -> f64) -> Self {
-        Self { own, peers: HashMap::new(), nameless: Vec::new(), jitter }
+        Self {
+            own,
+            peers: HashMap::new(),
+            nameless: Vec::new(),
+            jitter,
+        }
     }
 
     /// Adds an address that the user named, with or without a peer id at its end.
@@ -133,7 +146,11 @@ impl Dialer {
         if !self.peers.contains_key(&peer) && self.peers.len() >= CANDIDATES_MAX && !self.displace_one(source) {
             return;
         }
-        let first_dial = if self.own < peer || source == Source::Configured { now } else { now + COURTESY };
+        let first_dial = if self.own < peer || source == Source::Configured {
+            now
+        } else {
+            now + COURTESY
+        };
         let candidate = self.peers.entry(peer).or_insert_with(|| Candidate {
             addresses: Vec::new(),
             heard: now,
@@ -141,12 +158,16 @@ impl Dialer {
             reached: source == Source::Proved,
         });
         candidate.heard = now;
-        let news = addresses.iter().any(|address| candidate.addresses.iter().all(|(known, _)| known != address));
+        let news = addresses
+            .iter()
+            .any(|address| candidate.addresses.iter().all(|(known, _)| known != address));
         if source == Source::Discovered {
             candidate.addresses.retain(|(_, known)| *known != Source::Discovered);
         }
         for address in addresses.into_iter().rev() {
-            candidate.addresses.retain(|(known, source)| *known != address || *source == Source::Configured);
+            candidate
+                .addresses
+                .retain(|(known, source)| *known != address || *source == Source::Configured);
             if candidate.addresses.iter().all(|(known, _)| *known != address) {
                 candidate.addresses.insert(0, (address, source));
             }
@@ -190,7 +211,11 @@ impl Dialer {
             }
             self.learn(peer, vec![dialled], Source::Proved, now);
         }
-        for (_, _, schedule) in self.nameless.iter_mut().filter(|(_, answered, _)| *answered == Some(peer)) {
+        for (_, _, schedule) in self
+            .nameless
+            .iter_mut()
+            .filter(|(_, answered, _)| *answered == Some(peer))
+        {
             schedule.state = State::Connected;
         }
         if let Some(candidate) = self.peers.get_mut(&peer) {
@@ -199,14 +224,18 @@ impl Dialer {
         }
     }
 
-    /// The last connection to `peer` is gone. With `at_once` it is dialled without courtesy.
-    pub(super) fn disconnected(&mut self, peer: PeerId, at_once: bool, now: Instant) {
-        let next = if at_once || self.own < peer { now } else { now + COURTESY };
+    /// The last connection to `peer` is gone.
+    pub(super) fn disconnected(&mut self, peer: PeerId, now: Instant) {
+        let next = if self.own < peer { now } else { now + COURTESY };
         if let Some(candidate) = self.peers.get_mut(&peer) {
             candidate.schedule = Schedule::new(next);
         }
         // The peer itself is in the table now; its nameless address comes second, in case another answers there.
-        for (_, _, schedule) in self.nameless.iter_mut().filter(|(_, answered, _)| *answered == Some(peer)) {
+        for (_, _, schedule) in self
+            .nameless
+            .iter_mut()
+            .filter(|(_, answered, _)| *answered == Some(peer))
+        {
             *schedule = Schedule::new(next + PAUSE_MAX_RECENT);
         }
     }
@@ -224,7 +253,11 @@ impl Dialer {
                 }
             }
             None => {
-                for (_, _, schedule) in self.nameless.iter_mut().filter(|(address, ..)| order.addresses.contains(address)) {
+                for (_, _, schedule) in self
+                    .nameless
+                    .iter_mut()
+                    .filter(|(address, ..)| order.addresses.contains(address))
+                {
                     schedule.failed(now, jitter);
                 }
             }
@@ -246,7 +279,10 @@ impl Dialer {
         for (address, _, schedule) in &mut self.nameless {
             if orders.len() < limit && schedule.is_due(now) {
                 schedule.state = State::Dialling;
-                orders.push(Order { peer: None, addresses: vec![address.clone()] });
+                orders.push(Order {
+                    peer: None,
+                    addresses: vec![address.clone()],
+                });
             }
         }
         let mut waiting: Vec<_> = self
@@ -258,7 +294,10 @@ impl Dialer {
         for (peer, candidate) in waiting.into_iter().take(limit - orders.len()) {
             candidate.schedule.state = State::Dialling;
             let addresses = candidate.addresses.iter().map(|(address, _)| address.clone()).collect();
-            orders.push(Order { peer: Some(*peer), addresses });
+            orders.push(Order {
+                peer: Some(*peer),
+                addresses,
+            });
         }
         orders
     }
@@ -317,7 +356,13 @@ mod tests {
         let ((small, great), now) = (two_peers(), Instant::now());
         let mut dialer = Dialer::new(small, || 1.0);
         dialer.learn(great, vec![address(1)], Source::Discovered, now);
-        assert_eq!(dialer.due(now, 9), [Order { peer: Some(great), addresses: vec![address(1)] }]);
+        assert_eq!(
+            dialer.due(now, 9),
+            [Order {
+                peer: Some(great),
+                addresses: vec![address(1)]
+            }]
+        );
 
         let mut dialer = Dialer::new(great, || 1.0);
         dialer.learn(small, vec![address(1)], Source::Discovered, now);
@@ -354,7 +399,7 @@ mod tests {
         dialer.connected(great, None, now);
         dialer.failed(&order, now);
         assert_eq!(dialer.next_due(), None);
-        dialer.disconnected(great, false, now);
+        dialer.disconnected(great, now);
         assert_eq!(dialer.due(now, 9), [order]);
     }
 
@@ -368,7 +413,13 @@ mod tests {
         dialer.learn(great, vec![address(1)], Source::Discovered, now);
         assert_eq!(dialer.next_due(), Some(now + PAUSE_MIN));
         dialer.learn(great, vec![address(2)], Source::Discovered, now);
-        assert_eq!(dialer.due(now, 9), [Order { peer: Some(great), addresses: vec![address(2)] }]);
+        assert_eq!(
+            dialer.due(now, 9),
+            [Order {
+                peer: Some(great),
+                addresses: vec![address(2)]
+            }]
+        );
     }
 
     #[test]
@@ -382,9 +433,13 @@ mod tests {
         assert_eq!(dialer.due(now + SECOND, 9).pop().unwrap(), order);
         dialer.connected(great, Some(&address(1)), now + SECOND);
         assert_eq!(dialer.next_due(), None);
-        dialer.disconnected(great, false, now + SECOND);
+        dialer.disconnected(great, now + SECOND);
         assert_eq!(dialer.due(now + SECOND, 9).pop().unwrap().peer, Some(great));
-        assert_eq!(dialer.due(now + 10 * SECOND, 9).pop().unwrap().peer, None, "another peer may answer there now");
+        assert_eq!(
+            dialer.due(now + 10 * SECOND, 9).pop().unwrap().peer,
+            None,
+            "another peer may answer there now"
+        );
     }
 
     #[test]
@@ -397,7 +452,12 @@ mod tests {
         }
         assert_eq!(dialer.known(), CANDIDATES_MAX);
         dialer.learn(great, (0..99).map(address).collect(), Source::Discovered, now);
-        assert!(dialer.due(now, usize::MAX).iter().any(|order| order.peer == Some(great) && order.addresses.len() == ADDRESSES_MAX));
+        assert!(
+            dialer
+                .due(now, usize::MAX)
+                .iter()
+                .any(|order| order.peer == Some(great) && order.addresses.len() == ADDRESSES_MAX)
+        );
     }
 
     #[test]

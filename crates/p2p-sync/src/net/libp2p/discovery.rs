@@ -13,7 +13,8 @@ use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    dummy,
 };
 use libp2p::{Multiaddr, PeerId};
 use mdns_sd::{DaemonEvent, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
@@ -80,7 +81,8 @@ impl Behaviour {
         let id = own.peer.to_base58();
         let properties = [("id", id.as_str()), ("v", "1"), ("net", own.network_tag.as_str())];
         let host = format!("{instance}.local.");
-        let mut service = ServiceInfo::new(SERVICE, &instance, &host, "", own.port, &properties[..])?.enable_addr_auto();
+        let mut service =
+            ServiceInfo::new(SERVICE, &instance, &host, "", own.port, &properties[..])?.enable_addr_auto();
         // The instance name ends in the peer id: it cannot collide, and probing would cost most of a second.
         service.set_requires_probe(false);
         let fullname = service.get_fullname().to_owned();
@@ -116,7 +118,11 @@ impl Behaviour {
 
     fn query(&mut self) {
         let now = Instant::now();
-        let interval = if now < self.missing_until { QUERY_INTERVAL_MISSING } else { QUERY_INTERVAL };
+        let interval = if now < self.missing_until {
+            QUERY_INTERVAL_MISSING
+        } else {
+            QUERY_INTERVAL
+        };
         self.next_query.as_mut().reset((now + interval).into());
         // Browsing anew sends the question now and restarts the library's doubling interval.
         let _ = self.daemon.stop_browse(SERVICE);
@@ -159,7 +165,11 @@ impl Behaviour {
 
 /// Both transports at every announced address that can be dialled: IPv6 link-local ones cannot, for lack of a zone.
 fn dialable(service: &ResolvedService) -> Vec<Multiaddr> {
-    let mut hosts: Vec<IpAddr> = service.get_addresses().iter().map(mdns_sd::ScopedIp::to_ip_addr).collect();
+    let mut hosts: Vec<IpAddr> = service
+        .get_addresses()
+        .iter()
+        .map(mdns_sd::ScopedIp::to_ip_addr)
+        .collect();
     hosts.retain(|host| match host {
         IpAddr::V4(host) => !host.is_unspecified() && !host.is_multicast() && !host.is_broadcast(),
         IpAddr::V6(host) => !host.is_unspecified() && !host.is_multicast() && !host.is_unicast_link_local(),
@@ -170,18 +180,29 @@ fn dialable(service: &ResolvedService) -> Vec<Multiaddr> {
     let port = service.get_port();
     let both = hosts.into_iter().flat_map(|host| {
         let host = Multiaddr::from(host);
-        [host.clone().with(Protocol::Udp(port)).with(Protocol::QuicV1), host.with(Protocol::Tcp(port))]
+        [
+            host.clone().with(Protocol::Udp(port)).with(Protocol::QuicV1),
+            host.with(Protocol::Tcp(port)),
+        ]
     });
     both.collect()
 }
 
 /// The node's name and the end of its peer id, as one DNS label: letters, digits and hyphens, at most 63 bytes.
 fn instance_name(name: &str, peer: &PeerId) -> String {
-    let label: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(50).collect();
+    let label: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(50)
+        .collect();
     let label = label.trim_matches('-');
     let id = peer.to_base58();
     let end = id.get(id.len().saturating_sub(8)..).unwrap_or(&id);
-    if label.is_empty() { format!("p2p-sync-{end}") } else { format!("{label}-{end}") }
+    if label.is_empty() {
+        format!("p2p-sync-{end}")
+    } else {
+        format!("{label}-{end}")
+    }
 }
 
 impl NetworkBehaviour for Behaviour {

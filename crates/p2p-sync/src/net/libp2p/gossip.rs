@@ -86,7 +86,11 @@ impl Gossip {
     }
 
     /// Judges a message that arrived, before any disk.
-    pub(super) fn judge(&mut self, from: PeerId, message: &gossipsub::Message) -> (MessageAcceptance, Option<Admitted>) {
+    pub(super) fn judge(
+        &mut self,
+        from: PeerId,
+        message: &gossipsub::Message,
+    ) -> (MessageAcceptance, Option<Admitted>) {
         let (Some(source), Ok(neighbour)) = (message.source, node_id(&from)) else {
             return (MessageAcceptance::Ignore, None);
         };
@@ -94,11 +98,23 @@ impl Gossip {
             self.complaints.count("unknown author", 1);
             return (MessageAcceptance::Ignore, None);
         };
-        let arrival = Arrival { author, neighbour, sequence: message.sequence_number, data: &message.data };
+        let arrival = Arrival {
+            author,
+            neighbour,
+            sequence: message.sequence_number,
+            data: &message.data,
+        };
         match self.gate.judge(arrival, system::now(), self.watch.uptime()) {
             Verdict::Accept(records) => {
                 self.received += 1;
-                (MessageAcceptance::Accept, Some(Admitted { author, neighbour, records }))
+                (
+                    MessageAcceptance::Accept,
+                    Some(Admitted {
+                        author,
+                        neighbour,
+                        records,
+                    }),
+                )
             }
             Verdict::Ignore(refusal) => {
                 self.complain(source, &refusal);
@@ -117,14 +133,22 @@ impl Gossip {
     }
 
     fn complain(&mut self, source: PeerId, refusal: &Refusal) {
-        if !self.complaints.count_of(source, &refusal.cause().to_string(), Instant::now()) {
+        if !self
+            .complaints
+            .count_of(source, &refusal.cause().to_string(), Instant::now())
+        {
             return;
         }
         match refusal {
             Refusal::RateLimited { peer } => tracing::warn!("Rate limit exceeded for peer {peer}; message dropped"),
-            Refusal::TooLarge { bytes } => tracing::warn!("Message too large from peer {source}: {bytes} bytes; dropped"),
+            Refusal::TooLarge { bytes } => {
+                tracing::warn!("Message too large from peer {source}: {bytes} bytes; dropped")
+            }
             Refusal::Malformed(why) => {
-                tracing::warn!("Invalid message from peer {source}: {}; dropped", printable(why.as_bytes()));
+                tracing::warn!(
+                    "Invalid message from peer {source}: {}; dropped",
+                    printable(why.as_bytes())
+                );
             }
             Refusal::InvalidKey(why) => tracing::warn!("Invalid key from peer {source}: {why}; message dropped"),
             Refusal::InvalidValue(why) => tracing::warn!("Invalid value from peer {source}: {why}; message dropped"),

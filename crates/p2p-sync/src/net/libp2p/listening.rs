@@ -35,7 +35,10 @@ pub(super) fn worth_telling<'a>(listeners: impl Iterator<Item = &'a Multiaddr>) 
 pub(super) fn is_complete<'a>(listeners: impl Iterator<Item = &'a Multiaddr>) -> bool {
     let listening: Vec<IpAddr> = listeners.filter_map(ip).collect();
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let mut expected = interfaces.iter().map(if_addrs::Interface::ip).filter(|ip| is_dialable(*ip) || ip.is_loopback());
+    let mut expected = interfaces
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .filter(|ip| is_dialable(*ip) || ip.is_loopback());
     expected.all(|ip| listening.iter().filter(|other| **other == ip).count() >= 2)
 }
 
@@ -45,13 +48,29 @@ mod tests {
 
     fn told(listeners: &[&str]) -> Vec<String> {
         let listeners: Vec<Multiaddr> = listeners.iter().map(|text| text.parse().unwrap()).collect();
-        worth_telling(listeners.iter()).iter().map(ToString::to_string).collect()
+        worth_telling(listeners.iter())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn loopback_and_link_local_are_told_only_when_there_is_nothing_else() {
-        let all = ["/ip4/127.0.0.1/tcp/1", "/ip6/fe80::1/tcp/1", "/ip6/fd00::1/tcp/1", "/ip4/10.0.0.1/udp/1/quic-v1", "/ip4/10.0.0.1/tcp/1"];
-        assert_eq!(told(&all), ["/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.1/udp/1/quic-v1", "/ip6/fd00::1/tcp/1"]);
+        let all = [
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip6/fe80::1/tcp/1",
+            "/ip6/fd00::1/tcp/1",
+            "/ip4/10.0.0.1/udp/1/quic-v1",
+            "/ip4/10.0.0.1/tcp/1",
+        ];
+        assert_eq!(
+            told(&all),
+            [
+                "/ip4/10.0.0.1/tcp/1",
+                "/ip4/10.0.0.1/udp/1/quic-v1",
+                "/ip6/fd00::1/tcp/1"
+            ]
+        );
         assert_eq!(told(&all[..2]), ["/ip4/127.0.0.1/tcp/1"]);
     }
 }

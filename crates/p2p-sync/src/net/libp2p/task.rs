@@ -14,7 +14,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, kad, ping};
 use tokio::sync::{mpsc, oneshot};
 
 use super::behaviour::{Behaviour, BehaviourEvent, boot_nonce, kad_protocol};
-use super::connections::{Boot, Connections, ip};
+use super::connections::{Boot, Closed, Connections, ip};
 use super::dialer::{Dialer, Order, Source, split_peer};
 use super::gossip::Gossip;
 use super::{NetConfig, discovery, listening, node_id};
@@ -81,7 +81,10 @@ impl Task {
     pub(super) async fn run(mut self) {
         let stopped = loop {
             self.dial_due();
-            let wake = [Some(self.next_check), self.publish_at, self.next_dial()].into_iter().flatten().min();
+            let wake = [Some(self.next_check), self.publish_at, self.next_dial()]
+                .into_iter()
+                .flatten()
+                .min();
             let alarm = pin!(tokio::time::sleep_until(wake.unwrap_or(self.next_check).into()));
             tokio::select! {
                 order = self.outbound.recv() => match order {
@@ -115,7 +118,13 @@ impl Task {
         let sent = self.gossip.sent;
         self.publish_at = self.gossip.publish(&mut self.swarm.behaviour_mut().gossip);
         if self.gossip.sent != sent {
-            let mesh: Vec<PeerId> = self.swarm.behaviour().gossip.mesh_peers(self.gossip.topic()).copied().collect();
+            let mesh: Vec<PeerId> = self
+                .swarm
+                .behaviour()
+                .gossip
+                .mesh_peers(self.gossip.topic())
+                .copied()
+                .collect();
             for peer in mesh {
                 self.connections.gossiped(peer, false, now);
             }
@@ -157,7 +166,11 @@ impl Task {
     }
 
     fn next_dial(&self) -> Option<Instant> {
-        if self.dials.len() < DIALS_MAX { self.dialer.next_due() } else { None }
+        if self.dials.len() < DIALS_MAX {
+            self.dialer.next_due()
+        } else {
+            None
+        }
     }
 
     fn dial_due(&mut self) {
@@ -182,25 +195,41 @@ impl Task {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         let now = Instant::now();
         match event {
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => {
                 self.on_established(peer_id, connection_id, &endpoint, now);
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                cause,
+                ..
+            } => {
                 tracing::debug!(%peer_id, ?cause, "connection closed");
-                if self.connections.closed(peer_id, connection_id) {
-                    tracing::info!("Connection closed with peer {peer_id}");
-                    self.dialer.disconnected(peer_id, false, now);
-                    self.search();
+                match self.connections.closed(peer_id, connection_id, now) {
+                    Closed::Nothing => self.on_disconnected(peer_id, now),
+                    Closed::Unheard => self.reconnect(peer_id),
+                    Closed::Others => {}
                 }
             }
-            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+            SwarmEvent::OutgoingConnectionError {
+                connection_id, error, ..
+            } => {
                 if let Some(order) = self.dials.remove(&connection_id) {
                     tracing::debug!("dial failed: {error}");
                     self.dialer.failed(&order, now);
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address),
-            SwarmEvent::ListenerClosed { reason: Err(error), addresses, .. } => {
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address, now),
+            SwarmEvent::ListenerClosed {
+                reason: Err(error),
+                addresses,
+                ..
+            } => {
                 tracing::error!("no longer listening on {addresses:?}: {error}");
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event, now),
@@ -210,7 +239,9 @@ impl Task {
 
     fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
         self.dials.remove(&id);
-        let dialled = endpoint.is_dialer().then(|| split_peer(endpoint.get_remote_address().clone()).0);
+        let dialled = endpoint
+            .is_dialer()
+            .then(|| split_peer(endpoint.get_remote_address().clone()).0);
         self.dialer.connected(peer, dialled.as_ref(), now);
         if let Some(address) = dialled {
             self.remember(peer, &address);
@@ -222,10 +253,19 @@ impl Task {
         }
     }
 
+    fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
+        tracing::info!("Connection closed with peer {peer}");
+        self.dialer.disconnected(peer, now);
+        self.search();
+    }
+
     fn remember(&self, peer: PeerId, address: &Multiaddr) {
         if let Ok(peer) = node_id(&peer) {
             // Worth a note, not worth a wait.
-            let _ = self.inbound.try_send(FromPeers::Reached { peer, address: address.to_string() });
+            let _ = self.inbound.try_send(FromPeers::Reached {
+                peer,
+                address: address.to_string(),
+            });
         }
     }
 
@@ -235,8 +275,9 @@ impl Task {
         }
     }
 
-    fn on_listening(&mut self, address: &Multiaddr) {
+    fn on_listening(&mut self, address: &Multiaddr, now: Instant) {
         if self.ready.is_none() {
+            self.dialer.wake(now);
             if listening::worth_telling(self.swarm.listeners()).contains(address) {
                 tracing::info!("Listening on {address}");
             }
@@ -247,18 +288,29 @@ impl Task {
     }
 
     fn listening(&self) -> Vec<String> {
-        listening::worth_telling(self.swarm.listeners()).iter().map(ToString::to_string).collect()
+        listening::worth_telling(self.swarm.listeners())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent, now: Instant) {
         match event {
             BehaviourEvent::Gossip(event) => self.on_gossip(event, now),
-            BehaviourEvent::Ping(ping::Event { peer, connection, result }) => match result {
+            BehaviourEvent::Ping(ping::Event {
+                peer,
+                connection,
+                result,
+            }) => match result {
                 Ok(rtt) => self.connections.pinged(peer, connection, rtt, now),
                 Err(ping::Failure::Unsupported) => self.connections.cannot_ping(peer, connection),
                 Err(failure) => tracing::debug!(%peer, "ping: {failure}"),
             },
-            BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
+            BehaviourEvent::Identify(identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+            }) => {
                 self.on_identified(peer_id, connection_id, &info, now);
             }
             BehaviourEvent::Discovery(event) => self.on_discovery(event, now),
@@ -271,7 +323,9 @@ impl Task {
 
     fn on_discovery(&mut self, event: discovery::Event, now: Instant) {
         match event {
-            discovery::Event::Discovered { peer, addresses } => self.dialer.learn(peer, addresses, Source::Discovered, now),
+            discovery::Event::Discovered { peer, addresses } => {
+                self.dialer.learn(peer, addresses, Source::Discovered, now)
+            }
             discovery::Event::Expired { peer } => self.dialer.unlearn(peer),
             discovery::Event::InterfacesChanged => {
                 self.dialer.wake(now);
@@ -281,7 +335,10 @@ impl Task {
     }
 
     fn on_identified(&mut self, peer: PeerId, id: ConnectionId, info: &identify::Info, now: Instant) {
-        let is_node = self.kad_protocol.as_ref().is_some_and(|own| info.protocols.contains(own));
+        let is_node = self
+            .kad_protocol
+            .as_ref()
+            .is_some_and(|own| info.protocols.contains(own));
         let boot = boot_nonce(&info.agent_version);
         match self.connections.identified(peer, id, boot, is_node) {
             Boot::Known => {}
@@ -291,7 +348,11 @@ impl Task {
                 return;
             }
             Boot::Twice { elsewhere } => {
-                let here = self.connections.address(peer, id).map(ToString::to_string).unwrap_or_default();
+                let here = self
+                    .connections
+                    .address(peer, id)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 tracing::error!(
                     "Two machines have the same identity {peer}: one at {elsewhere}, one at {here}. On the copied one, stop the node and \
                      delete identity.key from its data directory; its data stays"
@@ -306,10 +367,17 @@ impl Task {
 
     /// Takes over where a node says it listens, as far as this connection proves the address: others may be dead ends here.
     fn learn_listeners(&mut self, peer: PeerId, id: ConnectionId, info: &identify::Info, now: Instant) {
-        let Some(seen) = self.connections.address(peer, id).and_then(ip) else { return };
+        let Some(seen) = self.connections.address(peer, id).and_then(ip) else {
+            return;
+        };
         let proved = |address: &&Multiaddr| ip(address) == Some(seen);
-        let addresses: Vec<Multiaddr> =
-            info.listen_addrs.iter().filter(proved).map(|address| split_peer(address.clone()).0).take(4).collect();
+        let addresses: Vec<Multiaddr> = info
+            .listen_addrs
+            .iter()
+            .filter(proved)
+            .map(|address| split_peer(address.clone()).0)
+            .take(4)
+            .collect();
         for address in &addresses {
             self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
             self.remember(peer, address);
@@ -319,10 +387,18 @@ impl Task {
 
     fn on_gossip(&mut self, event: gossipsub::Event, now: Instant) {
         match event {
-            gossipsub::Event::Message { propagation_source, message_id, message } => {
+            gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            } => {
                 self.connections.gossiped(propagation_source, true, now);
                 let (acceptance, admitted) = self.gossip.judge(propagation_source, &message);
-                self.swarm.behaviour_mut().gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
+                self.swarm.behaviour_mut().gossip.report_message_validation_result(
+                    &message_id,
+                    &propagation_source,
+                    acceptance,
+                );
                 if let Some(admitted) = admitted {
                     let received = FromPeers::Received {
                         author: admitted.author,
@@ -382,7 +458,12 @@ impl Task {
     /// Takes the announcement back, publishes what may go at once, and disconnects everybody, so that the others see it now
     /// and not when their patience ends.
     async fn say_goodbye(&mut self) {
-        let withdrawn = self.swarm.behaviour_mut().discovery.as_mut().and_then(discovery::Behaviour::withdraw);
+        let withdrawn = self
+            .swarm
+            .behaviour_mut()
+            .discovery
+            .as_mut()
+            .and_then(discovery::Behaviour::withdraw);
         self.publish();
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         let farewell = async {

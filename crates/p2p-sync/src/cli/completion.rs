@@ -1,0 +1,164 @@
+//! What the Tab key offers: words of commands, then keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_sync_core::text::printable;
+use rustyline::completion::{Completer, Pair};
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::validate::Validator;
+use rustyline::{Context, Helper};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::command::{Unclosed, Words, overview};
+use crate::node::Node;
+
+/// Keys that are offered at once.
+const KEYS_MAX: usize = 100;
+/// How long a person is made to wait for an offer.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+type Keys = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+
+/// Offers what may stand at the cursor.
+pub(super) struct Completion {
+    commands: Vec<String>,
+    keys: Keys,
+}
+
+impl Completion {
+    /// Asks `node` for keys, from a thread that is not one of `runtime`.
+    pub(super) fn of(node: Node, runtime: Handle) -> Self {
+        Self::new(move |prefix| {
+            let listed = runtime.block_on(timeout(PATIENCE, node.list(prefix, None, KEYS_MAX)));
+            let records = listed.ok().and_then(Result::ok).unwrap_or_default();
+            records.iter().map(|record| record.key.as_str().to_owned()).collect()
+        })
+    }
+
+    fn new(keys: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
+        let commands = overview().into_iter().map(|command| command.name).collect();
+        Self { commands, keys: Arc::new(keys) }
+    }
+
+    /// Where the word before the cursor starts, and what it could become.
+    fn offer(&self, before: &str) -> (usize, Vec<Pair>) {
+        let cursor = before.len();
+        let Some((earlier, start)) = last_word(before) else { return (cursor, Vec::new()) };
+        let typed = before.get(start..).unwrap_or_default();
+        let earlier: Vec<&str> = earlier.iter().map(String::as_str).collect();
+        match earlier.as_slice() {
+            [] | ["help"] => (start, self.commands.iter().filter(|name| name.starts_with(typed)).map(|name| pair(name, name.clone())).collect()),
+            ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(typed)),
+            _ => (cursor, Vec::new()),
+        }
+    }
+
+    fn keys(&self, typed: &str) -> Vec<Pair> {
+        let prefix = typed.strip_prefix(['"', '\'']).unwrap_or(typed);
+        let quotes = prefix.len() < typed.len();
+        let mut keys = (self.keys)(prefix);
+        // What could disturb the terminal cannot be edited there either.
+        keys.retain(|key| printable(key.as_bytes()) == *key);
+        keys.iter().map(|key| pair(key, written(key, quotes))).collect()
+    }
+}
+
+/// The words before the one that is being typed, options left out, and where that one starts.
+fn last_word(before: &str) -> Option<(Vec<String>, usize)> {
+    let mut earlier = Vec::new();
+    let mut words = Words::new(before.as_bytes());
+    loop {
+        match words.next() {
+            Ok(Some(word)) if words.position() == before.len() && !word.quoted => return Some((earlier, word.start)),
+            Ok(Some(word)) if word.is_option() => {}
+            Ok(Some(word)) => earlier.push(String::from_utf8_lossy(&word.text).into_owned()),
+            Ok(None) => return Some((earlier, before.len())),
+            Err(Unclosed { start }) => return Some((earlier, start)),
+        }
+    }
+}
+
+/// The key as it is written on a line.
+fn written(key: &str, quotes: bool) -> String {
+    let bare = !quotes && !key.contains([' ', '\t']) && !key.starts_with(['"', '\'', '-']);
+    if bare {
+        return key.to_owned();
+    }
+    let mut text = String::from("\"");
+    for c in key.chars() {
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+    text
+}
+
+fn pair(display: &str, replacement: String) -> Pair {
+    Pair { display: display.to_owned(), replacement: replacement + " " }
+}
+
+impl Completer for Completion {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        Ok(self.offer(line.get(..cursor).unwrap_or_default()))
+    }
+}
+
+impl Helper for Completion {}
+impl Highlighter for Completion {}
+impl Hinter for Completion {
+    type Hint = String;
+}
+impl Validator for Completion {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    const KEYS: [&str; 7] = ["hello", "help me", "host/a", "-dash", "it's", "\"quoted\" $x `y` \\z", "evil\u{202e}"];
+
+    fn offered(before: &str) -> (usize, Vec<String>) {
+        let keys = |prefix: &str| KEYS.iter().filter(|key| key.starts_with(prefix)).map(|key| (*key).to_owned()).collect();
+        let (start, pairs) = Completion::new(keys).offer(before);
+        (start, pairs.into_iter().map(|pair| pair.replacement).collect())
+    }
+
+    #[test]
+    fn the_first_word_is_a_command() {
+        assert_eq!(offered("ge"), (0, vec!["get ".to_owned()]));
+        assert_eq!(offered("  de"), (2, vec!["delete ".to_owned()]));
+        assert_eq!(offered("").1.len(), 8);
+        assert_eq!(offered("help pe"), (5, vec!["peers ".to_owned()]));
+        assert!(offered("x").1.is_empty());
+    }
+
+    #[test]
+    fn keys_come_where_a_key_stands() {
+        assert_eq!(offered("get hel"), (4, vec!["hello ".to_owned(), "\"help me\" ".to_owned()]));
+        assert_eq!(offered("get --json ho"), (11, vec!["host/a ".to_owned()]));
+        assert_eq!(offered("delete hello ho"), (13, vec!["host/a ".to_owned()]));
+        assert_eq!(offered("get \"help "), (4, vec!["\"help me\" ".to_owned()]));
+        assert_eq!(offered("get 'hel"), (4, vec!["\"hello\" ".to_owned(), "\"help me\" ".to_owned()]));
+        for before in ["get hello h", "add hello h", "status h", "list a h"] {
+            assert!(offered(before).1.is_empty(), "{before}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_offered_as_the_parser_reads_it_or_not_at_all() {
+        let (_, all) = offered("get ");
+        assert_eq!(all.len(), KEYS.len() - 1, "the one that turns the text round is left out");
+        for (line, key) in all.iter().zip(KEYS) {
+            let word = Words::new(line.as_bytes()).next().unwrap().unwrap();
+            assert_eq!(word.text.as_ref(), key.as_bytes());
+            assert!(!word.is_option());
+        }
+    }
+}

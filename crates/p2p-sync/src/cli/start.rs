@@ -1,0 +1,131 @@
+//! `start`: starts a node, says so, and lets the user talk to it until one of them has had enough.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use p2p_sync_core::NetworkName;
+
+use super::Failure;
+use super::logging::Logs;
+use super::mode::{Mode, PromptChoice};
+use super::output::Output;
+use super::pipe::{self, Ended};
+use super::prompt::{self, PROMPT, Surroundings};
+use super::stop::StopRequests;
+use super::terminal::Terminal;
+use crate::command::Class;
+use crate::config::{self, Config};
+use crate::node::Node;
+
+/// Starts a node
+///
+/// At a terminal it shows a prompt. From a pipe it reads commands line by line and stops at the end of them. Without an
+/// input (/dev/null) it runs until it is told to stop. Logs go to standard error; RUST_LOG says which.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Start {
+    /// The port to listen on, TCP and UDP; 0: any that is free
+    #[arg(long, env = "P2P_SYNC_PORT", default_value_t = config::PORT)]
+    port: u16,
+    /// Where the data is kept [default: the platform's directory for data of the user]
+    #[arg(long, value_name = "DIR", env = "P2P_SYNC_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// What others see this node called [default: the name of the machine]
+    #[arg(long, env = "P2P_SYNC_NAME", value_parser = config::node_name)]
+    name: Option<String>,
+    /// Which network to be part of; only nodes with the same name share data
+    #[arg(long, value_name = "NAME", env = "P2P_SYNC_NETWORK", default_value = "", hide_default_value = true)]
+    network: NetworkName,
+    /// A peer to stay connected with, such as /ip4/192.168.1.5/tcp/4002 (repeatable)
+    #[arg(long = "peer", value_name = "MULTIADDR", env = "P2P_SYNC_PEER", value_delimiter = ',', value_parser = peer)]
+    peers: Vec<String>,
+    /// Neither looks for nodes on the LAN nor tells them of this one
+    #[arg(long, env = "P2P_SYNC_NO_LAN", value_parser = FalseyValueParser::new())]
+    no_lan: bool,
+    /// Whether commands are read from standard input
+    #[arg(long, env = "P2P_SYNC_PROMPT", default_value = "auto")]
+    prompt: PromptChoice,
+}
+
+/// As for [`config::peer_address`], but nothing is nothing: an environment variable may be set and empty.
+fn peer(text: &str) -> Result<String, config::InvalidPeerAddress> {
+    if text.is_empty() { Ok(String::new()) } else { config::peer_address(text) }
+}
+
+impl Start {
+    /// Runs a node until somebody asks for its end, and calls `stopping` when that happens.
+    pub(super) async fn run(self, stopping: impl FnOnce()) -> Result<(), Failure> {
+        let mode = Mode::of_process(self.prompt);
+        let logs = Logs::start();
+        let terminal = Terminal::as_found();
+        let config = self.config()?;
+        let history = config.data_dir.join("history");
+        let mut requests = StopRequests::listen(mode == Mode::Prompt)
+            .map_err(|error| Failure::new(Class::Failed, format!("cannot listen to signals: {error}")))?;
+        let node = tokio::select! {
+            node = Node::start(config) => node?,
+            () = requests.requested() => return Ok(()),
+        };
+        let surroundings = Surroundings { history, terminal: terminal.clone(), logs: logs.clone(), stop: requests.switch() };
+        let ended = tokio::select! {
+            ended = talk(&node, mode, surroundings) => ended,
+            () = requests.requested() => Ok(()),
+        };
+        stopping();
+        terminal.restore();
+        logs.print_directly();
+        let stopped = requests.stop(&node).await;
+        logs.flush();
+        match ended {
+            Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => stopped,
+            Err(ended) => Err(Failure::new(Class::Failed, ended.to_string())),
+            Ok(()) => stopped,
+        }
+    }
+
+    fn config(self) -> Result<Config, Failure> {
+        let no_home = || Failure::new(Class::Usage, "This user has no home directory: say with --data-dir where the data is to be kept");
+        let peers: Vec<_> = self.peers.into_iter().filter(|peer| !peer.is_empty()).collect();
+        if peers.len() > config::PEERS_MAX {
+            return Err(Failure::new(Class::Usage, format!("At most {} peers can be given", config::PEERS_MAX)));
+        }
+        Ok(Config {
+            data_dir: self.data_dir.or_else(config::default_data_dir).ok_or_else(no_home)?,
+            port: self.port,
+            name: self.name.unwrap_or_else(config::default_name),
+            network: self.network,
+            peers,
+            lan: !self.no_lan,
+        })
+    }
+}
+
+/// Says that the node runs, and lets the user talk to it.
+async fn talk(node: &Node, mode: Mode, surroundings: Surroundings) -> Result<(), Ended> {
+    let said = Output::stdout().print(&head(node)).await;
+    match mode {
+        // Nobody talks to a service, and it lives on when the reader of its first lines has left.
+        Mode::Service => std::future::pending().await,
+        Mode::Prompt => {
+            said?;
+            prompt::run(node, surroundings).await
+        }
+        Mode::PlainPrompt => {
+            said?;
+            pipe::run(PROMPT, node).await
+        }
+        Mode::Pipe => {
+            said?;
+            pipe::run("", node).await
+        }
+    }
+}
+
+fn head(node: &Node) -> String {
+    let mut text = format!("=== P2P Sync System Started ===\nPeer ID: {}\n", node.id());
+    for address in node.listening() {
+        text.push_str(&format!("Listening on {address}\n"));
+    }
+    text.push_str("Commands: add, get, delete, list, status   (help for all)\n");
+    text
+}

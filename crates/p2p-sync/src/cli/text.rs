@@ -1,0 +1,143 @@
+//! Replies as text for people. What others have written is shown in full but escaped, so that it can neither move the
+//! cursor nor pass for something else.
+
+use p2p_sync_core::text::printable;
+use p2p_sync_core::{Key, Record};
+
+use crate::command::{CommandError, CommandHelp};
+use crate::node::{Direction, PeerStatus, Status, Transport};
+
+pub(super) fn error(error: &CommandError) -> String {
+    format!("✗ {error}\n")
+}
+
+pub(super) fn added(record: &Record) -> String {
+    format!("✓ Added: {}\n", pair(record))
+}
+
+pub(super) fn found(record: &Record) -> String {
+    format!("✓ {}\n", pair(record))
+}
+
+pub(super) fn deleted(key: &Key) -> String {
+    format!("✓ Deleted: {}\n", shown(key.as_str()))
+}
+
+pub(super) fn list_head(count: u64) -> String {
+    format!("Stored items ({count}):\n")
+}
+
+pub(super) fn list_item(record: &Record) -> String {
+    format!("  {}\n", pair(record))
+}
+
+/// The end of a list that others have changed since it was counted.
+pub(super) fn list_moved(shown: u64) -> String {
+    format!("({shown} items were listed: the store changed meanwhile)\n")
+}
+
+fn pair(record: &Record) -> String {
+    let value = record.content.value().map(|value| printable(value.as_bytes())).unwrap_or_default();
+    format!("{} = {value}", shown(record.key.as_str()))
+}
+
+fn shown(text: &str) -> String {
+    printable(text.as_bytes())
+}
+
+pub(super) fn status(status: &Status) -> String {
+    let network = match status.network.as_str() {
+        "" => "(default)".to_owned(),
+        name => shown(name),
+    };
+    let net = &status.net;
+    let mut lines = vec![
+        ("Name", vec![shown(&status.name)]),
+        ("Peer ID", vec![status.id.to_string()]),
+        ("Network", vec![network]),
+        ("Port", vec![status.port.to_string()]),
+        ("Addresses", net.addresses.iter().map(|address| shown(address)).collect()),
+        ("Keys", vec![format!("{} ({} deleted)", status.counts.live, status.counts.deleted)]),
+        ("Peers", vec![format!("{} connected, {} known, {} in the mesh", net.peers.len(), net.known_peers, net.mesh)]),
+        ("Messages", vec![format!("{} sent, {} received", net.sent, net.received)]),
+    ];
+    lines.push(("Dropped", net.dropped.iter().map(|(cause, count)| format!("{count} {}", shown(cause))).collect()));
+    let mut text = String::new();
+    for (name, values) in lines {
+        let values = if values.is_empty() { vec!["none".to_owned()] } else { values };
+        for (at, value) in values.iter().enumerate() {
+            let name = if at == 0 { format!("{name}:") } else { String::new() };
+            text.push_str(&format!("{name:<11}{value}\n"));
+        }
+    }
+    if !net.peers.is_empty() {
+        text.push_str(&peers(&net.peers));
+    }
+    text
+}
+
+pub(super) fn peers(peers: &[PeerStatus]) -> String {
+    let rows: Vec<_> = peers.iter().map(peer).collect();
+    format!("Connected peers ({}):\n{}", rows.len(), table(&rows))
+}
+
+fn peer(peer: &PeerStatus) -> Vec<String> {
+    let gossip = match (peer.in_mesh, peer.subscribed) {
+        (true, _) => "in the mesh",
+        (false, true) => "subscribed",
+        (false, false) => "not subscribed",
+    };
+    let mut gossip = gossip.to_owned();
+    if peer.connections != 1 {
+        gossip.push_str(&format!(", {} connections", peer.connections));
+    }
+    vec![
+        peer.peer.to_string(),
+        transport(peer.transport).to_owned(),
+        direction(peer.direction).to_owned(),
+        peer.rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.2} ms", rtt.as_secs_f64() * 1e3)),
+        gossip,
+        shown(&peer.address),
+    ]
+}
+
+pub(super) fn transport(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Quic => "quic",
+        Transport::Tcp => "tcp",
+    }
+}
+
+pub(super) fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+    }
+}
+
+pub(super) fn help(commands: &[CommandHelp]) -> String {
+    if let [command] = commands {
+        let arguments: Vec<_> = command.arguments.iter().map(|(name, meaning)| vec![name.clone(), meaning.clone()]).collect();
+        let details: String = command.details.iter().map(|line| format!("{line}\n")).collect();
+        return format!("{}\n{}.\n{details}{}", command.usage, command.about, table(&arguments));
+    }
+    let rows: Vec<_> = commands.iter().map(|command| vec![command.usage.clone(), command.about.clone()]).collect();
+    format!("{}With --json the reply is JSON, one object a line. In full: help COMMAND\n", table(&rows))
+}
+
+/// Rows whose columns begin below each other.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column| rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::from(" ");
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!(" {cell:<width$} "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

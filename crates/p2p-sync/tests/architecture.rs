@@ -1,0 +1,202 @@
+//! Holds the import table: which room may know which, and which libraries stay in one room. Names the file and the line
+//! that break it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may import whom, by the first word behind `crate::`. Rooms that are not named as importers may import nothing.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("cli", &["cli", "command", "config", "node"]),
+    ("command", &["command", "node"]),
+    ("node", &["config", "identity", "net", "node", "store", "system"]),
+    ("store", &["store"]),
+    ("net", &["net", "system"]),
+    ("config", &["config"]),
+    ("identity", &["identity"]),
+    ("system", &["system"]),
+];
+
+/// Libraries and the only rooms that may name them.
+const LIBRARIES: &[(&str, &[&str])] = &[
+    ("rusqlite::", &["store"]),
+    ("mdns_sd::", &["net"]),
+    ("libp2p::", &["net", "config", "identity", "node"]),
+    ("rustyline::", &["cli"]),
+    ("clap::", &["cli", "command"]),
+    ("serde_json::", &["cli"]),
+    ("std::process::exit", &["main"]),
+];
+
+/// What the core may depend on: nothing that reads a clock, rolls dice, or does input or output.
+const CORE_DEPENDENCIES: &[&str] = &[
+    "blake3",
+    "bs58",
+    "data-encoding",
+    "negentropy",
+    "serde",
+    "serde_json",
+    "thiserror",
+    "time",
+];
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The room of a source file: the first part of its path.
+fn room(file: &Path) -> String {
+    let inside = file.strip_prefix(src()).unwrap();
+    Path::new(inside.components().next().unwrap().as_os_str())
+        .file_stem()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// The lines of a file that are code, with their numbers.
+fn code(file: &Path) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(file).unwrap();
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with("//"));
+    lines.map(|(number, line)| (number + 1, line.to_owned())).collect()
+}
+
+/// Every word that follows `crate::` in a line, also inside braces.
+fn imported_rooms(line: &str) -> Vec<String> {
+    let mut rooms = Vec::new();
+    for (at, _) in line.match_indices("crate::") {
+        let rest = &line[at + "crate::".len()..];
+        let names: Vec<&str> = match rest.strip_prefix('{') {
+            Some(group) => group.split([',', '}']).collect(),
+            None => vec![rest],
+        };
+        for name in names {
+            let word: String = name
+                .trim()
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            rooms.push(word);
+        }
+    }
+    rooms
+}
+
+/// What a line breaks, given the room it stands in.
+fn broken_rule(room: &str, line: &str) -> Option<String> {
+    if room == "main" || room == "lib" {
+        return None;
+    }
+    let allowed = ROOMS
+        .iter()
+        .find(|(name, _)| *name == room)
+        .map(|(_, allowed)| *allowed);
+    let Some(allowed) = allowed else {
+        return Some(format!("the room `{room}` is not in the import table"));
+    };
+    for imported in imported_rooms(line) {
+        let is_room = ROOMS.iter().any(|(name, _)| *name == imported);
+        // Short-cuts of lib.rs hide which room is meant.
+        if !is_room && imported.starts_with(char::is_uppercase) {
+            return Some(format!("`{room}` must name the room of `{imported}`"));
+        }
+        if is_room && !allowed.contains(&imported.as_str()) {
+            return Some(format!("`{room}` must not know `{imported}`"));
+        }
+    }
+    let (library, _) = LIBRARIES
+        .iter()
+        .find(|(library, rooms)| names_library(line, library) && !rooms.contains(&room))?;
+    Some(format!("`{room}` must not use `{}`", library.trim_end_matches("::")))
+}
+
+/// Whether a line names a library's path, and not a module of ours that ends in the same word.
+fn names_library(line: &str, library: &str) -> bool {
+    line.match_indices(library).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    })
+}
+
+#[test]
+fn imports_only_go_down() {
+    let mut broken = Vec::new();
+    for file in sources(&src()) {
+        for (number, line) in code(&file) {
+            if let Some(rule) = broken_rule(&room(&file), &line) {
+                broken.push(format!("{}:{number}: {rule}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_table_catches_what_it_forbids() {
+    for (room, line) in [
+        ("store", "use crate::net::Link;"),
+        ("net", "use crate::{system, store::Readers};"),
+        ("node", "use crate::cli;"),
+        ("command", "let x = crate::net::Transport::Tcp;"),
+        ("cli", "use crate::Node;"),
+        ("net", "use rusqlite::Connection;"),
+        ("store", "fn f(peer: libp2p::PeerId) {}"),
+        ("gui", "use std::fmt;"),
+    ] {
+        assert!(broken_rule(room, line).is_some(), "{room}: {line}");
+    }
+    for (room, line) in [
+        ("node", "use crate::net::libp2p::spawn;"),
+        ("net", "use libp2p::PeerId;"),
+        ("cli", "use crate::node::Node;"),
+    ] {
+        assert_eq!(broken_rule(room, line), None);
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
+    for file in sources(&src()).into_iter().chain(sources(&core)) {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//! "), "{} does not open with //!", file.display());
+    }
+}
+
+#[test]
+fn the_core_has_nothing_impure_in_reach() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/Cargo.toml")).unwrap();
+    let section = manifest
+        .split("[dependencies]")
+        .nth(1)
+        .unwrap()
+        .split("\n[")
+        .next()
+        .unwrap();
+    for line in section.lines().filter(|line| !line.trim().is_empty()) {
+        let name = line.split(['.', ' ', '=']).next().unwrap();
+        assert!(
+            CORE_DEPENDENCIES.contains(&name),
+            "the core must not depend on `{name}`"
+        );
+    }
+}
