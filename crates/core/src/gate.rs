@@ -2,10 +2,10 @@
 //! records in it do to the store is the [`replica`](crate::replica)'s work; counting and logging refusals is the
 //! caller's.
 //!
-//! Who pays for a message: its author, while its sequence number is above every earlier one of that author; otherwise
-//! the neighbour that forwarded it, since anyone can replay another's signed messages. A new message that turns out to
-//! change nothing is moved to the neighbour's account too. So nobody can use up the budget of somebody else, and a
-//! replayer uses up his own.
+//! Who pays for a message: its author, when the author itself brings it or its sequence number is above every earlier
+//! one of that author; otherwise the neighbour that forwarded it, since anyone can replay another's signed messages. A
+//! new message that turns out to change nothing is moved to the neighbour's account too. So nobody can use up the budget
+//! of somebody else, and a replayer uses up its own.
 
 use std::fmt;
 use std::time::Duration;
@@ -154,6 +154,10 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Marks the charge of a neighbour for a message that is known to have changed nothing, so that it counts for that
+/// message only.
+const SETTLED: Tag = Tag(0);
+
 /// The gate of one node. Bounded in memory, whoever knocks.
 #[derive(Debug, Clone)]
 pub struct Gate {
@@ -191,12 +195,12 @@ impl Gate {
             return Verdict::Reject(Refusal::TooLarge { bytes: data.len() });
         }
         let is_new = sequence.is_some_and(|sequence| self.authors.is_new(author, sequence, uptime));
-        let (payer, limiter) = if is_new {
-            (author, &mut self.authors)
+        let (payer, has_room) = if is_new || author == neighbour {
+            (author, self.authors.charge(author, Tag::of(neighbour), uptime))
         } else {
-            (neighbour, &mut self.neighbours)
+            (neighbour, self.neighbours.charge(neighbour, Tag::of(author), uptime))
         };
-        if !limiter.charge(payer, tag(neighbour), uptime) {
+        if !has_room {
             return Verdict::Ignore(Refusal::RateLimited { peer: payer });
         }
         let changes = match decode(data) {
@@ -217,14 +221,14 @@ impl Gate {
     /// A message of `author` that `neighbour` brought and that was accepted has changed nothing: moves its charge to
     /// the neighbour.
     ///
-    /// The charge stays where it is when the neighbour was charged already, is the author itself, or has no room left:
-    /// else two who conspire could send each other's messages without end.
+    /// The charge stays where it is when the neighbour paid on arrival, is the author itself, or has no room left: else
+    /// two who conspire could send each other's messages without end.
     pub fn changed_nothing(&mut self, author: NodeId, neighbour: NodeId, uptime: Uptime) {
-        let tag = tag(neighbour);
-        if author == neighbour || !self.authors.has_charge(author, tag, uptime) {
+        if author == neighbour || self.neighbours.retag(neighbour, Tag::of(author), SETTLED) {
             return;
         }
-        if self.neighbours.charge(neighbour, tag, uptime) {
+        let tag = Tag::of(neighbour);
+        if self.authors.has_charge(author, tag, uptime) && self.neighbours.charge(neighbour, SETTLED, uptime) {
             self.authors.refund(author, tag);
         }
     }
@@ -239,17 +243,6 @@ fn refuse(error: InvalidMessage) -> Verdict {
         InvalidMessage::Key(error) => Verdict::Reject(Refusal::InvalidKey(error)),
         InvalidMessage::Value(error) => Verdict::Reject(Refusal::InvalidValue(error)),
     }
-}
-
-/// Tells one neighbour's charges from another's. The end of a peer id is part of its public key; if two are alike, a
-/// charge is moved that was brought by the other, which harms neither.
-fn tag(neighbour: NodeId) -> Tag {
-    Tag(neighbour
-        .as_bytes()
-        .iter()
-        .rev()
-        .take(8)
-        .fold(0, |tag, byte| tag << 8 | u64::from(*byte)))
 }
 
 #[cfg(test)]
@@ -387,9 +380,22 @@ mod tests {
             limited(1),
             "nobody frees another's budget by replaying"
         );
+        assert!(
+            accepted(&gate.judge(arrival(1, 2, 3, PUT), now(), at(0))),
+            "a replay by its first neighbour"
+        );
+        gate.changed_nothing(peer(1), peer(2), at(0));
+        assert_eq!(
+            gate.judge(arrival(1, 2, 5, PUT), now(), at(0)),
+            limited(1),
+            "nor the budget of a friend"
+        );
         let mut gate = small();
-        for sequence in 1..=3 {
-            assert!(accepted(&gate.judge(arrival(1, 1, sequence, PUT), now(), at(0))));
+        for sequence in [3, 2, 1] {
+            assert!(
+                accepted(&gate.judge(arrival(1, 1, sequence, PUT), now(), at(0))),
+                "stale, but at its own expense"
+            );
             gate.changed_nothing(peer(1), peer(1), at(0));
         }
         assert_eq!(

@@ -16,6 +16,7 @@
 pub mod clock;
 pub mod gate;
 pub mod id;
+pub mod item;
 pub mod limiter;
 pub mod limits;
 pub mod message;
@@ -23,7 +24,10 @@ pub mod network;
 pub mod pacer;
 pub mod record;
 pub mod replica;
+pub mod set_digest;
+pub mod sketch;
 pub mod store;
+pub mod summary;
 pub mod text;
 pub mod time;
 

@@ -26,9 +26,17 @@ pub struct Limiter {
     swept: Option<Uptime>,
 }
 
-/// A number that a charge carries so that it can be found again, such as the neighbour by which the message came.
+/// A number that a charge carries so that it can be found again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag(pub u64);
+
+impl Tag {
+    /// The end of a peer id, which is part of its public key: as good as the whole wherever a mistake harms nobody.
+    pub fn of(peer: NodeId) -> Self {
+        let end = peer.as_bytes().iter().rev().take(8);
+        Self(end.fold(0, |tag, byte| tag << 8 | u64::from(*byte)))
+    }
+}
 
 #[derive(Debug, Clone, Default)]
 struct Account {
@@ -83,6 +91,18 @@ impl Limiter {
         let account = self.accounts.get_mut(&peer).unwrap_or(&mut self.shared);
         account.forget_old(nanos(uptime.0), self.window);
         account.charges.iter().any(|(_, charged)| *charged == tag)
+    }
+
+    /// Gives the latest charge of a peer with one tag another. Says whether there was one.
+    pub fn retag(&mut self, peer: NodeId, from: Tag, to: Tag) -> bool {
+        let account = self.accounts.get_mut(&peer).unwrap_or(&mut self.shared);
+        match account.charges.iter_mut().rfind(|(_, charged)| *charged == from) {
+            Some((_, charged)) => {
+                *charged = to;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Takes the latest charge with this tag back from a peer. Says whether there was one.

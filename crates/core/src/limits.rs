@@ -33,8 +33,7 @@ pub const NEIGHBOUR_STALE_MESSAGES_MAX: usize = 600;
 /// Authors whose windows are remembered. At 16 bytes a message, and up to twice that for spare room in the queues,
 /// about 8 MB when all of them are full.
 pub const LIMITED_PEERS_MAX: usize = 4_096;
-/// Neighbours whose windows of stale messages are remembered: more than there can be connections. 8 MB by the same
-/// count.
+/// Neighbours whose windows of stale messages are remembered: more than a node has connections. 8 MB by the same count.
 pub const LIMITED_NEIGHBOURS_MAX: usize = 512;
 /// Records that wait for the node's own gossip budget; what does not fit is left to repair by sync.
 pub const PACED_BACKLOG_RECORDS_MAX: usize = 4_096;
@@ -61,4 +60,50 @@ const _: () = assert!(
 const _: () = assert!(
     CLOCK_LEAD_MAX.as_secs() < FUTURE_MAX.as_secs(),
     "what one node writes, a punctual peer accepts"
+);
+
+/// Cells in the Hello of a sync: enough for some 20 differing items in 99 of 100 cases, in less than 3 KB.
+pub const SYNC_HELLO_CELLS: usize = 64;
+/// Longest frame of the sync: a full page of records, of cells or of keys fits with room to grow.
+pub const SYNC_FRAME_BYTES_MAX: usize = 512 * 1024;
+/// Cost of the records in one page (see [`SYNC_RECORD_OVERHEAD_BYTES`]), unless a single record costs more.
+pub const SYNC_PAGE_BYTES_MAX: usize = 256 * 1024;
+/// Records in one page: what a store writes in one transaction without keeping live writes waiting.
+pub const SYNC_PAGE_RECORDS_MAX: usize = 1_000;
+/// What a record costs beyond the bytes of its key and value: an upper bound for timestamps, author and lengths.
+pub const SYNC_RECORD_OVERHEAD_BYTES: usize = 96;
+/// Cost of the records that may be under way before the receiver has answered for them: what keeps a fast link busy.
+pub const SYNC_CREDIT_BYTES: usize = 1024 * 1024;
+/// Records that may be under way before the receiver has answered for them.
+pub const SYNC_CREDIT_RECORDS: usize = 4_000;
+/// Cells in one frame, some 180 KB.
+pub const SYNC_CELLS_PAGE: usize = 4_096;
+/// Keys asked for in one frame, 64 KB.
+pub const SYNC_WANTED_PAGE: usize = 8_192;
+/// Records looked up for one key hash. More than one is a collision of 64 bits: two can be made on purpose with
+/// patience, this many cannot.
+pub const SYNC_KEY_HASH_RECORDS_MAX: usize = 16;
+/// Orders that wait to be carried out because the peer does not read. One that keeps ordering is cut off.
+pub const SYNC_ORDERS_MAX: usize = 32;
+/// Greetings within one session, each with a transfer behind it: what is left after so many is left to the next one.
+pub const SYNC_ROUNDS_MAX: usize = 6;
+/// Messages of the range-based fallback within one session. Guess: ten million differing records need fewer.
+pub const SYNC_RANGE_MESSAGES_MAX: usize = 20_000;
+/// Longest message of the range-based fallback.
+pub const SYNC_RANGE_BYTES_MAX: usize = 128 * 1024;
+/// Sessions that may hold a copy of the sketch for a peer at a time, up to 3 MiB each.
+pub const SYNC_SNAPSHOTS_MAX: usize = 4;
+/// Sessions that may receive a bulk at a time: more would only take turns at the disk.
+pub const SYNC_BULKS_MAX: usize = 1;
+/// Sessions in the range-based fallback at a time, which keep 40 bytes a record.
+pub const SYNC_RANGES_MAX: usize = 1;
+
+const _: () = assert!(
+    SYNC_PAGE_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_PAGE_RECORDS_MAX * NODE_ID_BYTES_MAX < SYNC_FRAME_BYTES_MAX,
+    "any page fits a frame"
+);
+const _: () = assert!(
+    KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_RECORD_OVERHEAD_BYTES <= SYNC_PAGE_BYTES_MAX
+        && SYNC_PAGE_BYTES_MAX * 2 <= SYNC_CREDIT_BYTES,
+    "credit is given back before it runs out"
 );

@@ -103,6 +103,7 @@ impl Pacer {
         if used < PACED_MESSAGES_MAX / 2 {
             return Uptime::default();
         }
+        // Messages that keep their distance never get here, but the limit shall not hang on that argument.
         if used >= PACED_MESSAGES_MAX {
             return expiry(*first);
         }

@@ -36,17 +36,19 @@ fn escape(bytes: &[u8], characters_max: usize) -> (String, bool) {
         let mut before = None;
         let mut characters = chunk.valid().chars().peekable();
         while let Some(c) = characters.next() {
+            let is_plain = !is_hidden(c) || is_part_of_emoji(before, c, characters.peek().copied());
             let fits = match c {
+                _ if is_plain => text.push(c),
                 '\n' => text.push_str("\\n"),
                 '\t' => text.push_str("\\t"),
                 '\r' => text.push_str("\\r"),
-                _ if !is_hidden(c) || is_part_of_emoji(before, c, characters.peek().copied()) => text.push(c),
                 _ => text.push_escape(format_args!("\\u{{{:x}}}", u32::from(c))),
             };
             if !fits {
                 return (text.shown, false);
             }
-            before = Some(c);
+            // What was escaped is no part of an emoji any more.
+            before = is_plain.then_some(c);
         }
         for byte in chunk.invalid() {
             if !text.push_escape(format_args!("\\x{byte:02X}")) {
@@ -181,6 +183,7 @@ mod tests {
         assert_eq!(shown("👨\u{200d}"), "👨\\u{200d}", "a joiner that joins nothing");
         assert_eq!(shown("a\u{200d}👨"), "a\\u{200d}👨");
         assert_eq!(shown("❤\u{fe0f}\u{fe0f}"), "❤\u{fe0f}\\u{fe0f}");
+        assert_eq!(shown("a\u{fe0f}\u{200d}👨"), "a\\u{fe0f}\\u{200d}👨");
     }
 
     #[test]

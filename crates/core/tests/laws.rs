@@ -2,21 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+mod observed;
 mod support;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use observed::Node;
 use p2p_sync_core::limits::{CLOCK_LEAD_MAX, KEY_BYTES_MAX};
 use p2p_sync_core::message::{decode, encode};
 use p2p_sync_core::record::{Merge, merge};
-use p2p_sync_core::replica::Replica;
-use p2p_sync_core::store::{MemoryStore, Store};
-use p2p_sync_core::{Base, Clock, Content, Key, Record, Timestamp, Value};
+use p2p_sync_core::store::Store;
+use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use support::{instant, key, nanos, node, put, record, winners};
+use support::{key, nanos, node, put, record, winners};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -146,93 +146,6 @@ proptest! {
     fn every_nanosecond_survives_the_text_form(timestamp in any_timestamp()) {
         prop_assert_eq!(timestamp.to_string().parse(), Ok(timestamp));
         prop_assert_eq!(Base::Version(timestamp).to_text().unwrap().parse(), Ok(Base::Version(timestamp)));
-    }
-}
-
-/// One node as the laws see it: a replica on a store, and what was observed of it from outside.
-struct Node {
-    replica: Replica,
-    store: MemoryStore,
-    /// The highest timestamp that its clock has to stay above, within the bound.
-    counted: Option<Timestamp>,
-    wall: Timestamp,
-}
-
-impl Node {
-    fn new(number: u8) -> Self {
-        Self {
-            replica: Replica::new(node(number), Clock::new(None)),
-            store: MemoryStore::new(),
-            counted: None,
-            wall: instant("2025-01-04T08:30:15Z"),
-        }
-    }
-
-    /// Changes the store in a transaction and holds it to the law that no key goes back.
-    fn change<T>(&mut self, key: &Key, change: impl FnOnce(&mut Replica, &mut MemoryStore) -> T) -> T {
-        let before = self.store.get(key).unwrap();
-        self.store.begin().unwrap();
-        let result = change(&mut self.replica, &mut self.store);
-        self.store.commit().unwrap();
-        let after = self.store.get(key).unwrap();
-        if let Some(before) = before {
-            assert_ne!(after.unwrap().precedence(&before), Ordering::Less, "{key} went back");
-        }
-        result
-    }
-
-    fn write(&mut self, key: &Key, content: Content) -> Option<Record> {
-        let wall = self.wall;
-        let bound = wall.saturating_add(CLOCK_LEAD_MAX);
-        let name = key.clone();
-        let written = self.change(key, |replica, store| match content {
-            Content::Deleted => replica.delete(store, name, wall).unwrap(),
-            content => Some(replica.write(store, name, content, wall).unwrap()),
-        })?;
-        let record = written.record;
-        assert_eq!(
-            self.store.get(key).unwrap().as_ref(),
-            Some(&record),
-            "an own write is held"
-        );
-        assert!(record.timestamp >= wall, "a write is not dated back");
-        if let Some(replaced) = written.replaced {
-            assert_eq!(
-                record.precedence(&replaced),
-                Ordering::Greater,
-                "a write beats what its author could see"
-            );
-            assert_eq!(record.base, Base::Version(replaced.timestamp));
-        }
-        if let Some(counted) = self.counted {
-            assert!(record.timestamp > counted.min(bound), "the clock went back");
-        }
-        if record.timestamp <= bound.next().unwrap() {
-            self.counted = self.counted.max(Some(record.timestamp));
-        }
-        Some(record)
-    }
-
-    fn receive(&mut self, record: &Record) -> Merge {
-        let merged = self.change(&record.key, |replica, store| replica.receive(store, record).unwrap());
-        if merged.stores_incoming() {
-            self.counted = self.counted.max(Some(record.timestamp));
-        }
-        merged
-    }
-
-    fn restart(&mut self) {
-        let last = self.store.last_timestamp().unwrap();
-        self.replica = Replica::new(self.replica.id(), Clock::new(last));
-        assert!(last >= self.counted, "what the clock must know is in the store");
-        self.counted = last;
-    }
-
-    fn held(&self) -> BTreeMap<Key, Record> {
-        self.store
-            .records()
-            .map(|record| (record.key.clone(), record.clone()))
-            .collect()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
@@ -29,7 +29,12 @@ use start::Start;
 
 /// The machines of a LAN as one replicated key-value store: no server, no configuration
 #[derive(Debug, Parser)]
-#[command(name = "p2p-sync", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "p2p-sync",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     action: Action,
@@ -58,7 +63,10 @@ struct Failure {
 
 impl Failure {
     fn new(class: Class, text: impl Into<String>) -> Self {
-        Self { class, text: text.into() }
+        Self {
+            class,
+            text: text.into(),
+        }
     }
 }
 
@@ -108,15 +116,143 @@ impl Cli {
             let done = start.run(move || drop(stopping.try_send(Progress::Stopping))).await;
             let _ = progress.try_send(Progress::Done(done));
         });
-        let done = match news.recv() {
-            Ok(Progress::Stopping) => news.recv_timeout(stop::PROCESS_ENDS_WITHIN).map_err(|error| error == RecvTimeoutError::Timeout),
-            first => first.map_err(|_| false),
+        match wait(&news) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => fail(&failure),
+        }
+    }
+}
+
+/// Waits for the end, but once it has begun not for long.
+fn wait(news: &Receiver<Progress>) -> Result<(), Failure> {
+    let bug = || {
+        Failure::new(
+            Class::Failed,
+            "A bug has ended the program. What was acknowledged is stored.",
+        )
+    };
+    match news.recv() {
+        Ok(Progress::Done(done)) => return done,
+        Ok(Progress::Stopping) => {}
+        Err(_) => return Err(bug()),
+    }
+    match news.recv_timeout(stop::PROCESS_ENDS_WITHIN) {
+        Ok(Progress::Done(done)) => done,
+        Ok(Progress::Stopping) | Err(RecvTimeoutError::Timeout) => Err(stop::cut_off()),
+        Err(RecvTimeoutError::Disconnected) => Err(bug()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::session::tests::node;
+    use super::*;
+    use crate::config::Config;
+    use crate::node::Node;
+
+    #[test]
+    fn an_end_that_has_begun_comes_within_two_seconds() {
+        let (progress, news) = sync_channel(PROGRESS_MAX);
+        let start = Instant::now();
+        progress.send(Progress::Stopping).unwrap();
+        assert_eq!(wait(&news).unwrap_err().class, Class::Failed);
+        assert!(start.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_end_is_the_one_that_came() {
+        let (progress, news) = sync_channel(PROGRESS_MAX);
+        progress.send(Progress::Stopping).unwrap();
+        progress.send(Progress::Done(Ok(()))).unwrap();
+        assert!(wait(&news).is_ok());
+        progress
+            .send(Progress::Done(Err(Failure::new(Class::InUse, "taken"))))
+            .unwrap();
+        assert_eq!(wait(&news).unwrap_err().class, Class::InUse);
+        drop(progress);
+        assert!(wait(&news).unwrap_err().text.contains("bug"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_keeps_a_node_from_starting_has_its_class() {
+        let (node, directory) = node().await;
+        let config = Config {
+            data_dir: directory.path().to_owned(),
+            port: 0,
+            name: "test".to_owned(),
+            network: "".parse().unwrap(),
+            peers: Vec::new(),
+            lan: false,
         };
-        match done {
-            Ok(Progress::Done(Ok(()))) => ExitCode::SUCCESS,
-            Ok(Progress::Done(Err(failure))) => fail(&failure),
-            Ok(Progress::Stopping) | Err(true) => fail(&stop::cut_off()),
-            Err(false) => fail(&Failure::new(Class::Failed, "A bug has ended the program. What was acknowledged is stored.")),
+        let class = async |config: Config| Failure::from(Node::start(config).await.unwrap_err()).class;
+        assert_eq!(class(config.clone()).await, Class::InUse, "the directory");
+        let other = tempfile::tempdir().unwrap();
+        let elsewhere = Config {
+            data_dir: other.path().to_owned(),
+            ..config.clone()
+        };
+        let port = node.status().await.unwrap().port;
+        assert_eq!(
+            class(Config {
+                port,
+                ..elsewhere.clone()
+            })
+            .await,
+            Class::InUse,
+            "the port"
+        );
+        node.stop().await;
+        drop(node);
+        assert_eq!(
+            class(Config {
+                network: "lab".parse().unwrap(),
+                ..config.clone()
+            })
+            .await,
+            Class::Conflict
+        );
+        std::fs::write(other.path().join("identity.key"), "nonsense").unwrap();
+        assert_eq!(class(elsewhere).await, Class::Storage, "a damaged identity");
+        std::fs::write(directory.path().join("store.db"), "nonsense".repeat(100)).unwrap();
+        assert_eq!(class(config).await, Class::Storage, "a damaged store");
+    }
+
+    #[test]
+    fn the_command_line_is_checked_before_anything_starts() {
+        let parsed = |arguments: &[&str]| Cli::try_parse_from([&["p2p-sync", "start"], arguments].concat());
+        for arguments in [
+            &[][..],
+            &[
+                "--port",
+                "0",
+                "--data-dir",
+                "/x",
+                "--name",
+                "n",
+                "--network",
+                "lab",
+                "--no-lan",
+                "--prompt",
+                "never",
+            ],
+            &["--peer", "/ip4/1.2.3.4/tcp/1", "--peer", "/ip6/::1/udp/2/quic-v1"],
+            &["--peer", "/ip4/1.2.3.4/tcp/1,/ip6/::1/udp/2/quic-v1"],
+        ] {
+            assert!(parsed(arguments).is_ok(), "{arguments:?}");
+        }
+        for arguments in [
+            &["--port", "65536"][..],
+            &["--peer", "192.168.1.5:4002"],
+            &["--peer", "/ip4/1.2.3.4/udp/1"],
+            &["--name", ""],
+            &["--network", "a\nb"],
+            &["--prompt", "sometimes"],
+            &["extra"],
+        ] {
+            assert!(parsed(arguments).is_err(), "{arguments:?}");
         }
     }
 }

@@ -33,7 +33,10 @@ pub use words::{Unclosed, Word, Words};
 
 /// A command with its arguments. The one grammar, whoever sends the words.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
-#[expect(missing_docs, reason = "a comment here would take the place of the help that each struct has")]
+#[expect(
+    missing_docs,
+    reason = "a comment here would take the place of the help that each struct has"
+)]
 pub enum Command {
     Add(Add),
     Get(Get),

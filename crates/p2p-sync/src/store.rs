@@ -10,6 +10,9 @@
 //! # Durability
 //! The file is in WAL mode with `synchronous=FULL`: when [`commit`](p2p_sync_core::store::Store::commit) returns, the
 //! transaction has been synced to the disk. What an opened store shows is on the disk as well, whatever happened before.
+//!
+//! While the store is open, nothing else in this process may open its files, not even to read them: by the rules of POSIX,
+//! closing such a file again takes away the locks that SQLite holds on it, and another program may then remove the WAL.
 
 mod directory;
 mod error;

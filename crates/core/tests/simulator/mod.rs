@@ -5,14 +5,14 @@
 //! Three oracles watch: all replicas end equal; they hold what a model holds that heard every write; and no version of
 //! any key at any replica ever goes down. The first alone is not enough: replicas can agree on having lost a write.
 
+mod parts;
 pub(crate) mod rules;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use p2p_sync_core::gate::{Arrival, Gate, GateLimits, Verdict};
+use p2p_sync_core::gate::{Arrival, Gate, Verdict};
 use p2p_sync_core::limits::PACED_MESSAGES_MAX;
 use p2p_sync_core::message::{decode, encode};
 use p2p_sync_core::pacer::{Next, Pacer};
@@ -20,117 +20,14 @@ use p2p_sync_core::store::{MemoryStore, Store};
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Uptime};
 
 use crate::support::{Random, key, node, put, winners};
+pub(crate) use parts::Outcome;
+use parts::{Event, Failure, Host, Message, Process, Weather};
 use rules::{Rules, rank};
 
 /// How long nodes write, in virtual time. Longer than the windows of the limits.
 const WRITING_MILLIS: u64 = 150_000;
 /// When that begins by a clock that is right: 2025-01-04T08:30:15Z.
 const START_NANOS: i64 = 1_735_979_415_000_000_000;
-
-/// What one run did, to compare runs and to see that all of it really happens.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) writes: usize,
-    pub(crate) unacknowledged: usize,
-    pub(crate) ties: usize,
-    pub(crate) lost: usize,
-    pub(crate) repeated: usize,
-    pub(crate) batches: usize,
-    pub(crate) refused: usize,
-    pub(crate) restarts: usize,
-    pub(crate) steps_back: usize,
-    pub(crate) held: Vec<Record>,
-}
-
-/// A law that was broken.
-pub(crate) struct Failure {
-    what: String,
-    story: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let last = self.story.len().saturating_sub(25);
-        self.story[last..].iter().try_for_each(|line| writeln!(f, "{line}"))?;
-        f.write_str(&self.what)
-    }
-}
-
-/// How unkind this run is.
-struct Weather {
-    loss_percent: usize,
-    repeat_percent: usize,
-    delay_max_millis: usize,
-    skew_max_millis: usize,
-    /// Wall clocks show multiples of this: coarse ones make ties.
-    tick_millis: i64,
-    limits: GateLimits,
-}
-
-impl Weather {
-    fn draw(random: &mut Random) -> Self {
-        Self {
-            loss_percent: *random.pick(&[0, 5, 30, 90]),
-            repeat_percent: *random.pick(&[0, 20, 60]),
-            delay_max_millis: *random.pick(&[1, 50, 2_000, 60_000]),
-            skew_max_millis: *random.pick(&[1, 500, 50_000, 400_000]),
-            tick_millis: *random.pick(&[1, 100, 10_000]),
-            limits: GateLimits {
-                author_messages_max: *random.pick(&[3, 100]),
-                ..GateLimits::default()
-            },
-        }
-    }
-}
-
-enum Event {
-    Write {
-        node: usize,
-    },
-    /// Ask the pacer of the process that was started at this time.
-    Pace {
-        node: usize,
-        started: u64,
-    },
-    Arrive {
-        to: usize,
-        message: Rc<Message>,
-        neighbour: usize,
-    },
-    Restart {
-        node: usize,
-    },
-    StepWall {
-        node: usize,
-    },
-    Doom {
-        node: usize,
-    },
-}
-
-struct Message {
-    author: NodeId,
-    sequence: u64,
-    data: Vec<u8>,
-}
-
-/// What dies with the process.
-struct Process<R> {
-    rules: R,
-    gate: Gate,
-    pacer: Pacer,
-    sequence: u64,
-    started: u64,
-    /// It dies in its next write.
-    doomed: bool,
-}
-
-struct Host<R> {
-    id: NodeId,
-    store: MemoryStore,
-    skew_millis: i64,
-    process: Option<Process<R>>,
-}
 
 struct World<'a, R> {
     start: &'a dyn Fn(NodeId, Option<Timestamp>) -> R,

@@ -32,7 +32,7 @@ impl Completion {
     /// Asks `node` for keys, from a thread that is not one of `runtime`.
     pub(super) fn of(node: Node, runtime: Handle) -> Self {
         Self::new(move |prefix| {
-            let listed = runtime.block_on(timeout(PATIENCE, node.list(prefix, None, KEYS_MAX)));
+            let listed = runtime.block_on(async { timeout(PATIENCE, node.list(prefix, None, KEYS_MAX)).await });
             let records = listed.ok().and_then(Result::ok).unwrap_or_default();
             records.iter().map(|record| record.key.as_str().to_owned()).collect()
         })
@@ -40,17 +40,29 @@ impl Completion {
 
     fn new(keys: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
         let commands = overview().into_iter().map(|command| command.name).collect();
-        Self { commands, keys: Arc::new(keys) }
+        Self {
+            commands,
+            keys: Arc::new(keys),
+        }
     }
 
     /// Where the word before the cursor starts, and what it could become.
     fn offer(&self, before: &str) -> (usize, Vec<Pair>) {
         let cursor = before.len();
-        let Some((earlier, start)) = last_word(before) else { return (cursor, Vec::new()) };
+        let Some((earlier, start)) = last_word(before) else {
+            return (cursor, Vec::new());
+        };
         let typed = before.get(start..).unwrap_or_default();
         let earlier: Vec<&str> = earlier.iter().map(String::as_str).collect();
         match earlier.as_slice() {
-            [] | ["help"] => (start, self.commands.iter().filter(|name| name.starts_with(typed)).map(|name| pair(name, name.clone())).collect()),
+            [] | ["help"] => (
+                start,
+                self.commands
+                    .iter()
+                    .filter(|name| name.starts_with(typed))
+                    .map(|name| pair(name, name.clone()))
+                    .collect(),
+            ),
             ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(typed)),
             _ => (cursor, Vec::new()),
         }
@@ -99,7 +111,10 @@ fn written(key: &str, quotes: bool) -> String {
 }
 
 fn pair(display: &str, replacement: String) -> Pair {
-    Pair { display: display.to_owned(), replacement: replacement + " " }
+    Pair {
+        display: display.to_owned(),
+        replacement: replacement + " ",
+    }
 }
 
 impl Completer for Completion {
@@ -120,12 +135,27 @@ impl Validator for Completion {}
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use p2p_sync_core::{Key, Value};
+
     use super::*;
 
-    const KEYS: [&str; 7] = ["hello", "help me", "host/a", "-dash", "it's", "\"quoted\" $x `y` \\z", "evil\u{202e}"];
+    const KEYS: [&str; 7] = [
+        "hello",
+        "help me",
+        "host/a",
+        "-dash",
+        "it's",
+        "\"quoted\" $x `y` \\z",
+        "evil\u{202e}",
+    ];
 
     fn offered(before: &str) -> (usize, Vec<String>) {
-        let keys = |prefix: &str| KEYS.iter().filter(|key| key.starts_with(prefix)).map(|key| (*key).to_owned()).collect();
+        let keys = |prefix: &str| {
+            KEYS.iter()
+                .filter(|key| key.starts_with(prefix))
+                .map(|key| (*key).to_owned())
+                .collect()
+        };
         let (start, pairs) = Completion::new(keys).offer(before);
         (start, pairs.into_iter().map(|pair| pair.replacement).collect())
     }
@@ -141,20 +171,47 @@ mod tests {
 
     #[test]
     fn keys_come_where_a_key_stands() {
-        assert_eq!(offered("get hel"), (4, vec!["hello ".to_owned(), "\"help me\" ".to_owned()]));
+        assert_eq!(
+            offered("get hel"),
+            (4, vec!["hello ".to_owned(), "\"help me\" ".to_owned()])
+        );
         assert_eq!(offered("get --json ho"), (11, vec!["host/a ".to_owned()]));
         assert_eq!(offered("delete hello ho"), (13, vec!["host/a ".to_owned()]));
         assert_eq!(offered("get \"help "), (4, vec!["\"help me\" ".to_owned()]));
-        assert_eq!(offered("get 'hel"), (4, vec!["\"hello\" ".to_owned(), "\"help me\" ".to_owned()]));
+        assert_eq!(
+            offered("get 'hel"),
+            (4, vec!["\"hello\" ".to_owned(), "\"help me\" ".to_owned()])
+        );
         for before in ["get hello h", "add hello h", "status h", "list a h"] {
             assert!(offered(before).1.is_empty(), "{before}");
         }
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keys_come_from_the_node() {
+        let (node, _directory) = crate::cli::session::tests::node().await;
+        for key in ["apple", "apricot", "banana"] {
+            node.put(Key::new(key).unwrap(), Value::new(*b"v").unwrap())
+                .await
+                .unwrap();
+        }
+        let completion = Completion::of(node.clone(), Handle::current());
+        // The editor has a thread of its own.
+        let offered = std::thread::spawn(move || completion.offer("get ap"));
+        let (start, pairs) = tokio::task::spawn_blocking(|| offered.join().unwrap()).await.unwrap();
+        let shown: Vec<_> = pairs.iter().map(|pair| pair.display.as_str()).collect();
+        assert_eq!((start, shown), (4, vec!["apple", "apricot"]));
+        node.stop().await;
+    }
+
     #[test]
     fn a_key_is_offered_as_the_parser_reads_it_or_not_at_all() {
         let (_, all) = offered("get ");
-        assert_eq!(all.len(), KEYS.len() - 1, "the one that turns the text round is left out");
+        assert_eq!(
+            all.len(),
+            KEYS.len() - 1,
+            "the one that turns the text round is left out"
+        );
         for (line, key) in all.iter().zip(KEYS) {
             let word = Words::new(line.as_bytes()).next().unwrap().unwrap();
             assert_eq!(word.text.as_ref(), key.as_bytes());

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::io;
 
 use data_encoding::BASE64;
-use p2p_sync_core::text::printable;
 use p2p_sync_core::Record;
+use p2p_sync_core::text::printable;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
@@ -38,7 +38,11 @@ impl<'a> Version<'a> {
             deleted: None,
             key: record.key.as_str(),
             value: text,
-            value_b64: if text.is_some() { None } else { value.map(|value| BASE64.encode(value.as_bytes())) },
+            value_b64: if text.is_some() {
+                None
+            } else {
+                value.map(|value| BASE64.encode(value.as_bytes()))
+            },
             timestamp: record.timestamp.to_string(),
             author: record.author.to_string(),
         }
@@ -51,11 +55,17 @@ pub(super) fn error(error: &CommandError) -> String {
         error: String,
         code: u8,
     }
-    line(&Error { error: error.to_string(), code: error.class.code() })
+    line(&Error {
+        error: error.to_string(),
+        code: error.class.code(),
+    })
 }
 
 pub(super) fn added(record: &Record) -> String {
-    line(&Version { added: Some(true), ..Version::of(record) })
+    line(&Version {
+        added: Some(true),
+        ..Version::of(record)
+    })
 }
 
 pub(super) fn found(record: &Record) -> String {
@@ -63,7 +73,10 @@ pub(super) fn found(record: &Record) -> String {
 }
 
 pub(super) fn deleted(record: &Record) -> String {
-    line(&Version { deleted: Some(true), ..Version::of(record) })
+    line(&Version {
+        deleted: Some(true),
+        ..Version::of(record)
+    })
 }
 
 pub(super) fn list_end(items: u64) -> String {
@@ -112,8 +125,15 @@ pub(super) fn status(status: &Status) -> String {
         peers: net.peers.iter().map(Peer::of).collect(),
         known_peers: net.known_peers,
         mesh: net.mesh,
-        messages: Messages { sent: net.sent, received: net.received },
-        dropped: net.dropped.iter().map(|(cause, count)| Dropped { cause, count: *count }).collect(),
+        messages: Messages {
+            sent: net.sent,
+            received: net.received,
+        },
+        dropped: net
+            .dropped
+            .iter()
+            .map(|(cause, count)| Dropped { cause, count: *count })
+            .collect(),
     })
 }
 
@@ -211,5 +231,48 @@ impl Formatter for Quiet {
             }
         }
         writer.write_all(escaped.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::tests::{some_peers, some_status};
+    use super::*;
+
+    const PEERS: [&str; 2] = [
+        r#"{"peer_id":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","address":"/ip4/192.168.11.52/udp/4002/quic-v1","transport":"quic","direction":"outbound","rtt_ms":0.41,"connections":1,"subscribed":true,"in_mesh":true}"#,
+        r#"{"peer_id":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","address":"/ip6/fd00::2/tcp/40000","transport":"tcp","direction":"inbound","rtt_ms":null,"connections":2,"subscribed":false,"in_mesh":false}"#,
+    ];
+
+    #[test]
+    fn the_fields_of_a_status_and_their_order_stay() {
+        let [quic, tcp] = PEERS;
+        let head = r#"{"peer_id":"12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj","name":"a\u202eb","network":"lab","port":4002,"addresses":["/ip4/192.168.11.34/tcp/4002","/ip4/192.168.11.34/udp/4002/quic-v1"],"keys":7,"deleted":2,"peers":["#;
+        let tail = r#"],"known_peers":3,"mesh":1,"messages":{"sent":4,"received":5},"dropped":[{"cause":"rate limited","count":6},{"cause":"invalid message","count":1}]}"#;
+        assert_eq!(status(&some_status()), format!("{head}{quic},{tcp}{tail}\n"));
+    }
+
+    #[test]
+    fn peers_come_one_a_line_and_then_their_number() {
+        let [quic, tcp] = PEERS;
+        assert_eq!(peers(&some_peers()), format!("{quic}\n{tcp}\n{{\"peers\":2}}\n"));
+    }
+
+    #[test]
+    fn what_could_disturb_a_terminal_is_escaped_and_decodes_to_the_same() {
+        for text in [
+            "\u{1b}[2J",
+            "\u{7f}",
+            "\u{9b}31m",
+            "\u{202e}abc",
+            "a\u{200b}b",
+            "\u{e0041}",
+            "plain ü 🌍 \" \\ /",
+        ] {
+            let written = line(&text);
+            assert_eq!(serde_json::from_str::<String>(&written).ok().as_deref(), Some(text));
+            let shown = written.trim_end_matches('\n');
+            assert_eq!(printable(shown.as_bytes()), shown, "{text:?}");
+        }
     }
 }

@@ -27,7 +27,10 @@ pub(super) struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { input: BufReader::with_capacity(64 * 1024, input), first: true }
+        Self {
+            input: BufReader::with_capacity(64 * 1024, input),
+            first: true,
+        }
     }
 
     /// The next line; none at the end. The last line needs no line end.
@@ -74,7 +77,11 @@ impl<R: Read> Lines<R> {
         if std::mem::take(&mut self.first) && line.starts_with("\u{feff}".as_bytes()) {
             line.drain(..'\u{feff}'.len_utf8());
         }
-        if skipped || line.len() > LINE_BYTES_MAX { Line::TooLong(line) } else { Line::Whole(line) }
+        if skipped || line.len() > LINE_BYTES_MAX {
+            Line::TooLong(line)
+        } else {
+            Line::Whole(line)
+        }
     }
 }
 
@@ -141,13 +148,18 @@ mod tests {
                 if self.1 {
                     return Err(ErrorKind::Interrupted.into());
                 }
-                let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
+                let Some((first, rest)) = self.0.split_first() else {
+                    return Ok(0);
+                };
                 buffer[0] = *first;
                 self.0 = rest;
                 Ok(1)
             }
         }
-        assert_eq!(all(OneByOne(b"add k v\r\nget k", false)), whole(&[b"add k v", b"get k"]));
+        assert_eq!(
+            all(OneByOne(b"add k v\r\nget k", false)),
+            whole(&[b"add k v", b"get k"])
+        );
     }
 
     #[test]

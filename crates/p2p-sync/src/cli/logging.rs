@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 
 /// What is logged unless RUST_LOG says otherwise.
-const FILTER: &str = "warn,p2p_sync=info,p2p_sync_core=info";
+const FILTER: &str = "error,p2p_sync=info,p2p_sync_core=info";
 /// Lines that wait. What does not fit is counted and left out.
 const LINES_MAX: usize = 4_096;
 /// Longest line. Values are cut far below that where they are logged.
@@ -74,7 +74,14 @@ impl Logs {
         let (jobs, waiting) = sync_channel(LINES_MAX);
         let left_out = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&left_out);
-        thread::spawn(move || Printer { directly, with: None, left_out: counter }.run(&waiting));
+        thread::spawn(move || {
+            Printer {
+                directly,
+                with: None,
+                left_out: counter,
+            }
+            .run(&waiting)
+        });
         Self { jobs, left_out }
     }
 
@@ -141,11 +148,17 @@ impl Printer {
                     }
                 }
                 lines += 1;
-                next = if lines < BATCH_LINES_MAX { waiting.try_recv().ok() } else { None };
+                next = if lines < BATCH_LINES_MAX {
+                    waiting.try_recv().ok()
+                } else {
+                    None
+                };
             }
             match self.left_out.swap(0, Ordering::Relaxed) {
                 0 => {}
-                count => text.push_str(&format!("({count} log lines were left out: they came faster than they could be shown)\n")),
+                count => text.push_str(&format!(
+                    "({count} log lines were left out: they came faster than they could be shown)\n"
+                )),
             }
             if !text.is_empty() {
                 self.print(text);
@@ -190,7 +203,12 @@ where
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = now.as_secs() % 86_400;
         let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        write!(writer, "{hours:02}:{minutes:02}:{seconds:02}.{:03}Z {} ", now.subsec_millis(), event.metadata().level())?;
+        write!(
+            writer,
+            "{hours:02}:{minutes:02}:{seconds:02}.{:03}Z {} ",
+            now.subsec_millis(),
+            event.metadata().level()
+        )?;
         let target = event.metadata().target();
         if !target.starts_with("p2p_sync") {
             write!(writer, "{target}: ")?;
@@ -255,7 +273,10 @@ mod tests {
         settle(&logs);
         logs.write_all(b"3\n").unwrap();
         settle(&logs);
-        assert_eq!((directly.lock().unwrap().as_str(), above.lock().unwrap().as_str()), ("1\n3\n", "2\n"));
+        assert_eq!(
+            (directly.lock().unwrap().as_str(), above.lock().unwrap().as_str()),
+            ("1\n3\n", "2\n")
+        );
     }
 
     #[test]
@@ -277,7 +298,11 @@ mod tests {
         settle(&logs);
         let printed = printed.lock().unwrap();
         assert_eq!(printed.matches("line\n").count(), LINES_MAX);
-        assert!(printed.contains("(7 log lines were left out"), "{}", &printed[printed.len() - 200..]);
+        assert!(
+            printed.contains("(7 log lines were left out"),
+            "{}",
+            &printed[printed.len() - 200..]
+        );
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Mode {
     /// The mode for the standard streams of this process.
     pub(super) fn of_process(choice: PromptChoice) -> Self {
         // Such terminals cannot move their cursor.
-        let dumb = std::env::var_os("TERM").is_some_and(|term| ["dumb", "cons25", "emacs"].iter().any(|name| term == *name));
+        let dumb =
+            std::env::var_os("TERM").is_some_and(|term| ["dumb", "cons25", "emacs"].iter().any(|name| term == *name));
         Self::choose(choice, input(), io::stdout().is_terminal() && !dumb)
     }
 
@@ -60,7 +61,11 @@ fn input() -> Input {
     if !io::stdin().is_terminal() {
         return if is_null() { Input::Null } else { Input::Other };
     }
-    if is_foreground() { Input::Terminal } else { Input::TerminalOfAnotherJob }
+    if is_foreground() {
+        Input::Terminal
+    } else {
+        Input::TerminalOfAnotherJob
+    }
 }
 
 #[cfg(unix)]
@@ -70,7 +75,10 @@ fn is_null() -> bool {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
     let device = |metadata: std::fs::Metadata| metadata.file_type().is_char_device().then(|| metadata.rdev());
-    let input = io::stdin().as_fd().try_clone_to_owned().and_then(|input| File::from(input).metadata());
+    let input = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|input| File::from(input).metadata());
     let null = std::fs::metadata("/dev/null");
     match (input, null) {
         (Ok(input), Ok(null)) => device(input).is_some_and(|input| Some(input) == device(null)),
@@ -88,7 +96,10 @@ fn is_null() -> bool {
     let handle = handle.as_handle();
     // Only pipes and files tell what they are; the null device does not.
     handle.as_raw_handle().is_null()
-        || handle.try_clone_to_owned().and_then(|input| std::fs::File::from(input).metadata()).is_err()
+        || handle
+            .try_clone_to_owned()
+            .and_then(|input| std::fs::File::from(input).metadata())
+            .is_err()
 }
 
 /// Whether the process belongs to the job that the terminal is for. So it does when nobody can tell.
@@ -125,7 +136,11 @@ mod tests {
             (Never, Terminal, true, Mode::Service),
             (Never, Other, false, Mode::Service),
         ] {
-            assert_eq!(Mode::choose(choice, input, can_edit), mode, "{choice:?} {input:?} {can_edit}");
+            assert_eq!(
+                Mode::choose(choice, input, can_edit),
+                mode,
+                "{choice:?} {input:?} {can_edit}"
+            );
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Replies on their way to standard output, as text or as JSON. What a reply looks like is left to `text` and `json`.
 
 use std::io::{self, Write};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
 
 use p2p_sync_core::text::printable;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -10,6 +13,8 @@ use crate::command::{CommandError, Listing, Reply};
 
 /// Items are written when this many bytes of them wait.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How long the end of the program waits for its last words.
+const COMPLAINT_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Where replies go.
 #[derive(Debug)]
@@ -47,8 +52,17 @@ impl<W: AsyncWrite + Unpin> Output<W> {
             (Err(failed), _) => error(&failed),
             (Ok(Reply::Listed(listing)), _) => return self.list(listing, as_json).await,
             (Ok(Reply::Deleted(deletions)), _) => {
-                let deleted = |record| if as_json { json::deleted(record) } else { text::deleted(&record.key) };
-                deletions.iter().map(|deletion| deletion.as_ref().map_or_else(error, deleted)).collect()
+                let deleted = |record| {
+                    if as_json {
+                        json::deleted(record)
+                    } else {
+                        text::deleted(&record.key)
+                    }
+                };
+                deletions
+                    .iter()
+                    .map(|deletion| deletion.as_ref().map_or_else(error, deleted))
+                    .collect()
             }
             (Ok(Reply::Added(record)), true) => json::added(&record),
             (Ok(Reply::Added(record)), false) => text::added(&record),
@@ -67,13 +81,21 @@ impl<W: AsyncWrite + Unpin> Output<W> {
     }
 
     async fn list(&mut self, mut listing: Listing, as_json: bool) -> io::Result<()> {
-        let mut chunk = if as_json { String::new() } else { text::list_head(listing.count()) };
+        let mut chunk = if as_json {
+            String::new()
+        } else {
+            text::list_head(listing.count())
+        };
         let mut shown = 0;
         loop {
             let page = match listing.next().await {
                 Ok(page) => page,
                 Err(error) => {
-                    chunk.push_str(&if as_json { json::error(&error) } else { text::error(&error) });
+                    chunk.push_str(&if as_json {
+                        json::error(&error)
+                    } else {
+                        text::error(&error)
+                    });
                     return self.print(&chunk).await;
                 }
             };
@@ -82,7 +104,11 @@ impl<W: AsyncWrite + Unpin> Output<W> {
             }
             for record in page {
                 shown += 1;
-                chunk.push_str(&if as_json { json::found(&record) } else { text::list_item(&record) });
+                chunk.push_str(&if as_json {
+                    json::found(&record)
+                } else {
+                    text::list_item(&record)
+                });
                 if chunk.len() >= CHUNK_BYTES {
                     self.print(&std::mem::take(&mut chunk)).await?;
                 }
@@ -97,8 +123,14 @@ impl<W: AsyncWrite + Unpin> Output<W> {
     }
 }
 
-/// Tells the user why the program ends, where error messages go.
+/// Tells the user why the program ends, where error messages go. A reader that has stopped does not hold it up.
 pub(super) fn complain(text: &str) {
-    // Nobody is left to tell when this fails.
-    let _ = writeln!(io::stderr(), "✗ {}", printable(text.as_bytes()));
+    let line = format!("✗ {}\n", printable(text.as_bytes()));
+    let (written, is_written) = sync_channel(1);
+    thread::spawn(move || {
+        // Nobody is left to tell when this fails.
+        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = written.send(());
+    });
+    let _ = is_written.recv_timeout(COMPLAINT_PATIENCE);
 }

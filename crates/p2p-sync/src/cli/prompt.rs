@@ -41,7 +41,7 @@ pub(super) struct Surroundings {
 /// What the user did.
 enum Typed {
     Line(String),
-    /// Wants to leave: an end of input, or an interrupt, which also has turned the switch.
+    /// Ctrl-D or Ctrl-C.
     Leave,
     Failed(io::Error),
 }
@@ -59,7 +59,8 @@ pub(super) async fn run(node: &Node, surroundings: Surroundings) -> Result<(), E
     // The editor has the terminal only between a turn and what comes of it, so that replies never meet a line.
     while go.send(()).is_ok() {
         match typed.recv().await {
-            None | Some(Typed::Leave) => return Ok(()),
+            None => break,
+            Some(Typed::Leave) => return Ok(()),
             Some(Typed::Failed(error)) => return Err(Ended::Input(error)),
             Some(Typed::Line(text)) => {
                 for line in lines(&text) {
@@ -70,7 +71,7 @@ pub(super) async fn run(node: &Node, surroundings: Surroundings) -> Result<(), E
             }
         }
     }
-    Ok(())
+    Err(Ended::Input(io::Error::other("a bug has ended the line editor")))
 }
 
 /// The lines of a text: more than one if it was pasted.
@@ -99,14 +100,15 @@ fn edit(completion: Completion, surroundings: &Surroundings, turns: &Receiver<()
                 remember(&mut editor, &line, surroundings);
                 Typed::Line(line)
             }
-            Err(ReadlineError::Eof) => Typed::Leave,
-            Err(ReadlineError::Interrupted) => {
-                surroundings.stop.interrupt();
-                Typed::Leave
-            }
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => Typed::Leave,
             Err(error) => Typed::Failed(io::Error::other(error)),
         };
+        let leaves = matches!(typed, Typed::Leave);
         if done.blocking_send(typed).is_err() {
+            if leaves {
+                // The program is stopping already, and somebody at the keyboard cannot wait for it.
+                surroundings.stop.interrupt();
+            }
             return;
         }
     }
@@ -140,7 +142,9 @@ fn remember(editor: &mut PromptEditor, line: &str, surroundings: &Surroundings) 
     if line.len() > HISTORY_LINE_BYTES_MAX {
         return;
     }
-    let kept = editor.add_history_entry(line).and_then(|_| editor.append_history(&surroundings.history));
+    let kept = editor
+        .add_history_entry(line)
+        .and_then(|_| editor.append_history(&surroundings.history));
     if let Err(error) = kept {
         tracing::debug!("The history of the prompt cannot be written: {error}");
     }

@@ -34,7 +34,13 @@ pub(super) struct Start {
     #[arg(long, env = "P2P_SYNC_NAME", value_parser = config::node_name)]
     name: Option<String>,
     /// Which network to be part of; only nodes with the same name share data
-    #[arg(long, value_name = "NAME", env = "P2P_SYNC_NETWORK", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "P2P_SYNC_NETWORK",
+        default_value = "",
+        hide_default_value = true
+    )]
     network: NetworkName,
     /// A peer to stay connected with, such as /ip4/192.168.1.5/tcp/4002 (repeatable)
     #[arg(long = "peer", value_name = "MULTIADDR", env = "P2P_SYNC_PEER", value_delimiter = ',', value_parser = peer)]
@@ -49,7 +55,11 @@ pub(super) struct Start {
 
 /// As for [`config::peer_address`], but nothing is nothing: an environment variable may be set and empty.
 fn peer(text: &str) -> Result<String, config::InvalidPeerAddress> {
-    if text.is_empty() { Ok(String::new()) } else { config::peer_address(text) }
+    if text.is_empty() {
+        Ok(String::new())
+    } else {
+        config::peer_address(text)
+    }
 }
 
 impl Start {
@@ -66,7 +76,12 @@ impl Start {
             node = Node::start(config) => node?,
             () = requests.requested() => return Ok(()),
         };
-        let surroundings = Surroundings { history, terminal: terminal.clone(), logs: logs.clone(), stop: requests.switch() };
+        let surroundings = Surroundings {
+            history,
+            terminal: terminal.clone(),
+            logs: logs.clone(),
+            stop: requests.switch(),
+        };
         let ended = tokio::select! {
             ended = talk(&node, mode, surroundings) => ended,
             () = requests.requested() => Ok(()),
@@ -76,6 +91,7 @@ impl Start {
         logs.print_directly();
         let stopped = requests.stop(&node).await;
         logs.flush();
+        terminal.restore();
         match ended {
             Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => stopped,
             Err(ended) => Err(Failure::new(Class::Failed, ended.to_string())),
@@ -84,10 +100,18 @@ impl Start {
     }
 
     fn config(self) -> Result<Config, Failure> {
-        let no_home = || Failure::new(Class::Usage, "This user has no home directory: say with --data-dir where the data is to be kept");
+        let no_home = || {
+            Failure::new(
+                Class::Usage,
+                "This user has no home directory: say with --data-dir where the data is to be kept",
+            )
+        };
         let peers: Vec<_> = self.peers.into_iter().filter(|peer| !peer.is_empty()).collect();
         if peers.len() > config::PEERS_MAX {
-            return Err(Failure::new(Class::Usage, format!("At most {} peers can be given", config::PEERS_MAX)));
+            return Err(Failure::new(
+                Class::Usage,
+                format!("At most {} peers can be given", config::PEERS_MAX),
+            ));
         }
         Ok(Config {
             data_dir: self.data_dir.or_else(config::default_data_dir).ok_or_else(no_home)?,

@@ -54,7 +54,10 @@ impl StopRequests {
     pub(super) fn listen(at_terminal: bool) -> io::Result<Self> {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         signals::forward(&sender, at_terminal)?;
-        Ok(Self { switch: StopSwitch(sender), requests })
+        Ok(Self {
+            switch: StopSwitch(sender),
+            requests,
+        })
     }
 
     pub(super) fn switch(&self) -> StopSwitch {
@@ -85,7 +88,10 @@ impl StopRequests {
 
 /// That the time for a clean end was over.
 pub(super) fn cut_off() -> Failure {
-    Failure::new(Class::Failed, "The node did not stop in time and was cut off. What was acknowledged is stored.")
+    Failure::new(
+        Class::Failed,
+        "The node did not stop in time and was cut off. What was acknowledged is stored.",
+    )
 }
 
 #[cfg(unix)]
@@ -98,7 +104,10 @@ mod signals {
     use super::Request;
 
     pub(super) fn forward(sender: &mpsc::Sender<Request>, at_terminal: bool) -> io::Result<()> {
-        let mut kinds = vec![(SignalKind::interrupt(), Request::Interrupt), (SignalKind::terminate(), Request::Terminate)];
+        let mut kinds = vec![
+            (SignalKind::interrupt(), Request::Interrupt),
+            (SignalKind::terminate(), Request::Terminate),
+        ];
         if at_terminal {
             kinds.push((SignalKind::hangup(), Request::Terminate));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tells the terminal to hand over pasted text like typed text again.
-const BRACKETED_PASTE_OFF: &str = "\x1b[?2004l";
+const BRACKETED_PASTE_OFF: &[u8] = b"\x1b[?2004l";
 
 /// The terminal as it was found.
 #[derive(Debug, Clone)]
@@ -13,15 +13,18 @@ pub(super) struct Terminal {
     #[cfg(unix)]
     settings: Option<rustix::termios::Termios>,
     editing: Arc<AtomicBool>,
+    /// Whether the cursor has left the line that was being typed.
+    left_line: Arc<AtomicBool>,
 }
 
 impl Terminal {
-    /// Keeps the settings of the terminal at standard input, if there is one.
+    /// Keeps the settings of the terminal at standard input.
     pub(super) fn as_found() -> Self {
         Self {
             #[cfg(unix)]
             settings: rustix::termios::tcgetattr(io::stdin()).ok(),
             editing: Arc::default(),
+            left_line: Arc::default(),
         }
     }
 
@@ -30,17 +33,26 @@ impl Terminal {
         self.editing.store(editing, Ordering::SeqCst);
     }
 
-    /// Puts the settings back if the line editor was interrupted, which would have done it itself.
+    /// Puts everything back that the line editor has changed and cannot put back itself, because it still waits for a key.
+    /// Once when the program begins to stop, for those who watch, and again at its end, in case the editor took the
+    /// terminal just then.
     pub(super) fn restore(&self) {
-        if !self.editing.swap(false, Ordering::SeqCst) {
+        if !self.editing.load(Ordering::SeqCst) {
             return;
         }
         #[cfg(unix)]
         if let Some(settings) = &self.settings {
-            // The process is about to end; a terminal that is gone needs nothing.
+            // A terminal that is gone needs nothing.
             let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, settings);
         }
+        let line_end: &[u8] = if self.left_line.swap(true, Ordering::SeqCst) {
+            b""
+        } else {
+            b"\n"
+        };
         let mut output = io::stdout();
-        let _ = output.write_all(BRACKETED_PASTE_OFF.as_bytes()).and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush());
+        let _ = output
+            .write_all(&[BRACKETED_PASTE_OFF, line_end].concat())
+            .and_then(|()| output.flush());
     }
 }

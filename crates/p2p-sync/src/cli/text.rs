@@ -37,7 +37,11 @@ pub(super) fn list_moved(shown: u64) -> String {
 }
 
 fn pair(record: &Record) -> String {
-    let value = record.content.value().map(|value| printable(value.as_bytes())).unwrap_or_default();
+    let value = record
+        .content
+        .value()
+        .map(|value| printable(value.as_bytes()))
+        .unwrap_or_default();
     format!("{} = {value}", shown(record.key.as_str()))
 }
 
@@ -56,15 +60,42 @@ pub(super) fn status(status: &Status) -> String {
         ("Peer ID", vec![status.id.to_string()]),
         ("Network", vec![network]),
         ("Port", vec![status.port.to_string()]),
-        ("Addresses", net.addresses.iter().map(|address| shown(address)).collect()),
-        ("Keys", vec![format!("{} ({} deleted)", status.counts.live, status.counts.deleted)]),
-        ("Peers", vec![format!("{} connected, {} known, {} in the mesh", net.peers.len(), net.known_peers, net.mesh)]),
-        ("Messages", vec![format!("{} sent, {} received", net.sent, net.received)]),
+        (
+            "Addresses",
+            net.addresses.iter().map(|address| shown(address)).collect(),
+        ),
+        (
+            "Keys",
+            vec![format!("{} ({} deleted)", status.counts.live, status.counts.deleted)],
+        ),
+        (
+            "Peers",
+            vec![format!(
+                "{} connected, {} known, {} in the mesh",
+                net.peers.len(),
+                net.known_peers,
+                net.mesh
+            )],
+        ),
+        (
+            "Messages",
+            vec![format!("{} sent, {} received", net.sent, net.received)],
+        ),
     ];
-    lines.push(("Dropped", net.dropped.iter().map(|(cause, count)| format!("{count} {}", shown(cause))).collect()));
+    lines.push((
+        "Dropped",
+        net.dropped
+            .iter()
+            .map(|(cause, count)| format!("{count} {}", shown(cause)))
+            .collect(),
+    ));
     let mut text = String::new();
     for (name, values) in lines {
-        let values = if values.is_empty() { vec!["none".to_owned()] } else { values };
+        let values = if values.is_empty() {
+            vec!["none".to_owned()]
+        } else {
+            values
+        };
         for (at, value) in values.iter().enumerate() {
             let name = if at == 0 { format!("{name}:") } else { String::new() };
             text.push_str(&format!("{name:<11}{value}\n"));
@@ -95,7 +126,8 @@ fn peer(peer: &PeerStatus) -> Vec<String> {
         peer.peer.to_string(),
         transport(peer.transport).to_owned(),
         direction(peer.direction).to_owned(),
-        peer.rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.2} ms", rtt.as_secs_f64() * 1e3)),
+        peer.rtt
+            .map_or_else(|| "-".to_owned(), |rtt| format!("{:.2} ms", rtt.as_secs_f64() * 1e3)),
         gossip,
         shown(&peer.address),
     ]
@@ -117,18 +149,34 @@ pub(super) fn direction(direction: Direction) -> &'static str {
 
 pub(super) fn help(commands: &[CommandHelp]) -> String {
     if let [command] = commands {
-        let arguments: Vec<_> = command.arguments.iter().map(|(name, meaning)| vec![name.clone(), meaning.clone()]).collect();
+        let arguments: Vec<_> = command
+            .arguments
+            .iter()
+            .map(|(name, meaning)| vec![name.clone(), meaning.clone()])
+            .collect();
         let details: String = command.details.iter().map(|line| format!("{line}\n")).collect();
         return format!("{}\n{}.\n{details}{}", command.usage, command.about, table(&arguments));
     }
-    let rows: Vec<_> = commands.iter().map(|command| vec![command.usage.clone(), command.about.clone()]).collect();
-    format!("{}With --json the reply is JSON, one object a line. In full: help COMMAND\n", table(&rows))
+    let rows: Vec<_> = commands
+        .iter()
+        .map(|command| vec![command.usage.clone(), command.about.clone()])
+        .collect();
+    format!(
+        "{}With --json the reply is JSON, one object a line. In full: help COMMAND\n",
+        table(&rows)
+    )
 }
 
 /// Rows whose columns begin below each other.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column| rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max().unwrap_or_default();
+    let width = |column| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell: &String| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
@@ -140,4 +188,119 @@ fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::{Counts, NetStatus};
+
+    const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
+    const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
+
+    pub(in crate::cli) fn some_peers() -> Vec<PeerStatus> {
+        let quic = PeerStatus {
+            peer: PEER.parse().unwrap(),
+            address: "/ip4/192.168.11.52/udp/4002/quic-v1".to_owned(),
+            transport: Transport::Quic,
+            direction: Direction::Outbound,
+            rtt: Some(Duration::from_nanos(412_345)),
+            connections: 1,
+            subscribed: true,
+            in_mesh: true,
+        };
+        let tcp = PeerStatus {
+            address: "/ip6/fd00::2/tcp/40000".to_owned(),
+            transport: Transport::Tcp,
+            direction: Direction::Inbound,
+            rtt: None,
+            connections: 2,
+            subscribed: false,
+            in_mesh: false,
+            ..quic.clone()
+        };
+        vec![quic, tcp]
+    }
+
+    pub(in crate::cli) fn some_status() -> Status {
+        Status {
+            id: ME.parse().unwrap(),
+            name: "a\u{202e}b".to_owned(),
+            network: "lab".parse().unwrap(),
+            port: 4002,
+            counts: Counts { live: 7, deleted: 2 },
+            net: NetStatus {
+                addresses: vec![
+                    "/ip4/192.168.11.34/tcp/4002".to_owned(),
+                    "/ip4/192.168.11.34/udp/4002/quic-v1".to_owned(),
+                ],
+                peers: some_peers(),
+                known_peers: 3,
+                mesh: 1,
+                sent: 4,
+                received: 5,
+                dropped: vec![("rate limited".to_owned(), 6), ("invalid message".to_owned(), 1)],
+            },
+        }
+    }
+
+    #[test]
+    fn a_status_is_one_fact_a_line_with_the_peers_below() {
+        let expected = format!(
+            "\
+Name:      a\\u{{202e}}b
+Peer ID:   {ME}
+Network:   lab
+Port:      4002
+Addresses: /ip4/192.168.11.34/tcp/4002
+           /ip4/192.168.11.34/udp/4002/quic-v1
+Keys:      7 (2 deleted)
+Peers:     2 connected, 3 known, 1 in the mesh
+Messages:  4 sent, 5 received
+Dropped:   6 rate limited
+           1 invalid message
+Connected peers (2):
+  {PEER}  quic  outbound  0.41 ms  in the mesh                    /ip4/192.168.11.52/udp/4002/quic-v1
+  {PEER}  tcp   inbound   -        not subscribed, 2 connections  /ip6/fd00::2/tcp/40000
+"
+        );
+        assert_eq!(status(&some_status()), expected);
+    }
+
+    #[test]
+    fn a_lonely_node_says_so() {
+        let lonely = Status {
+            net: NetStatus::default(),
+            network: "".parse().unwrap(),
+            ..some_status()
+        };
+        let text = status(&lonely);
+        assert!(text.contains("Network:   (default)\n"), "{text}");
+        assert!(text.contains("Addresses: none\n"), "{text}");
+        assert!(
+            text.ends_with("Messages:  0 sent, 0 received\nDropped:   none\n"),
+            "{text}"
+        );
+        assert_eq!(peers(&[]), "Connected peers (0):\n");
+    }
+
+    #[test]
+    fn help_is_a_table_or_a_page() {
+        let all = crate::command::overview();
+        let text = help(&all);
+        assert_eq!(text.lines().count(), all.len() + 1);
+        assert!(
+            text.contains("\n  get [--json] KEY                       Shows the value of a key\n"),
+            "{text}"
+        );
+        let page = help(&all[..1]);
+        assert!(
+            page.starts_with("add [--json] [--empty] KEY [VALUE...]\nStores a value under a key.\n"),
+            "{page}"
+        );
+        assert!(page.contains("\n  KEY       1 to 256 bytes"), "{page}");
+    }
 }

@@ -22,7 +22,11 @@ pub struct Add {
     /// 1 to 256 bytes of text without control characters
     key: OsString,
     /// 0 to 65536 bytes of anything
-    #[arg(required_unless_present = "empty", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        required_unless_present = "empty",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     value: Vec<OsString>,
     #[arg(skip)]
     verbatim: Option<Vec<u8>>,
@@ -31,7 +35,10 @@ pub struct Add {
 impl Add {
     /// The same command with a value that was not split into words.
     pub(super) fn with_verbatim(self, value: &[u8]) -> Self {
-        Self { verbatim: Some(value.to_vec()), ..self }
+        Self {
+            verbatim: Some(value.to_vec()),
+            ..self
+        }
     }
 
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
@@ -44,5 +51,44 @@ impl Add {
         let key = key(&self.key)?;
         let words = || self.value.join(" ".as_ref()).into_encoded_bytes();
         Ok((key, Value::new(self.verbatim.unwrap_or_else(words))?))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::command::{Class, Command, parse_line};
+
+    fn checked(line: &[u8]) -> Result<(Key, Value), CommandError> {
+        match parse_line(line).unwrap().unwrap() {
+            Command::Add(add) => add.checked(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn keys_and_values_have_their_limits() {
+        let key = "k".repeat(256);
+        assert_eq!(checked(format!("add {key} v").as_bytes()).unwrap().0.as_str(), key);
+        let (_, value) = checked(&[&b"add k "[..], &[b'v'; 65_536]].concat()).unwrap();
+        assert_eq!(value.as_bytes().len(), 65_536);
+        let too_large = checked(&[&b"add k "[..], &[b'v'; 65_537]].concat()).unwrap_err();
+        let text = "Value too large: the value has 65537 bytes, at most 65536 are allowed. Nothing was stored.";
+        assert_eq!(
+            (too_large.class, too_large.to_string()),
+            (Class::Invalid, text.to_owned())
+        );
+        for (line, why) in [
+            (format!("add {key}k v").as_bytes(), "257 bytes"),
+            (b"add '' v", "empty"),
+            (b"add a\x07b v", "control character"),
+            (b"add a\x00b v", "control character"),
+            (b"add \xff v", "UTF-8"),
+        ] {
+            let error = checked(line).unwrap_err();
+            assert_eq!(error.class, Class::Invalid);
+            assert!(error.to_string().contains(why), "{error}");
+        }
     }
 }

@@ -48,7 +48,10 @@ pub struct CommandError {
 impl CommandError {
     /// An error with a text for people. Whatever the text quotes is made safe to show.
     pub fn new(class: Class, text: impl AsRef<str>) -> Self {
-        Self { class, text: printable(text.as_ref().as_bytes()) }
+        Self {
+            class,
+            text: printable(text.as_ref().as_bytes()),
+        }
     }
 
     pub(super) fn not_found(key: &Key) -> Self {

@@ -30,14 +30,22 @@ pub struct CommandHelp {
 impl Help {
     /// Shows one command in full.
     pub(super) fn of(command: &str) -> Self {
-        Self { format: Format::default(), command: Some(command.to_owned()) }
+        Self {
+            format: Format::default(),
+            command: Some(command.to_owned()),
+        }
     }
 
     pub(super) fn run(self) -> Result<Reply, CommandError> {
-        let Some(wanted) = self.command else { return Ok(Reply::Help(overview())) };
+        let Some(wanted) = self.command else {
+            return Ok(Reply::Help(overview()));
+        };
         match grammar().find_subcommand(&wanted) {
             Some(command) => Ok(Reply::Help(vec![describe(command)])),
-            None => Err(CommandError::new(Class::Usage, format!("Unknown command: {wanted}. Try: help"))),
+            None => Err(CommandError::new(
+                Class::Usage,
+                format!("Unknown command: {wanted}. Try: help"),
+            )),
         }
     }
 }
@@ -53,10 +61,19 @@ fn describe(command: &clap::Command) -> CommandHelp {
     CommandHelp {
         name: command.get_name().to_owned(),
         usage: usage(command),
-        details: long.lines().filter(|line| !line.is_empty() && *line != about).map(str::to_owned).collect(),
+        details: long
+            .lines()
+            .filter(|line| !line.is_empty() && *line != about)
+            .map(str::to_owned)
+            .collect(),
         about,
         arguments: arguments(command)
-            .map(|argument| (written(argument), argument.get_help().map(ToString::to_string).unwrap_or_default()))
+            .map(|argument| {
+                (
+                    written(argument),
+                    argument.get_help().map(ToString::to_string).unwrap_or_default(),
+                )
+            })
             .collect(),
     }
 }
@@ -66,7 +83,11 @@ pub(super) fn usage(command: &clap::Command) -> String {
     let mut usage = command.get_name().to_owned();
     for argument in arguments(command) {
         let name = written(argument);
-        usage.push_str(&if argument.is_required_set() { format!(" {name}") } else { format!(" [{name}]") });
+        usage.push_str(&if argument.is_required_set() {
+            format!(" {name}")
+        } else {
+            format!(" [{name}]")
+        });
     }
     usage
 }
@@ -79,7 +100,11 @@ fn written(argument: &clap::Arg) -> String {
     if let Some(long) = argument.get_long() {
         return format!("--{long}");
     }
-    let name = argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string).unwrap_or_default();
+    let name = argument
+        .get_value_names()
+        .and_then(|names| names.first())
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let several = argument.get_num_args().is_some_and(|count| count.max_values() > 1);
     if several { format!("{name}...") } else { name }
 }
@@ -93,10 +118,19 @@ mod tests {
     fn every_command_is_described() {
         let commands = overview();
         let names: Vec<_> = commands.iter().map(|command| command.name.as_str()).collect();
-        assert_eq!(names, ["add", "get", "delete", "list", "status", "peers", "help", "exit"]);
+        assert_eq!(
+            names,
+            ["add", "get", "delete", "list", "status", "peers", "help", "exit"]
+        );
         for command in &commands {
-            assert!(!command.about.is_empty() && !command.about.ends_with('.'), "{command:?}");
-            assert!(command.arguments.iter().all(|(_, meaning)| !meaning.is_empty()), "{command:?}");
+            assert!(
+                !command.about.is_empty() && !command.about.ends_with('.'),
+                "{command:?}"
+            );
+            assert!(
+                command.arguments.iter().all(|(_, meaning)| !meaning.is_empty()),
+                "{command:?}"
+            );
         }
         assert_eq!(commands[0].usage, "add [--json] [--empty] KEY [VALUE...]");
         assert_eq!(commands[2].usage, "delete [--json] KEY...");
@@ -104,7 +138,9 @@ mod tests {
 
     #[test]
     fn one_command_is_shown_in_full() {
-        let Reply::Help(commands) = Help::of("add").run().unwrap() else { panic!() };
+        let Reply::Help(commands) = Help::of("add").run().unwrap() else {
+            panic!()
+        };
         assert_eq!(commands.len(), 1);
         assert!(commands[0].details.concat().contains("rest of the line"));
         assert!(!commands[0].details.concat().contains(&commands[0].about));

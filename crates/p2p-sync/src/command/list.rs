@@ -25,14 +25,22 @@ pub struct List {
 
 impl List {
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        let prefix = self.prefix.unwrap_or_default().into_string().map_err(|_| InvalidKey::NotUtf8)?;
+        let prefix = self
+            .prefix
+            .unwrap_or_default()
+            .into_string()
+            .map_err(|_| InvalidKey::NotUtf8)?;
         let node = node.clone();
         let pages = Pages::new(move |after| {
             let (node, prefix) = (node.clone(), prefix.clone());
             async move { Ok(node.list(&prefix, after, PAGE_RECORDS_MAX).await?) }.boxed()
         });
         // In JSON the number stands at the end, where it costs nothing.
-        Ok(Reply::Listed(if self.format.json { Listing::uncounted(pages) } else { Listing::counted(pages).await? }))
+        Ok(Reply::Listed(if self.format.json {
+            Listing::uncounted(pages)
+        } else {
+            Listing::counted(pages).await?
+        }))
     }
 }
 
@@ -45,7 +53,11 @@ pub struct Listing {
 
 impl Listing {
     fn uncounted(pages: Pages) -> Self {
-        Self { count: 0, first: Vec::new(), pages }
+        Self {
+            count: 0,
+            first: Vec::new(),
+            pages,
+        }
     }
 
     /// Counts by reading everything once before it is read again to be shown: memory holds a page at most, and what fits in
@@ -92,7 +104,11 @@ struct Pages {
 
 impl Pages {
     fn new(fetch: impl Fn(Option<Key>) -> Page + Send + Sync + 'static) -> Self {
-        Self { fetch: Arc::new(fetch), after: None, ended: false }
+        Self {
+            fetch: Arc::new(fetch),
+            after: None,
+            ended: false,
+        }
     }
 
     async fn next(&mut self) -> Result<Vec<Record>, CommandError> {
@@ -132,7 +148,9 @@ mod tests {
         let source = Arc::clone(&stored);
         let pages = Pages::new(move |after| {
             let stored = source.lock().unwrap();
-            let behind = stored.iter().filter(|record| after.as_ref().is_none_or(|after| record.key > *after));
+            let behind = stored
+                .iter()
+                .filter(|record| after.as_ref().is_none_or(|after| record.key > *after));
             let page: Vec<_> = behind.take(PAGE_RECORDS_MAX).cloned().collect();
             async move { Ok(page) }.boxed()
         });

@@ -46,16 +46,27 @@ impl<'a> Words<'a> {
     ///
     /// # Errors
     /// When it opens a quote that the line does not close. Nothing is taken then.
-    #[expect(clippy::should_implement_trait, reason = "an iterator would not end at its first error")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would not end at its first error"
+    )]
     pub fn next(&mut self) -> Result<Option<Word<'a>>, Unclosed> {
         self.skip_separators();
         let start = self.at;
         let rest = self.rest();
         let Some(first) = rest.first() else { return Ok(None) };
         let quoted = matches!(first, b'"' | b'\'');
-        let len = if quoted { quoted_len(rest).ok_or(Unclosed { start })? } else { plain_len(rest) };
+        let len = if quoted {
+            quoted_len(rest).ok_or(Unclosed { start })?
+        } else {
+            plain_len(rest)
+        };
         let (raw, _) = rest.split_at(len);
-        let text = if quoted { Cow::Owned(unquoted(raw).ok_or(Unclosed { start })?) } else { Cow::Borrowed(raw) };
+        let text = if quoted {
+            Cow::Owned(unquoted(raw).ok_or(Unclosed { start })?)
+        } else {
+            Cow::Borrowed(raw)
+        };
         self.at += len;
         Ok(Some(Word { start, text, quoted }))
     }
@@ -130,13 +141,19 @@ mod tests {
             (b" \t ", &[]),
             (b"get hello", &[b"get", b"hello"]),
             (b"  get\t\thello  ", &[b"get", b"hello"]),
-            (b"get it's a\\b #c \x22d e\x22", &[b"get", b"it's", b"a\\b", b"#c", b"d e"]),
+            (
+                b"get it's a\\b #c \x22d e\x22",
+                &[b"get", b"it's", b"a\\b", b"#c", b"d e"],
+            ),
             (b"a\"b c\"", &[b"a\"b", b"c\""]),
             (b"'single quoted' x", &[b"single quoted", b"x"]),
             (br#""a \"b\" \\ \n" c"#, &[br#"a "b" \ \n"#, b"c"]),
             (br#"'a'"'"'b' c"#, &[b"a'b", b"c"]),
             (b"'' \"\"", &[b"", b""]),
-            ("hällo \"wörld 🌍\"".as_bytes(), &["hällo".as_bytes(), "wörld 🌍".as_bytes()]),
+            (
+                "hällo \"wörld 🌍\"".as_bytes(),
+                &["hällo".as_bytes(), "wörld 🌍".as_bytes()],
+            ),
             (b"\xff\xfe '\xff \x00'", &[b"\xff\xfe", b"\xff \x00"]),
         ];
         for (line, words) in cases {
@@ -146,7 +163,13 @@ mod tests {
 
     #[test]
     fn a_quote_that_stays_open_is_an_error_at_its_word() {
-        for line in [&b"get \"a b"[..], b"get 'a", b"get 'a b'\"", br#"get "a\""#, br#"get "a"\"#] {
+        for line in [
+            &b"get \"a b"[..],
+            b"get 'a",
+            b"get 'a b'\"",
+            br#"get "a\""#,
+            br#"get "a"\"#,
+        ] {
             assert_eq!(all(line), Err(Unclosed { start: 4 }), "{}", line.escape_ascii());
         }
     }

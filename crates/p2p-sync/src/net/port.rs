@@ -46,14 +46,16 @@ fn try_claim(port: u16) -> io::Result<u16> {
         port
     };
     // IPv6 by itself, because on some systems its socket takes IPv4 along. A machine without IPv6 is no failure.
-    let taken = |error: &io::Error| matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
-    let _tcp = TcpListener::bind(v6(port))
-        .map(drop)
-        .or_else(|error| if taken(&error) { Err(error) } else { Ok(()) })?;
-    let _udp = UdpSocket::bind(v6(port))
-        .map(drop)
-        .or_else(|error| if taken(&error) { Err(error) } else { Ok(()) })?;
+    tolerate_absence(TcpListener::bind(v6(port)).map(drop))?;
+    tolerate_absence(UdpSocket::bind(v6(port)).map(drop))?;
     Ok(port)
+}
+
+fn tolerate_absence(bound: io::Result<()>) -> io::Result<()> {
+    bound.or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]

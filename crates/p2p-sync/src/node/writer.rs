@@ -2,6 +2,8 @@
 //! (group commit), so that the price of making a transaction durable is shared. Local requests go first. Which version wins
 //! is the core's decision; nothing here waits for the network.
 
+use std::time::{Duration, Instant};
+
 use futures::executor::block_on;
 use p2p_sync_core::replica::{Replica, WriteError};
 use p2p_sync_core::store::Store;
@@ -18,6 +20,9 @@ use crate::system::{self, Stopwatch};
 /// Requests and messages that share a transaction. Enough to make its price small beside the work; few enough that whoever
 /// waits for an answer waits some milliseconds.
 const BATCH_MAX: usize = 256;
+/// How long a transaction waits for as many requests as the last one had. Those who were just answered ask again at once, but a few
+/// microseconds apart: without this, every other transaction would be theirs who happened to be first.
+const LINGER: Duration = Duration::from_micros(200);
 
 type Reply = oneshot::Sender<Result<Option<Record>, NodeError>>;
 
@@ -62,6 +67,8 @@ pub(super) struct Writer {
     remembering: Remembering,
     log: ChangeLog,
     watch: Stopwatch,
+    /// How many requests the last transaction had.
+    expected: usize,
     stopping: bool,
 }
 
@@ -81,6 +88,7 @@ impl Writer {
             remembering: Remembering::default(),
             log: ChangeLog::default(),
             watch: Stopwatch::start(),
+            expected: 0,
             stopping: false,
         }
     }
@@ -114,18 +122,28 @@ impl Writer {
             Next::Request(request) => self.take_request(request, &mut batch),
             Next::Message(message) => self.take_message(message, &mut batch),
         }
-        while batch.len() < BATCH_MAX
-            && !self.stopping
-            && let Ok(request) = self.requests.try_recv()
-        {
-            self.take_request(request, &mut batch);
+        self.take_requests(&mut batch);
+        let since = Instant::now();
+        while batch.len() < self.expected.min(BATCH_MAX) && !self.stopping && since.elapsed() < LINGER {
+            std::thread::yield_now();
+            self.take_requests(&mut batch);
         }
+        self.expected = batch.len();
         while batch.len() < BATCH_MAX
             && let Ok(message) = self.inbound.try_recv()
         {
             self.take_message(message, &mut batch);
         }
         batch
+    }
+
+    fn take_requests(&mut self, batch: &mut Vec<Work>) {
+        while batch.len() < BATCH_MAX
+            && !self.stopping
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.take_request(request, batch);
+        }
     }
 
     fn take_request(&mut self, request: Request, batch: &mut Vec<Work>) {

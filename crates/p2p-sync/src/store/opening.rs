@@ -26,8 +26,6 @@ const PAGE_BYTES_MIN: u64 = 512;
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// What is left of the WAL file after it was emptied, in bytes: above the 4 MiB at which SQLite empties it by itself.
 const WAL_KEPT_BYTES: i64 = 8 * 1024 * 1024;
-/// The writer's page cache in KiB. Guess: the upper levels of all indexes of a million keys.
-const WRITER_CACHE_KIB: i64 = 4 * 1024;
 /// A reader's page cache in KiB; behind it stands that of the operating system.
 const READER_CACHE_KIB: i64 = 1024;
 /// More than the statements of this room.
@@ -171,9 +169,7 @@ fn set_up(connection: &Connection, file: &Path) -> Result<(), StoreError> {
         .pragma_update(None, "checkpoint_fullfsync", true)
         .map_err(failed)?;
     let _: i64 = set(connection, "journal_size_limit", WAL_KEPT_BYTES).map_err(failed)?;
-    connection
-        .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
-        .map_err(failed)
+    Ok(())
 }
 
 /// Sets what answers with the new value.

@@ -198,6 +198,15 @@ mod tests {
     use p2p_sync_core::store::Store;
 
     #[test]
+    fn the_values_can_go_where_they_are_needed() {
+        fn shared<T: Send + Sync + 'static>() {}
+        fn sent<T: Send + 'static>() {}
+        shared::<Readers>();
+        shared::<StoreError>();
+        sent::<crate::store::SqliteStore>();
+    }
+
+    #[test]
     fn readers_see_what_was_committed_and_do_not_wait_for_the_writer() {
         let place = Place::new();
         let mut sqlite = place.open();

@@ -111,7 +111,6 @@ fn keys_of_the_largest_size_with_spaces_slashes_and_emoji_arrive() {
     let start = "shelf 3/box 🦀/ it's  a/naïve ключ ";
     let key = format!("{start}{}", "/".repeat(KEY_BYTES_MAX - start.len()));
     assert_eq!(key.len(), KEY_BYTES_MAX);
-    let quoted = "say \\\"hi\\\"";
     for key in [key.as_str(), " outer spaces ", "-", "--json", "…"] {
         let answer = pair.a.json(&format!("add --json \"{key}\" the value of  it"));
         assert_eq!(answer["key"], key, "{answer}");

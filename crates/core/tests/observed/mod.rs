@@ -1,0 +1,99 @@
+//! A replica under observation: every step is checked against the laws that hold for one node alone.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use p2p_sync_core::limits::CLOCK_LEAD_MAX;
+use p2p_sync_core::record::Merge;
+use p2p_sync_core::replica::Replica;
+use p2p_sync_core::store::{MemoryStore, Store};
+use p2p_sync_core::{Base, Clock, Content, Key, Record, Timestamp};
+
+use crate::support::{instant, node};
+
+/// One node as the laws see it: a replica on a store, and what was observed of it from outside.
+pub(crate) struct Node {
+    replica: Replica,
+    pub(crate) store: MemoryStore,
+    /// The highest timestamp that its clock has to stay above, within the bound.
+    counted: Option<Timestamp>,
+    pub(crate) wall: Timestamp,
+}
+
+impl Node {
+    pub(crate) fn new(number: u8) -> Self {
+        Self {
+            replica: Replica::new(node(number), Clock::new(None)),
+            store: MemoryStore::new(),
+            counted: None,
+            wall: instant("2025-01-04T08:30:15Z"),
+        }
+    }
+
+    /// Changes the store in a transaction and holds it to the law that no key goes back.
+    fn change<T>(&mut self, key: &Key, change: impl FnOnce(&mut Replica, &mut MemoryStore) -> T) -> T {
+        let before = self.store.get(key).unwrap();
+        self.store.begin().unwrap();
+        let result = change(&mut self.replica, &mut self.store);
+        self.store.commit().unwrap();
+        let after = self.store.get(key).unwrap();
+        if let Some(before) = before {
+            assert_ne!(after.unwrap().precedence(&before), Ordering::Less, "{key} went back");
+        }
+        result
+    }
+
+    pub(crate) fn write(&mut self, key: &Key, content: Content) -> Option<Record> {
+        let wall = self.wall;
+        let bound = wall.saturating_add(CLOCK_LEAD_MAX);
+        let name = key.clone();
+        let written = self.change(key, |replica, store| match content {
+            Content::Deleted => replica.delete(store, name, wall).unwrap(),
+            content => Some(replica.write(store, name, content, wall).unwrap()),
+        })?;
+        let record = written.record;
+        assert_eq!(
+            self.store.get(key).unwrap().as_ref(),
+            Some(&record),
+            "an own write is held"
+        );
+        assert!(record.timestamp >= wall, "a write is not dated back");
+        if let Some(replaced) = written.replaced {
+            assert_eq!(
+                record.precedence(&replaced),
+                Ordering::Greater,
+                "a write beats what its author could see"
+            );
+            assert_eq!(record.base, Base::Version(replaced.timestamp));
+        }
+        if let Some(counted) = self.counted {
+            assert!(record.timestamp > counted.min(bound), "the clock went back");
+        }
+        if record.timestamp <= bound.next().unwrap() {
+            self.counted = self.counted.max(Some(record.timestamp));
+        }
+        Some(record)
+    }
+
+    pub(crate) fn receive(&mut self, record: &Record) -> Merge {
+        let merged = self.change(&record.key, |replica, store| replica.receive(store, record).unwrap());
+        if merged.stores_incoming() {
+            self.counted = self.counted.max(Some(record.timestamp));
+        }
+        merged
+    }
+
+    pub(crate) fn restart(&mut self) {
+        let last = self.store.last_timestamp().unwrap();
+        self.replica = Replica::new(self.replica.id(), Clock::new(last));
+        assert!(last >= self.counted, "what the clock must know is in the store");
+        self.counted = last;
+    }
+
+    pub(crate) fn held(&self) -> BTreeMap<Key, Record> {
+        self.store
+            .records()
+            .map(|record| (record.key.clone(), record.clone()))
+            .collect()
+    }
+}
