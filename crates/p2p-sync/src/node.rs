@@ -97,7 +97,7 @@ pub enum StartError {
 }
 
 /// Why a request to a running node failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum NodeError {
     /// The store failed. Unless it says otherwise, nothing was written.
     #[error(transparent)]

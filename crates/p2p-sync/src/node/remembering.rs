@@ -47,6 +47,12 @@ impl Remembering {
     pub(super) fn take(&mut self) -> Vec<RememberedPeer> {
         std::mem::take(&mut self.waiting)
     }
+
+    /// They could not be written; the next transaction tries again, for as many as the store keeps.
+    pub(super) fn put_back(&mut self, peers: Vec<RememberedPeer>) {
+        self.waiting.extend(peers);
+        self.waiting.truncate(REMEMBERED_PEERS_MAX);
+    }
 }
 
 /// The peers to try at the start, those reached last first. An address that cannot be read any more is left out.
@@ -56,4 +62,25 @@ pub(super) fn load(store: &mut SqliteStore) -> Result<Vec<(NodeId, Multiaddr)>, 
         .into_iter()
         .filter_map(|peer| Some((peer.id, peer.address.parse().ok()?)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_written_down_once_in_a_while_and_again_if_that_failed() {
+        let mut remembering = Remembering::default();
+        let id = NodeId::from_bytes(&[1]).unwrap();
+        let reached = |remembering: &mut Remembering, uptime| {
+            remembering.reached(id, "/ip4/192.0.2.1/tcp/1".to_owned(), Timestamp::MIN, Uptime(uptime));
+            remembering.take()
+        };
+        let first = reached(&mut remembering, Duration::ZERO);
+        assert_eq!(first.len(), 1);
+        assert_eq!(reached(&mut remembering, Duration::from_secs(1)), []);
+        remembering.put_back(first.clone());
+        assert_eq!(remembering.take(), first);
+        assert_eq!(reached(&mut remembering, REPEAT).len(), 1);
+    }
 }

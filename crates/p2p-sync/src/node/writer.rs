@@ -172,17 +172,20 @@ impl Writer {
     }
 
     /// Writes a batch in one transaction. If that fails, each piece of work gets one of its own, so that only what cannot be
-    /// written is refused.
+    /// written is refused; unless the disk failed, because then it is unknown what was written.
     fn write(&mut self, batch: Vec<Work>) {
         match self.transact(&batch) {
             Ok(outcomes) => self.tell_all(batch, outcomes),
-            Err(error) if batch.len() > 1 => {
+            Err(error) if batch.len() > 1 && !self.store.is_broken() => {
                 tracing::debug!("a batch of {} is written one by one: {error}", batch.len());
                 for work in batch {
                     self.write(vec![work]);
                 }
             }
-            Err(error) => self.tell_all(batch, vec![Outcome::Refused(error)]),
+            Err(error) => {
+                let refusals = batch.iter().map(|_| Outcome::Refused(error.clone())).collect();
+                self.tell_all(batch, refusals);
+            }
         }
     }
 
@@ -202,6 +205,7 @@ impl Writer {
         });
         if written.is_err() {
             self.store.rollback();
+            self.remembering.put_back(peers);
         }
         written
     }
@@ -232,8 +236,11 @@ impl Writer {
     fn receive(&mut self, records: &[Record]) -> Result<Outcome, NodeError> {
         let mut stored = Vec::new();
         for record in records {
-            if self.replica.receive(&mut self.store, record)?.stores_incoming() {
-                stored.push(record.clone());
+            match self.replica.receive(&mut self.store, record) {
+                Ok(merged) if merged.stores_incoming() => stored.push(record.clone()),
+                Ok(_) => {}
+                Err(error) if error.is_one_record() => tracing::error!("a change was not stored: {error}"),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(Outcome::Received(stored))
