@@ -406,6 +406,24 @@ mod tests {
     }
 
     #[test]
+    fn a_neighbour_pays_once_for_what_changed_nothing() {
+        let mut gate = small();
+        for sequence in [9, 3, 2] {
+            assert!(accepted(&gate.judge(arrival(1, 2, sequence, PUT), now(), at(0))));
+        }
+        // Two stale ones that were paid on arrival, a new one that moves, and nothing that could be paid for.
+        (0..10).for_each(|_| gate.changed_nothing(peer(1), peer(2), at(0)));
+        for _ in 0..2 {
+            assert!(accepted(&gate.judge(arrival(1, 2, 1, PUT), now(), at(0))));
+        }
+        assert_eq!(
+            gate.judge(arrival(1, 2, 1, PUT), now(), at(0)),
+            limited(2),
+            "five in all"
+        );
+    }
+
+    #[test]
     fn nonsense_is_rejected_and_costs_as_much_as_sense() {
         let mut gate = small();
         let long_key = format!(

@@ -11,6 +11,8 @@
 //! - [`limiter`] and [`gate`]: what is let in from the network, and for whose account.
 //! - [`pacer`]: how a node keeps its own gossip below what the others let in.
 //! - [`store`]: what a place for records must do; [`replica`]: local writes and received records meet it.
+//! - [`item`], [`sketch`], [`set_digest`], [`summary`]: what a node knows of its whole set of records at any moment.
+//! - [`sync`]: how two nodes become equal, whatever either of them missed.
 //! - [`text`]: how foreign text is made safe for a terminal or a log.
 
 pub mod clock;
@@ -28,6 +30,7 @@ pub mod set_digest;
 pub mod sketch;
 pub mod store;
 pub mod summary;
+pub mod sync;
 pub mod text;
 pub mod time;
 

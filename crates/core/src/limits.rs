@@ -99,7 +99,8 @@ pub const SYNC_BULKS_MAX: usize = 1;
 pub const SYNC_RANGES_MAX: usize = 1;
 
 const _: () = assert!(
-    SYNC_PAGE_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_PAGE_RECORDS_MAX * NODE_ID_BYTES_MAX < SYNC_FRAME_BYTES_MAX,
+    SYNC_PAGE_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_PAGE_RECORDS_MAX * NODE_ID_BYTES_MAX
+        < SYNC_FRAME_BYTES_MAX,
     "any page fits a frame"
 );
 const _: () = assert!(

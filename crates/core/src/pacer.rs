@@ -251,6 +251,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_filled_to_the_last_byte_that_is_certain_to_fit() {
+        let text = |number, bytes| Record {
+            content: Content::Put(Value::new(vec![b'a'; bytes]).unwrap()),
+            ..record(number, 0)
+        };
+        let full: Vec<_> = (0..17).map(|number| text(number, 60_000)).collect();
+        let used = BATCH_BYTES + full.iter().map(|record| encoded_bytes(record) + 1).sum::<usize>();
+        let rest = MESSAGE_BYTES_MAX - used - encoded_bytes(&text(17, 0)) - 1;
+        for (bytes, taken) in [(rest, 18), (rest + 1, 17)] {
+            let mut pacer = Pacer::new();
+            for record in full.iter().chain([&text(17, bytes)]) {
+                pacer.push(record.clone()).unwrap();
+            }
+            let Next::Publish(records) = pacer.next(at(0)) else {
+                panic!("nothing to publish")
+            };
+            assert_eq!(records.len(), taken);
+            assert!(encode(&records).len() <= MESSAGE_BYTES_MAX);
+        }
+    }
+
+    #[test]
     fn the_backlog_is_bounded_by_number_and_by_bytes() {
         let mut pacer = Pacer::new();
         let taken = (0..)

@@ -14,8 +14,7 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Change, InvalidMessage, malformed};
-use crate::limits::VALUE_BYTES_MAX;
-use crate::record::{Content, Key, Value, ValueTooLarge};
+use crate::record::{Content, Key, Value};
 use crate::time::Base;
 
 /// Reads and checks the changes of one message.
@@ -150,7 +149,7 @@ struct Delete<'a> {
 impl Put<'_> {
     fn check(self) -> Result<Change, InvalidMessage> {
         let value = match (self.value, self.value_b64) {
-            (Some(text), None) => check_value_size(text.0.len()).and_then(|()| Value::new(text.0.as_bytes()))?,
+            (Some(text), None) => Value::new(text.0.as_bytes())?,
             (None, Some(text)) => decode_base64(&text.0)?,
             (Some(_), Some(_)) => return Err(malformed("both value and value_b64")),
             (None, None) => return Err(malformed("neither value nor value_b64")),
@@ -191,19 +190,9 @@ fn check_change(
     })
 }
 
-/// Asked before the bytes are copied.
-fn check_value_size(bytes: usize) -> Result<(), ValueTooLarge> {
-    if bytes <= VALUE_BYTES_MAX {
-        Ok(())
-    } else {
-        Err(ValueTooLarge { bytes })
-    }
-}
-
 fn decode_base64(text: &str) -> Result<Value, InvalidMessage> {
     let padding = text.bytes().rev().take(2).take_while(|byte| *byte == b'=').count();
     let size = (text.len() / 4 * 3).saturating_sub(padding);
-    check_value_size(size)?;
     // The decoder also takes several padded texts in a row, which would make one value out of many texts.
     match BASE64.decode(text.as_bytes()) {
         Ok(bytes) if bytes.len() == size => Ok(Value::new(bytes)?),

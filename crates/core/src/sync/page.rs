@@ -46,14 +46,16 @@ pub(super) fn write(w: &mut Writer, records: &[Record]) {
 fn write_record(record: &Record, author: usize, before: i64) -> Vec<u8> {
     let timestamp = record.timestamp.as_nanos();
     let mut w = Writer::new();
-    w.byte(match &record.content {
-        Content::Put(_) => 0,
-        Content::Deleted => DELETED,
-    } | match record.base {
-        Base::Unknown => 0,
-        Base::Nothing => BASE_NOTHING,
-        Base::Version(_) => BASE_VERSION,
-    });
+    w.byte(
+        match &record.content {
+            Content::Put(_) => 0,
+            Content::Deleted => DELETED,
+        } | match record.base {
+            Base::Unknown => 0,
+            Base::Nothing => BASE_NOTHING,
+            Base::Version(_) => BASE_VERSION,
+        },
+    );
     w.length(author);
     w.signed(timestamp.wrapping_sub(before));
     if let Base::Version(replaced) = record.base {

@@ -10,9 +10,7 @@
 use super::codec::{Reader, Writer};
 use super::page;
 use crate::item::{ITEM_BYTES, Item, KeyHash};
-use crate::limits::{
-    SYNC_CELLS_PAGE, SYNC_FRAME_BYTES_MAX, SYNC_HELLO_CELLS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE,
-};
+use crate::limits::{SYNC_CELLS_PAGE, SYNC_FRAME_BYTES_MAX, SYNC_HELLO_CELLS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE};
 use crate::record::{Key, Record};
 use crate::set_digest::SetDigestValue;
 use crate::sketch::{Cell, SKETCH_CELLS};
@@ -331,7 +329,9 @@ fn read_cells(r: &mut Reader<'_>, count: u64, first: u32, max: usize) -> Result<
         Ok(Cell {
             items: Item::from_bytes(&r.array()?),
             checks: u64::from_le_bytes(r.array()?),
-            count: r.signed()?.wrapping_add(expected_count(count, u64::from(first) + index)),
+            count: r
+                .signed()?
+                .wrapping_add(expected_count(count, u64::from(first) + index)),
         })
     });
     cells.collect()

@@ -47,10 +47,18 @@ impl Node {
         let wall = self.wall;
         let bound = wall.saturating_add(CLOCK_LEAD_MAX);
         let name = key.clone();
+        let lives = self
+            .store
+            .get(key)
+            .unwrap()
+            .is_some_and(|held| held.content != Content::Deleted);
+        let is_due = lives || content != Content::Deleted;
         let written = self.change(key, |replica, store| match content {
             Content::Deleted => replica.delete(store, name, wall).unwrap(),
             content => Some(replica.write(store, name, content, wall).unwrap()),
-        })?;
+        });
+        assert_eq!(written.is_some(), is_due, "only what is there can be deleted");
+        let written = written?;
         let record = written.record;
         assert_eq!(
             self.store.get(key).unwrap().as_ref(),

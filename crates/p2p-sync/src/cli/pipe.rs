@@ -24,23 +24,26 @@ pub(super) enum Ended {
     Input(io::Error),
 }
 
-/// Carries out the lines of standard input, with `prompt` written in front of each, until it ends or says so.
+/// Carries out the lines of standard input, with `prompt` written in front of each, until it ends or says so. Returns how
+/// many there were.
 ///
 /// # Errors
 /// When the input cannot be read or a reply cannot be written.
-pub(super) async fn run(prompt: &str, node: &Node) -> Result<(), Ended> {
+pub(super) async fn run(prompt: &str, node: &Node) -> Result<u64, Ended> {
     let mut output = Output::stdout();
     let mut lines = read_ahead();
+    let mut count = 0;
     loop {
         if !prompt.is_empty() {
             output.print(prompt).await?;
         }
         match lines.recv().await {
-            None => return Ok(()),
+            None => return Ok(count),
             Some(Err(error)) => return Err(Ended::Input(error)),
             Some(Ok(line)) => {
+                count += 1;
                 if execute(&line, node, &mut output).await? == Flow::Exit {
-                    return Ok(());
+                    return Ok(count);
                 }
             }
         }

@@ -65,8 +65,14 @@ fn peer(text: &str) -> Result<String, config::InvalidPeerAddress> {
 impl Start {
     /// Runs a node until somebody asks for its end, and calls `stopping` when that happens.
     pub(super) async fn run(self, stopping: impl FnOnce()) -> Result<(), Failure> {
-        let mode = Mode::of_process(self.prompt);
         let logs = Logs::start();
+        let done = self.run_logged(&logs, stopping).await;
+        logs.flush();
+        done
+    }
+
+    async fn run_logged(self, logs: &Logs, stopping: impl FnOnce()) -> Result<(), Failure> {
+        let mode = Mode::of_process(self.prompt);
         let terminal = Terminal::as_found();
         let config = self.config()?;
         let history = config.data_dir.join("history");
@@ -89,8 +95,7 @@ impl Start {
         stopping();
         terminal.restore();
         logs.print_directly();
-        let stopped = requests.stop(&node).await;
-        logs.flush();
+        let stopped = requests.in_time(node.stop()).await;
         terminal.restore();
         match ended {
             Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => stopped,
@@ -136,11 +141,15 @@ async fn talk(node: &Node, mode: Mode, surroundings: Surroundings) -> Result<(),
         }
         Mode::PlainPrompt => {
             said?;
-            pipe::run(PROMPT, node).await
+            pipe::run(PROMPT, node).await.map(drop)
         }
         Mode::Pipe => {
             said?;
-            pipe::run("", node).await
+            match pipe::run("", node).await? {
+                // Where the null device looks like a pipe, it shows now.
+                0 if cfg!(not(unix)) => std::future::pending().await,
+                _ => Ok(()),
+            }
         }
     }
 }

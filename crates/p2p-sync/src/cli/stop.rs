@@ -8,7 +8,6 @@ use tokio::time::timeout;
 
 use super::Failure;
 use crate::command::Class;
-use crate::node::Node;
 
 /// How long the node has for its goodbye.
 const NODE_STOPS_WITHIN: Duration = Duration::from_millis(1_700);
@@ -75,10 +74,10 @@ impl StopRequests {
         while self.requests.recv().await != Some(Request::Interrupt) {}
     }
 
-    /// Stops the node, and gives up after a moment, or at once if somebody interrupts.
-    pub(super) async fn stop(mut self, node: &Node) -> Result<(), Failure> {
+    /// Waits for the goodbye of the node, but not for long, and no longer if somebody interrupts.
+    pub(super) async fn in_time(mut self, goodbye: impl Future<Output = ()>) -> Result<(), Failure> {
         tokio::select! {
-            stopped = timeout(NODE_STOPS_WITHIN, node.stop()) => stopped.map_err(|_| cut_off()),
+            said = timeout(NODE_STOPS_WITHIN, goodbye) => said.map_err(|_| cut_off()),
             () = self.interrupted() => {
                 Err(Failure::new(Class::Failed, "Cut off by a second interrupt. What was acknowledged is stored."))
             }
@@ -150,5 +149,44 @@ mod signals {
         forward!(windows::ctrl_close(), Request::Terminate);
         forward!(windows::ctrl_shutdown(), Request::Terminate);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn requests() -> StopRequests {
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        StopRequests {
+            switch: StopSwitch(sender),
+            requests,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_that_is_said_is_a_clean_end() {
+        assert!(requests().in_time(async {}).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_that_hangs_is_cut_off() {
+        let failure = requests().in_time(pending()).await.unwrap_err();
+        assert!(failure.text.contains("in time"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_second_interrupt_ends_at_once_but_a_second_signal_of_the_system_does_not() {
+        let mut requests = requests();
+        let switch = requests.switch();
+        switch.0.try_send(Request::Terminate).unwrap();
+        requests.requested().await;
+        switch.0.try_send(Request::Terminate).unwrap();
+        switch.interrupt();
+        let failure = requests.in_time(pending()).await.unwrap_err();
+        assert!(failure.text.contains("second interrupt"), "{failure}");
     }
 }

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Tells the terminal to hand over pasted text like typed text again.
-const BRACKETED_PASTE_OFF: &[u8] = b"\x1b[?2004l";
+/// Tells the terminal to hand over pasted text like typed text again, where the line editor has told it otherwise.
+const PASTE_AS_TYPED: &[u8] = if cfg!(unix) { b"\x1b[?2004l" } else { b"" };
 
 /// The terminal as it was found.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ impl Terminal {
         };
         let mut output = io::stdout();
         let _ = output
-            .write_all(&[BRACKETED_PASTE_OFF, line_end].concat())
+            .write_all(&[PASTE_AS_TYPED, line_end].concat())
             .and_then(|()| output.flush());
     }
 }

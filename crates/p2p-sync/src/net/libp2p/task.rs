@@ -24,6 +24,8 @@ use crate::net::{FromPeers, NetStatus, PeerStatus, ToPeers};
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// A check that comes this much too late means that the process stood still.
 const STOOD_STILL: Duration = Duration::from_secs(2);
+/// Orders of the node that are carried out before the swarm is looked at again.
+const ORDERS_MAX: usize = 256;
 /// Dials under way at once; the others wait for their turn.
 const DIALS_MAX: usize = 64;
 /// How long the goodbye may take.
@@ -79,6 +81,7 @@ impl Task {
 
     /// Runs until it is asked to stop, or nobody can ask any more.
     pub(super) async fn run(mut self) {
+        let mut orders = Vec::with_capacity(ORDERS_MAX);
         let stopped = loop {
             self.dial_due();
             let wake = [Some(self.next_check), self.publish_at, self.next_dial()]
@@ -87,11 +90,13 @@ impl Task {
                 .min();
             let alarm = pin!(tokio::time::sleep_until(wake.unwrap_or(self.next_check).into()));
             tokio::select! {
-                order = self.outbound.recv() => match order {
-                    Some(ToPeers::Stop(done)) => break Some(done),
-                    Some(order) => self.obey(order),
-                    None => break None,
-                },
+                count = self.outbound.recv_many(&mut orders, ORDERS_MAX) => {
+                    let stop = orders.drain(..).filter_map(|order| self.obey(order)).last();
+                    if stop.is_some() || count == 0 {
+                        break stop;
+                    }
+                    self.publish();
+                }
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 () = alarm => self.on_alarm(),
             }
@@ -100,23 +105,23 @@ impl Task {
         drop(stopped);
     }
 
-    fn obey(&mut self, order: ToPeers) {
+    /// Carries out an order, or hands it back if it is the one to stop.
+    fn obey(&mut self, order: ToPeers) -> Option<oneshot::Sender<()>> {
         match order {
-            ToPeers::Live(record) => {
-                self.gossip.push(record);
-                self.publish();
-            }
+            ToPeers::Live(record) => self.gossip.push(record),
             ToPeers::ChangedNothing { author, neighbour } => self.gossip.changed_nothing(author, neighbour),
             // Whoever asked may have gone away meanwhile.
             ToPeers::Status(reply) => drop(reply.send(self.status())),
-            ToPeers::Stop(_) => {}
+            ToPeers::Stop(done) => return Some(done),
         }
+        None
     }
 
     fn publish(&mut self) {
         let now = Instant::now();
         let sent = self.gossip.sent;
-        self.publish_at = self.gossip.publish(&mut self.swarm.behaviour_mut().gossip);
+        let is_heard = self.connections.iter().any(|(_, peer)| peer.subscribed);
+        self.publish_at = self.gossip.publish(&mut self.swarm.behaviour_mut().gossip, is_heard);
         if self.gossip.sent != sent {
             let mesh: Vec<PeerId> = self
                 .swarm

@@ -1,0 +1,51 @@
+//! How two nodes become equal, whatever either of them missed. Nothing here knows of streams, tasks or SQL: frames go in
+//! and come out of a [`Session`], and a [`SyncStore`] holds the records.
+//!
+//! # The algorithm
+//! One side asks, the other answers. Both may have records that the other lacks, and both get what they lack.
+//!
+//! 1. **Check.** The side that asks tells the digest of all its records; if the other's is the same, that was all.
+//! 2. **Hello.** Both tell the first 64 cells of their sketches ([`sketch`](crate::sketch)). If these tell the whole
+//!    difference, each side knows which records the other lacks, and sends them: one round trip.
+//! 3. **Cells.** Otherwise the counts in those cells tell about how many records differ, and the side that asks gets as
+//!    many cells as that takes. It then sends what the other lacks, and asks for what itself lacks.
+//! 4. **Bulk.** If one side is empty, or half of all records differ, all records travel in the order of (timestamp, key).
+//!    The receiver keeps how far it came, so that a bulk that breaks off goes on from there. A new Hello follows, since
+//!    older records may have come in behind the place that was reached.
+//! 5. **Ranges.** If cells fail twice, or two rounds changed nothing, range-based reconciliation over the records
+//!    themselves settles it.
+//!
+//! Every transfer ends with a Check. Digests that compare equal end the session as [`Outcome::Equal`]; a difference that
+//! consists of records too far ahead for their receiver's clock as [`Outcome::Waiting`]; and anything else as
+//! [`Outcome::Delivered`], which owes another session soon.
+//!
+//! # What a peer can do
+//! A peer that lies about its cells, counts or records wastes its own session. Received records are merged like any
+//! others, so nothing that it says can remove or hide a record; memory is bounded by the limits `SYNC_…` in
+//! [`limits`](crate::limits); and *equal* is believed of a peer only as far as it harms none but that peer.
+//!
+//! # Reading order
+//! `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `session`, `asking`,
+//! `answering`: what follows what; `outbox`: pages and credit; `ranges`: the fallback; `memory`: the reference store.
+
+mod answering;
+mod asking;
+mod codec;
+mod conformance;
+mod memory;
+mod outbox;
+mod page;
+mod plan;
+mod ranges;
+mod session;
+mod slots;
+mod store;
+mod wire;
+
+pub use conformance::conformance;
+pub use memory::MemorySyncStore;
+pub use page::cost;
+pub use session::{Opening, Outcome, Report, Session, SessionError, Violation};
+pub use slots::Slots;
+pub use store::{Applied, PageLimit, SyncStore};
+pub use wire::{Frame, FrameBuffer, InvalidFrame, Position, State, StoreId, VERSION};

@@ -1,0 +1,151 @@
+//! The side that answers: it does what it is asked for, one thing after the other, and decides nothing but what it can
+//! serve.
+
+use super::outbox::Order;
+use super::plan::Plan;
+use super::ranges::Ranges;
+use super::session::{Outcome, SessionError, Shared, Violation};
+use super::slots::Slot;
+use super::store::SyncStore;
+use super::wire::{Frame, State};
+use crate::limits::{SYNC_HELLO_CELLS, SYNC_RANGE_MESSAGES_MAX};
+use crate::sketch::{Cell, Reconciler, Sketch};
+use crate::time::Timestamp;
+
+/// What the answering side remembers from one question to the next.
+#[derive(Default)]
+pub(super) struct Answering {
+    /// The range-based fallback, once it was asked for.
+    ranges: Option<(Ranges, Slot)>,
+    range_messages: usize,
+    /// A bulk was offered before: the place that it reached did not suffice.
+    bulk_before: bool,
+}
+
+impl Answering {
+    pub(super) fn receive<S: SyncStore>(
+        &mut self,
+        frame: Frame,
+        shared: &mut Shared,
+        store: &mut S,
+        now: Timestamp,
+    ) -> Result<(), SessionError<S::Error>> {
+        match frame {
+            Frame::Check(state) => answer_check(state, shared, store, now)?,
+            Frame::Hello { state, cells, .. } => answer_hello(state, &cells, shared, store, now)?,
+            Frame::CellsWanted { count } => send_cells(count, shared, store)?,
+            Frame::RecordsWanted { keys, last } => {
+                shared.send_records(keys)?;
+                if last {
+                    shared.outbox.push_frame(Frame::Done)?;
+                }
+            }
+            Frame::BulkWanted { after } => shared.send_bulk(after)?,
+            Frame::BulkOffered => {
+                if !shared.receive_bulk(self.bulk_before, store)? {
+                    shared.break_off(Frame::Busy, Outcome::Busy)?;
+                }
+                self.bulk_before = true;
+            }
+            Frame::Done => shared.bulk = None,
+            Frame::Range(message) => self.answer_range(&message, shared, store)?,
+            Frame::End { waiting: 0 } => shared.hear_the_end(Outcome::Delivered),
+            Frame::End { waiting } => {
+                shared.report.waiting = waiting;
+                shared.hear_the_end(Outcome::Waiting);
+            }
+            _ => return Err(Violation("answers what nobody asked").into()),
+        }
+        Ok(())
+    }
+
+    fn answer_range<S: SyncStore>(
+        &mut self,
+        message: &[u8],
+        shared: &mut Shared,
+        store: &mut S,
+    ) -> Result<(), SessionError<S::Error>> {
+        const NONSENSE: Violation = Violation("sends a range message that makes no sense");
+        self.range_messages += 1;
+        if self.range_messages > SYNC_RANGE_MESSAGES_MAX {
+            return Err(Violation("does not come to an end").into());
+        }
+        if self.ranges.is_none() {
+            let Some(slot) = shared.slots.take_ranges() else {
+                return Ok(shared.break_off(Frame::Busy, Outcome::Busy)?);
+            };
+            let items = store.items().map_err(SessionError::Store)?;
+            self.ranges = Some((Ranges::new(items).map_err(|_| NONSENSE)?, slot));
+            shared.report.ranges = true;
+        }
+        if let Some((ranges, _)) = &mut self.ranges {
+            let answer = ranges.answer(message).map_err(|_| NONSENSE)?;
+            shared.outbox.push_frame(Frame::Range(answer))?;
+        }
+        Ok(())
+    }
+}
+
+fn answer_check<S: SyncStore>(theirs: State, shared: &mut Shared, store: &S, now: Timestamp) -> Result<(), Violation> {
+    let mine = shared.state(store, now);
+    let equal = mine.digest == theirs.digest;
+    shared.told = mine.digest;
+    shared.note_peer(theirs, now);
+    shared.outbox.push_frame(Frame::Check(mine))?;
+    if equal {
+        shared.finish(Outcome::Equal);
+    }
+    Ok(())
+}
+
+/// Answers with our own cells, and, if the two tell the difference, with the records that the peer lacks.
+fn answer_hello<S: SyncStore>(
+    theirs: State,
+    their_cells: &[Cell],
+    shared: &mut Shared,
+    store: &S,
+    now: Timestamp,
+) -> Result<(), Violation> {
+    let mine = shared.state(store, now);
+    let equal = mine.digest == theirs.digest;
+    shared.told = mine.digest;
+    shared.note_peer(theirs, now);
+    shared.report.rounds += 1;
+    let cells = store
+        .summary()
+        .sketch()
+        .pieces(if equal { 0 } else { SYNC_HELLO_CELLS });
+    let difference = Sketch::difference(cells, their_cells);
+    let plan = difference
+        .ok()
+        .filter(|_| !equal)
+        .map(|difference| Plan::of(&difference, shared.horizons(now)));
+    shared.outbox.push_frame(Frame::Hello {
+        state: mine,
+        decoded: plan.is_some(),
+        cells: cells.to_vec(),
+    })?;
+    if equal {
+        shared.finish(Outcome::Equal);
+    }
+    if let Some(plan) = plan {
+        shared.note_plan(&plan);
+        shared.send_records(plan.send)?;
+        shared.outbox.push_frame(Frame::Done)?;
+    }
+    Ok(())
+}
+
+/// All cells come from this one moment: cells of two moments do not decode.
+fn send_cells<S: SyncStore>(count: u32, shared: &mut Shared, store: &S) -> Result<(), Violation> {
+    let Some(slot) = shared.slots.take_snapshot() else {
+        return shared.break_off(Frame::Busy, Outcome::Busy);
+    };
+    let summary = store.summary();
+    shared.outbox.push(Order::Cells {
+        count: summary.count(),
+        first: 0,
+        cells: summary.sketch().pieces(count as usize).to_vec(),
+        _slot: slot,
+    })
+}

@@ -1,0 +1,302 @@
+//! What a session has yet to send. It holds orders, not frames: a page of records is read only when the stream takes it
+//! and the receiver's credit allows it, so that a slow peer costs no memory.
+
+use std::collections::VecDeque;
+use std::vec;
+
+use super::page::cost;
+use super::session::Violation;
+use super::slots::Slot;
+use super::store::{PageLimit, SyncStore};
+use super::wire::{Frame, Position};
+use crate::item::KeyHash;
+use crate::limits::{
+    KEY_BYTES_MAX, SYNC_CELLS_PAGE, SYNC_CREDIT_BYTES, SYNC_CREDIT_RECORDS, SYNC_KEY_HASH_RECORDS_MAX, SYNC_ORDERS_MAX,
+    SYNC_RECORD_OVERHEAD_BYTES, SYNC_WANTED_PAGE, VALUE_BYTES_MAX,
+};
+use crate::record::Record;
+use crate::sketch::Cell;
+use crate::time::Timestamp;
+
+/// The most that a single record costs: with less credit than this nothing is read.
+const RECORD_COST_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_RECORD_OVERHEAD_BYTES;
+
+/// Something to send: one frame or many.
+pub(super) enum Order {
+    Frame(Frame),
+    /// Our state as it is when its turn comes.
+    Check,
+    /// Cells of one moment.
+    Cells {
+        count: u64,
+        first: usize,
+        cells: Vec<Cell>,
+        /// Held as long as the copy of the cells is.
+        _slot: Slot,
+    },
+    /// These keys are wanted.
+    Want(Vec<KeyHash>),
+    /// The records of these keys, in their versions of when their turn comes.
+    Records(Lookup),
+    /// All records behind a position, in order.
+    Bulk(Option<Position>),
+}
+
+/// Records being looked up key by key.
+pub(super) struct Lookup {
+    keys: vec::IntoIter<KeyHash>,
+    /// Found, but not fitting the last page.
+    found: VecDeque<Record>,
+}
+
+impl From<Vec<KeyHash>> for Lookup {
+    fn from(keys: Vec<KeyHash>) -> Self {
+        Self {
+            keys: keys.into_iter(),
+            found: VecDeque::new(),
+        }
+    }
+}
+
+/// What an order gave.
+enum Step {
+    /// A frame, and there may be more.
+    Part(Frame),
+    /// The last frame, or nothing at all.
+    Last(Option<Frame>),
+    /// Our state is to be told, and the order is done.
+    Check,
+    /// The credit does not suffice.
+    Blocked,
+}
+
+/// A frame to send, or the order to make one of our state.
+pub(super) enum Outgoing {
+    Frame(Frame),
+    Check,
+}
+
+/// The orders of one session, carried out in turn.
+pub(super) struct Outbox {
+    orders: VecDeque<Order>,
+    /// Goes before everything else: nobody may wait for it behind a page that waits for credit itself.
+    grant: Option<Frame>,
+    credit: PageLimit,
+    /// Records sent so far.
+    pub(super) records: u64,
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        Self {
+            orders: VecDeque::new(),
+            grant: None,
+            credit: PageLimit {
+                records: SYNC_CREDIT_RECORDS,
+                bytes: SYNC_CREDIT_BYTES,
+            },
+            records: 0,
+        }
+    }
+
+    /// Puts an order behind the others.
+    pub(super) fn push(&mut self, order: Order) -> Result<(), Violation> {
+        if self.orders.len() >= SYNC_ORDERS_MAX {
+            return Err(Violation("orders more than it reads"));
+        }
+        self.orders.push_back(order);
+        Ok(())
+    }
+
+    /// Puts a single frame behind the orders.
+    pub(super) fn push_frame(&mut self, frame: Frame) -> Result<(), Violation> {
+        self.push(Order::Frame(frame))
+    }
+
+    /// Gives the peer credit for another `bytes` and `records`.
+    pub(super) fn grant(&mut self, bytes: u32, records: u32) {
+        let (before_bytes, before_records) = match self.grant {
+            Some(Frame::Credit { bytes, records }) => (bytes, records),
+            _ => (0, 0),
+        };
+        self.grant = Some(Frame::Credit {
+            bytes: before_bytes.saturating_add(bytes),
+            records: before_records.saturating_add(records),
+        });
+    }
+
+    /// The peer gives us credit; never more than we began with, whatever it says.
+    pub(super) fn add_credit(&mut self, bytes: u32, records: u32) {
+        self.credit.bytes = self.credit.bytes.saturating_add(bytes as usize).min(SYNC_CREDIT_BYTES);
+        self.credit.records = self
+            .credit
+            .records
+            .saturating_add(records as usize)
+            .min(SYNC_CREDIT_RECORDS);
+    }
+
+    /// Forgets all orders.
+    pub(super) fn clear(&mut self) {
+        self.orders.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.grant.is_none()
+    }
+
+    /// About how much memory the orders hold, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = self.orders.iter().map(|order| match order {
+            Order::Cells { cells, .. } => size_of_val(cells.as_slice()),
+            Order::Want(keys) => size_of_val(keys.as_slice()),
+            Order::Records(lookup) => {
+                size_of_val(lookup.keys.as_slice()) + lookup.found.iter().map(cost).sum::<usize>()
+            }
+            Order::Frame(_) | Order::Check | Order::Bulk(_) => size_of::<Order>(),
+        });
+        held.sum()
+    }
+
+    /// The next thing to send; none until the peer says something. Records later than `horizon` are left out.
+    pub(super) fn next<S: SyncStore>(
+        &mut self,
+        store: &mut S,
+        horizon: Timestamp,
+    ) -> Result<Option<Outgoing>, S::Error> {
+        if let Some(grant) = self.grant.take() {
+            return Ok(Some(Outgoing::Frame(grant)));
+        }
+        while let Some(order) = self.orders.front_mut() {
+            let step = match order {
+                Order::Frame(frame) => Step::Last(Some(frame.clone())),
+                Order::Check => Step::Check,
+                Order::Cells {
+                    count, first, cells, ..
+                } => next_cells(*count, first, cells),
+                Order::Want(keys) => next_wanted(keys),
+                Order::Records(lookup) => next_found(lookup, store, self.credit, horizon)?,
+                Order::Bulk(after) => next_bulk(after, store, self.credit, horizon)?,
+            };
+            if !matches!(step, Step::Part(_) | Step::Blocked) {
+                self.orders.pop_front();
+            }
+            match step {
+                Step::Part(frame) | Step::Last(Some(frame)) => {
+                    self.charge(&frame);
+                    return Ok(Some(Outgoing::Frame(frame)));
+                }
+                Step::Last(None) => {}
+                Step::Check => return Ok(Some(Outgoing::Check)),
+                Step::Blocked => break,
+            }
+        }
+        Ok(None)
+    }
+
+    fn charge(&mut self, frame: &Frame) {
+        if let Frame::Records { records, .. } = frame {
+            self.records += records.len() as u64;
+            self.credit.records = self.credit.records.saturating_sub(records.len());
+            self.credit.bytes = self.credit.bytes.saturating_sub(records.iter().map(cost).sum());
+        }
+    }
+}
+
+fn next_cells(count: u64, first: &mut usize, cells: &[Cell]) -> Step {
+    let rest = cells.get(*first..).unwrap_or_default();
+    let page = rest.get(..SYNC_CELLS_PAGE).unwrap_or(rest);
+    let frame = Frame::Cells {
+        // There are 65,536 cells at most.
+        first: u32::try_from(*first).unwrap_or(u32::MAX),
+        count,
+        cells: page.to_vec(),
+    };
+    *first += page.len();
+    if page.len() == rest.len() {
+        Step::Last(Some(frame))
+    } else {
+        Step::Part(frame)
+    }
+}
+
+fn next_wanted(keys: &mut Vec<KeyHash>) -> Step {
+    let rest = keys.split_off(keys.len().min(SYNC_WANTED_PAGE));
+    let last = rest.is_empty();
+    let frame = Frame::RecordsWanted {
+        keys: std::mem::replace(keys, rest),
+        last,
+    };
+    if last {
+        Step::Last(Some(frame))
+    } else {
+        Step::Part(frame)
+    }
+}
+
+/// How much the next page may hold; none when the credit is too low for the largest record.
+fn page_limit(credit: PageLimit) -> Option<PageLimit> {
+    (credit.records > 0 && credit.bytes >= RECORD_COST_MAX).then(|| PageLimit {
+        records: credit.records.min(PageLimit::FULL.records),
+        bytes: credit.bytes.min(PageLimit::FULL.bytes),
+    })
+}
+
+fn next_found<S: SyncStore>(
+    lookup: &mut Lookup,
+    store: &mut S,
+    credit: PageLimit,
+    horizon: Timestamp,
+) -> Result<Step, S::Error> {
+    let Some(limit) = page_limit(credit) else {
+        return Ok(Step::Blocked);
+    };
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while page.len() < limit.records {
+        if let Some(record) = lookup.found.pop_front() {
+            bytes += cost(&record);
+            if bytes > limit.bytes {
+                lookup.found.push_front(record);
+                break;
+            }
+            page.push(record);
+        } else if let Some(key) = lookup.keys.next() {
+            let found = store.by_key_hash(key, SYNC_KEY_HASH_RECORDS_MAX)?;
+            lookup
+                .found
+                .extend(found.into_iter().filter(|record| record.timestamp <= horizon));
+        } else {
+            break;
+        }
+    }
+    let last = lookup.found.is_empty() && lookup.keys.as_slice().is_empty();
+    let frame = (!page.is_empty()).then_some(Frame::Records {
+        bulk: false,
+        records: page,
+    });
+    Ok(match frame {
+        Some(frame) if !last => Step::Part(frame),
+        frame => Step::Last(frame),
+    })
+}
+
+fn next_bulk<S: SyncStore>(
+    after: &mut Option<Position>,
+    store: &mut S,
+    credit: PageLimit,
+    horizon: Timestamp,
+) -> Result<Step, S::Error> {
+    let Some(limit) = page_limit(credit) else {
+        return Ok(Step::Blocked);
+    };
+    let mut records = store.page(after.as_ref(), limit)?;
+    // They are in the order of their timestamps: behind the first that is too far ahead, all are.
+    records.retain(|record| record.timestamp <= horizon);
+    let Some(last) = records.last() else {
+        return Ok(Step::Last(None));
+    };
+    *after = Some(Position {
+        timestamp: last.timestamp,
+        key: last.key.clone(),
+    });
+    Ok(Step::Part(Frame::Records { bulk: true, records }))
+}

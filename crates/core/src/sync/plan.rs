@@ -1,0 +1,160 @@
+//! Who sends what, once the difference is known: of each key only the version that wins, as far as that can be seen from
+//! the items, and nothing that is too far ahead for the receiver's clock. Both sides come to the same plan from the same
+//! difference, each from its own point of view.
+
+use crate::item::{Item, KeyHash};
+use crate::sketch::Difference;
+use crate::time::Timestamp;
+
+/// How far ahead records may be, for each side: what is later waits for its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Horizons {
+    pub(super) mine: Timestamp,
+    pub(super) theirs: Timestamp,
+}
+
+/// What a difference calls for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Plan {
+    /// Keys whose records go to the peer, sorted.
+    pub(super) send: Vec<KeyHash>,
+    /// Keys whose records come from the peer, sorted.
+    pub(super) want: Vec<KeyHash>,
+    /// Records that would be sent, in either direction, were they not too far ahead for their receiver.
+    pub(super) waiting: u64,
+    /// The earliest timestamp among those.
+    pub(super) earliest_waiting: Option<u64>,
+}
+
+impl Plan {
+    pub(super) fn moves_nothing(&self) -> bool {
+        self.send.is_empty() && self.want.is_empty()
+    }
+
+    pub(super) fn of(difference: &Difference, horizons: Horizons) -> Self {
+        let mut plan = Self::default();
+        let mut mine = difference.mine.as_slice();
+        let mut theirs = difference.theirs.as_slice();
+        // Both sides are sorted, and items begin with the key hash: the groups of one hash come in step.
+        while let Some(key) = mine.first().into_iter().chain(theirs.first()).map(Item::key_hash).min() {
+            let mine = take_group(&mut mine, key);
+            let theirs = take_group(&mut theirs, key);
+            plan.add(key, mine, theirs, horizons);
+        }
+        plan
+    }
+
+    /// Decides for the items of one key hash. The timestamps are a hint: where they do not tell who wins, both send, and
+    /// merging decides. Several items on one side mean several keys, of which it is not known which is which.
+    fn add(&mut self, key: KeyHash, mine: &[Item], theirs: &[Item], horizons: Horizons) {
+        let several_keys = mine.len() > 1 || theirs.len() > 1;
+        let newest = |items: &[Item]| items.iter().map(Item::nanos).max();
+        let sends = |from: &[Item], to: &[Item]| several_keys || newest(from) >= newest(to);
+        if !mine.is_empty() && sends(mine, theirs) && self.are_due(mine, horizons.theirs) {
+            self.send.push(key);
+        }
+        if !theirs.is_empty() && sends(theirs, mine) && self.are_due(theirs, horizons.mine) {
+            self.want.push(key);
+        }
+    }
+
+    /// Whether any of these is not too far ahead; those that are, are counted.
+    fn are_due(&mut self, items: &[Item], horizon: Timestamp) -> bool {
+        let horizon = horizon.as_nanos().unsigned_abs();
+        let ahead = items.iter().map(Item::nanos).filter(|nanos| *nanos > horizon);
+        let earliest = ahead.clone().min();
+        self.earliest_waiting = self.earliest_waiting.into_iter().chain(earliest).min();
+        let ahead = ahead.count();
+        self.waiting += ahead as u64;
+        ahead < items.len()
+    }
+}
+
+/// Takes the items with this key hash from the front.
+fn take_group<'a>(items: &mut &'a [Item], key: KeyHash) -> &'a [Item] {
+    let length = items.partition_point(|item| item.key_hash() <= key);
+    let (group, rest) = items.split_at_checked(length).unwrap_or((items, &[]));
+    *items = rest;
+    group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(key: u64, seconds: i64, digest: u64) -> Item {
+        let timestamp = Timestamp::from_nanos(seconds * 1_000_000_000).unwrap();
+        Item::from_parts(KeyHash::from_bits(key), timestamp, [digest, 0])
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000).unwrap()
+    }
+
+    const HORIZONS: fn() -> Horizons = || Horizons {
+        mine: at(1_000),
+        theirs: at(500),
+    };
+
+    fn plan(mine: &[Item], theirs: &[Item]) -> (Vec<u64>, Vec<u64>, u64) {
+        let mut difference = Difference {
+            mine: mine.to_vec(),
+            theirs: theirs.to_vec(),
+        };
+        difference.mine.sort_unstable();
+        difference.theirs.sort_unstable();
+        let plan = Plan::of(&difference, HORIZONS());
+        // The peer, with the same difference the other way round, must come to the same plan.
+        let mirrored = Plan::of(
+            &Difference {
+                mine: difference.theirs,
+                theirs: difference.mine,
+            },
+            Horizons {
+                mine: HORIZONS().theirs,
+                theirs: HORIZONS().mine,
+            },
+        );
+        assert_eq!((&mirrored.send, &mirrored.want), (&plan.want, &plan.send));
+        assert_eq!(
+            (mirrored.waiting, mirrored.earliest_waiting),
+            (plan.waiting, plan.earliest_waiting)
+        );
+        let bits = |keys: &[KeyHash]| keys.iter().map(|key| key.bits()).collect();
+        (bits(&plan.send), bits(&plan.want), plan.waiting)
+    }
+
+    #[test]
+    fn only_winners_travel() {
+        let plan = plan(
+            &[item(1, 10, 0), item(2, 20, 0), item(3, 10, 0), item(5, 30, 1)],
+            &[item(2, 10, 0), item(3, 20, 0), item(4, 10, 0), item(5, 30, 2)],
+        );
+        assert_eq!(plan, (vec![1, 2, 5], vec![3, 4, 5], 0));
+    }
+
+    #[test]
+    fn keys_that_share_a_hash_all_travel() {
+        assert_eq!(
+            plan(&[item(1, 10, 0), item(1, 30, 0)], &[item(1, 20, 0)]),
+            (vec![1], vec![1], 0)
+        );
+        assert_eq!(plan(&[item(1, 10, 0), item(1, 30, 0)], &[]), (vec![1], vec![], 0));
+    }
+
+    #[test]
+    fn what_is_ahead_waits_and_keeps_what_it_beats_at_home() {
+        assert_eq!(plan(&[item(1, 501, 0)], &[item(1, 10, 0)]), (vec![], vec![], 1));
+        assert_eq!(plan(&[item(1, 500, 0)], &[item(1, 10, 0)]), (vec![1], vec![], 0));
+        assert_eq!(plan(&[item(1, 10, 0)], &[item(1, 900, 0)]), (vec![], vec![1], 0));
+        assert_eq!(plan(&[], &[item(1, 1_001, 0)]), (vec![], vec![], 1));
+        let far = Plan::of(
+            &Difference {
+                mine: vec![item(1, 700, 0), item(2, 600, 0)],
+                theirs: vec![],
+            },
+            HORIZONS(),
+        );
+        assert_eq!(far.earliest_waiting, Some(600 * 1_000_000_000));
+    }
+}

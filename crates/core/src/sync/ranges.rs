@@ -1,0 +1,124 @@
+//! The last fallback: range-based reconciliation, by the `negentropy` crate. It looks at the records themselves and needs
+//! no sketch, so it also finds what a sketch that went wrong would hide; it takes several round trips, and 40 bytes of
+//! memory a record on both sides.
+
+use negentropy::{Id, Negentropy, NegentropyStorageVector};
+
+use crate::item::Item;
+use crate::limits::SYNC_RANGE_BYTES_MAX;
+use crate::sketch::Difference;
+
+/// One side of a reconciliation over the items of one moment.
+pub(super) struct Ranges(Negentropy<'static, NegentropyStorageVector>);
+
+/// A message that makes no sense to the reconciliation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InvalidRange;
+
+impl From<negentropy::Error> for InvalidRange {
+    fn from(_: negentropy::Error) -> Self {
+        Self
+    }
+}
+
+impl Ranges {
+    /// Over these items, each given once.
+    pub(super) fn new(items: Vec<Item>) -> Result<Self, InvalidRange> {
+        let mut storage = NegentropyStorageVector::with_capacity(items.len());
+        for item in items {
+            storage.insert(item.nanos(), Id::from_byte_array(item.to_bytes()))?;
+        }
+        storage.seal()?;
+        Ok(Self(Negentropy::owned(storage, SYNC_RANGE_BYTES_MAX as u64)?))
+    }
+
+    /// The first message of the side that asks.
+    pub(super) fn first_message(&mut self) -> Result<Vec<u8>, InvalidRange> {
+        Ok(self.0.initiate()?)
+    }
+
+    /// The answer to a message of the side that asks.
+    pub(super) fn answer(&mut self, message: &[u8]) -> Result<Vec<u8>, InvalidRange> {
+        Ok(self.0.reconcile(message)?)
+    }
+
+    /// What an answer tells of the difference, and the next message; none: that was all.
+    pub(super) fn compare(&mut self, answer: &[u8]) -> Result<(Difference, Option<Vec<u8>>), InvalidRange> {
+        let (mut have, mut need) = (Vec::new(), Vec::new());
+        let next = self.0.reconcile_with_ids(answer, &mut have, &mut need)?;
+        let sorted = |ids: Vec<Id>| {
+            let mut items: Vec<Item> = ids.iter().map(|id| Item::from_bytes(id.as_bytes())).collect();
+            items.sort_unstable();
+            items.dedup();
+            items
+        };
+        let difference = Difference {
+            mine: sorted(have),
+            theirs: sorted(need),
+        };
+        Ok((difference, next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sketch::{Reconciler, Sketch};
+
+    fn items(numbers: &BTreeSet<u16>) -> Vec<Item> {
+        let hash = |number: &u16| *blake3::hash(&number.to_le_bytes()).as_bytes();
+        let items = numbers.iter().map(|number| Item::from_bytes(&hash(number)));
+        items.collect()
+    }
+
+    /// Runs both sides to the end.
+    fn reconcile(mine: Vec<Item>, theirs: Vec<Item>) -> Difference {
+        let (mut asks, mut answers) = (Ranges::new(mine).unwrap(), Ranges::new(theirs).unwrap());
+        let mut found = Difference::default();
+        let mut message = Some(asks.first_message().unwrap());
+        while let Some(sent) = message {
+            let (part, next) = asks.compare(&answers.answer(&sent).unwrap()).unwrap();
+            found.mine.extend(part.mine);
+            found.theirs.extend(part.theirs);
+            message = next;
+        }
+        found.mine.sort_unstable();
+        found.theirs.sort_unstable();
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn sketch_and_ranges_find_the_same(
+            mine in prop::collection::btree_set(any::<u16>(), 0..400),
+            theirs in prop::collection::btree_set(any::<u16>(), 0..400),
+        ) {
+            let (mine, theirs) = (items(&mine), items(&theirs));
+            let sketch = |items: &[Item]| {
+                let mut sketch = Sketch::new();
+                items.iter().for_each(|item| sketch.insert(item));
+                sketch
+            };
+            let (a, b) = (sketch(&mine), sketch(&theirs));
+            let decoded = Sketch::difference(a.pieces(4_000), b.pieces(4_000)).unwrap();
+            prop_assert_eq!(reconcile(mine, theirs), decoded);
+        }
+
+        #[test]
+        fn no_message_does_harm(message in prop::collection::vec(any::<u8>(), 0..300)) {
+            let all = items(&(0..500).collect());
+            let mut framed = vec![0x61];
+            framed.extend(&message);
+            let _ = Ranges::new(all.clone()).unwrap().answer(&framed);
+            let mut asks = Ranges::new(all).unwrap();
+            asks.first_message().unwrap();
+            let _ = asks.compare(&framed);
+        }
+    }
+}

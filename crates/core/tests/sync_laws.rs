@@ -1,0 +1,425 @@
+//! The laws that a sync keeps for all inputs: both sides end with the same records, those that win, at a cost that
+//! depends on what differs; whatever else happens is said in the outcome.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod support;
+mod sync_support;
+
+use std::time::Duration;
+
+use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES};
+use p2p_sync_core::record::Record;
+use p2p_sync_core::summary::Summary;
+use p2p_sync_core::sync::{
+    Applied, Frame, MemorySyncStore, Opening, Outcome, PageLimit, Position, Session, SessionError, Slots, StoreId,
+    SyncStore,
+};
+use p2p_sync_core::{Base, Content, Timestamp};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use support::{Random, nanos, put, record, winners};
+use sync_support::{fill, run, run_with_clocks};
+
+fn cases(count: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
+        ..ProptestConfig::with_cases(count)
+    }
+}
+
+fn now() -> Timestamp {
+    nanos(1_000_000_000_000_000_000)
+}
+
+fn store(id: u64, records: &[Record]) -> MemorySyncStore {
+    let mut store = MemorySyncStore::new(StoreId(id));
+    fill(&mut store, records);
+    store
+}
+
+/// `count` records under keys of their own, from `first` on.
+fn records(first: usize, count: usize) -> Vec<Record> {
+    let mut random = Random::new(first as u64);
+    let mut one = |number: usize| {
+        let stamp = nanos(1_700_000_000_000_000_000 / 2 + i64::try_from(random.below(1 << 40)).unwrap());
+        record(
+            &format!("records/{number:09}"),
+            put(&random.bytes(100)),
+            stamp,
+            1,
+            Base::Nothing,
+        )
+    };
+    (first..first + count).map(&mut one).collect()
+}
+
+fn assert_same(a: &MemorySyncStore, b: &MemorySyncStore, expected: &[&[Record]]) {
+    let expected = winners(expected.iter().copied().flatten());
+    assert!(*a.records() == expected, "the first has what wins");
+    assert!(*b.records() == expected, "the second has what wins");
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let base = prop_oneof![
+        Just(Base::Unknown),
+        Just(Base::Nothing),
+        (1..60_i64).prop_map(|n| Base::Version(nanos(n)))
+    ];
+    let content = prop_oneof![
+        Just(Content::Deleted),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| put(&bytes))
+    ];
+    (0..120_u8, content, 1..40_i64, 0..4_u8, base).prop_map(|(name, content, stamp, author, base)| {
+        record(&format!("k{name}"), content, nanos(stamp), author, base)
+    })
+}
+
+fn opening() -> impl Strategy<Value = Opening> {
+    prop_oneof![Just(Opening::Check), Just(Opening::Hello)]
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn any_two_stores_end_equal(
+        common in prop::collection::vec(any_record(), 0..300),
+        mine in prop::collection::vec(any_record(), 0..60),
+        theirs in prop::collection::vec(any_record(), 0..60),
+        opening in opening(),
+    ) {
+        let (mut a, mut b) = (store(1, &common), store(2, &common));
+        fill(&mut a, &mine);
+        fill(&mut b, &theirs);
+        let ended = run(opening, &mut a, &mut b, now());
+        prop_assert_eq!((ended.asking, ended.answering), (Outcome::Equal, Outcome::Equal));
+        prop_assert_eq!(ended.asked.equal_digest, Some(a.summary().digest()));
+        assert_same(&a, &b, &[&common, &mine, &theirs]);
+    }
+}
+
+#[test]
+fn ten_differences_cost_one_round_trip_and_eight_kilobytes() {
+    let common = records(0, 20_000);
+    let equal = store(1, &common);
+    let mut one_trip = 0;
+    for seed in 0..20 {
+        let (mut a, mut b) = (equal.clone(), equal.clone());
+        let mut random = Random::new(seed);
+        let mut change = |store: &mut MemorySyncStore, count: usize| {
+            for _ in 0..count {
+                let old = random.pick(&common).clone();
+                let new = Record {
+                    timestamp: old.timestamp.next().unwrap(),
+                    content: put(&random.bytes(100)),
+                    base: Base::Version(old.timestamp),
+                    ..old
+                };
+                fill(store, &[new]);
+            }
+        };
+        change(&mut a, 3);
+        change(&mut b, 2);
+        fill(&mut a, &records(30_000, 3));
+        fill(&mut b, &records(40_000, 2));
+        let ended = run(Opening::Hello, &mut a, &mut b, now());
+        assert_eq!((ended.asking, ended.answering), (Outcome::Equal, Outcome::Equal));
+        assert_eq!(a.records(), b.records());
+        assert!(ended.bytes.0 + ended.bytes.1 <= 8_192, "{ended:?}");
+        one_trip += u64::from(ended.asked.round_trips == 1);
+    }
+    assert!(one_trip >= 19, "{one_trip} of 20");
+}
+
+#[test]
+fn equal_stores_take_a_hundred_bytes_each_way() {
+    let common = records(0, 2_000);
+    let (mut a, mut b) = (store(1, &common), store(2, &common));
+    let ended = run(Opening::Check, &mut a, &mut b, now());
+    assert_eq!((ended.asking, ended.answering), (Outcome::Equal, Outcome::Equal));
+    assert!(ended.bytes.0 <= 100 && ended.bytes.1 <= 100, "{:?}", ended.bytes);
+}
+
+#[test]
+fn hundreds_of_differences_take_the_cells_they_need() {
+    let common = records(0, 5_000);
+    let (mut a, mut b) = (store(1, &common), store(2, &common));
+    let (mine, theirs) = (records(10_000, 150), records(20_000, 250));
+    fill(&mut a, &mine);
+    fill(&mut b, &theirs);
+    let ended = run(Opening::Hello, &mut a, &mut b, now());
+    assert_eq!((ended.asking, ended.answering), (Outcome::Equal, Outcome::Equal));
+    assert!(!ended.asked.bulk && !ended.asked.ranges, "{ended:?}");
+    assert_eq!((ended.answered.changed, ended.asked.changed), (150, 250));
+    assert!(
+        ended.bytes.0 + ended.bytes.1 < 400 * (180 + 150) + 8_192,
+        "{:?}",
+        ended.bytes
+    );
+    assert_same(&a, &b, &[&common, &mine, &theirs]);
+}
+
+#[test]
+fn an_empty_store_is_filled_in_bulk_from_either_side() {
+    let all = records(0, 7_000);
+    for filled_asks in [false, true] {
+        let (mut filled, mut empty) = (store(1, &all), store(2, &[]));
+        let ended = if filled_asks {
+            run(Opening::Check, &mut filled, &mut empty, now())
+        } else {
+            run(Opening::Check, &mut empty, &mut filled, now())
+        };
+        assert_eq!((ended.asking, ended.answering), (Outcome::Equal, Outcome::Equal));
+        assert!(ended.asked.bulk && ended.answered.bulk);
+        assert!(ended.held_bytes_max < SYNC_CREDIT_BYTES, "{ended:?}");
+        assert_same(&filled, &empty, &[&all]);
+    }
+}
+
+#[test]
+fn strangers_exchange_all_they_have() {
+    let (mine, theirs) = (records(0, 3_000), records(5_000, 2_500));
+    let (mut a, mut b) = (store(1, &mine), store(2, &theirs));
+    let ended = run(Opening::Hello, &mut a, &mut b, now());
+    assert_eq!((ended.asking, ended.answering), (Outcome::Equal, Outcome::Equal));
+    assert_same(&a, &b, &[&mine, &theirs]);
+}
+
+#[test]
+fn a_bulk_goes_on_where_it_broke_off() {
+    let all = records(0, 9_000);
+    let (mut source, mut target) = (store(1, &all), store(2, &[]));
+    let mut resent = 0;
+    for _ in 0..6 {
+        let before = target.records().len() as u64;
+        resent += break_off(&mut target, &mut source, 8) - (target.records().len() as u64 - before);
+    }
+    assert!(
+        target.records().len() > 4_000,
+        "it comes along: {}",
+        target.records().len()
+    );
+    assert_eq!(resent, 0, "nothing travels twice");
+    let ended = run(Opening::Hello, &mut target, &mut source, now());
+    assert_eq!((ended.asking, ended.answering), (Outcome::Equal, Outcome::Equal));
+    assert_same(&source, &target, &[&all]);
+}
+
+/// Runs a session until `frames` frames came back, and drops it. Gives the number of records received.
+fn break_off(asks: &mut MemorySyncStore, answers: &mut MemorySyncStore, frames: usize) -> u64 {
+    let mut asking = Session::ask(Opening::Hello, Slots::default(), asks, now());
+    let mut answering = Session::answer(Slots::default());
+    for _ in 0..frames {
+        while let Some(frame) = asking.next_frame(asks, now()).unwrap() {
+            answering.receive(frame, answers, now()).unwrap();
+        }
+        if let Some(frame) = answering.next_frame(answers, now()).unwrap() {
+            asking.receive(frame, asks, now()).unwrap();
+        }
+    }
+    asking.report().received
+}
+
+#[test]
+fn what_is_ahead_of_the_receivers_clock_waits() {
+    let common = records(0, 100);
+    let (mut a, mut b) = (store(1, &common), store(2, &common));
+    let far = now().saturating_add(FUTURE_MAX + Duration::from_secs(1));
+    let ahead = record("records/000000001", put(b"ahead"), far, 1, Base::Unknown);
+    let punctual = record("punctual", put(b"now"), now(), 1, Base::Unknown);
+    fill(&mut a, &[ahead.clone(), punctual]);
+    for (asks, answers) in [(true, "a"), (false, "b")] {
+        let ended = if asks {
+            run(Opening::Hello, &mut a, &mut b, now())
+        } else {
+            run(Opening::Hello, &mut b, &mut a, now())
+        };
+        assert_eq!(
+            (ended.asking, ended.answering),
+            (Outcome::Waiting, Outcome::Waiting),
+            "{answers}"
+        );
+        assert_eq!((ended.asked.waiting, ended.answered.waiting), (1, 1));
+        assert_eq!(ended.asked.earliest_waiting, Some(far));
+        assert_eq!(
+            ended.asked.ahead_of_clock + ended.answered.ahead_of_clock,
+            0,
+            "it was not even sent"
+        );
+    }
+    assert_eq!(b.records().len(), a.records().len());
+    // A second later it is due.
+    let later = now().saturating_add(Duration::from_secs(1));
+    let ended = run(Opening::Hello, &mut b, &mut a, later);
+    assert_eq!((ended.asking, ended.answering), (Outcome::Equal, Outcome::Equal));
+    assert_eq!(b.get(&ahead.key), Some(&ahead));
+}
+
+#[test]
+fn a_clock_that_is_behind_gets_what_it_may_have_and_learns_its_offset() {
+    let (mut a, mut b) = (store(1, &records(0, 50)), store(2, &[]));
+    let ended = run_with_clocks(Opening::Hello, (&mut b, nanos(1)), (&mut a, now()));
+    assert_eq!(ended.asking, Outcome::Waiting);
+    assert_eq!(ended.asked.peer_ahead_nanos, now().as_nanos() - 1);
+    assert_eq!(b.records().len(), 0);
+}
+
+/// A store whose summary lost track of its records: it shows a record that is not there, and hides another.
+struct Confused {
+    store: MemorySyncStore,
+    summary: Summary,
+}
+
+impl SyncStore for Confused {
+    type Error = std::convert::Infallible;
+    fn id(&self) -> StoreId {
+        self.store.id()
+    }
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+    fn items(&mut self) -> Result<Vec<Item>, Self::Error> {
+        self.store.items()
+    }
+    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error> {
+        self.store.by_key_hash(key_hash, limit)
+    }
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Self::Error> {
+        self.store.page(after, limit)
+    }
+    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error> {
+        self.store.position(source)
+    }
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
+        self.store.apply(records, progress)
+    }
+}
+
+#[test]
+fn a_sketch_that_went_wrong_hides_nothing_for_ever() {
+    let common = records(0, 500);
+    let hidden = records(1_000, 3);
+    for confused_asks in [true, false] {
+        let mut b = store(2, &common);
+        let mut confused = store(1, &common);
+        fill(&mut confused, &hidden);
+        let summary = Summary::of(common.iter().chain(&records(2_000, 2)).map(Item::of));
+        let mut a = Confused {
+            store: confused,
+            summary,
+        };
+        let ended = if confused_asks {
+            run(Opening::Hello, &mut a, &mut b, now())
+        } else {
+            run(Opening::Hello, &mut b, &mut a, now())
+        };
+        assert!(ended.asked.ranges, "{ended:?}");
+        assert_eq!(
+            (ended.asking, ended.answering),
+            (Outcome::Delivered, Outcome::Delivered)
+        );
+        assert_same(&a.store, &b, &[&common, &hidden]);
+    }
+}
+
+#[test]
+fn a_change_in_the_middle_is_owed_a_session() {
+    let common = records(0, 200);
+    let (mut a, mut b) = (store(1, &common), store(2, &common));
+    fill(&mut a, &records(1_000, 2));
+    let mut asking = Session::ask(Opening::Hello, Slots::default(), &a, now());
+    let mut answering = Session::answer(Slots::default());
+    let hello = asking.next_frame(&mut a, now()).unwrap().unwrap();
+    answering.receive(hello, &mut b, now()).unwrap();
+    fill(&mut b, &records(2_000, 1));
+    while asking.outcome().is_none() {
+        while let Some(frame) = answering.next_frame(&mut b, now()).unwrap() {
+            asking.receive(frame, &mut a, now()).unwrap();
+        }
+        while let Some(frame) = asking.next_frame(&mut a, now()).unwrap() {
+            answering.receive(frame, &mut b, now()).unwrap();
+        }
+    }
+    assert_eq!(
+        (asking.outcome(), answering.outcome()),
+        (Some(Outcome::Delivered), Some(Outcome::Delivered))
+    );
+    assert_eq!(run(Opening::Hello, &mut a, &mut b, now()).asking, Outcome::Equal);
+}
+
+#[test]
+fn what_is_taken_is_said_to_be_busy() {
+    let (mut a, mut b) = (store(1, &records(0, 300)), store(2, &[]));
+    let none = Slots::new(0, 0, 0);
+    let mut asking = Session::ask(Opening::Hello, Slots::default(), &a, now());
+    let mut answering = Session::answer(none);
+    while asking.outcome().is_none() || answering.outcome().is_none() {
+        while let Some(frame) = asking.next_frame(&mut a, now()).unwrap() {
+            answering.receive(frame, &mut b, now()).unwrap();
+        }
+        while let Some(frame) = answering.next_frame(&mut b, now()).unwrap() {
+            asking.receive(frame, &mut a, now()).unwrap();
+        }
+    }
+    assert_eq!(
+        (asking.outcome(), answering.outcome()),
+        (Some(Outcome::Busy), Some(Outcome::Busy))
+    );
+}
+
+#[test]
+fn rules_are_enforced() {
+    let broken = |frame: Frame| {
+        let mut b = store(2, &records(0, 10));
+        let mut answering = Session::answer(Slots::default());
+        matches!(answering.receive(frame, &mut b, now()), Err(SessionError::Violation(_)))
+    };
+    assert!(
+        broken(Frame::Records {
+            bulk: true,
+            records: records(0, 1)
+        }),
+        "a bulk that was not asked for"
+    );
+    assert!(
+        broken(Frame::Cells {
+            first: 0,
+            count: 0,
+            cells: vec![]
+        }),
+        "cells that were not asked for"
+    );
+    assert!(
+        broken(Frame::Range(vec![0x61, 2, 9, 9])),
+        "a range message without sense"
+    );
+
+    let mut b = store(2, &[]);
+    let mut answering = Session::answer(Slots::default());
+    let large = record("large", put(&[0; 65_536]), nanos(5), 1, Base::Unknown);
+    let flooded = (0..200).find_map(|_| {
+        let frame = Frame::Records {
+            bulk: false,
+            records: vec![large.clone(); 7],
+        };
+        answering.receive(frame, &mut b, now()).err()
+    });
+    assert!(flooded.is_none(), "credit is given back as records are worked off");
+    let mut orders = (0..200).map(|_| {
+        answering.receive(
+            Frame::RecordsWanted {
+                keys: vec![KeyHash::from_bits(1); 8_192],
+                last: false,
+            },
+            &mut b,
+            now(),
+        )
+    });
+    assert!(
+        orders.any(|result| result.is_err()),
+        "a peer that does not read cannot order for ever"
+    );
+    assert!(answering.held_bytes() < 3 * 1024 * 1024);
+}

@@ -1,0 +1,305 @@
+//! The bytes of the sync, pinned: cases are added here, never changed, because other versions of the program speak them.
+//! And what no bytes whatsoever may do to the reader.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod support;
+
+use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::limits::{SYNC_CELLS_PAGE, SYNC_FRAME_BYTES_MAX, SYNC_PAGE_RECORDS_MAX, SYNC_WANTED_PAGE};
+use p2p_sync_core::sketch::Cell;
+use p2p_sync_core::sync::{
+    Frame, FrameBuffer, InvalidFrame, MemorySyncStore, Opening, Position, Session, Slots, State, StoreId, cost,
+};
+use p2p_sync_core::{Base, Content, Record, Timestamp};
+use proptest::prelude::*;
+use support::{Random, key, nanos, put, record};
+
+fn state() -> State {
+    State {
+        version: 1,
+        now: nanos(1_000_000_000),
+        store: StoreId(0x0807_0605_0403_0201),
+        count: 300,
+        digest: [0xdd; 32],
+        changed: 2,
+    }
+}
+
+fn cell(number: u8, count: i64) -> Cell {
+    Cell {
+        items: Item::from_bytes(&[number; 32]),
+        checks: 0x1122_3344_5566_7788,
+        count,
+    }
+}
+
+fn page() -> Vec<Record> {
+    vec![
+        record("a", put(b"value"), nanos(1_000), 7, Base::Nothing),
+        record("b", Content::Deleted, nanos(990), 7, Base::Version(nanos(900))),
+        record("ü", put(b""), nanos(i64::MAX), 8, Base::Unknown),
+    ]
+}
+
+/// Every kind of frame, and its bytes in hex.
+fn golden() -> Vec<(Frame, &'static str)> {
+    let frames = vec![
+        Frame::Check(state()),
+        Frame::Hello {
+            state: state(),
+            decoded: true,
+            cells: vec![cell(1, 300), cell(2, 205)],
+        },
+        Frame::CellsWanted { count: 65_536 },
+        Frame::Cells {
+            first: 4_096,
+            count: 1_000_000,
+            cells: vec![cell(3, 500)],
+        },
+        Frame::RecordsWanted {
+            keys: vec![KeyHash::from_bits(1), KeyHash::from_bits(u64::MAX)],
+            last: true,
+        },
+        Frame::Records {
+            bulk: false,
+            records: page(),
+        },
+        Frame::Records {
+            bulk: true,
+            records: vec![],
+        },
+        Frame::Done,
+        Frame::BulkWanted { after: None },
+        Frame::BulkWanted {
+            after: Some(Position {
+                timestamp: nanos(300),
+                key: key("k"),
+            }),
+        },
+        Frame::BulkOffered,
+        Frame::Range(vec![0x61, 1, 2, 3]),
+        Frame::Credit {
+            bytes: 524_288,
+            records: 2_000,
+        },
+        Frame::Busy,
+        Frame::End { waiting: 3 },
+    ];
+    for f in &frames { println!("HEX {}", hex(&f.encode())); }
+    frames.into_iter().zip(GOLDEN.iter().copied()).collect()
+}
+
+const GOLDEN: &[&str] = &[
+//GOLDEN
+];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn decode(bytes: &[u8]) -> Result<Option<Frame>, InvalidFrame> {
+    let mut buffer = FrameBuffer::new();
+    buffer.push(bytes);
+    buffer.next_frame()
+}
+
+/// A frame of this kind and body, well framed.
+fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut length = body.len() + 1;
+    let mut bytes = Vec::new();
+    while length >= 0x80 {
+        bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    bytes.push(u8::try_from(length).unwrap());
+    bytes.push(kind);
+    bytes.extend(body);
+    bytes
+}
+
+#[test]
+fn every_frame_has_its_bytes() {
+    assert_eq!(golden().len(), 15);
+    for (frame, bytes) in golden() {
+        assert_eq!(hex(&frame.encode()), bytes, "{frame:?}");
+        assert_eq!(decode(&frame.encode()), Ok(Some(frame)));
+    }
+}
+
+#[test]
+fn frames_come_out_however_the_stream_is_cut() {
+    let frames: Vec<Frame> = golden().into_iter().map(|(frame, _)| frame).collect();
+    let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
+    for step in [1, 2, 3, 7, 64, bytes.len()] {
+        let mut buffer = FrameBuffer::new();
+        let mut found = Vec::new();
+        for part in bytes.chunks(step) {
+            buffer.push(part);
+            while let Some(frame) = buffer.next_frame().unwrap() {
+                found.push(frame);
+            }
+        }
+        assert_eq!(found, frames, "in steps of {step}");
+    }
+}
+
+#[test]
+fn what_a_later_version_adds_is_passed_over() {
+    let mut bytes = framed(200, b"a kind of later days");
+    bytes.extend(framed(0, b""));
+    bytes.extend(framed(7, b"more to say"));
+    assert_eq!(decode(&bytes), Ok(Some(Frame::Done)));
+    // Bytes behind the known end of a body, and of a record.
+    let check = Frame::Check(state()).encode();
+    let mut longer = check[2..].to_vec();
+    longer.extend(b"more");
+    assert_eq!(decode(&framed(1, &longer)), Ok(Some(Frame::Check(state()))));
+    let body = [0, 1, 1, 9, 1, 9, 0, 0, 2, 1, b'k', 1, b'v', 0xff, 0xff];
+    let Ok(Some(Frame::Records { records, .. })) = decode(&framed(6, &body)) else {
+        panic!("refused")
+    };
+    assert_eq!(
+        (records.len(), records[0].key.as_str(), records[0].timestamp),
+        (1, "k", nanos(1))
+    );
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    use InvalidFrame::{Malformed, Short, TooLong};
+    let long = SYNC_FRAME_BYTES_MAX as u64 + 1;
+    let mut bytes = framed(7, b"");
+    bytes[0] = 0xff;
+    assert_eq!(decode(&bytes[..1]), Ok(None), "a length that is not complete");
+    assert_eq!(decode(&[0x81, 0x80, 0x20]), Err(TooLong { bytes: long }));
+    assert!(matches!(decode(&[0xff; 11]), Err(Malformed(_))));
+    assert_eq!(decode(&[0]), Err(Short), "a frame without a kind");
+    for (kind, body) in [
+        (1, &[0; 60][..]),                             // version 0
+        (3, &[0x81, 0x80, 0x04]),                      // 65,537 cells
+        (5, &[1, 0x81, 0x40]),                         // 8,193 keys
+        (6, &[0, 0, 0xe9, 0x07]),                      // 1,001 records
+        (6, &[0, 0, 1, 5, 0, 0, 2, 1, b'k']),          // no such author
+        (6, &[0, 1, 1, 9, 1, 6, 8, 0, 2, 1, b'k', 0]), // an unknown flag
+        (6, &[0, 1, 1, 9, 1, 6, 6, 0, 2, 1, b'k', 0]), // an unknown base
+        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 0, 1, b'k', 0]), // timestamp 0
+        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 1, 1, b'k', 0]), // timestamp −1
+        (6, &[0, 1, 1, 9, 1, 5, 0, 0, 2, 0, 0]),       // no key
+        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 2, 1, 0x07, 0]), // a control character as a key
+        (6, &[0, 1, 0, 0]),                            // an author of no bytes
+    ] {
+        assert!(decode(&framed(kind, body)).is_err(), "{kind} {body:?}");
+    }
+}
+
+#[test]
+fn lengths_are_believed_only_as_far_as_there_are_bytes() {
+    // Each claims as much as its limit allows, and brings nothing.
+    let number = |mut n: usize| {
+        let mut bytes = Vec::new();
+        while n >= 0x80 {
+            bytes.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
+            n >>= 7;
+        }
+        bytes.push(u8::try_from(n).unwrap());
+        bytes
+    };
+    let claims = [
+        (4, [vec![0, 0], number(SYNC_CELLS_PAGE)].concat()),
+        (5, [vec![0], number(SYNC_WANTED_PAGE)].concat()),
+        (6, [vec![0, 0], number(SYNC_PAGE_RECORDS_MAX)].concat()),
+        (10, number(1_000)),
+    ];
+    for (kind, body) in claims {
+        assert_eq!(decode(&framed(kind, &body)), Err(InvalidFrame::Short), "kind {kind}");
+    }
+}
+
+#[test]
+fn a_full_page_fits_a_frame_and_costs_no_more_than_it_says() {
+    let mut random = Random::new(1);
+    let largest = record(
+        &"k".repeat(256),
+        put(&random.bytes(65_536)),
+        Timestamp::MAX,
+        200,
+        Base::Version(nanos(1)),
+    );
+    let frame = Frame::Records {
+        bulk: true,
+        records: vec![largest.clone(); 3],
+    };
+    assert!(frame.encode().len() <= 3 * cost(&largest) + 64);
+    let small: Vec<Record> = (0..1_000)
+        .map(|n| {
+            record(
+                &format!("{n}"),
+                Content::Deleted,
+                nanos(1 + i64::try_from(random.bits() >> 2).unwrap()),
+                u8::try_from(n % 250).unwrap(),
+                Base::Version(nanos(1)),
+            )
+        })
+        .collect();
+    let total: usize = small.iter().map(cost).sum();
+    assert!(
+        Frame::Records {
+            bulk: true,
+            records: small
+        }
+        .encode()
+        .len()
+            <= total
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_bytes_do_harm(kind in 0..16_u8, body in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(Some(frame)) = decode(&framed(kind, &body)) {
+            let again = decode(&frame.encode());
+            prop_assert_eq!(again, Ok(Some(frame)));
+        }
+        let _ = decode(&body);
+    }
+
+    #[test]
+    fn damaged_frames_do_no_harm(which in 0..15_usize, damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let (frame, _) = &golden()[which];
+        let mut bytes = frame.encode();
+        for (place, byte) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        let _ = decode(&bytes);
+    }
+
+    #[test]
+    fn no_frames_do_harm(
+        asks in any::<bool>(),
+        frames in prop::collection::vec((0..16_u8, prop::collection::vec(any::<u8>(), 0..80), 0..30_usize), 1..8),
+    ) {
+        let mut store = MemorySyncStore::new(StoreId(1));
+        let mut session = if asks {
+            Session::ask(Opening::Hello, Slots::default(), &store, nanos(5))
+        } else {
+            Session::answer(Slots::default())
+        };
+        for (kind, body, known) in frames {
+            let frame = match golden().into_iter().nth(known) {
+                Some((frame, _)) => Some(frame),
+                None => decode(&framed(kind, &body)).ok().flatten(),
+            };
+            let Some(frame) = frame else { continue };
+            if session.receive(frame, &mut store, nanos(5)).is_err() {
+                break;
+            }
+            for _ in 0..4 {
+                let _ = session.next_frame(&mut store, nanos(5)).unwrap();
+            }
+        }
+    }
+}
