@@ -115,9 +115,15 @@ mod tests {
             "f40c1d0d9b527732e9ffc77ca7a0fab351d53df83fd55627d5d2791291145eb5"
         );
         digest.insert(&item(1));
-        assert_eq!(hex(&digest.value()), "afab4f86a73f311cd2f7cdb39e2bd35e668f45b5f694e6cdff0384e2aac5189a");
+        assert_eq!(
+            hex(&digest.value()),
+            "afab4f86a73f311cd2f7cdb39e2bd35e668f45b5f694e6cdff0384e2aac5189a"
+        );
         digest.insert(&item(2));
-        assert_eq!(hex(&digest.value()), "2cff554f2249e6afef00356dd8d309c6718ea20f5dca6eca298e7196b77931e2");
+        assert_eq!(
+            hex(&digest.value()),
+            "2cff554f2249e6afef00356dd8d309c6718ea20f5dca6eca298e7196b77931e2"
+        );
     }
 
     #[test]

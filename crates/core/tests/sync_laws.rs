@@ -14,7 +14,7 @@ use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
     Applied, Frame, MemorySyncStore, Opening, Outcome, PageLimit, Position, Session, SessionError, Slots, StoreId,
-    SyncStore,
+    SyncStore, cost,
 };
 use p2p_sync_core::{Base, Content, Timestamp};
 use proptest::prelude::*;
@@ -398,28 +398,62 @@ fn rules_are_enforced() {
 
     let mut b = store(2, &[]);
     let mut answering = Session::answer(Slots::default());
-    let large = record("large", put(&[0; 65_536]), nanos(5), 1, Base::Unknown);
-    let flooded = (0..200).find_map(|_| {
-        let frame = Frame::Records {
-            bulk: false,
-            records: vec![large.clone(); 7],
-        };
-        answering.receive(frame, &mut b, now()).err()
-    });
-    assert!(flooded.is_none(), "credit is given back as records are worked off");
-    let mut orders = (0..200).map(|_| {
-        answering.receive(
-            Frame::RecordsWanted {
-                keys: vec![KeyHash::from_bits(1); 8_192],
-                last: false,
-            },
-            &mut b,
-            now(),
-        )
-    });
+    let wanted = || Frame::RecordsWanted {
+        keys: vec![KeyHash::from_bits(1); 8_192],
+        last: false,
+    };
+    let mut orders = (0..200).map(|_| answering.receive(wanted(), &mut b, now()));
     assert!(
         orders.any(|result| result.is_err()),
         "a peer that does not read cannot order for ever"
     );
     assert!(answering.held_bytes() < 3 * 1024 * 1024);
+}
+
+#[test]
+fn credit_is_given_back_to_whoever_waits_for_it_and_kept_from_whoever_does_not() {
+    let large = record("large", put(&[0; 65_536]), nanos(5), 1, Base::Unknown);
+    let page = || Frame::Records {
+        bulk: false,
+        records: vec![large.clone(); 7],
+    };
+    for reads in [true, false] {
+        let mut b = store(2, &[]);
+        let mut answering = Session::answer(Slots::default());
+        let mut credit = SYNC_CREDIT_BYTES;
+        let refused = (0..50).any(|_| {
+            if credit < 7 * cost(&large) {
+                return false;
+            }
+            credit -= if reads { 7 * cost(&large) } else { 0 };
+            let refused = answering.receive(page(), &mut b, now()).is_err();
+            if reads {
+                while let Some(frame) = answering.next_frame(&mut b, now()).unwrap() {
+                    if let Frame::Credit { bytes, .. } = frame {
+                        credit += bytes as usize;
+                    }
+                }
+                assert!(credit >= 7 * cost(&large), "nobody waits for ever");
+            }
+            refused
+        });
+        assert_eq!(refused, !reads);
+    }
+}
+
+#[test]
+fn records_ahead_of_our_clock_are_left_out_whoever_sends_them() {
+    let mut b = store(2, &[]);
+    let mut answering = Session::answer(Slots::default());
+    let at = |nanos| Timestamp::from_nanos(nanos).unwrap();
+    let due = now().saturating_add(FUTURE_MAX);
+    let records = vec![
+        record("due", put(b""), due, 1, Base::Unknown),
+        record("ahead", put(b""), at(due.as_nanos() + 1), 1, Base::Unknown),
+    ];
+    answering
+        .receive(Frame::Records { bulk: false, records }, &mut b, now())
+        .unwrap();
+    assert_eq!(b.records().keys().map(|key| key.as_str()).collect::<Vec<_>>(), ["due"]);
+    assert_eq!(answering.report().ahead_of_clock, 1);
 }

@@ -125,7 +125,11 @@ fn echo(hosts: &[Host; 2]) {
     let this = std::env::current_exe().unwrap();
     let address = format!("{}:{ECHO_PORT}", hosts[1].ip4());
     let mut server = hosts[1].command(&this).args(["echo-server", &address]).spawn().unwrap();
-    let client = hosts[0].command(&this).args(["echo-client", &address]).status().unwrap();
+    let client = hosts[0]
+        .command(&this)
+        .args(["echo-client", &address])
+        .status()
+        .unwrap();
     assert!(client.success());
     assert!(server.wait().unwrap().success());
 }
@@ -155,7 +159,11 @@ fn echo_client(address: &str) {
         stream.read_exact(&mut byte).unwrap();
         start.elapsed().as_secs_f64() * 1e3
     };
-    print("TCP echo between the same hosts", "ms", (0..500).map(&mut one).collect());
+    print(
+        "TCP echo between the same hosts",
+        "ms",
+        (0..500).map(&mut one).collect(),
+    );
 }
 
 /// What a network costs in which nothing happens.
@@ -170,15 +178,31 @@ fn idle() {
             let (received, sent) = host.traffic_bytes();
             received + sent
         };
-        nodes.iter().zip(&hosts).map(|(node, host)| (cpu_seconds(node.process().pid()), traffic(host))).collect()
+        nodes
+            .iter()
+            .zip(&hosts)
+            .map(|(node, host)| (cpu_seconds(node.process().pid()), traffic(host)))
+            .collect()
     };
     let (before, since) = (read(), Instant::now());
     std::thread::sleep(IDLE_TIME);
     let (after, elapsed) = (read(), since.elapsed().as_secs_f64());
     let pairs = || before.iter().zip(&after);
-    print("idle CPU", "% of a core", pairs().map(|(b, a)| (a.0 - b.0) / elapsed * 100.0).collect());
-    print("idle traffic, sent and received", "kB/s", pairs().map(|(b, a)| (a.1 - b.1) as f64 / elapsed / 1e3).collect());
-    print("idle memory (RSS)", "MB", nodes.iter().map(|node| rss_megabytes(node.process().pid())).collect());
+    print(
+        "idle CPU",
+        "% of a core",
+        pairs().map(|(b, a)| (a.0 - b.0) / elapsed * 100.0).collect(),
+    );
+    print(
+        "idle traffic, sent and received",
+        "kB/s",
+        pairs().map(|(b, a)| (a.1 - b.1) as f64 / elapsed / 1e3).collect(),
+    );
+    print(
+        "idle memory (RSS)",
+        "MB",
+        nodes.iter().map(|node| rss_megabytes(node.process().pid())).collect(),
+    );
 }
 
 /// User and system time of a process. The clock of `/proc` ticks a hundred times a second on every Linux in use.

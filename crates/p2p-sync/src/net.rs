@@ -2,6 +2,8 @@
 //! state. Two enums and a pair of bounded queues; nothing here knows how messages travel, and nothing behind it
 //! knows of stores, users, or who wins.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use p2p_sync_core::{NodeId, Record};
@@ -56,9 +58,39 @@ pub enum FromPeers {
     },
 }
 
+/// Whether anybody would hear of a live change. Shared, so that a node on its own does not wake its network for every
+/// write.
+#[derive(Debug, Default)]
+pub struct Audience {
+    listens: AtomicBool,
+    unheard: AtomicU64,
+}
+
+impl Audience {
+    /// Whether somebody listens. If nobody does, `changes` are counted as not announced.
+    pub fn listens_to(&self, changes: u64) -> bool {
+        let listens = self.listens.load(Ordering::Relaxed);
+        if !listens {
+            self.unheard.fetch_add(changes, Ordering::Relaxed);
+        }
+        listens
+    }
+
+    fn set_listening(&self, listens: bool) {
+        self.listens.store(listens, Ordering::Relaxed);
+    }
+
+    /// How many were not announced since this was asked last.
+    fn take_unheard(&self) -> u64 {
+        self.unheard.swap(0, Ordering::Relaxed)
+    }
+}
+
 /// The two ends that the node holds.
 #[derive(Debug)]
 pub struct Link {
+    /// Whether it is worth sending live changes.
+    pub audience: Arc<Audience>,
     /// To the network; at most [`TO_PEERS_MAX`] wait.
     pub outbound: mpsc::Sender<ToPeers>,
     /// From the network; at most [`FROM_PEERS_MAX`] wait.

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::vec;
 
 use super::page::cost;
-use super::session::Violation;
+use super::session::{CREDIT, Violation};
 use super::slots::Slot;
 use super::store::{PageLimit, SyncStore};
 use super::wire::{Frame, Position};
 use crate::item::KeyHash;
 use crate::limits::{
-    KEY_BYTES_MAX, SYNC_CELLS_PAGE, SYNC_CREDIT_BYTES, SYNC_CREDIT_RECORDS, SYNC_KEY_HASH_RECORDS_MAX, SYNC_ORDERS_MAX,
-    SYNC_RECORD_OVERHEAD_BYTES, SYNC_WANTED_PAGE, VALUE_BYTES_MAX,
+    KEY_BYTES_MAX, SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_ORDERS_MAX, SYNC_RECORD_OVERHEAD_BYTES,
+    SYNC_WANTED_PAGE, VALUE_BYTES_MAX,
 };
 use crate::record::Record;
 use crate::sketch::Cell;
@@ -91,10 +91,7 @@ impl Outbox {
         Self {
             orders: VecDeque::new(),
             grant: None,
-            credit: PageLimit {
-                records: SYNC_CREDIT_RECORDS,
-                bytes: SYNC_CREDIT_BYTES,
-            },
+            credit: CREDIT,
             records: 0,
         }
     }
@@ -127,12 +124,8 @@ impl Outbox {
 
     /// The peer gives us credit; never more than we began with, whatever it says.
     pub(super) fn add_credit(&mut self, bytes: u32, records: u32) {
-        self.credit.bytes = self.credit.bytes.saturating_add(bytes as usize).min(SYNC_CREDIT_BYTES);
-        self.credit.records = self
-            .credit
-            .records
-            .saturating_add(records as usize)
-            .min(SYNC_CREDIT_RECORDS);
+        self.credit.bytes = self.credit.bytes.saturating_add(bytes as usize).min(CREDIT.bytes);
+        self.credit.records = self.credit.records.saturating_add(records as usize).min(CREDIT.records);
     }
 
     /// Forgets all orders.

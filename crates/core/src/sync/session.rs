@@ -9,13 +9,19 @@ use super::outbox::{Order, Outbox, Outgoing};
 use super::page::cost;
 use super::plan::{Horizons, Plan};
 use super::slots::{Slot, Slots};
-use super::store::SyncStore;
+use super::store::{PageLimit, SyncStore};
 use super::wire::{Frame, Position, State, VERSION};
 use crate::item::KeyHash;
 use crate::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES, SYNC_CREDIT_RECORDS};
 use crate::record::Record;
 use crate::set_digest::SetDigestValue;
 use crate::time::Timestamp;
+
+/// What either side may send before it is given more.
+pub(super) const CREDIT: PageLimit = PageLimit {
+    records: SYNC_CREDIT_RECORDS,
+    bytes: SYNC_CREDIT_BYTES,
+};
 
 /// How the side that asks begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +179,13 @@ impl Session {
         let next = self.shared.outbox.next(store, horizon).map_err(SessionError::Store)?;
         self.shared.report.sent = self.shared.outbox.records;
         Ok(next.map(|outgoing| match outgoing {
-            Outgoing::Frame(frame) => frame,
+            Outgoing::Frame(frame) => {
+                if let Frame::Credit { bytes, records } = &frame {
+                    self.shared.allowance.bytes += *bytes as usize;
+                    self.shared.allowance.records += *records as usize;
+                }
+                frame
+            }
             Outgoing::Check => {
                 let state = self.shared.state(store, now);
                 self.shared.told = state.digest;
@@ -213,9 +225,10 @@ pub(super) struct Shared {
     /// While a bulk comes in: the right to it.
     pub(super) bulk: Option<Slot>,
     outcome: Option<Outcome>,
-    /// The cost of records that the peer sent and has no new credit for yet.
-    unanswered_bytes: usize,
-    unanswered_records: usize,
+    /// What the peer may still send by the credit that it was told.
+    allowance: PageLimit,
+    /// The cost of records that were taken in and not given back as credit yet.
+    taken_in: PageLimit,
 }
 
 impl Shared {
@@ -227,8 +240,8 @@ impl Shared {
             told: [0; 32],
             bulk: None,
             outcome: None,
-            unanswered_bytes: 0,
-            unanswered_records: 0,
+            allowance: CREDIT,
+            taken_in: PageLimit { records: 0, bytes: 0 },
         }
     }
 
@@ -341,11 +354,7 @@ impl Shared {
         if bulk && self.bulk.is_none() {
             return Err(Violation("sends a bulk that nobody asked for").into());
         }
-        self.unanswered_bytes += records.iter().map(cost).sum::<usize>();
-        self.unanswered_records += records.len();
-        if self.unanswered_bytes > SYNC_CREDIT_BYTES || self.unanswered_records > SYNC_CREDIT_RECORDS {
-            return Err(Violation("sends more than its credit").into());
-        }
+        self.charge(records.iter().map(cost).sum(), records.len())?;
         self.report.received += records.len() as u64;
         let position = records.last().filter(|_| bulk).map(|last| Position {
             timestamp: last.timestamp,
@@ -364,14 +373,31 @@ impl Shared {
         Ok(())
     }
 
+    /// Takes records of this cost off the peer's credit.
+    fn charge(&mut self, bytes: usize, records: usize) -> Result<(), Violation> {
+        let left = self
+            .allowance
+            .bytes
+            .checked_sub(bytes)
+            .zip(self.allowance.records.checked_sub(records));
+        let (bytes_left, records_left) = left.ok_or(Violation("sends more than its credit"))?;
+        self.allowance = PageLimit {
+            bytes: bytes_left,
+            records: records_left,
+        };
+        self.taken_in.bytes += bytes;
+        self.taken_in.records += records;
+        Ok(())
+    }
+
     /// Credit is given back in halves, so that a short session does without.
     fn give_credit(&mut self) {
-        if self.unanswered_bytes * 2 < SYNC_CREDIT_BYTES && self.unanswered_records * 2 < SYNC_CREDIT_RECORDS {
+        if self.taken_in.bytes * 2 < CREDIT.bytes && self.taken_in.records * 2 < CREDIT.records {
             return;
         }
         // Both are below the credit, which is far below 4 billion.
-        let bytes = u32::try_from(std::mem::take(&mut self.unanswered_bytes)).unwrap_or(u32::MAX);
-        let records = u32::try_from(std::mem::take(&mut self.unanswered_records)).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(std::mem::take(&mut self.taken_in.bytes)).unwrap_or(u32::MAX);
+        let records = u32::try_from(std::mem::take(&mut self.taken_in.records)).unwrap_or(u32::MAX);
         self.outbox.grant(bytes, records);
     }
 }

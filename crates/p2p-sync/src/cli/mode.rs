@@ -96,7 +96,7 @@ fn is_null() -> bool {
 
 /// Whether the process belongs to the job that the terminal is for. So it does when nobody can tell.
 #[cfg(unix)]
-fn is_foreground() -> bool {
+pub(super) fn is_foreground() -> bool {
     rustix::termios::tcgetpgrp(io::stdin()).map_or(true, |group| group == rustix::process::getpgrp())
 }
 

@@ -19,7 +19,7 @@ use super::output::Output;
 use super::pipe::Ended;
 use super::session::{Flow, execute};
 use super::stop::StopSwitch;
-use super::terminal::Terminal;
+use super::terminal::Editing;
 use crate::node::Node;
 
 /// What is printed in front of a line.
@@ -33,7 +33,7 @@ const HISTORY_LINE_BYTES_MAX: usize = 4 * 1024;
 pub(super) struct Surroundings {
     /// Where lines are kept for the next start.
     pub(super) history: PathBuf,
-    pub(super) terminal: Terminal,
+    pub(super) editing: Editing,
     pub(super) logs: Logs,
     pub(super) stop: StopSwitch,
 }
@@ -92,9 +92,9 @@ fn edit(completion: Completion, surroundings: &Surroundings, turns: &Receiver<()
         }
     };
     while turns.recv().is_ok() {
-        surroundings.terminal.set_editing(true);
+        surroundings.editing.set(true);
         let line = editor.readline(PROMPT);
-        surroundings.terminal.set_editing(false);
+        surroundings.editing.set(false);
         let typed = match line {
             Ok(line) => {
                 remember(&mut editor, &line, surroundings);

@@ -73,7 +73,10 @@ impl Start {
 
     async fn run_logged(self, logs: &Logs, stopping: impl FnOnce()) -> Result<(), Failure> {
         let mode = Mode::of_process(self.prompt);
-        let terminal = Terminal::as_found();
+        let mut terminal = match mode {
+            Mode::Prompt => Terminal::for_editor(),
+            Mode::PlainPrompt | Mode::Pipe | Mode::Service => Terminal::default(),
+        };
         let config = self.config()?;
         let history = config.data_dir.join("history");
         let mut requests = StopRequests::listen(mode == Mode::Prompt)
@@ -84,7 +87,7 @@ impl Start {
         };
         let surroundings = Surroundings {
             history,
-            terminal: terminal.clone(),
+            editing: terminal.editing(),
             logs: logs.clone(),
             stop: requests.switch(),
         };
@@ -96,7 +99,6 @@ impl Start {
         terminal.restore();
         logs.print_directly();
         let stopped = requests.in_time(node.stop()).await;
-        terminal.restore();
         match ended {
             Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => stopped,
             Err(ended) => Err(Failure::new(Class::Failed, ended.to_string())),

@@ -7,52 +7,88 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Tells the terminal to hand over pasted text like typed text again, where the line editor has told it otherwise.
 const PASTE_AS_TYPED: &[u8] = if cfg!(unix) { b"\x1b[?2004l" } else { b"" };
 
-/// The terminal as it was found.
-#[derive(Debug, Clone)]
+/// The terminal as it was found. Puts everything back when it is dropped.
+#[derive(Debug, Default)]
 pub(super) struct Terminal {
     #[cfg(unix)]
-    settings: Option<rustix::termios::Termios>,
+    found: Option<rustix::termios::Termios>,
     editing: Arc<AtomicBool>,
     /// Whether the cursor has left the line that was being typed.
-    left_line: Arc<AtomicBool>,
+    left_line: bool,
+}
+
+/// Notes what the line editor does with the terminal.
+#[derive(Debug, Clone)]
+pub(super) struct Editing(Arc<AtomicBool>);
+
+impl Editing {
+    /// Notes whether the line editor has the terminal.
+    pub(super) fn set(&self, editing: bool) {
+        self.0.store(editing, Ordering::SeqCst);
+    }
 }
 
 impl Terminal {
-    /// Keeps the settings of the terminal at standard input.
-    pub(super) fn as_found() -> Self {
+    /// Prepares the terminal at standard input for a line editor. Between two lines, too, what is typed is neither echoed
+    /// nor interpreted but waits for the editor; only the keys that send a signal do so.
+    pub(super) fn for_editor() -> Self {
         Self {
             #[cfg(unix)]
-            settings: rustix::termios::tcgetattr(io::stdin()).ok(),
+            found: prepare(),
             editing: Arc::default(),
-            left_line: Arc::default(),
+            left_line: false,
         }
     }
 
-    /// Notes whether the line editor has the terminal.
-    pub(super) fn set_editing(&self, editing: bool) {
-        self.editing.store(editing, Ordering::SeqCst);
+    /// Where the line editor notes what it does.
+    pub(super) fn editing(&self) -> Editing {
+        Editing(Arc::clone(&self.editing))
     }
 
-    /// Puts everything back that the line editor has changed and cannot put back itself, because it still waits for a key.
-    /// Once when the program begins to stop, for those who watch, and again at its end, in case the editor took the
-    /// terminal just then.
-    pub(super) fn restore(&self) {
-        if !self.editing.load(Ordering::SeqCst) {
-            return;
+    /// Puts everything back, also what the line editor has changed and cannot put back itself, because it still waits for
+    /// a key. To be called when the program begins to stop, for those who watch; the drop comes later, and covers an
+    /// editor that took the terminal just then.
+    pub(super) fn restore(&mut self) {
+        if self.editing.load(Ordering::SeqCst) {
+            let line_end: &[u8] = if self.left_line { b"" } else { b"\n" };
+            self.left_line = true;
+            let mut output = io::stdout();
+            // A terminal that is gone needs nothing.
+            let _ = output
+                .write_all(&[PASTE_AS_TYPED, line_end].concat())
+                .and_then(|()| output.flush());
         }
         #[cfg(unix)]
-        if let Some(settings) = &self.settings {
-            // A terminal that is gone needs nothing.
-            let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, settings);
+        if let Some(found) = &self.found {
+            apply(found);
         }
-        let line_end: &[u8] = if self.left_line.swap(true, Ordering::SeqCst) {
-            b""
-        } else {
-            b"\n"
-        };
-        let mut output = io::stdout();
-        let _ = output
-            .write_all(&[PASTE_AS_TYPED, line_end].concat())
-            .and_then(|()| output.flush());
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+/// Returns the settings as they were.
+#[cfg(unix)]
+fn prepare() -> Option<rustix::termios::Termios> {
+    use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
+    let found = tcgetattr(io::stdin()).ok()?;
+    let mut settings = found.clone();
+    settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+    settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+    settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+    apply(&settings);
+    Some(found)
+}
+
+/// Changes the settings, unless the terminal has been given to another job of the shell, which has its own.
+#[cfg(unix)]
+fn apply(settings: &rustix::termios::Termios) {
+    use rustix::termios::{OptionalActions, tcsetattr};
+    if super::mode::is_foreground() {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, settings);
     }
 }

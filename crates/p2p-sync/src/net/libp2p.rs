@@ -2,6 +2,7 @@
 //! the others. This file builds the swarm; what it does then is in its task.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -11,7 +12,7 @@ use libp2p::{Multiaddr, PeerId, SwarmBuilder, noise, tcp, yamux};
 use p2p_sync_core::{NetworkName, NodeId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{FROM_PEERS_MAX, Link, TO_PEERS_MAX};
+use super::{Audience, FROM_PEERS_MAX, Link, TO_PEERS_MAX};
 use crate::system;
 
 mod behaviour;
@@ -110,7 +111,17 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let (to_peers, outbound) = mpsc::channel(TO_PEERS_MAX);
     let (inbound, from_peers) = mpsc::channel(FROM_PEERS_MAX);
     let (ready, is_ready) = oneshot::channel();
-    let task = task::Task::new(swarm, &config, outbound, inbound, ready);
+    let audience = Arc::new(Audience::default());
+    let task = task::Task::new(
+        swarm,
+        &config,
+        task::Ends {
+            outbound,
+            inbound,
+            ready,
+            audience: Arc::clone(&audience),
+        },
+    );
     tokio::spawn(task.run());
     let addresses = match select(is_ready, Box::pin(tokio::time::sleep(LISTENING_WITHIN))).await {
         Either::Left((Ok(addresses), _)) => addresses,
@@ -118,6 +129,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     };
     Ok(Started {
         link: Link {
+            audience,
             outbound: to_peers,
             inbound: from_peers,
         },

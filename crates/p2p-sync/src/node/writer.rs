@@ -2,6 +2,7 @@
 //! (group commit), so that the price of making a transaction durable is shared. Local requests go first. Which version wins
 //! is the core's decision; nothing here waits for the network.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::NodeError;
 use super::change_log::ChangeLog;
 use super::remembering::Remembering;
-use crate::net::{FromPeers, Link, ToPeers};
+use crate::net::{Audience, FromPeers, Link, ToPeers};
 use crate::store::SqliteStore;
 use crate::system::{self, Stopwatch};
 
@@ -64,6 +65,7 @@ pub(super) struct Writer {
     requests: mpsc::Receiver<Request>,
     inbound: mpsc::Receiver<FromPeers>,
     to_peers: mpsc::Sender<ToPeers>,
+    audience: Arc<Audience>,
     remembering: Remembering,
     log: ChangeLog,
     watch: Stopwatch,
@@ -85,6 +87,7 @@ impl Writer {
             requests,
             inbound: link.inbound,
             to_peers: link.outbound,
+            audience: link.audience,
             remembering: Remembering::default(),
             log: ChangeLog::default(),
             watch: Stopwatch::start(),
@@ -199,7 +202,9 @@ impl Writer {
         }
         self.store.begin()?;
         let written = self.apply_all(batch).and_then(|outcomes| {
-            self.store.remember_peers(&peers)?;
+            if !peers.is_empty() {
+                self.store.remember_peers(&peers)?;
+            }
             self.store.commit()?;
             Ok(outcomes)
         });
@@ -251,7 +256,7 @@ impl Writer {
         for (work, outcome) in batch.into_iter().zip(outcomes) {
             match (work, outcome) {
                 (Work::Write { reply, .. }, Outcome::Written(record)) => {
-                    if let Some(record) = &record {
+                    if let Some(record) = record.as_ref().filter(|_| self.audience.listens_to(1)) {
                         // A full queue drops the announcement; the record itself is safe.
                         let _ = self.to_peers.try_send(ToPeers::Live(record.clone()));
                     }

@@ -132,12 +132,20 @@ impl Connections {
 
     /// Notes the end of a connection.
     pub(super) fn closed(&mut self, peer: PeerId, id: ConnectionId, now: Instant) -> Closed {
-        let Some(known) = self.peers.get_mut(&peer) else { return Closed::Others };
-        let Some(at) = known.connections.iter().position(|connection| connection.id == id) else { return Closed::Others };
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return Closed::Others;
+        };
+        let Some(at) = known.connections.iter().position(|connection| connection.id == id) else {
+            return Closed::Others;
+        };
         let ended = known.connections.remove(at);
         if !known.connections.is_empty() {
             let is_stillborn = now.saturating_duration_since(ended.opened) < STILLBORN;
-            return if at == 0 && is_stillborn { Closed::Unheard } else { Closed::Others };
+            return if at == 0 && is_stillborn {
+                Closed::Unheard
+            } else {
+                Closed::Others
+            };
         }
         self.peers.remove(&peer);
         if self.former.len() < FORMER_MAX {

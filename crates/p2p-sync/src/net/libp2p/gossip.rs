@@ -59,30 +59,34 @@ impl Gossip {
         }
     }
 
-    /// Publishes what the budget allows, if `is_heard`: with nobody listening it is not worth a signature. Returns when to
-    /// come back, if anything waits.
-    pub(super) fn publish(&mut self, swarm: &mut gossipsub::Behaviour, is_heard: bool) -> Option<Instant> {
+    /// Publishes what the budget allows. Returns when to come back, if anything waits.
+    pub(super) fn publish(&mut self, swarm: &mut gossipsub::Behaviour) -> Option<Instant> {
         loop {
             match self.pacer.next(self.watch.uptime()) {
-                Next::Publish(records) if is_heard => self.publish_one(swarm, &records),
-                Next::Publish(records) => self.not_heard(records.len()),
+                Next::Publish(records) => self.publish_one(swarm, &records),
                 Next::Wait(until) => return Some(self.watch.instant_at(until)),
                 Next::Idle => return None,
             }
         }
     }
 
-    fn not_heard(&mut self, changes: usize) {
-        self.pacer.refund();
-        self.complaints.count("not announced: nobody listening", changes as u64);
+    /// Changes found nobody to hear of them.
+    pub(super) fn unheard(&mut self, changes: u64) {
+        if changes > 0 {
+            self.complaints.count("not announced: nobody listening", changes);
+        }
     }
 
     fn publish_one(&mut self, swarm: &mut gossipsub::Behaviour, records: &[Record]) {
         match swarm.publish(self.topic.clone(), message::encode(records)) {
             Ok(_) => self.sent += 1,
-            Err(PublishError::NoPeersSubscribedToTopic) => self.not_heard(records.len()),
+            Err(PublishError::NoPeersSubscribedToTopic) => {
+                self.pacer.refund();
+                self.unheard(records.len() as u64);
+            }
             Err(error) => {
-                self.complaints.count("not announced: network busy", records.len() as u64);
+                self.complaints
+                    .count("not announced: network busy", records.len() as u64);
                 tracing::debug!("{} changes could not be published: {error}", records.len());
             }
         }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -18,7 +19,7 @@ use super::connections::{Boot, Closed, Connections, ip};
 use super::dialer::{Dialer, Order, Source, split_peer};
 use super::gossip::Gossip;
 use super::{NetConfig, discovery, listening, node_id};
-use crate::net::{FromPeers, NetStatus, PeerStatus, ToPeers};
+use crate::net::{Audience, FromPeers, NetStatus, PeerStatus, ToPeers};
 
 /// How often liveness, spare connections and silent peers are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -31,6 +32,15 @@ const DIALS_MAX: usize = 64;
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// What ties the task to the node.
+pub(super) struct Ends {
+    pub(super) outbound: mpsc::Receiver<ToPeers>,
+    pub(super) inbound: mpsc::Sender<FromPeers>,
+    /// To be told the addresses once they are known.
+    pub(super) ready: oneshot::Sender<Vec<String>>,
+    pub(super) audience: Arc<Audience>,
+}
+
 /// The swarm with everything that decides about it.
 pub(super) struct Task {
     swarm: Swarm<Behaviour>,
@@ -38,6 +48,7 @@ pub(super) struct Task {
     outbound: mpsc::Receiver<ToPeers>,
     inbound: mpsc::Sender<FromPeers>,
     ready: Option<oneshot::Sender<Vec<String>>>,
+    audience: Arc<Audience>,
     dialer: Dialer,
     dials: HashMap<ConnectionId, Order>,
     connections: Connections,
@@ -47,13 +58,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(
-        swarm: Swarm<Behaviour>,
-        config: &NetConfig,
-        outbound: mpsc::Receiver<ToPeers>,
-        inbound: mpsc::Sender<FromPeers>,
-        ready: oneshot::Sender<Vec<String>>,
-    ) -> Self {
+    pub(super) fn new(swarm: Swarm<Behaviour>, config: &NetConfig, ends: Ends) -> Self {
         let now = Instant::now();
         let mut dialer = Dialer::new(*swarm.local_peer_id(), || rand::random_range(0.75..1.25));
         for address in &config.configured {
@@ -67,9 +72,10 @@ impl Task {
         Self {
             swarm,
             kad_protocol: kad_protocol(&config.network).ok(),
-            outbound,
-            inbound,
-            ready: Some(ready),
+            outbound: ends.outbound,
+            inbound: ends.inbound,
+            ready: Some(ends.ready),
+            audience: ends.audience,
             dialer,
             dials: HashMap::new(),
             connections: Connections::default(),
@@ -120,8 +126,7 @@ impl Task {
     fn publish(&mut self) {
         let now = Instant::now();
         let sent = self.gossip.sent;
-        let is_heard = self.connections.iter().any(|(_, peer)| peer.subscribed);
-        self.publish_at = self.gossip.publish(&mut self.swarm.behaviour_mut().gossip, is_heard);
+        self.publish_at = self.gossip.publish(&mut self.swarm.behaviour_mut().gossip);
         if self.gossip.sent != sent {
             let mesh: Vec<PeerId> = self
                 .swarm
@@ -261,7 +266,13 @@ impl Task {
     fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
         tracing::info!("Connection closed with peer {peer}");
         self.dialer.disconnected(peer, now);
+        self.count_audience();
         self.search();
+    }
+
+    fn count_audience(&self) {
+        self.audience
+            .set_listening(self.connections.iter().any(|(_, peer)| peer.subscribed));
     }
 
     fn remember(&self, peer: PeerId, address: &Multiaddr) {
@@ -417,9 +428,11 @@ impl Task {
             }
             gossipsub::Event::Subscribed { peer_id, topic } if topic == *self.gossip.topic() => {
                 self.connections.subscribed(peer_id, true, now);
+                self.count_audience();
             }
             gossipsub::Event::Unsubscribed { peer_id, topic } if topic == *self.gossip.topic() => {
                 self.connections.subscribed(peer_id, false, now);
+                self.count_audience();
             }
             gossipsub::Event::SlowPeer { failed_messages, .. } => {
                 let failed = failed_messages.priority.saturating_add(failed_messages.non_priority);
@@ -429,7 +442,8 @@ impl Task {
         }
     }
 
-    fn status(&self) -> NetStatus {
+    fn status(&mut self) -> NetStatus {
+        self.gossip.unheard(self.audience.take_unheard());
         let mesh: Vec<&PeerId> = self.swarm.behaviour().gossip.mesh_peers(self.gossip.topic()).collect();
         let mut peers: Vec<PeerStatus> = self
             .connections

@@ -1,0 +1,213 @@
+//! Measures, by hand and on a quiet machine, what a session costs as stores and differences grow: bytes both ways, round
+//! trips, and the processor time of both sides together without any disk.
+//! `cargo run --release -p p2p-sync-core --example sync_growth [KEYS]`, a million keys if not said otherwise.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a measurement needs a clock and a screen"
+)]
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::record::Record;
+use p2p_sync_core::summary::Summary;
+use p2p_sync_core::sync::{
+    Applied, Frame, Opening, Outcome, PageLimit, Position, Report, Session, Slots, StoreId, SyncStore,
+};
+use p2p_sync_core::{Base, Content, Key, NodeId, Timestamp, Value};
+
+/// What a peer's store must answer for a measurement: its summary covers a million records, of which only those that
+/// differ are ever asked for.
+#[derive(Clone)]
+struct Measured {
+    id: u64,
+    summary: Summary,
+    differing: BTreeMap<KeyHash, Record>,
+}
+
+impl SyncStore for Measured {
+    type Error = Infallible;
+    fn id(&self) -> StoreId {
+        StoreId(self.id)
+    }
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+    fn items(&mut self) -> Result<Vec<Item>, Infallible> {
+        Ok(Vec::new())
+    }
+    fn by_key_hash(&mut self, key_hash: KeyHash, _: usize) -> Result<Vec<Record>, Infallible> {
+        Ok(self.differing.get(&key_hash).cloned().into_iter().collect())
+    }
+    fn page(&mut self, _: Option<&Position>, _: PageLimit) -> Result<Vec<Record>, Infallible> {
+        Ok(Vec::new())
+    }
+    fn position(&mut self, _: StoreId) -> Result<Option<Position>, Infallible> {
+        Ok(None)
+    }
+    fn apply(&mut self, records: &[Record], _: Option<(StoreId, &Position)>) -> Result<Applied, Infallible> {
+        let mut applied = Applied::default();
+        for record in records {
+            let (key, item) = (KeyHash::of(&record.key), Item::of(record));
+            match self.differing.get(&key) {
+                Some(held) if held.precedence(record).is_ge() => continue,
+                Some(held) => self.summary.replaced(&Item::of(held), &item),
+                None => self.summary.inserted(&item),
+            }
+            self.differing.insert(key, record.clone());
+            applied.changed += 1;
+        }
+        Ok(applied)
+    }
+}
+
+impl Measured {
+    /// The record is among those of the summary, and will be asked for.
+    fn remember(&mut self, record: &Record) {
+        self.differing
+            .entry(KeyHash::of(&record.key))
+            .or_insert_with(|| record.clone());
+    }
+
+    fn write(&mut self, record: Record) {
+        let (key, item) = (KeyHash::of(&record.key), Item::of(&record));
+        match self.differing.get(&key) {
+            Some(held) => self.summary.replaced(&Item::of(held), &item),
+            None => self.summary.inserted(&item),
+        }
+        self.differing.insert(key, record);
+    }
+}
+
+type Anything = Box<dyn std::error::Error>;
+
+/// A number that follows from another one as if by chance.
+fn scatter(number: u64) -> u64 {
+    KeyHash::of(&Key::new(format!("scatter {number}")).unwrap_or_else(|_| unreachable!("a good key"))).bits()
+}
+
+/// A record with a value of 100 bytes, written within the last year.
+fn record(number: u64, version: u64) -> Result<Record, Anything> {
+    let value: Vec<u8> = (0..13)
+        .flat_map(|part| scatter(number ^ version << 40 ^ part << 56).to_le_bytes())
+        .take(100)
+        .collect();
+    let nanos = 1_750_000_000_000_000_000 + scatter(number ^ version << 50) % 30_000_000_000_000_000;
+    Ok(Record {
+        key: Key::new(format!("record/{number:09}"))?,
+        content: Content::Put(Value::new(value)?),
+        timestamp: Timestamp::from_nanos(nanos.cast_signed())?,
+        author: NodeId::from_bytes(&[u8::try_from(1 + number % 5)?; 38])?,
+        base: Base::Nothing,
+    })
+}
+
+/// Makes the two stores differ in this many keys: new ones, overwritten ones, and ones overwritten on both sides.
+fn differ(stores: &mut [Measured; 2], keys: u64, differences: u64, run: u64) -> Result<(), Anything> {
+    for number in 0..differences {
+        let chance = scatter(run << 20 | number);
+        let [a, b] = stores;
+        let (one, other) = if chance & 1 == 0 { (a, b) } else { (b, a) };
+        if chance % 3 == 0 {
+            one.write(record(keys + number, 1)?);
+            continue;
+        }
+        let old = record(chance % keys, 0)?;
+        let newer = |version| -> Result<Record, Anything> {
+            let written = record(chance % keys, version)?;
+            Ok(Record {
+                timestamp: old
+                    .timestamp
+                    .saturating_add(Duration::from_nanos(scatter(chance ^ version) >> 20)),
+                base: Base::Version(old.timestamp),
+                ..written
+            })
+        };
+        one.remember(&old);
+        other.remember(&old);
+        one.write(newer(1)?);
+        if chance % 3 == 1 {
+            other.write(newer(2)?);
+        }
+    }
+    Ok(())
+}
+
+/// Runs a session to its end: its outcome, what the side that asked reports, bytes both ways, time.
+fn session([a, b]: &mut [Measured; 2]) -> Result<(Option<Outcome>, Report, usize, Duration), Anything> {
+    let now = Timestamp::from_nanos(1_800_000_000_000_000_000)?;
+    let start = Instant::now();
+    let mut asking = Session::ask(Opening::Hello, Slots::default(), a, now);
+    let mut answering = Session::answer(Slots::default());
+    let mut bytes = 0;
+    let mut carry = |frame: Frame| {
+        bytes += frame.encode().len();
+        frame
+    };
+    while asking.outcome().is_none() || answering.outcome().is_none() {
+        while let Some(frame) = asking.next_frame(a, now)? {
+            answering.receive(carry(frame), b, now)?;
+        }
+        while let Some(frame) = answering.next_frame(b, now)? {
+            asking.receive(carry(frame), a, now)?;
+        }
+    }
+    Ok((asking.outcome(), asking.report().clone(), bytes, start.elapsed()))
+}
+
+fn median<T: Ord + Copy + Default>(mut values: Vec<T>) -> T {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn main() -> Result<(), Anything> {
+    let keys = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse())?;
+    let start = Instant::now();
+    let mut common = Summary::new();
+    for number in 0..keys {
+        common.inserted(&Item::of(&record(number, 0)?));
+    }
+    println!(
+        "summary of {keys} keys from scratch, records made up meanwhile: {:.1?}",
+        start.elapsed()
+    );
+    println!("differences  runs  equal  one round trip  bytes median / 99th  µs median");
+    for differences in [1, 10, 100, 1_000, 10_000] {
+        // Where half of all differs, records travel in bulk, which is not measured here.
+        if differences * 3 > keys {
+            continue;
+        }
+        let runs = if differences <= 10 {
+            1_000
+        } else {
+            2_000 / differences + 10
+        };
+        let (mut equal, mut one_trip, mut bytes, mut micros) = (0, 0, Vec::new(), Vec::new());
+        for run in 0..runs {
+            let store = |id| Measured {
+                id,
+                summary: common.clone(),
+                differing: BTreeMap::new(),
+            };
+            let mut stores = [store(1), store(2)];
+            differ(&mut stores, keys, differences, run)?;
+            let (outcome, report, sent, time) = session(&mut stores)?;
+            equal += u64::from(outcome == Some(Outcome::Equal));
+            one_trip += u64::from(report.round_trips == 1);
+            bytes.push(sent);
+            micros.push(time.as_micros());
+        }
+        bytes.sort_unstable();
+        let most = bytes.get(bytes.len() * 99 / 100).copied().unwrap_or_default();
+        println!(
+            "{differences:>11} {runs:>5} {equal:>6} {one_trip:>15} {:>12} / {most:<8} {:>8}",
+            median(bytes),
+            median(micros)
+        );
+    }
+    Ok(())
+}

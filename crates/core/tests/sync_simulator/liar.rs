@@ -1,0 +1,91 @@
+//! Peers that lie: what they change in the frames of an otherwise honest session.
+
+use p2p_sync_core::Record;
+use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::sync::Frame;
+
+use crate::support::{Random, nanos, put, record};
+
+/// How a node lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    WrongCells,
+    WrongCounts,
+    WrongDigest,
+    /// Records that nobody asked for in place of those that were.
+    OtherRecords,
+    Withholds,
+    /// A little of everything, and frames out of turn.
+    Anything,
+}
+
+pub(crate) const LIES: [Lie; 6] = [
+    Lie::WrongCells,
+    Lie::WrongCounts,
+    Lie::WrongDigest,
+    Lie::OtherRecords,
+    Lie::Withholds,
+    Lie::Anything,
+];
+
+/// What the liar sends in place of this frame; none: nothing. Records that it made up are told to `made_up`.
+pub(crate) fn twist(lie: Lie, mut frame: Frame, random: &mut Random, made_up: &mut Vec<Record>) -> Option<Frame> {
+    let lie = if lie == Lie::Anything {
+        *random.pick(&LIES[..5])
+    } else {
+        lie
+    };
+    match (&mut frame, lie) {
+        (Frame::Hello { cells, .. } | Frame::Cells { cells, .. }, Lie::WrongCells) => {
+            for _ in 0..=random.below(3) {
+                if !cells.is_empty() {
+                    let place = random.below(cells.len());
+                    let cell = &mut cells[place];
+                    match random.below(3) {
+                        0 => cell.checks ^= random.bits(),
+                        1 => cell.count = random.bits().cast_signed(),
+                        _ => cell.items = Item::from_bytes(random.bytes(32).as_slice().try_into().unwrap()),
+                    }
+                }
+            }
+        }
+        (Frame::Hello { state, cells, decoded }, Lie::WrongCounts) => {
+            state.count = random.bits() >> random.below(64);
+            *decoded ^= random.percent(30);
+            if let Some(cell) = cells.first_mut() {
+                cell.count = (random.bits() >> random.below(64)).cast_signed();
+            }
+        }
+        (Frame::Hello { state, .. } | Frame::Check(state), Lie::WrongDigest) => {
+            state.digest[0] ^= 1;
+            state.changed = random.bits();
+        }
+        (Frame::Records { records, .. }, Lie::OtherRecords) => {
+            for held in records.iter_mut() {
+                let name = format!("liar {}", random.below(20));
+                // Old enough to lose against most, and dated like a record of that time.
+                let stamp = nanos(held.timestamp.as_nanos() - 1 - i64::try_from(random.below(1_000_000)).unwrap());
+                *held = record(&name, put(&random.bytes(3)), stamp, 250, held.base);
+                made_up.push(held.clone());
+            }
+        }
+        (Frame::Records { .. } | Frame::RecordsWanted { .. }, Lie::Withholds) => return None,
+        _ if random.percent(2) => return Some(out_of_turn(random)),
+        _ => {}
+    }
+    Some(frame)
+}
+
+fn out_of_turn(random: &mut Random) -> Frame {
+    match random.below(6) {
+        0 => Frame::Done,
+        1 => Frame::BulkWanted { after: None },
+        2 => Frame::BulkOffered,
+        3 => Frame::CellsWanted { count: 65_536 },
+        4 => Frame::Range(random.bytes(50)),
+        _ => Frame::RecordsWanted {
+            keys: (0..100).map(|_| KeyHash::from_bits(random.bits())).collect(),
+            last: false,
+        },
+    }
+}

@@ -1,0 +1,142 @@
+//! One node: a store that watches itself, a clock that may be wrong, and what it owes to whom.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+
+use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::record::Merge;
+use p2p_sync_core::set_digest::SetDigestValue;
+use p2p_sync_core::summary::Summary;
+use p2p_sync_core::sync::{Applied, MemorySyncStore, PageLimit, Position, Slots, StoreId, SyncStore};
+use p2p_sync_core::{Clock, Key, Record};
+
+use crate::liar::Lie;
+
+/// A version's place in the order, spelt out apart from the code under test.
+pub(crate) type Rank = (i64, Vec<u8>, [u8; 32]);
+
+pub(crate) fn rank(record: &Record) -> Rank {
+    (
+        record.timestamp.as_nanos(),
+        record.author.as_bytes().to_vec(),
+        record.digest(),
+    )
+}
+
+/// A store that notices when a version goes down.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    pub(crate) store: MemorySyncStore,
+    highest: BTreeMap<Key, Rank>,
+}
+
+impl Watched {
+    pub(crate) fn new(id: u64) -> Self {
+        Self {
+            store: MemorySyncStore::new(StoreId(id)),
+            highest: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn merge(&mut self, record: &Record) -> Merge {
+        let merged = self.store.merge(record);
+        let held = rank(self.store.get(&record.key).expect("a merged key is there"));
+        let highest = self.highest.entry(record.key.clone()).or_insert_with(|| held.clone());
+        assert!(held >= *highest, "the version of {} went down", record.key);
+        *highest = held;
+        merged
+    }
+
+    /// At the end: nothing fell behind the watcher's back.
+    pub(crate) fn check(&self) {
+        for (key, highest) in &self.highest {
+            assert!(
+                self.store.get(key).is_some_and(|record| rank(record) >= *highest),
+                "{key} went down"
+            );
+        }
+    }
+}
+
+impl SyncStore for Watched {
+    type Error = Infallible;
+    fn id(&self) -> StoreId {
+        self.store.id()
+    }
+    fn summary(&self) -> &Summary {
+        self.store.summary()
+    }
+    fn items(&mut self) -> Result<Vec<Item>, Infallible> {
+        self.store.items()
+    }
+    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Infallible> {
+        self.store.by_key_hash(key_hash, limit)
+    }
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Infallible> {
+        self.store.page(after, limit)
+    }
+    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Infallible> {
+        self.store.position(source)
+    }
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Infallible> {
+        let changed = records
+            .iter()
+            .filter(|record| self.merge(record).stores_incoming())
+            .count();
+        self.store.apply(&[], progress)?;
+        Ok(Applied {
+            changed: changed as u64,
+            refused: 0,
+        })
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) store: Watched,
+    pub(crate) clock: Clock,
+    /// How far the node's wall clock is ahead of the world's, in nanoseconds.
+    pub(crate) skew: i64,
+    pub(crate) alive: bool,
+    pub(crate) slots: Slots,
+    pub(crate) lie: Option<Lie>,
+    /// An old copy of the store, for a disk that is put back.
+    pub(crate) backup: Option<Watched>,
+    /// For each digest that the node ever had: until when; none while it has it.
+    digests: HashMap<SetDigestValue, Option<u64>>,
+    digest: SetDigestValue,
+}
+
+impl Node {
+    pub(crate) fn new(id: u64) -> Self {
+        let store = Watched::new(id);
+        let digest = store.summary().digest();
+        Self {
+            store,
+            clock: Clock::new(None),
+            skew: 0,
+            alive: true,
+            slots: Slots::default(),
+            lie: None,
+            backup: None,
+            digests: HashMap::from([(digest, None)]),
+            digest,
+        }
+    }
+
+    /// Takes note of the digest, after anything that may have changed it.
+    pub(crate) fn note_digest(&mut self, time: u64) {
+        let digest = self.store.summary().digest();
+        if digest != self.digest {
+            self.digests.insert(self.digest, Some(time));
+            self.digests.insert(digest, None);
+            self.digest = digest;
+        }
+    }
+
+    /// Whether the node had this digest at some time since then.
+    pub(crate) fn had_digest_since(&self, digest: &SetDigestValue, since: u64) -> bool {
+        self.digests
+            .get(digest)
+            .is_some_and(|until| until.is_none_or(|until| until >= since))
+    }
+}
