@@ -112,8 +112,9 @@ fn differ(stores: &mut [Measured; 2], keys: u64, differences: u64, run: u64) -> 
         let chance = scatter(run << 20 | number);
         let [a, b] = stores;
         let (one, other) = if chance & 1 == 0 { (a, b) } else { (b, a) };
-        if chance % 3 == 0 {
-            one.write(record(keys + number, 1)?);
+        if chance.is_multiple_of(3) {
+            // New keys in every run: a few items that happen to share their places would spoil all of them.
+            one.write(record(keys + (run << 20 | number), 1)?);
             continue;
         }
         let old = record(chance % keys, 0)?;

@@ -88,21 +88,15 @@ fn check_and_mapping(item: &Item) -> (u64, Mapping) {
     (check, Mapping { random, next: 0 })
 }
 
-/// Adds an item `count` times (1 or −1) to all its places among these cells, and says whether `place` was one of them.
-/// Every changed place is told to `changed`.
-fn add_to_all(cells: &mut [Cell], item: Item, count: i64, place: usize, mut changed: impl FnMut(usize, &Cell)) -> bool {
+/// Adds an item `count` times (1 or −1) to all its places among these cells, and tells each of them to `changed`.
+fn add_to_all(cells: &mut [Cell], item: Item, count: i64, mut changed: impl FnMut(usize, &Cell)) {
     let (check, mapping) = check_and_mapping(&item);
-    let mut found = false;
     for index in mapping {
-        let Some(index) = usize::try_from(index).ok() else {
-            break;
-        };
+        let Ok(index) = usize::try_from(index) else { break };
         let Some(cell) = cells.get_mut(index) else { break };
         cell.add(item, check, count);
         changed(index, cell);
-        found |= index == place;
     }
-    found
 }
 
 /// What two sets do not have in common, each side sorted.
@@ -206,11 +200,11 @@ impl Reconciler for Sketch {
     type Piece = Cell;
 
     fn insert(&mut self, item: &Item) {
-        add_to_all(&mut self.cells, *item, 1, 0, |_, _| {});
+        add_to_all(&mut self.cells, *item, 1, |_, _| {});
     }
 
     fn remove(&mut self, item: &Item) {
-        add_to_all(&mut self.cells, *item, -1, 0, |_, _| {});
+        add_to_all(&mut self.cells, *item, -1, |_, _| {});
     }
 
     fn pieces(&self, count: usize) -> &[Cell] {
@@ -271,8 +265,9 @@ impl Peeling {
         peeling
     }
 
-    /// Takes out single items until nothing is left. An honest peer's cells need at most one step a cell, because each
-    /// step empties the cell that it starts from for good; cells that need more are a lie, and the end.
+    /// Takes out single items until nothing is left. If nothing is left indeed, the cells were the sum of these items and
+    /// of nothing else. An honest peer's cells need at most one step a cell, because each step empties the cell that it
+    /// starts from for good; cells that need more are a lie, and the end.
     fn run(mut self) -> Result<Difference, Undecodable> {
         let mut difference = Difference::default();
         while let Some(index) = self.candidates.pop() {
@@ -293,12 +288,9 @@ impl Peeling {
                 candidates,
                 waiting,
             } = &mut self;
-            let belongs_here = add_to_all(cells, cell.items, -cell.count, index, |index, cell| {
+            add_to_all(cells, cell.items, -cell.count, |index, cell| {
                 note_candidate(candidates, waiting, index, cell);
             });
-            if !belongs_here {
-                return Err(Undecodable);
-            }
             if cell.count == 1 {
                 difference.mine.push(cell.items);
             } else {

@@ -25,14 +25,17 @@
 //! [`limits`](crate::limits); and *equal* is believed of a peer only as far as it harms none but that peer.
 //!
 //! # Reading order
-//! `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `session`, `asking`,
+//! `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what
+//! next when the difference is not told; `session`, `asking`,
 //! `answering`: what follows what; `outbox`: pages and credit; `ranges`: the fallback; `memory`: the reference store.
 
 mod answering;
 mod asking;
 mod codec;
 mod conformance;
+mod credit;
 mod memory;
+mod method;
 mod outbox;
 mod page;
 mod plan;
@@ -45,7 +48,7 @@ mod wire;
 pub use conformance::conformance;
 pub use memory::MemorySyncStore;
 pub use page::cost;
-pub use session::{Opening, Outcome, Report, Session, SessionError, Violation};
+pub use session::{Opening, Outcome, Report, Session, SessionError, Settled, Violation};
 pub use slots::Slots;
 pub use store::{Applied, PageLimit, SyncStore};
 pub use wire::{Frame, FrameBuffer, InvalidFrame, Position, State, StoreId, VERSION};

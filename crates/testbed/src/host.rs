@@ -33,7 +33,8 @@ impl Host {
 
     /// Its unique local IPv6 address, whether it has been given one yet or not.
     pub fn ip6(&self) -> String {
-        format!("fd77:{:x}::{:x}", self.lab.id % 256, self.number)
+        // Never a zero in the middle, so that this is how everybody else writes it too.
+        format!("fd77:{:x}::{:x}", self.lab.id % 256 + 1, self.number)
     }
 
     /// An unused IPv4 address of the lab's network, for a host that moves.

@@ -161,10 +161,7 @@ impl Launch {
             Stdin::Closed => {
                 words.extend(["sh", "-c", "exec \"$0\" \"$@\" <&-"].map(OsString::from));
             }
-            Stdin::Terminal => {
-                // Standard error stays apart from the terminal, as with `2>file`; it is passed by number.
-                words.extend(["sh", "-c", "exec python3 -c \"$0\" 3 \"$@\" 3>&2", TERMINAL].map(OsString::from));
-            }
+            Stdin::Terminal => words.extend(["python3", "-c", TERMINAL].map(OsString::from)),
         }
         words.push(self.program.clone().into());
         words.extend(["start", "--port"].map(OsString::from));

@@ -64,7 +64,7 @@ impl Process {
         // that a process with children can be killed as a whole.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let piped = matches!(stdin, Stdin::Pipe);
+        let piped = matches!(stdin, Stdin::Pipe | Stdin::Terminal);
         command
             .stdin(if piped { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())

@@ -51,8 +51,8 @@ impl Answering {
             Frame::Range(message) => self.answer_range(&message, shared, store)?,
             Frame::End { waiting: 0 } => shared.hear_the_end(Outcome::Delivered),
             Frame::End { waiting } => {
-                shared.report.waiting = waiting;
-                shared.hear_the_end(Outcome::Waiting);
+                shared.outbox.clear();
+                shared.finish_waiting(waiting);
             }
             _ => return Err(Violation("answers what nobody asked").into()),
         }

@@ -1,9 +1,10 @@
 //! The side that asks: it leads the session from one step to the next.
 
+use super::method::{CELLS_TRIES_MAX, Method, Tried, choose};
 use super::outbox::Order;
 use super::plan::Plan;
 use super::ranges::Ranges;
-use super::session::{Opening, Outcome, SessionError, Shared, Violation};
+use super::session::{Opening, Outcome, SessionError, Settled, Shared, Violation};
 use super::slots::Slot;
 use super::store::SyncStore;
 use super::wire::{Frame, State};
@@ -12,10 +13,6 @@ use crate::set_digest::SetDigestValue;
 use crate::sketch::{Cell, Difference, Reconciler, SKETCH_CELLS, Sketch};
 use crate::time::Timestamp;
 
-/// Cells are asked for twice, the second time twice as many.
-const CELLS_TRIES_MAX: usize = 2;
-/// A bulk is tried from where an earlier one came to, and then from the start.
-const BULKS_MAX: usize = 2;
 /// Rounds that changed nothing, although nothing else interfered, before the records themselves are compared.
 const FRUITLESS_MAX: usize = 2;
 
@@ -24,11 +21,12 @@ pub(super) struct Asking {
     stage: Stage,
     /// Both digests at the last Hello, and how many records had been news by then.
     before: Option<Progress>,
-    cells_tries: usize,
-    bulks: usize,
+    tried: Tried,
     fruitless: usize,
     ranges_done: bool,
     range_messages: usize,
+    /// With these digests nothing differs but what waits.
+    settled: Option<Settled>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,6 +55,8 @@ enum After {
     Opening,
     /// A transfer of what was known to differ.
     Exchange,
+    /// No transfer: so many records wait, and nothing else was found to differ.
+    OnlyWaiting(u64),
     Bulk,
 }
 
@@ -87,15 +87,18 @@ impl Asking {
         let mut asking = Self {
             stage: Stage::Comparing(After::Opening),
             before: None,
-            cells_tries: 0,
-            bulks: 0,
+            tried: Tried::default(),
             fruitless: 0,
             ranges_done: false,
             range_messages: 0,
+            settled: match opening {
+                Opening::Recheck(settled) => Some(settled),
+                Opening::Check | Opening::Hello => None,
+            },
         };
         // The outbox of a new session has room.
         let _ = match opening {
-            Opening::Check => shared.outbox.push(Order::Check),
+            Opening::Check | Opening::Recheck(_) => shared.outbox.push(Order::Check),
             Opening::Hello => asking.greet(shared, store, now),
         };
         asking
@@ -201,27 +204,15 @@ impl Asking {
         store: &mut S,
     ) -> Result<(), SessionError<S::Error>> {
         let count = |cells: &[Cell]| cells.first().map_or(0, |cell| u64::try_from(cell.count).unwrap_or(0));
-        let (mine, theirs) = (count(mine), count(theirs));
-        let most_differs = mine == 0 || theirs == 0 || differing >= mine.saturating_add(theirs) / 2;
-        if most_differs && self.bulks < BULKS_MAX {
-            return self.move_in_bulk(differing, mine, theirs, shared, store);
-        }
-        // The estimate may be too low by a third, and the cells needed are up to 1.5 times the difference.
-        let wanted = differing.saturating_mul(11) / 5 + 32;
-        match usize::try_from(wanted) {
-            Ok(wanted) if wanted <= SKETCH_CELLS && self.cells_tries < CELLS_TRIES_MAX => {
-                self.fetch_cells(wanted, shared).map_err(Into::into)
-            }
-            // Less will do in most cases, if the estimate is not too low.
-            _ if differing < 40_000 && self.cells_tries < CELLS_TRIES_MAX => {
-                self.fetch_cells(SKETCH_CELLS, shared).map_err(Into::into)
-            }
-            _ => self.compare_ranges(shared, store),
+        match choose(differing, count(mine), count(theirs), self.tried) {
+            Method::Cells(wanted) => self.fetch_cells(wanted, shared).map_err(Into::into),
+            Method::Bulk { offers, wants } => self.move_in_bulk(offers, wants, shared, store),
+            Method::Ranges => self.compare_ranges(shared, store),
         }
     }
 
     fn fetch_cells(&mut self, wanted: usize, shared: &mut Shared) -> Result<(), Violation> {
-        self.cells_tries += 1;
+        self.tried.cells += 1;
         shared.report.round_trips += 1;
         self.stage = Stage::Fetching {
             wanted,
@@ -243,7 +234,7 @@ impl Asking {
     ) -> Result<(), SessionError<S::Error>> {
         match Sketch::difference(store.summary().sketch().pieces(theirs.len()), theirs) {
             Ok(difference) => self.exchange(&difference, false, shared, now).map_err(Into::into),
-            Err(_) if self.cells_tries < CELLS_TRIES_MAX && theirs.len() < SKETCH_CELLS => {
+            Err(_) if self.tried.cells < CELLS_TRIES_MAX && theirs.len() < SKETCH_CELLS => {
                 let wanted = theirs.len().saturating_mul(2).min(SKETCH_CELLS);
                 self.fetch_cells(wanted, shared).map_err(Into::into)
             }
@@ -261,9 +252,11 @@ impl Asking {
     ) -> Result<(), Violation> {
         let plan = Plan::of(difference, shared.horizons(now));
         shared.note_plan(&plan);
-        if plan.moves_nothing() && plan.waiting > 0 {
-            return say_waiting(plan.waiting, shared);
-        }
+        let after = if plan.moves_nothing() && plan.waiting > 0 {
+            After::OnlyWaiting(plan.waiting)
+        } else {
+            After::Exchange
+        };
         shared.send_records(plan.send)?;
         let asks = !knows && !plan.want.is_empty();
         if asks {
@@ -271,7 +264,7 @@ impl Asking {
             shared.outbox.push(Order::Want(plan.want))?;
         }
         let transfer = Transfer {
-            after: After::Exchange,
+            after,
             awaits_done: knows || asks,
             awaits_bulk_wanted: false,
             ranges: None,
@@ -282,25 +275,19 @@ impl Asking {
     /// Most records differ: they travel all, in the directions that need it.
     fn move_in_bulk<S: SyncStore>(
         &mut self,
-        differing: u64,
-        mine: u64,
-        theirs: u64,
+        offers: bool,
+        wants: bool,
         shared: &mut Shared,
         store: &mut S,
     ) -> Result<(), SessionError<S::Error>> {
-        // Of d differing records, with a surplus of s on our side, (d + s) / 2 are ours. A share of a twentieth is left to
-        // the next Hello.
-        let ours = (differing.saturating_add(mine).saturating_sub(theirs) / 2).min(differing);
-        let offers = mine > 0 && ours.saturating_mul(20) > differing;
-        let wants = theirs > 0 && (differing - ours).saturating_mul(20) > differing;
         shared.report.round_trips += 1;
-        if wants && !shared.receive_bulk(self.bulks > 0, store)? {
+        if wants && !shared.receive_bulk(self.tried.bulks > 0, store)? {
             return Ok(shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
         }
         if offers {
             shared.outbox.push_frame(Frame::BulkOffered)?;
         }
-        self.bulks += 1;
+        self.tried.bulks += 1;
         let transfer = Transfer {
             after: After::Bulk,
             awaits_done: wants,
@@ -323,7 +310,7 @@ impl Asking {
                 return shared.outbox.push_frame(Frame::Range(message));
             }
             if work.moved == 0 && work.waiting > 0 {
-                return say_waiting(work.waiting, shared);
+                transfer.after = After::OnlyWaiting(work.waiting);
             }
         }
         self.stage = Stage::Comparing(transfer.after);
@@ -345,11 +332,21 @@ impl Asking {
             shared.finish(Outcome::Equal);
             return Ok(());
         }
+        let settled = self
+            .settled
+            .filter(|settled| (settled.mine, settled.theirs) == after_all.digests);
+        if let Some(settled) = settled {
+            return Ok(say_waiting(settled.records, shared)?);
+        }
         if shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
             return Ok(say_delivered(shared)?);
         }
-        if after != After::Exchange {
-            return Ok(self.greet(shared, store, now)?);
+        match after {
+            After::Opening | After::Bulk => return Ok(self.greet(shared, store, now)?),
+            // If neither side changed since the Hello, that is all that differs.
+            After::OnlyWaiting(records) if self.before == Some(after_all) => return Ok(say_waiting(records, shared)?),
+            After::OnlyWaiting(_) => return Ok(self.greet(shared, store, now)?),
+            After::Exchange => {}
         }
         // What is still different then was waiting, has changed meanwhile, or does not move.
         if self.before != Some(after_all) {
@@ -444,8 +441,7 @@ fn progress(shared: &Shared) -> Progress {
 }
 
 fn say_waiting(waiting: u64, shared: &mut Shared) -> Result<(), Violation> {
-    shared.finish(Outcome::Waiting);
-    shared.report.waiting = waiting;
+    shared.finish_waiting(waiting);
     shared.outbox.push_frame(Frame::End { waiting })
 }
 

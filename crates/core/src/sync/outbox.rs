@@ -4,22 +4,17 @@
 use std::collections::VecDeque;
 use std::vec;
 
+use super::credit::Credit;
 use super::page::cost;
-use super::session::{CREDIT, Violation};
+use super::session::Violation;
 use super::slots::Slot;
-use super::store::{PageLimit, SyncStore};
+use super::store::SyncStore;
 use super::wire::{Frame, Position};
 use crate::item::KeyHash;
-use crate::limits::{
-    KEY_BYTES_MAX, SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_ORDERS_MAX, SYNC_RECORD_OVERHEAD_BYTES,
-    SYNC_WANTED_PAGE, VALUE_BYTES_MAX,
-};
+use crate::limits::{SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_ORDERS_MAX, SYNC_WANTED_PAGE};
 use crate::record::Record;
 use crate::sketch::Cell;
 use crate::time::Timestamp;
-
-/// The most that a single record costs: with less credit than this nothing is read.
-const RECORD_COST_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_RECORD_OVERHEAD_BYTES;
 
 /// Something to send: one frame or many.
 pub(super) enum Order {
@@ -79,9 +74,7 @@ pub(super) enum Outgoing {
 /// The orders of one session, carried out in turn.
 pub(super) struct Outbox {
     orders: VecDeque<Order>,
-    /// Goes before everything else: nobody may wait for it behind a page that waits for credit itself.
-    grant: Option<Frame>,
-    credit: PageLimit,
+    pub(super) credit: Credit,
     /// Records sent so far.
     pub(super) records: u64,
 }
@@ -90,8 +83,7 @@ impl Outbox {
     pub(super) fn new() -> Self {
         Self {
             orders: VecDeque::new(),
-            grant: None,
-            credit: CREDIT,
+            credit: Credit::new(),
             records: 0,
         }
     }
@@ -110,31 +102,13 @@ impl Outbox {
         self.push(Order::Frame(frame))
     }
 
-    /// Gives the peer credit for another `bytes` and `records`.
-    pub(super) fn grant(&mut self, bytes: u32, records: u32) {
-        let (before_bytes, before_records) = match self.grant {
-            Some(Frame::Credit { bytes, records }) => (bytes, records),
-            _ => (0, 0),
-        };
-        self.grant = Some(Frame::Credit {
-            bytes: before_bytes.saturating_add(bytes),
-            records: before_records.saturating_add(records),
-        });
-    }
-
-    /// The peer gives us credit; never more than we began with, whatever it says.
-    pub(super) fn add_credit(&mut self, bytes: u32, records: u32) {
-        self.credit.bytes = self.credit.bytes.saturating_add(bytes as usize).min(CREDIT.bytes);
-        self.credit.records = self.credit.records.saturating_add(records as usize).min(CREDIT.records);
-    }
-
     /// Forgets all orders.
     pub(super) fn clear(&mut self) {
         self.orders.clear();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.orders.is_empty() && self.grant.is_none()
+        self.orders.is_empty()
     }
 
     /// About how much memory the orders hold, in bytes.
@@ -156,9 +130,6 @@ impl Outbox {
         store: &mut S,
         horizon: Timestamp,
     ) -> Result<Option<Outgoing>, S::Error> {
-        if let Some(grant) = self.grant.take() {
-            return Ok(Some(Outgoing::Frame(grant)));
-        }
         while let Some(order) = self.orders.front_mut() {
             let step = match order {
                 Order::Frame(frame) => Step::Last(Some(frame.clone())),
@@ -167,8 +138,8 @@ impl Outbox {
                     count, first, cells, ..
                 } => next_cells(*count, first, cells),
                 Order::Want(keys) => next_wanted(keys),
-                Order::Records(lookup) => next_found(lookup, store, self.credit, horizon)?,
-                Order::Bulk(after) => next_bulk(after, store, self.credit, horizon)?,
+                Order::Records(lookup) => next_found(lookup, store, &self.credit, horizon)?,
+                Order::Bulk(after) => next_bulk(after, store, &self.credit, horizon)?,
             };
             if !matches!(step, Step::Part(_) | Step::Blocked) {
                 self.orders.pop_front();
@@ -189,8 +160,7 @@ impl Outbox {
     fn charge(&mut self, frame: &Frame) {
         if let Frame::Records { records, .. } = frame {
             self.records += records.len() as u64;
-            self.credit.records = self.credit.records.saturating_sub(records.len());
-            self.credit.bytes = self.credit.bytes.saturating_sub(records.iter().map(cost).sum());
+            self.credit.charge(records);
         }
     }
 }
@@ -226,21 +196,13 @@ fn next_wanted(keys: &mut Vec<KeyHash>) -> Step {
     }
 }
 
-/// How much the next page may hold; none when the credit is too low for the largest record.
-fn page_limit(credit: PageLimit) -> Option<PageLimit> {
-    (credit.records > 0 && credit.bytes >= RECORD_COST_MAX).then(|| PageLimit {
-        records: credit.records.min(PageLimit::FULL.records),
-        bytes: credit.bytes.min(PageLimit::FULL.bytes),
-    })
-}
-
 fn next_found<S: SyncStore>(
     lookup: &mut Lookup,
     store: &mut S,
-    credit: PageLimit,
+    credit: &Credit,
     horizon: Timestamp,
 ) -> Result<Step, S::Error> {
-    let Some(limit) = page_limit(credit) else {
+    let Some(limit) = credit.page_limit() else {
         return Ok(Step::Blocked);
     };
     let (mut page, mut bytes) = (Vec::new(), 0);
@@ -275,10 +237,10 @@ fn next_found<S: SyncStore>(
 fn next_bulk<S: SyncStore>(
     after: &mut Option<Position>,
     store: &mut S,
-    credit: PageLimit,
+    credit: &Credit,
     horizon: Timestamp,
 ) -> Result<Step, S::Error> {
-    let Some(limit) = page_limit(credit) else {
+    let Some(limit) = credit.page_limit() else {
         return Ok(Step::Blocked);
     };
     let mut records = store.page(after.as_ref(), limit)?;

@@ -5,23 +5,17 @@ use std::time::Duration;
 
 use super::answering::Answering;
 use super::asking::Asking;
+use super::credit::Allowance;
 use super::outbox::{Order, Outbox, Outgoing};
-use super::page::cost;
 use super::plan::{Horizons, Plan};
 use super::slots::{Slot, Slots};
-use super::store::{PageLimit, SyncStore};
+use super::store::SyncStore;
 use super::wire::{Frame, Position, State, VERSION};
 use crate::item::KeyHash;
-use crate::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES, SYNC_CREDIT_RECORDS};
+use crate::limits::FUTURE_MAX;
 use crate::record::Record;
 use crate::set_digest::SetDigestValue;
 use crate::time::Timestamp;
-
-/// What either side may send before it is given more.
-pub(super) const CREDIT: PageLimit = PageLimit {
-    records: SYNC_CREDIT_RECORDS,
-    bytes: SYNC_CREDIT_BYTES,
-};
 
 /// How the side that asks begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +24,20 @@ pub enum Opening {
     Check,
     /// With cells at once, when they probably differ: saves a round trip if they do.
     Hello,
+    /// By comparing digests, knowing that with these two nothing differs but records that wait: as cheap as a Check of
+    /// equals, as long as nothing changes on either side and none of those has fallen due.
+    Recheck(Settled),
+}
+
+/// Two sets of records that differ by waiting ones only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// Our digest.
+    pub mine: SetDigestValue,
+    /// The peer's digest.
+    pub theirs: SetDigestValue,
+    /// How many records wait.
+    pub records: u64,
 }
 
 /// How a session ended. One that broke off has none, and owes another session like [`Outcome::Delivered`].
@@ -89,7 +97,9 @@ pub struct Report {
     pub ahead_of_clock: u64,
     /// Records, on both sides, that wait for their time.
     pub waiting: u64,
-    /// The earliest timestamp among those: due when the receiver's clock is [`FUTURE_MAX`] before it.
+    /// After [`Outcome::Waiting`]: what a [`Opening::Recheck`] needs.
+    pub settled: Option<Settled>,
+    /// The earliest timestamp among those that wait, if this side saw the difference: due when the receiver's clock is [`FUTURE_MAX`] before it.
     pub earliest_waiting: Option<Timestamp>,
     /// How often the asking side waited for an answer in order to go on. Comparing at the end is not counted.
     pub round_trips: u64,
@@ -113,7 +123,7 @@ pub struct Session {
 }
 
 enum Side {
-    Asks(Asking),
+    Asks(Box<Asking>),
     Answers(Answering),
 }
 
@@ -123,7 +133,7 @@ impl Session {
         let mut shared = Shared::new(slots);
         let asking = Asking::open(opening, &mut shared, store, now);
         Self {
-            side: Side::Asks(asking),
+            side: Side::Asks(Box::new(asking)),
             shared,
         }
     }
@@ -152,7 +162,7 @@ impl Session {
         match frame {
             Frame::Records { bulk, records } => self.shared.take_in(bulk, records, store, now),
             Frame::Credit { bytes, records } => {
-                self.shared.outbox.add_credit(bytes, records);
+                self.shared.outbox.credit.add(bytes, records);
                 Ok(())
             }
             Frame::Busy => {
@@ -175,17 +185,17 @@ impl Session {
         store: &mut S,
         now: Timestamp,
     ) -> Result<Option<Frame>, SessionError<S::Error>> {
+        // Credit goes before everything else: nobody may wait for it behind a page that waits for credit itself.
+        if self.shared.outcome.is_none()
+            && let Some(credit) = self.shared.allowance.next_frame()
+        {
+            return Ok(Some(credit));
+        }
         let horizon = self.shared.horizons(now).theirs;
         let next = self.shared.outbox.next(store, horizon).map_err(SessionError::Store)?;
         self.shared.report.sent = self.shared.outbox.records;
         Ok(next.map(|outgoing| match outgoing {
-            Outgoing::Frame(frame) => {
-                if let Frame::Credit { bytes, records } = &frame {
-                    self.shared.allowance.bytes += *bytes as usize;
-                    self.shared.allowance.records += *records as usize;
-                }
-                frame
-            }
+            Outgoing::Frame(frame) => frame,
             Outgoing::Check => {
                 let state = self.shared.state(store, now);
                 self.shared.told = state.digest;
@@ -225,10 +235,7 @@ pub(super) struct Shared {
     /// While a bulk comes in: the right to it.
     pub(super) bulk: Option<Slot>,
     outcome: Option<Outcome>,
-    /// What the peer may still send by the credit that it was told.
-    allowance: PageLimit,
-    /// The cost of records that were taken in and not given back as credit yet.
-    taken_in: PageLimit,
+    allowance: Allowance,
 }
 
 impl Shared {
@@ -240,8 +247,7 @@ impl Shared {
             told: [0; 32],
             bulk: None,
             outcome: None,
-            allowance: CREDIT,
-            taken_in: PageLimit { records: 0, bytes: 0 },
+            allowance: Allowance::new(),
         }
     }
 
@@ -330,6 +336,17 @@ impl Shared {
         self.outcome = Some(outcome);
     }
 
+    /// The session is over because this many records wait, and nothing else differs.
+    pub(super) fn finish_waiting(&mut self, records: u64) {
+        self.finish(Outcome::Waiting);
+        self.report.waiting = records;
+        self.report.settled = self.report.peer.as_ref().map(|peer| Settled {
+            mine: self.told,
+            theirs: peer.digest,
+            records,
+        });
+    }
+
     /// The peer ends the session: what was to be sent to it does not matter any longer.
     pub(super) fn hear_the_end(&mut self, outcome: Outcome) {
         self.outbox.clear();
@@ -354,7 +371,7 @@ impl Shared {
         if bulk && self.bulk.is_none() {
             return Err(Violation("sends a bulk that nobody asked for").into());
         }
-        self.charge(records.iter().map(cost).sum(), records.len())?;
+        self.allowance.charge(&records)?;
         self.report.received += records.len() as u64;
         let position = records.last().filter(|_| bulk).map(|last| Position {
             timestamp: last.timestamp,
@@ -369,35 +386,6 @@ impl Shared {
             .map_err(SessionError::Store)?;
         self.report.changed += applied.changed;
         self.report.refused += applied.refused;
-        self.give_credit();
         Ok(())
-    }
-
-    /// Takes records of this cost off the peer's credit.
-    fn charge(&mut self, bytes: usize, records: usize) -> Result<(), Violation> {
-        let left = self
-            .allowance
-            .bytes
-            .checked_sub(bytes)
-            .zip(self.allowance.records.checked_sub(records));
-        let (bytes_left, records_left) = left.ok_or(Violation("sends more than its credit"))?;
-        self.allowance = PageLimit {
-            bytes: bytes_left,
-            records: records_left,
-        };
-        self.taken_in.bytes += bytes;
-        self.taken_in.records += records;
-        Ok(())
-    }
-
-    /// Credit is given back in halves, so that a short session does without.
-    fn give_credit(&mut self) {
-        if self.taken_in.bytes * 2 < CREDIT.bytes && self.taken_in.records * 2 < CREDIT.records {
-            return;
-        }
-        // Both are below the credit, which is far below 4 billion.
-        let bytes = u32::try_from(std::mem::take(&mut self.taken_in.bytes)).unwrap_or(u32::MAX);
-        let records = u32::try_from(std::mem::take(&mut self.taken_in.records)).unwrap_or(u32::MAX);
-        self.outbox.grant(bytes, records);
     }
 }

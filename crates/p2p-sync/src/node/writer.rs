@@ -21,9 +21,10 @@ use crate::system::{self, Stopwatch};
 /// Requests and messages that share a transaction. Enough to make its price small beside the work; few enough that whoever
 /// waits for an answer waits some milliseconds.
 const BATCH_MAX: usize = 256;
-/// How long a transaction waits for as many requests as the last one had. Those who were just answered ask again at once, but a few
-/// microseconds apart: without this, every other transaction would be theirs who happened to be first.
-const LINGER: Duration = Duration::from_micros(200);
+/// How long the thread stays awake for those it has just answered: they tend to ask again at once, and waking a thread costs as
+/// much as a good part of a transaction. Also how long a transaction waits for as many requests as the last one had, or every
+/// other one would be theirs who happened to be first.
+const LINGER: Duration = Duration::from_micros(100);
 
 type Reply = oneshot::Sender<Result<Option<Record>, NodeError>>;
 
@@ -99,7 +100,7 @@ impl Writer {
     /// Works until it is asked to stop, or nobody can ask any more.
     pub(super) fn run(mut self) {
         while !self.stopping {
-            let Some(first) = block_on(self.next()) else { break };
+            let Some(first) = self.next() else { break };
             let batch = self.gather(first);
             self.write(batch);
         }
@@ -110,12 +111,25 @@ impl Writer {
     }
 
     /// The next thing to do; none when the handle is gone.
-    async fn next(&mut self) -> Option<Next> {
-        tokio::select! {
-            biased;
-            request = self.requests.recv() => request.map(Next::Request),
-            Some(message) = self.inbound.recv() => Some(Next::Message(message)),
+    fn next(&mut self) -> Option<Next> {
+        let since = Instant::now();
+        while self.expected > 0 && since.elapsed() < LINGER {
+            if let Ok(request) = self.requests.try_recv() {
+                return Some(Next::Request(request));
+            }
+            if let Ok(message) = self.inbound.try_recv() {
+                return Some(Next::Message(message));
+            }
+            std::thread::yield_now();
         }
+        self.expected = 0;
+        block_on(async {
+            tokio::select! {
+                biased;
+                request = self.requests.recv() => request.map(Next::Request),
+                Some(message) = self.inbound.recv() => Some(Next::Message(message)),
+            }
+        })
     }
 
     /// Everything that waits, up to a bound, local requests first.

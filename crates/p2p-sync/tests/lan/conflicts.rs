@@ -55,9 +55,10 @@ impl Scene {
     /// place of its author. Returns what both then answer about `key`.
     #[track_caller]
     fn deliver(&self, key: &str, first: (usize, &str), second: (usize, &str)) -> p2p_sync_testbed::Value {
+        let heard = format!("heard of {key}");
         thread::scope(|scope| {
-            scope.spawn(|| tell(&self.a, &self.at_a, [first, second]));
-            scope.spawn(|| tell(&self.b, &self.at_b, [second, first]));
+            scope.spawn(|| tell(&self.a, &self.at_a, [first, second], &heard));
+            scope.spawn(|| tell(&self.b, &self.at_b, [second, first], &heard));
         });
         let question = format!("get --json {key}");
         let (at_a, at_b) = (self.a.json(&question), self.b.json(&question));
@@ -66,16 +67,19 @@ impl Scene {
     }
 }
 
-/// One after the other, the second only when the first has been taken in.
+/// One after the other, the second only when the first has been heard; returns when both have been applied.
 #[track_caller]
-fn tell(node: &Node, strangers: &[Stranger; 2], messages: [(usize, &str); 2]) {
-    for (author, message) in messages {
+fn tell(node: &Node, strangers: &[Stranger; 2], messages: [(usize, &str); 2], heard: &str) {
+    // Changes are applied in the order in which they are heard, so the third shows that the others are.
+    let last = (0, put(heard, "all", T));
+    for (author, message) in [messages[0], messages[1], (last.0, last.1.as_str())] {
         let before = status_number(node, "/messages/received");
         strangers[author].publish(message);
         wait_until("received", PATIENCE, || {
             status_number(node, "/messages/received") > before
         });
     }
+    node.wait_value(heard, "all", RECOVERY);
 }
 
 #[test]

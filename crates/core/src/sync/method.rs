@@ -1,0 +1,112 @@
+//! How to go on when the first cells do not tell the difference: more cells, all records in bulk, or the ranges.
+
+use crate::limits::SYNC_HELLO_CELLS;
+use crate::sketch::SKETCH_CELLS;
+
+/// Cells are asked for twice, the second time twice as many.
+pub(super) const CELLS_TRIES_MAX: usize = 2;
+/// A bulk is tried from where an earlier one came to, and then from the start.
+const BULKS_MAX: usize = 2;
+/// Differences of more items than this are not told by all cells there are.
+const DECODABLE_MAX: u64 = 40_000;
+/// A side that lacks less than this part of the difference is left to the Hello behind the bulk.
+const SMALL_PART: u64 = 20;
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// Get this many cells.
+    Cells(usize),
+    /// Move all records, in one direction or both.
+    Bulk {
+        /// Ours to the peer.
+        offers: bool,
+        /// The peer's to us.
+        wants: bool,
+    },
+    /// Compare the records themselves.
+    Ranges,
+}
+
+/// What a session tried before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tried {
+    pub(super) cells: usize,
+    pub(super) bulks: usize,
+}
+
+/// Chooses by the estimated number of items that differ, and by how many there are on either side. A peer can make all of
+/// these any number.
+pub(super) fn choose(differing: u64, mine: u64, theirs: u64, tried: Tried) -> Method {
+    let most_differs = mine == 0 || theirs == 0 || differing >= mine.saturating_add(theirs) / 2;
+    if most_differs && tried.bulks < BULKS_MAX {
+        // Of d differing records, with a surplus of s on our side, (d + s) / 2 are ours.
+        let ours = (differing.saturating_add(mine).saturating_sub(theirs) / 2).min(differing);
+        return Method::Bulk {
+            offers: mine > 0 && (theirs == 0 || ours > differing / SMALL_PART),
+            wants: theirs > 0 && (mine == 0 || differing - ours > differing / SMALL_PART),
+        };
+    }
+    if differing > DECODABLE_MAX || tried.cells >= CELLS_TRIES_MAX {
+        return Method::Ranges;
+    }
+    // The estimate may be too low by a third, and the cells needed are up to 1.5 times the difference. Few items that did
+    // not decode share their places by chance: only many more cells tell them apart.
+    let wanted = usize::try_from(differing * 11 / 5 + 32).unwrap_or(SKETCH_CELLS);
+    Method::Cells(wanted.clamp(SYNC_HELLO_CELLS * 3, SKETCH_CELLS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(differing: u64, mine: u64, theirs: u64) -> Method {
+        choose(differing, mine, theirs, Tried::default())
+    }
+
+    #[test]
+    fn cells_suffice_for_what_they_can_tell() {
+        assert_eq!(fresh(25, 1_000_000, 1_000_000), Method::Cells(192));
+        assert_eq!(fresh(1_000, 1_000_000, 1_000_000), Method::Cells(2_232));
+        assert_eq!(fresh(35_000, 1_000_000, 1_000_000), Method::Cells(SKETCH_CELLS));
+        assert_eq!(fresh(40_001, 1_000_000, 1_000_000), Method::Ranges);
+        let tried = Tried { cells: 2, bulks: 0 };
+        assert_eq!(choose(25, 1_000_000, 1_000_000, tried), Method::Ranges);
+    }
+
+    #[test]
+    fn a_bulk_goes_where_it_is_needed() {
+        let bulk = |offers, wants| Method::Bulk { offers, wants };
+        assert_eq!(fresh(500, 0, 500), bulk(false, true));
+        assert_eq!(fresh(500, 500, 0), bulk(true, false));
+        assert_eq!(fresh(1_000_000, 200_000, 1_200_000), bulk(false, true));
+        assert_eq!(fresh(1_000, 500, 500), bulk(true, true));
+        // An estimate that is too low or too high still moves something.
+        assert_eq!(fresh(0, 0, 3), bulk(false, true));
+        assert_eq!(fresh(9_000, 0, 3), bulk(false, true));
+        let tried = Tried { cells: 0, bulks: 2 };
+        assert_eq!(choose(500, 0, 500, tried), Method::Cells(1_132));
+    }
+
+    #[test]
+    fn no_numbers_do_harm() {
+        for differing in [0, 1, u64::MAX] {
+            for mine in [0, 1, u64::MAX] {
+                for theirs in [0, 1, u64::MAX] {
+                    let method = fresh(differing, mine, theirs);
+                    if (mine, theirs) == (0, 0) {
+                        continue;
+                    }
+                    assert_ne!(
+                        method,
+                        Method::Bulk {
+                            offers: false,
+                            wants: false
+                        },
+                        "{differing} {mine} {theirs}"
+                    );
+                }
+            }
+        }
+    }
+}
