@@ -1,5 +1,6 @@
 //! Measures, by hand and on a quiet machine, what the sketch and the set digest cost:
-//! `cargo run --release -p p2p-sync-core --example sync_costs`. The figures depend on the machine; their ratios hardly do.
+//! `cargo run --release -p p2p-sync-core --example sync_costs`. The figures depend on the machine; their ratios hardly
+//! do.
 
 #![allow(
     clippy::print_stdout,

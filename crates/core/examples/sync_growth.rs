@@ -1,6 +1,6 @@
-//! Measures, by hand and on a quiet machine, what a session costs as stores and differences grow: bytes both ways, round
-//! trips, and the processor time of both sides together without any disk.
-//! `cargo run --release -p p2p-sync-core --example sync_growth [KEYS]`, a million keys if not said otherwise.
+//! Measures, by hand and on a quiet machine, what a session costs as stores and differences grow: bytes both ways,
+//! round trips, and the processor time of both sides together without any disk. `cargo run --release -p p2p-sync-core
+//! --example sync_growth [KEYS]`, a million keys if not said otherwise.
 
 #![allow(
     clippy::print_stdout,

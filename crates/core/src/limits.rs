@@ -91,6 +91,10 @@ pub const SYNC_ROUNDS_MAX: usize = 6;
 pub const SYNC_RANGE_MESSAGES_MAX: usize = 20_000;
 /// Longest message of the range-based fallback.
 pub const SYNC_RANGE_BYTES_MAX: usize = 128 * 1024;
+/// Records that wait for one peer in its feed: some seconds of a fast writer. Whoever is slower gets them by a session.
+pub const SYNC_FEED_RECORDS_MAX: usize = 8_192;
+/// Cost of the records that wait for one peer in its feed.
+pub const SYNC_FEED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Sessions that may hold a copy of the sketch for a peer at a time, up to 3 MiB each.
 pub const SYNC_SNAPSHOTS_MAX: usize = 4;
 /// Sessions that may receive a bulk at a time: more would only take turns at the disk.

@@ -265,9 +265,9 @@ impl Peeling {
         peeling
     }
 
-    /// Takes out single items until nothing is left. If nothing is left indeed, the cells were the sum of these items and
-    /// of nothing else. An honest peer's cells need at most one step a cell, because each step empties the cell that it
-    /// starts from for good; cells that need more are a lie, and the end.
+    /// Takes out single items until nothing is left. If nothing is left indeed, the cells were the sum of these items
+    /// and of nothing else. An honest peer's cells need at most one step a cell, because each step empties the cell
+    /// that it starts from for good; cells that need more are a lie, and the end.
     fn run(mut self) -> Result<Difference, Undecodable> {
         let mut difference = Difference::default();
         while let Some(index) = self.candidates.pop() {

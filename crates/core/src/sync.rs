@@ -1,5 +1,5 @@
-//! How two nodes become equal, whatever either of them missed. Nothing here knows of streams, tasks or SQL: frames go in
-//! and come out of a [`Session`], and a [`SyncStore`] holds the records.
+//! How two nodes become equal, whatever either of them missed. Nothing here knows of streams, tasks or SQL: frames go
+//! in and come out of a [`Session`], and a [`SyncStore`] holds the records.
 //!
 //! # The algorithm
 //! One side asks, the other answers. Both may have records that the other lacks, and both get what they lack.
@@ -9,14 +9,14 @@
 //!    difference, each side knows which records the other lacks, and sends them: one round trip.
 //! 3. **Cells.** Otherwise the counts in those cells tell about how many records differ, and the side that asks gets as
 //!    many cells as that takes. It then sends what the other lacks, and asks for what itself lacks.
-//! 4. **Bulk.** If one side is empty, or half of all records differ, all records travel in the order of (timestamp, key).
-//!    The receiver keeps how far it came, so that a bulk that breaks off goes on from there. A new Hello follows, since
-//!    older records may have come in behind the place that was reached.
+//! 4. **Bulk.** If one side is empty, or half of all records differ, all records travel in the order of (timestamp,
+//!    key). The receiver keeps how far it came, so that a bulk that breaks off goes on from there. A new Hello follows,
+//!    since older records may have come in behind the place that was reached.
 //! 5. **Ranges.** If cells fail twice, or two rounds changed nothing, range-based reconciliation over the records
 //!    themselves settles it.
 //!
-//! Every transfer ends with a Check. Digests that compare equal end the session as [`Outcome::Equal`]; a difference that
-//! consists of records too far ahead for their receiver's clock as [`Outcome::Waiting`]; and anything else as
+//! Every transfer ends with a Check. Digests that compare equal end the session as [`Outcome::Equal`]; a difference
+//! that consists of records too far ahead for their receiver's clock as [`Outcome::Waiting`]; and anything else as
 //! [`Outcome::Delivered`], which owes another session soon.
 //!
 //! # What a peer can do
@@ -25,15 +25,17 @@
 //! [`limits`](crate::limits); and *equal* is believed of a peer only as far as it harms none but that peer.
 //!
 //! # Reading order
-//! `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what
-//! next when the difference is not told; `session`, `asking`,
-//! `answering`: what follows what; `outbox`: pages and credit; `ranges`: the fallback; `memory`: the reference store.
+//! `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what next
+//! when the difference is not told; `session`, `asking`, `answering`: what follows what; `outbox` and `credit`: pages,
+//! and how much may be under way; `ranges`: the last fallback; `feed`: fresh writes, pushed; `memory`: the reference
+//! store.
 
 mod answering;
 mod asking;
 mod codec;
 mod conformance;
 mod credit;
+mod feed;
 mod memory;
 mod method;
 mod outbox;
@@ -46,6 +48,7 @@ mod store;
 mod wire;
 
 pub use conformance::conformance;
+pub use feed::{FeedReceiver, FeedSender, TooSlow};
 pub use memory::MemorySyncStore;
 pub use page::cost;
 pub use session::{Opening, Outcome, Report, Session, SessionError, Settled, Violation};

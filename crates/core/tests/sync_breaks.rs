@@ -67,8 +67,8 @@ const BREAKS: &[Break] = &[
     Break {
         what: "the asking side keeps its records to itself",
         file: "sync/asking.rs",
-        from: "        shared.send_records(plan.send)?;\n        let asks = !knows",
-        to: "        let asks = !knows",
+        from: "        shared.send_records(plan.send)?;\n        let transfer = Transfer {\n            after,",
+        to: "        let transfer = Transfer {\n            after,",
     },
     Break {
         what: "credit is never given back",

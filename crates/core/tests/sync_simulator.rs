@@ -1,9 +1,9 @@
 //! The sync in a world of its own: seeded, replayable, with its own clock and network, and with nothing spared: loss,
-//! repetition, reordering, partitions both ways and one way, streams that break off, crashes, lost disks, clocks that are
-//! years off or step back, and peers that lie.
+//! repetition, reordering, partitions both ways and one way, streams that break off, crashes, lost disks, clocks that
+//! are years off or step back, and peers that lie.
 //!
-//! Oracles: no version at any node ever goes down; digests that were said to be equal were equal; no honest peer breaks a
-//! rule or leaves both sides waiting for each other; a session holds no more memory than it may; and in the end all
+//! Oracles: no version at any node ever goes down; digests that were said to be equal were equal; no honest peer breaks
+//! a rule or leaves both sides waiting for each other; a session holds no more memory than it may; and in the end all
 //! honest nodes hold the same records: of every key the version that wins among all that were written.
 //!
 //! `P2P_SYNC_SIM_SEEDS=1000` runs so many seeds, `P2P_SYNC_SIM_SEED=7` just that one.

@@ -1,5 +1,5 @@
-//! The bytes of the sync, pinned: cases are added here, never changed, because other versions of the program speak them.
-//! And what no bytes whatsoever may do to the reader.
+//! The bytes of the sync, pinned: cases are added here, never changed, because other versions of the program speak
+//! them. And what no bytes whatsoever may do to the reader.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
@@ -85,6 +85,7 @@ fn golden() -> Vec<(Frame, &'static str)> {
         },
         Frame::Busy,
         Frame::End { waiting: 3 },
+        Frame::Feed,
     ];
     frames.into_iter().zip(GOLDEN.iter().copied()).collect()
 }
@@ -110,6 +111,7 @@ const GOLDEN: &[&str] = &[
     "060b808020d00f",
     "010c",
     "020d03",
+    "010e",
 ];
 
 fn hex(bytes: &[u8]) -> String {
@@ -138,7 +140,7 @@ fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_frame_has_its_bytes() {
-    assert_eq!(golden().len(), 15);
+    assert_eq!(golden().len(), 16);
     for (frame, bytes) in golden() {
         assert_eq!(hex(&frame.encode()), bytes, "{frame:?}");
         assert_eq!(decode(&frame.encode()), Ok(Some(frame)));
@@ -285,7 +287,10 @@ proptest! {
     }
 
     #[test]
-    fn damaged_frames_do_no_harm(which in 0..15_usize, damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+    fn damaged_frames_do_no_harm(
+        which in 0..16_usize,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
         let (frame, _) = &golden()[which];
         let mut bytes = frame.encode();
         for (place, byte) in damage {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use p2p_sync_core::{NodeId, Record};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 pub mod libp2p;
 mod port;
@@ -18,6 +18,10 @@ pub use port::{PortTaken, claim_port};
 pub const TO_PEERS_MAX: usize = 4_096;
 /// Messages on their way from the network to the store. Dropped, and counted, when it is full.
 pub const FROM_PEERS_MAX: usize = 1_024;
+
+/// Bytes of messages that wait for the store, as they were received; as records they take about three times as much.
+/// Dropped, and counted, beyond that.
+pub const FROM_PEERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What the node asks of the network.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub enum FromPeers {
         neighbour: NodeId,
         /// The changes.
         records: Vec<Record>,
+        /// Their share of [`FROM_PEERS_BYTES_MAX`], to be held until they are stored.
+        room: OwnedSemaphorePermit,
     },
     /// A peer was reached at an address that is worth remembering.
     Reached {
@@ -59,30 +65,36 @@ pub enum FromPeers {
 }
 
 /// Whether anybody would hear of a live change. Shared, so that a node on its own does not wake its network for every
-/// write.
+/// write; counts the changes that did not even get that far.
 #[derive(Debug, Default)]
 pub struct Audience {
     listens: AtomicBool,
     unheard: AtomicU64,
+    crowded_out: AtomicU64,
 }
 
 impl Audience {
-    /// Whether somebody listens. If nobody does, `changes` are counted as not announced.
-    pub fn listens_to(&self, changes: u64) -> bool {
+    /// Whether somebody listens. If nobody does, the change is counted as not announced.
+    pub fn listens(&self) -> bool {
         let listens = self.listens.load(Ordering::Relaxed);
         if !listens {
-            self.unheard.fetch_add(changes, Ordering::Relaxed);
+            self.unheard.fetch_add(1, Ordering::Relaxed);
         }
         listens
+    }
+
+    /// A change found the queue to the network full.
+    pub fn crowd_out(&self) {
+        self.crowded_out.fetch_add(1, Ordering::Relaxed);
     }
 
     fn set_listening(&self, listens: bool) {
         self.listens.store(listens, Ordering::Relaxed);
     }
 
-    /// How many were not announced since this was asked last.
-    fn take_unheard(&self) -> u64 {
-        self.unheard.swap(0, Ordering::Relaxed)
+    /// How many changes found nobody to hear them, and how many found the queue full, since this was asked last.
+    fn take_missed(&self) -> (u64, u64) {
+        (self.unheard.swap(0, Ordering::Relaxed), self.crowded_out.swap(0, Ordering::Relaxed))
     }
 }
 

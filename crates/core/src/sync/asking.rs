@@ -257,12 +257,13 @@ impl Asking {
         } else {
             After::Exchange
         };
-        shared.send_records(plan.send)?;
         let asks = !knows && !plan.want.is_empty();
+        // Asked for first, so that the peer's records travel while ours do.
         if asks {
             shared.report.round_trips += 1;
             shared.outbox.push(Order::Want(plan.want))?;
         }
+        shared.send_records(plan.send)?;
         let transfer = Transfer {
             after,
             awaits_done: knows || asks,
@@ -413,12 +414,12 @@ impl Asking {
         work.next = next;
         work.moved += (plan.send.len() + plan.want.len()) as u64;
         work.waiting += plan.waiting;
-        shared.send_records(plan.send)?;
         let asks = !plan.want.is_empty();
         if asks {
             shared.report.round_trips += 1;
             shared.outbox.push(Order::Want(plan.want))?;
         }
+        shared.send_records(plan.send)?;
         let transfer = Transfer {
             after: After::Exchange,
             awaits_done: asks,

@@ -1,5 +1,5 @@
-//! Numbers and byte strings as the frames hold them. Reading never goes past the end, and never reserves memory for what
-//! a length only promises.
+//! Numbers and byte strings as the frames hold them. Reading never goes past the end, and never reserves memory for
+//! what a length only promises.
 
 use super::wire::InvalidFrame;
 

@@ -1,5 +1,5 @@
-//! Credit: how many records may be under way. The sender counts down what it sends; the receiver counts what arrives, and
-//! gives credit back as it works records off.
+//! Credit: how many records may be under way. The sender counts down what it sends; the receiver counts what arrives,
+//! and gives credit back as it works records off.
 
 use super::page::cost;
 use super::session::Violation;

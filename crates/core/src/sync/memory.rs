@@ -1,4 +1,5 @@
-//! Records in memory as a sync sees them: the reference for what a [`SyncStore`] must do, and the one that simulators use.
+//! Records in memory as a sync sees them: the reference for what a [`SyncStore`] must do, and the one that simulators
+//! use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;

@@ -35,8 +35,8 @@ pub(super) struct Tried {
     pub(super) bulks: usize,
 }
 
-/// Chooses by the estimated number of items that differ, and by how many there are on either side. A peer can make all of
-/// these any number.
+/// Chooses by the estimated number of items that differ, and by how many there are on either side. A peer can make all
+/// of these any number.
 pub(super) fn choose(differing: u64, mine: u64, theirs: u64, tried: Tried) -> Method {
     let most_differs = mine == 0 || theirs == 0 || differing >= mine.saturating_add(theirs) / 2;
     if most_differs && tried.bulks < BULKS_MAX {
@@ -50,8 +50,8 @@ pub(super) fn choose(differing: u64, mine: u64, theirs: u64, tried: Tried) -> Me
     if differing > DECODABLE_MAX || tried.cells >= CELLS_TRIES_MAX {
         return Method::Ranges;
     }
-    // The estimate may be too low by a third, and the cells needed are up to 1.5 times the difference. Few items that did
-    // not decode share their places by chance: only many more cells tell them apart.
+    // The estimate may be too low by a third, and the cells needed are up to 1.5 times the difference. Few items that
+    // did not decode share their places by chance: only many more cells tell them apart.
     let wanted = usize::try_from(differing * 11 / 5 + 32).unwrap_or(SKETCH_CELLS);
     Method::Cells(wanted.clamp(SYNC_HELLO_CELLS * 3, SKETCH_CELLS))
 }

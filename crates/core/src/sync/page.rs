@@ -1,7 +1,8 @@
 //! A page of records as bytes.
 //!
 //! First the authors, each once; then the records, each behind its length. A record is: flags, the author's place in
-//! that list, its timestamp as the distance to the record before, its base as the distance to its timestamp, key, value.
+//! that list, its timestamp as the distance to the record before, its base as the distance to its timestamp, key,
+//! value.
 
 use super::codec::{Reader, Writer};
 use super::wire::InvalidFrame;

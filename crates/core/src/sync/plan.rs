@@ -1,6 +1,6 @@
-//! Who sends what, once the difference is known: of each key only the version that wins, as far as that can be seen from
-//! the items, and nothing that is too far ahead for the receiver's clock. Both sides come to the same plan from the same
-//! difference, each from its own point of view.
+//! Who sends what, once the difference is known: of each key only the version that wins, as far as that can be seen
+//! from the items, and nothing that is too far ahead for the receiver's clock. Both sides come to the same plan from
+//! the same difference, each from its own point of view.
 
 use crate::item::{Item, KeyHash};
 use crate::sketch::Difference;
@@ -44,8 +44,8 @@ impl Plan {
         plan
     }
 
-    /// Decides for the items of one key hash. The timestamps are a hint: where they do not tell who wins, both send, and
-    /// merging decides. Several items on one side mean several keys, of which it is not known which is which.
+    /// Decides for the items of one key hash. The timestamps are a hint: where they do not tell who wins, both send,
+    /// and merging decides. Several items on one side mean several keys, of which it is not known which is which.
     fn add(&mut self, key: KeyHash, mine: &[Item], theirs: &[Item], horizons: Horizons) {
         let several_keys = mine.len() > 1 || theirs.len() > 1;
         let newest = |items: &[Item]| items.iter().map(Item::nanos).max();

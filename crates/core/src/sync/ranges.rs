@@ -1,6 +1,6 @@
-//! The last fallback: range-based reconciliation, by the `negentropy` crate. It looks at the records themselves and needs
-//! no sketch, so it also finds what a sketch that went wrong would hide; it takes several round trips, and 40 bytes of
-//! memory a record on both sides.
+//! The last fallback: range-based reconciliation, by the `negentropy` crate. It looks at the records themselves and
+//! needs no sketch, so it also finds what a sketch that went wrong would hide; it takes several round trips, and 40
+//! bytes of memory a record on both sides.
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 

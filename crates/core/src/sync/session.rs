@@ -99,7 +99,8 @@ pub struct Report {
     pub waiting: u64,
     /// After [`Outcome::Waiting`]: what a [`Opening::Recheck`] needs.
     pub settled: Option<Settled>,
-    /// The earliest timestamp among those that wait, if this side saw the difference: due when the receiver's clock is [`FUTURE_MAX`] before it.
+    /// The earliest timestamp among those that wait, if this side saw the difference: due when the receiver's clock is
+    /// [`FUTURE_MAX`] before it.
     pub earliest_waiting: Option<Timestamp>,
     /// How often the asking side waited for an answer in order to go on. Comparing at the end is not counted.
     pub round_trips: u64,
@@ -115,8 +116,9 @@ pub struct Report {
 ///
 /// The caller hands in every frame that arrives ([`receive`](Self::receive)), and sends what
 /// [`next_frame`](Self::next_frame) gives whenever the stream can take a frame, before it reads the next one. Each call
-/// does the work of one page at most. When [`outcome`](Self::outcome) says something, the session is over. A session
-/// that is waited for too long may be dropped at any time: nothing that was taken in is lost.
+/// does the work of one page at most, but for the last fallback, which reads all items once. When
+/// [`outcome`](Self::outcome) says something, the session is over. A session that is waited for too long may be dropped
+/// at any time: nothing that was taken in is lost.
 pub struct Session {
     side: Side,
     shared: Shared,
@@ -214,8 +216,8 @@ impl Session {
         &self.shared.report
     }
 
-    /// About how much memory the session holds from one call to the next, in bytes. The range-based fallback, of which a
-    /// node has one at a time, is not counted: it holds 40 bytes a record.
+    /// About how much memory the session holds from one call to the next, in bytes. The range-based fallback, of which
+    /// a node has one at a time, is not counted: it holds 40 bytes a record.
     pub fn held_bytes(&self) -> usize {
         let side = match &self.side {
             Side::Asks(asking) => asking.held_bytes(),

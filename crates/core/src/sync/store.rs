@@ -1,5 +1,5 @@
-//! What a sync asks of the records of its node. It never decides which version wins: received records take the one way in
-//! that all records take, behind [`SyncStore::apply`].
+//! What a sync asks of the records of its node. It never decides which version wins: received records take the one way
+//! in that all records take, behind [`SyncStore::apply`].
 
 use crate::item::{Item, KeyHash};
 use crate::limits::{SYNC_PAGE_BYTES_MAX, SYNC_PAGE_RECORDS_MAX};

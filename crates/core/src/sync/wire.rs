@@ -117,6 +117,8 @@ pub enum Frame {
         /// Nothing differs but this many records that wait for their time; zero when that cannot be said.
         waiting: u64,
     },
+    /// "This stream is a feed: what I write follows, and it is no session."
+    Feed,
 }
 
 /// Bytes that are no frame. Whoever sent them is not spoken to any longer.
@@ -149,6 +151,7 @@ const RANGE: u8 = 10;
 const CREDIT: u8 = 11;
 const BUSY: u8 = 12;
 const END: u8 = 13;
+const FEED: u8 = 14;
 
 /// What a cell takes at least: item, check, one byte of count.
 const CELL_BYTES_MIN: usize = ITEM_BYTES + 8 + 1;
@@ -222,6 +225,7 @@ impl Frame {
                 w.byte(END);
                 w.number(*waiting);
             }
+            Self::Feed => w.byte(FEED),
         }
     }
 
@@ -279,6 +283,7 @@ impl Frame {
             },
             BUSY => Self::Busy,
             END => Self::End { waiting: r.number()? },
+            FEED => Self::Feed,
             _ => return Ok(None),
         }))
     }

@@ -7,7 +7,7 @@ use crate::world::{Event, World};
 
 /// Frames under way in one direction before the sender has to wait.
 const UNDER_WAY_MAX: usize = 3;
-/// Far above what a session of these worlds needs, and what DoS-minded limits allow.
+/// Above what the cells of a whole sketch and the keys of a difference take.
 const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The two ends of a stream: the one that asks is 0, the one that answers 1.

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, noise, tcp, yamux};
 use p2p_sync_core::{NetworkName, NodeId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Audience, FROM_PEERS_MAX, Link, TO_PEERS_MAX};
+use super::{Audience, FROM_PEERS_MAX, Link, TO_PEERS_MAX, ToPeers};
 use crate::system;
 
+mod address_book;
 mod behaviour;
 mod complaints;
 mod connections;
@@ -22,6 +24,7 @@ mod dialer;
 mod discovery;
 mod gossip;
 mod listening;
+mod liveness;
 mod task;
 
 /// A dial, handshakes included, is given up after this.
@@ -29,9 +32,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections that no protocol needs are closed after this. Gossip needs those to nodes of this network.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A QUIC connection on which nothing arrives is dead after this.
-const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often QUIC itself makes sure that something arrives.
-const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(1_500);
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long the start waits to learn the addresses on which it listens; those that come later are logged.
 const LISTENING_WITHIN: Duration = Duration::from_secs(1);
 
@@ -107,7 +110,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         .with_connection_timeout(DIAL_TIMEOUT)
         .build();
 
-    listen(&mut swarm, config.port)?;
+    let listeners = listen(&mut swarm, config.port)?;
     let (to_peers, outbound) = mpsc::channel(TO_PEERS_MAX);
     let (inbound, from_peers) = mpsc::channel(FROM_PEERS_MAX);
     let (ready, is_ready) = oneshot::channel();
@@ -118,6 +121,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         task::Ends {
             outbound,
             inbound,
+            listeners,
             ready,
             audience: Arc::clone(&audience),
         },
@@ -125,7 +129,8 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     tokio::spawn(task.run());
     let addresses = match select(is_ready, Box::pin(tokio::time::sleep(LISTENING_WITHIN))).await {
         Either::Left((Ok(addresses), _)) => addresses,
-        _ => Vec::new(),
+        // Some transport is still not there: what is there will do.
+        _ => listening_so_far(&to_peers).await,
     };
     Ok(Started {
         link: Link {
@@ -135,6 +140,14 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         },
         addresses,
     })
+}
+
+async fn listening_so_far(to_peers: &mpsc::Sender<ToPeers>) -> Vec<String> {
+    let (reply, answer) = oneshot::channel();
+    if to_peers.send(ToPeers::Status(reply)).await.is_err() {
+        return Vec::new();
+    }
+    answer.await.map(|status| status.addresses).unwrap_or_default()
 }
 
 /// A machine on which discovery cannot start still has its configured and remembered peers.
@@ -151,34 +164,30 @@ fn start_discovery(config: &NetConfig) -> Option<discovery::Behaviour> {
 }
 
 /// Listens with every transport on every address family; one that the machine lacks is no failure while another works.
-fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<(), NetError> {
+fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<Vec<ListenerId>, NetError> {
     let any = [
         Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED),
         Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED),
     ];
     let mut failures = Vec::new();
-    let mut listening = false;
+    let mut listeners = Vec::new();
     for host in any {
         let tcp = host.clone().with(Protocol::Tcp(port));
         let quic = host.with(Protocol::Udp(port)).with(Protocol::QuicV1);
         for address in [tcp, quic] {
             match swarm.listen_on(address.clone()) {
-                Ok(_) => listening = true,
+                Ok(listener) => listeners.push(listener),
                 Err(error) => failures.push(format!("{address}: {error}")),
             }
         }
     }
-    match failures.is_empty() {
-        true => Ok(()),
-        false if listening => {
-            tracing::debug!("some transports cannot listen: {}", failures.join("; "));
-            Ok(())
-        }
-        false => Err(NetError::Listen {
-            port,
-            reason: failures.join("; "),
-        }),
+    if listeners.is_empty() {
+        return Err(NetError::Listen { port, reason: failures.join("; ") });
     }
+    if !failures.is_empty() {
+        tracing::debug!("some transports cannot listen: {}", failures.join("; "));
+    }
+    Ok(listeners)
 }
 
 /// The peer id in the form that the core knows.

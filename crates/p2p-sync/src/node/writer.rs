@@ -9,7 +9,7 @@ use futures::executor::block_on;
 use p2p_sync_core::replica::{Replica, WriteError};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Content, Key, NodeId, Record};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::NodeError;
 use super::change_log::ChangeLog;
@@ -18,9 +18,11 @@ use crate::net::{Audience, FromPeers, Link, ToPeers};
 use crate::store::SqliteStore;
 use crate::system::{self, Stopwatch};
 
-/// Requests and messages that share a transaction. Enough to make its price small beside the work; few enough that whoever
+/// Requests that share a transaction. Enough to make its price small beside the work; few enough that whoever
 /// waits for an answer waits some milliseconds.
 const BATCH_MAX: usize = 256;
+/// Received records after which a transaction takes no further message: some tens of milliseconds of work.
+const RECEIVED_MAX: usize = 1_024;
 /// How long the thread stays awake for those it has just answered: they tend to ask again at once, and waking a thread costs as
 /// much as a good part of a transaction. Also how long a transaction waits for as many requests as the last one had, or every
 /// other one would be theirs who happened to be first.
@@ -48,7 +50,19 @@ enum Work {
         author: NodeId,
         neighbour: NodeId,
         records: Vec<Record>,
+        /// Held until the records are stored.
+        _room: OwnedSemaphorePermit,
     },
+}
+
+impl Work {
+    /// How many records of others it holds.
+    fn records(&self) -> usize {
+        match self {
+            Self::Write { .. } => 0,
+            Self::Receive { records, .. } => records.len(),
+        }
+    }
 }
 
 /// What is to be told once the transaction is durable.
@@ -146,10 +160,15 @@ impl Writer {
             self.take_requests(&mut batch);
         }
         self.expected = batch.len();
-        while batch.len() < BATCH_MAX
+        // Beyond the local requests, so that those cannot keep the others out for ever; but a node that stops has no time.
+        let mut received = batch.iter().map(Work::records).sum::<usize>();
+        while received < RECEIVED_MAX
+            && !self.stopping
             && let Ok(message) = self.inbound.try_recv()
         {
+            let before = batch.len();
             self.take_message(message, &mut batch);
+            received += batch.iter().skip(before).map(Work::records).sum::<usize>();
         }
         batch
     }
@@ -176,10 +195,12 @@ impl Writer {
                 author,
                 neighbour,
                 records,
+                room,
             } => batch.push(Work::Receive {
                 author,
                 neighbour,
                 records,
+                _room: room,
             }),
             FromPeers::Reached { peer, address } => {
                 self.remembering
@@ -224,7 +245,10 @@ impl Writer {
         });
         if written.is_err() {
             self.store.rollback();
-            self.remembering.put_back(peers);
+            // If it was the disk, it was not their fault.
+            if self.store.is_broken() {
+                self.remembering.put_back(peers);
+            }
         }
         written
     }
@@ -270,9 +294,11 @@ impl Writer {
         for (work, outcome) in batch.into_iter().zip(outcomes) {
             match (work, outcome) {
                 (Work::Write { reply, .. }, Outcome::Written(record)) => {
-                    if let Some(record) = record.as_ref().filter(|_| self.audience.listens_to(1)) {
+                    if let Some(record) = record.as_ref().filter(|_| self.audience.listens()) {
                         // A full queue drops the announcement; the record itself is safe.
-                        let _ = self.to_peers.try_send(ToPeers::Live(record.clone()));
+                        if self.to_peers.try_send(ToPeers::Live(record.clone())).is_err() {
+                            self.audience.crowd_out();
+                        }
                     }
                     // Whoever asked may have gone away meanwhile.
                     let _ = reply.send(Ok(record));

@@ -8,18 +8,18 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{StreamProtocol, identify, kad, ping};
+use libp2p::{StreamProtocol, identify, kad};
 use p2p_sync_core::NetworkName;
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 
-use super::discovery;
+use super::{discovery, liveness};
 
 /// The protocol name of Kademlia in the default network.
 const KAD: &str = "/p2p-sync/kad/1.0.0";
-/// How often every connection is pinged. Bounds how late a dead one is noticed, and most of the idle traffic.
-pub(super) const PING_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Open connections in all. More than the few hundred machines this is made for.
 const CONNECTIONS_MAX: u32 = 1_024;
+/// Open connections that others dialled: whoever takes them all leaves room for those that this node dials.
+const CONNECTIONS_INBOUND_MAX: u32 = 768;
 /// Open connections to one peer. More than one is passing: both sides dialled, or a restarted peer's dead ones linger.
 const CONNECTIONS_PER_PEER_MAX: u32 = 8;
 /// Connections being set up, in each direction.
@@ -31,7 +31,7 @@ pub(super) struct Behaviour {
     pub(super) limits: connection_limits::Behaviour,
     pub(super) gossip: gossipsub::Behaviour,
     pub(super) identify: identify::Behaviour,
-    pub(super) ping: ping::Behaviour,
+    pub(super) liveness: liveness::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
     pub(super) discovery: Toggle<discovery::Behaviour>,
 }
@@ -64,6 +64,7 @@ impl Behaviour {
             .with_max_pending_incoming(Some(PENDING_MAX))
             .with_max_pending_outgoing(Some(PENDING_MAX))
             .with_max_established(Some(CONNECTIONS_MAX))
+            .with_max_established_incoming(Some(CONNECTIONS_INBOUND_MAX))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
         let identify = identify::Config::new("/p2p-sync/1".to_owned(), key.public())
             .with_agent_version(agent_version(boot_nonce))
@@ -72,7 +73,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(limits),
             gossip: gossip(key, network)?,
             identify: identify::Behaviour::new(identify),
-            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
+            liveness: liveness::Behaviour::new(),
             kad: kademlia(key, network)?,
             discovery: discovery.into(),
         })

@@ -21,6 +21,9 @@ pub(super) struct Complaints {
 impl Complaints {
     /// Counts `n` of them. The causes are a fixed set of words.
     pub(super) fn count(&mut self, cause: &str, n: u64) {
+        if n == 0 {
+            return;
+        }
         match self.counts.get_mut(cause) {
             Some(count) => *count += n,
             None => {

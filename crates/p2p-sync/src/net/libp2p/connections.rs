@@ -11,6 +11,7 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
 use super::dialer::split_peer;
+use super::liveness::is_quic;
 use crate::net::{Direction, Transport};
 
 /// A connection on which nothing came back for this long is dead: TCP alone would keep it for a quarter of an hour.
@@ -40,7 +41,9 @@ pub(super) struct Connection {
     pub(super) rtt: Option<Duration>,
     opened: Instant,
     alive: Instant,
-    answers_pings: bool,
+    /// Whether silence means that it is dead. QUIC finds out by itself.
+    watched: bool,
+    identified: bool,
     boot: Option<u64>,
 }
 
@@ -58,8 +61,10 @@ pub(super) struct Peer {
 /// What an identification says of a peer's runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Boot {
-    /// The run that was known, or the first one.
+    /// The run that was known, or the first one that is heard of.
     Known,
+    /// This connection had been identified before.
+    Repeated,
     /// It restarted, and connections of the former run are still open: nothing passes on them any more.
     Restarted,
     /// A run that had ended is back: two machines have the same identity.
@@ -98,7 +103,7 @@ impl Connections {
         now: Instant,
     ) -> Option<bool> {
         let (address, _) = split_peer(endpoint.get_remote_address().clone());
-        let is_quic = address.iter().any(|part| matches!(part, Protocol::QuicV1));
+        let is_quic = is_quic(&address);
         let connection = Connection {
             id,
             address,
@@ -111,7 +116,8 @@ impl Connections {
             rtt: None,
             opened: now,
             alive: now,
-            answers_pings: true,
+            watched: !is_quic,
+            identified: false,
             boot: None,
         };
         if let Some(known) = self.peers.get_mut(&peer) {
@@ -165,7 +171,7 @@ impl Connections {
     /// The other side does not know pings, so that their absence says nothing.
     pub(super) fn cannot_ping(&mut self, peer: PeerId, id: ConnectionId) {
         if let Some(connection) = self.connection_mut(peer, id) {
-            connection.answers_pings = false;
+            connection.watched = false;
         }
     }
 
@@ -191,16 +197,18 @@ impl Connections {
     /// The peer said which run of which program it is, on one of its connections.
     pub(super) fn identified(&mut self, peer: PeerId, id: ConnectionId, boot: Option<u64>, is_node: bool) -> Boot {
         let Some(known) = self.peers.get_mut(&peer) else {
-            return Boot::Known;
+            return Boot::Repeated;
         };
         known.is_node = is_node;
-        let Some(boot) = boot else { return Boot::Known };
         let Some(connection) = known.connections.iter_mut().find(|connection| connection.id == id) else {
-            return Boot::Known;
+            return Boot::Repeated;
         };
-        if connection.boot.replace(boot).is_some() {
-            return Boot::Known; // a repetition; a connection belongs to one run
+        // A connection belongs to one run, whatever is said on it later.
+        if std::mem::replace(&mut connection.identified, true) {
+            return Boot::Repeated;
         }
+        let Some(boot) = boot else { return Boot::Known };
+        connection.boot = Some(boot);
         let address = connection.address.clone();
         let others = known
             .connections
@@ -235,7 +243,7 @@ impl Connections {
             .iter()
             .flat_map(|(peer, known)| known.connections.iter().map(move |it| (*peer, it)));
         all.filter(|(_, connection)| {
-            connection.answers_pings && now.saturating_duration_since(connection.alive) > DEAD_AFTER
+            connection.watched && now.saturating_duration_since(connection.alive) > DEAD_AFTER
         })
         .map(|(peer, connection)| (peer, connection.id))
         .collect()
@@ -416,7 +424,7 @@ mod tests {
         let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
         all.opened(peer, id(1), &dialled(TCP), now);
         assert_eq!(all.identified(peer, id(1), Some(7), true), Boot::Known);
-        assert_eq!(all.identified(peer, id(1), Some(7), true), Boot::Known);
+        assert_eq!(all.identified(peer, id(1), Some(9), true), Boot::Repeated);
         all.opened(peer, id(2), &dialled(QUIC), now);
         assert_eq!(all.identified(peer, id(2), Some(8), true), Boot::Restarted);
         all.closed(peer, id(1), now);

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use libp2p::{Multiaddr, PeerId};
 
+use super::address_book::{AddressBook, Source};
+
 /// Peers that are remembered at once. Configured ones are never displaced.
 const CANDIDATES_MAX: usize = 1_024;
-/// Addresses that are remembered of one peer, the latest first.
-const ADDRESSES_MAX: usize = 16;
 /// The first pause after a failed dial; it doubles with each further failure.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// The longest pause within [`RECENT`] of losing a peer, or of hearing of it.
@@ -23,17 +23,6 @@ const COURTESY: Duration = Duration::from_millis(300);
 /// A peer that was only heard of, never reached, is forgotten after this, unless it is heard of again.
 const HEARSAY_MAX: Duration = Duration::from_secs(600);
 
-/// How an address became known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The user named it: never forgotten.
-    Configured,
-    /// Discovery told of it: replaced by what discovery tells next.
-    Discovered,
-    /// A connection proved it, now or in an earlier run.
-    Proved,
-}
-
 /// A dial to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Order {
@@ -45,7 +34,7 @@ pub(super) struct Order {
 
 #[derive(Debug)]
 struct Candidate {
-    addresses: Vec<(Multiaddr, Source)>,
+    addresses: AddressBook,
     heard: Instant,
     schedule: Schedule,
     reached: bool,
@@ -151,28 +140,10 @@ impl Dialer {
         } else {
             now + COURTESY
         };
-        let candidate = self.peers.entry(peer).or_insert_with(|| Candidate {
-            addresses: Vec::new(),
-            heard: now,
-            schedule: Schedule::new(first_dial),
-            reached: source == Source::Proved,
-        });
+        let candidate = self.peers.entry(peer).or_insert_with(|| Candidate::new(Schedule::new(first_dial)));
         candidate.heard = now;
-        let news = addresses
-            .iter()
-            .any(|address| candidate.addresses.iter().all(|(known, _)| known != address));
-        if source == Source::Discovered {
-            candidate.addresses.retain(|(_, known)| *known != Source::Discovered);
-        }
-        for address in addresses.into_iter().rev() {
-            candidate
-                .addresses
-                .retain(|(known, source)| *known != address || *source == Source::Configured);
-            if candidate.addresses.iter().all(|(known, _)| *known != address) {
-                candidate.addresses.insert(0, (address, source));
-            }
-        }
-        candidate.addresses.truncate(ADDRESSES_MAX);
+        candidate.reached |= source == Source::Proved;
+        let news = candidate.addresses.learn(addresses, source);
         // Repeated announcements must not undo the back-off, or a dead address would be dialled at every one.
         if source == Source::Discovered && news {
             candidate.schedule.wake(first_dial);
@@ -185,18 +156,18 @@ impl Dialer {
         let victim = self
             .peers
             .iter()
-            .filter(|(_, known)| known.schedule.next().is_some() && !known.is_configured())
+            .filter(|(_, known)| known.schedule.next().is_some() && !known.addresses.is_configured())
             .filter(|(_, known)| newcomer != Source::Discovered || !known.reached)
             .min_by_key(|(_, known)| (known.reached, known.heard))
             .map(|(peer, _)| *peer);
         victim.is_some_and(|peer| self.peers.remove(&peer).is_some())
     }
 
-    /// Discovery no longer sees a peer; what it said of it is forgotten.
+    /// Discovery no longer sees a peer; what it said of it is forgotten, and so is a peer of which nothing else is known.
     pub(super) fn unlearn(&mut self, peer: PeerId) {
         if let Some(candidate) = self.peers.get_mut(&peer) {
-            candidate.addresses.retain(|(_, source)| *source != Source::Discovered);
-            if candidate.addresses.is_empty() && candidate.schedule.next().is_some() {
+            candidate.addresses.forget_discovered();
+            if candidate.addresses.is_empty() && !candidate.reached {
                 self.peers.remove(&peer);
             }
         }
@@ -218,10 +189,10 @@ impl Dialer {
         {
             schedule.state = State::Connected;
         }
-        if let Some(candidate) = self.peers.get_mut(&peer) {
-            candidate.reached = true;
-            candidate.schedule.state = State::Connected;
-        }
+        // One that dialled us may be unknown so far. The limit on connections bounds how many of those there are.
+        let candidate = self.peers.entry(peer).or_insert_with(|| Candidate::new(Schedule::new(now)));
+        candidate.reached = true;
+        candidate.schedule.state = State::Connected;
     }
 
     /// The last connection to `peer` is gone.
@@ -247,7 +218,7 @@ impl Dialer {
             Some(peer) => {
                 if let Some(candidate) = self.peers.get_mut(&peer) {
                     candidate.schedule.failed(now, jitter);
-                    if !candidate.reached && !candidate.is_configured() && now - candidate.heard > HEARSAY_MAX {
+                    if !candidate.is_worthy() && now.saturating_duration_since(candidate.heard) > HEARSAY_MAX {
                         self.peers.remove(&peer);
                     }
                 }
@@ -290,13 +261,13 @@ impl Dialer {
             .iter_mut()
             .filter(|(_, candidate)| candidate.schedule.is_due(now) && !candidate.addresses.is_empty())
             .collect();
-        waiting.sort_by_key(|(_, candidate)| candidate.schedule.next());
+        // Hearsay comes last, so that no amount of it can keep a peer waiting that was there before.
+        waiting.sort_by_key(|(_, candidate)| (!candidate.is_worthy(), candidate.schedule.next()));
         for (peer, candidate) in waiting.into_iter().take(limit - orders.len()) {
             candidate.schedule.state = State::Dialling;
-            let addresses = candidate.addresses.iter().map(|(address, _)| address.clone()).collect();
             orders.push(Order {
                 peer: Some(*peer),
-                addresses,
+                addresses: candidate.addresses.all(),
             });
         }
         orders
@@ -319,8 +290,14 @@ impl Dialer {
 }
 
 impl Candidate {
-    fn is_configured(&self) -> bool {
-        self.addresses.iter().any(|(_, source)| *source == Source::Configured)
+    fn new(schedule: Schedule) -> Self {
+        let heard = schedule.lost;
+        Self { addresses: AddressBook::default(), heard, schedule, reached: false }
+    }
+
+    /// Whether there is more than hearsay behind it.
+    fn is_worthy(&self) -> bool {
+        self.reached || self.addresses.is_configured()
     }
 }
 
@@ -456,8 +433,32 @@ mod tests {
             dialer
                 .due(now, usize::MAX)
                 .iter()
-                .any(|order| order.peer == Some(great) && order.addresses.len() == ADDRESSES_MAX)
+                .any(|order| order.peer == Some(great) && order.addresses.contains(&address(1)))
         );
+    }
+
+    #[test]
+    fn a_peer_that_dialled_us_is_not_dialled_while_it_is_connected() {
+        let ((small, great), now) = (two_peers(), Instant::now());
+        let mut dialer = Dialer::new(small, || 1.0);
+        dialer.connected(great, None, now);
+        dialer.learn(great, vec![address(1)], Source::Proved, now);
+        assert_eq!(dialer.next_due(), None);
+        dialer.disconnected(great, now);
+        assert_eq!(dialer.due(now, 9).len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_was_reached_is_redialled_whatever_discovery_says() {
+        let ((small, great), now) = (two_peers(), Instant::now());
+        let mut dialer = Dialer::new(small, || 1.0);
+        dialer.learn(great, vec![address(1)], Source::Discovered, now);
+        let order = dialer.due(now, 9).pop().unwrap();
+        dialer.connected(great, order.addresses.first(), now);
+        dialer.learn(great, vec![address(1)], Source::Discovered, now);
+        dialer.unlearn(great);
+        dialer.disconnected(great, now);
+        assert_eq!(dialer.due(now, 9), [order]);
     }
 
     #[test]

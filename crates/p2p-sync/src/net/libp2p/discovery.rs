@@ -26,7 +26,11 @@ const INSTANCES_MAX: usize = 1_024;
 /// Addresses that are taken from one announcement.
 const ADDRESSES_MAX: usize = 16;
 /// How often the question is asked again when all is well: the library's own interval doubles up to an hour.
-const QUERY_INTERVAL: Duration = Duration::from_secs(20);
+const QUERY_INTERVAL: Duration = Duration::from_secs(30);
+/// How long answers may take to a question that is not repeated.
+const QUIET_AFTER: Duration = Duration::from_millis(500);
+/// How often it is asked at most, whatever happens.
+const QUERY_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// How often it is asked while a peer is missed.
 const QUERY_INTERVAL_MISSING: Duration = Duration::from_secs(5);
 /// How long a peer that was lost, or the first one, is missed.
@@ -65,6 +69,9 @@ pub(super) struct Behaviour {
     /// Which peer stands behind an announced instance: removals name the instance only.
     instances: HashMap<String, PeerId>,
     next_query: Pin<Box<Sleep>>,
+    asked: Instant,
+    /// When to stop repeating the question.
+    quiet_at: Option<Pin<Box<Sleep>>>,
     missing_until: Instant,
 }
 
@@ -97,15 +104,27 @@ impl Behaviour {
             changes,
             instances: HashMap::new(),
             next_query: Box::pin(sleep_until((now + QUERY_INTERVAL_MISSING).into())),
+            asked: now,
+            quiet_at: None,
             missing_until: now + MISSING,
         })
     }
 
-    /// Asks at once, and often for a while: a peer was lost.
+    /// Asks now, and often for a while: a peer was lost.
     pub(super) fn search(&mut self) {
         let now = Instant::now();
         self.missing_until = now + MISSING;
-        self.next_query.as_mut().reset(now.into());
+        // Whoever comes and goes all the time must not make everybody on the LAN answer all the time.
+        let next = now.max(self.asked + QUERY_INTERVAL_MIN);
+        self.next_query.as_mut().reset(next.into());
+    }
+
+    /// The first peer is connected: there is no hurry any more, but others may not have heard the question yet.
+    pub(super) fn relax(&mut self) {
+        let now = Instant::now();
+        self.missing_until = now;
+        self.next_query.as_mut().reset((now + QUERY_INTERVAL / 3).into());
+        self.quiet_at = Some(Box::pin(sleep_until((now + QUERY_INTERVAL_MISSING).into())));
     }
 
     /// Takes the announcement back. The daemon says goodbye and ends; the future completes when it has.
@@ -118,15 +137,28 @@ impl Behaviour {
 
     fn query(&mut self) {
         let now = Instant::now();
-        let interval = if now < self.missing_until {
-            QUERY_INTERVAL_MISSING
-        } else {
-            QUERY_INTERVAL
-        };
+        let is_missing = now < self.missing_until;
+        let interval = if is_missing { QUERY_INTERVAL_MISSING } else { QUERY_INTERVAL };
         self.next_query.as_mut().reset((now + interval).into());
-        // Browsing anew sends the question now and restarts the library's doubling interval.
-        let _ = self.daemon.stop_browse(SERVICE);
-        match self.daemon.browse(SERVICE) {
+        self.asked = now;
+        if is_missing {
+            // What is remembered may be what is wrong: forget it, so that everybody answers in full.
+            let _ = self.daemon.stop_browse(SERVICE);
+            self.instances.clear();
+        }
+        self.listen(self.daemon.browse(SERVICE));
+        self.quiet_at = (!is_missing).then(|| Box::pin(sleep_until((now + QUIET_AFTER).into())));
+    }
+
+    /// Goes on listening, but stops asking: the library would repeat the question after 1, 2, 4 … seconds, from all nodes, for
+    /// answers that all have.
+    fn quieten(&mut self) {
+        self.quiet_at = None;
+        self.listen(self.daemon.browse_cache(SERVICE));
+    }
+
+    fn listen(&mut self, found: Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error>) {
+        match found {
             Ok(found) => self.found = Box::pin(found.into_stream()),
             Err(error) => tracing::debug!("discovery could not ask again: {error}"),
         }
@@ -239,6 +271,9 @@ impl NetworkBehaviour for Behaviour {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         while self.next_query.as_mut().poll(cx).is_ready() {
             self.query();
+        }
+        if self.quiet_at.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
+            self.quieten();
         }
         while let Poll::Ready(Some(change)) = self.changes.poll_next_unpin(cx) {
             match change {

@@ -15,6 +15,9 @@ use super::complaints::Complaints;
 use super::node_id;
 use crate::system::{self, Stopwatch};
 
+/// Why a change was not announced: more came at once than the budget and the queues hold.
+const TOO_MANY: &str = "not announced: too many at once";
+
 /// The gossip of one topic.
 #[derive(Debug)]
 pub(super) struct Gossip {
@@ -55,7 +58,7 @@ impl Gossip {
     /// Takes over a local write for publishing.
     pub(super) fn push(&mut self, record: Record) {
         if self.pacer.push(record).is_err() {
-            self.complaints.count("not announced: too many at once", 1);
+            self.complaints.count(TOO_MANY, 1);
         }
     }
 
@@ -70,11 +73,10 @@ impl Gossip {
         }
     }
 
-    /// Changes found nobody to hear of them.
-    pub(super) fn unheard(&mut self, changes: u64) {
-        if changes > 0 {
-            self.complaints.count("not announced: nobody listening", changes);
-        }
+    /// Changes found nobody to hear them, or the queue to the network full.
+    pub(super) fn missed(&mut self, unheard: u64, crowded_out: u64) {
+        self.complaints.count("not announced: nobody listening", unheard);
+        self.complaints.count(TOO_MANY, crowded_out);
     }
 
     fn publish_one(&mut self, swarm: &mut gossipsub::Behaviour, records: &[Record]) {
@@ -82,7 +84,7 @@ impl Gossip {
             Ok(_) => self.sent += 1,
             Err(PublishError::NoPeersSubscribedToTopic) => {
                 self.pacer.refund();
-                self.unheard(records.len() as u64);
+                self.missed(records.len() as u64, 0);
             }
             Err(error) => {
                 self.complaints
@@ -124,11 +126,11 @@ impl Gossip {
                 )
             }
             Verdict::Ignore(refusal) => {
-                self.complain(source, &refusal);
+                self.complain(from, source, &refusal);
                 (MessageAcceptance::Ignore, None)
             }
             Verdict::Reject(refusal) => {
-                self.complain(source, &refusal);
+                self.complain(from, source, &refusal);
                 (MessageAcceptance::Reject, None)
             }
         }
@@ -139,10 +141,13 @@ impl Gossip {
         self.gate.changed_nothing(author, neighbour, self.watch.uptime());
     }
 
-    fn complain(&mut self, source: PeerId, refusal: &Refusal) {
+    /// Counts a refusal and logs it under the name of its author; but how often is up to who delivered it, because names of authors
+    /// are free.
+    fn complain(&mut self, from: PeerId, source: PeerId, refusal: &Refusal) {
         if !self
             .complaints
-            .count_of(source, &refusal.cause().to_string(), Instant::now())
+            
+.count_of(from, &refusal.cause().to_string(), Instant::now())
         {
             return;
         }

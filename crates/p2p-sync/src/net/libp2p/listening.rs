@@ -16,6 +16,18 @@ fn is_dialable(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether it is an IP address and a port of one of our transports, and nothing else.
+pub(super) fn is_plain(address: &Multiaddr) -> bool {
+    let mut parts = address.iter();
+    matches!(parts.next(), Some(Protocol::Ip4(_) | Protocol::Ip6(_)))
+        && match parts.next() {
+            Some(Protocol::Tcp(_)) => true,
+            Some(Protocol::Udp(_)) => parts.next() == Some(Protocol::QuicV1),
+            _ => false,
+        }
+        && parts.next().is_none_or(|part| matches!(part, Protocol::P2p(_)))
+}
+
 /// The addresses worth telling, IPv4 before IPv6 and TCP before QUIC.
 pub(super) fn worth_telling<'a>(listeners: impl Iterator<Item = &'a Multiaddr>) -> Vec<Multiaddr> {
     let (mut dialable, mut local) = (Vec::new(), Vec::new());
@@ -52,6 +64,19 @@ mod tests {
             .iter()
             .map(ToString::to_string)
             .collect()
+    }
+
+    #[test]
+    fn plain_addresses_are_told_from_others() {
+        for (text, plain) in [
+            ("/ip4/10.0.0.1/tcp/1", true),
+            ("/ip6/fd00::1/udp/1/quic-v1", true),
+            ("/ip4/10.0.0.1/udp/1", false),
+            ("/ip4/10.0.0.1/tcp/1/ws", false),
+            ("/dns4/example/tcp/1", false),
+        ] {
+            assert_eq!(is_plain(&text.parse().unwrap()), plain, "{text}");
+        }
     }
 
     #[test]

@@ -8,18 +8,20 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::ListenerId;
 use libp2p::gossipsub::{self, IdentTopic};
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, kad, ping};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::behaviour::{Behaviour, BehaviourEvent, boot_nonce, kad_protocol};
 use super::connections::{Boot, Closed, Connections, ip};
-use super::dialer::{Dialer, Order, Source, split_peer};
-use super::gossip::Gossip;
+use super::address_book::Source;
+use super::dialer::{Dialer, Order, split_peer};
+use super::gossip::{Admitted, Gossip};
 use super::{NetConfig, discovery, listening, node_id};
-use crate::net::{Audience, FromPeers, NetStatus, PeerStatus, ToPeers};
+use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NetStatus, PeerStatus, ToPeers};
 
 /// How often liveness, spare connections and silent peers are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -36,6 +38,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub(super) struct Ends {
     pub(super) outbound: mpsc::Receiver<ToPeers>,
     pub(super) inbound: mpsc::Sender<FromPeers>,
+    pub(super) listeners: Vec<ListenerId>,
     /// To be told the addresses once they are known.
     pub(super) ready: oneshot::Sender<Vec<String>>,
     pub(super) audience: Arc<Audience>,
@@ -47,6 +50,9 @@ pub(super) struct Task {
     kad_protocol: Option<StreamProtocol>,
     outbound: mpsc::Receiver<ToPeers>,
     inbound: mpsc::Sender<FromPeers>,
+    /// Bytes of messages that may still wait for the node.
+    waiting: Arc<Semaphore>,
+    listeners: Vec<ListenerId>,
     ready: Option<oneshot::Sender<Vec<String>>>,
     audience: Arc<Audience>,
     dialer: Dialer,
@@ -74,6 +80,8 @@ impl Task {
             kad_protocol: kad_protocol(&config.network).ok(),
             outbound: ends.outbound,
             inbound: ends.inbound,
+            waiting: Arc::new(Semaphore::new(FROM_PEERS_BYTES_MAX)),
+            listeners: ends.listeners,
             ready: Some(ends.ready),
             audience: ends.audience,
             dialer,
@@ -257,7 +265,10 @@ impl Task {
             self.remember(peer, &address);
         }
         match self.connections.opened(peer, id, endpoint, now) {
-            Some(false) => tracing::info!("Connection established with peer: {peer}"),
+            Some(false) => {
+                tracing::info!("Connection established with peer: {peer}");
+                self.relax_discovery();
+            }
             Some(true) => tracing::info!("Connection re-established with peer {peer}"),
             None => tracing::debug!(%peer, "an additional connection"),
         }
@@ -285,6 +296,14 @@ impl Task {
         }
     }
 
+    fn relax_discovery(&mut self) {
+        if self.connections.iter().count() == 1
+            && let Some(discovery) = self.swarm.behaviour_mut().discovery.as_mut()
+        {
+            discovery.relax();
+        }
+    }
+
     fn search(&mut self) {
         if let Some(discovery) = self.swarm.behaviour_mut().discovery.as_mut() {
             discovery.search();
@@ -292,7 +311,8 @@ impl Task {
     }
 
     fn on_listening(&mut self, address: &Multiaddr, now: Instant) {
-        if self.ready.is_none() {
+        // Whoever waited for the first addresses may have given up.
+        if self.ready.as_ref().is_none_or(oneshot::Sender::is_closed) {
             self.dialer.wake(now);
             if listening::worth_telling(self.swarm.listeners()).contains(address) {
                 tracing::info!("Listening on {address}");
@@ -313,7 +333,7 @@ impl Task {
     fn on_behaviour_event(&mut self, event: BehaviourEvent, now: Instant) {
         match event {
             BehaviourEvent::Gossip(event) => self.on_gossip(event, now),
-            BehaviourEvent::Ping(ping::Event {
+            BehaviourEvent::Liveness(ping::Event {
                 peer,
                 connection,
                 result,
@@ -358,6 +378,7 @@ impl Task {
         let boot = boot_nonce(&info.agent_version);
         match self.connections.identified(peer, id, boot, is_node) {
             Boot::Known => {}
+            Boot::Repeated => return,
             Boot::Restarted => {
                 tracing::debug!(%peer, "restarted; connecting anew");
                 self.reconnect(peer);
@@ -369,11 +390,13 @@ impl Task {
                     .address(peer, id)
                     .map(ToString::to_string)
                     .unwrap_or_default();
+                if !self.gossip.complaints.count_of(peer, "one identity on two machines", now) {
+                    return;
+                }
                 tracing::error!(
                     "Two machines have the same identity {peer}: one at {elsewhere}, one at {here}. On the copied one, stop the node and \
                      delete identity.key from its data directory; its data stays"
                 );
-                self.gossip.complaints.count("one identity on two machines", 1);
             }
         }
         if is_node {
@@ -386,7 +409,7 @@ impl Task {
         let Some(seen) = self.connections.address(peer, id).and_then(ip) else {
             return;
         };
-        let proved = |address: &&Multiaddr| ip(address) == Some(seen);
+        let proved = |address: &&Multiaddr| ip(address) == Some(seen) && listening::is_plain(address);
         let addresses: Vec<Multiaddr> = info
             .listen_addrs
             .iter()
@@ -394,6 +417,8 @@ impl Task {
             .map(|address| split_peer(address.clone()).0)
             .take(4)
             .collect();
+        // Kademlia has no bound of its own for the addresses of a peer.
+        self.swarm.behaviour_mut().kad.remove_peer(&peer);
         for address in &addresses {
             self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
             self.remember(peer, address);
@@ -416,14 +441,7 @@ impl Task {
                     acceptance,
                 );
                 if let Some(admitted) = admitted {
-                    let received = FromPeers::Received {
-                        author: admitted.author,
-                        neighbour: admitted.neighbour,
-                        records: admitted.records,
-                    };
-                    if self.inbound.try_send(received).is_err() {
-                        self.gossip.complaints.count("store busy", 1);
-                    }
+                    self.hand_over(admitted, message.data.len());
                 }
             }
             gossipsub::Event::Subscribed { peer_id, topic } if topic == *self.gossip.topic() => {
@@ -442,8 +460,21 @@ impl Task {
         }
     }
 
+    /// Hands changes to the node, unless too much waits there already.
+    fn hand_over(&mut self, admitted: Admitted, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let handed = Arc::clone(&self.waiting).try_acquire_many_owned(bytes).is_ok_and(|room| {
+            let Admitted { author, neighbour, records } = admitted;
+            self.inbound.try_send(FromPeers::Received { author, neighbour, records, room }).is_ok()
+        });
+        if !handed {
+            self.gossip.complaints.count("store busy", 1);
+        }
+    }
+
     fn status(&mut self) -> NetStatus {
-        self.gossip.unheard(self.audience.take_unheard());
+        let (unheard, crowded_out) = self.audience.take_missed();
+        self.gossip.missed(unheard, crowded_out);
         let mesh: Vec<&PeerId> = self.swarm.behaviour().gossip.mesh_peers(self.gossip.topic()).collect();
         let mut peers: Vec<PeerStatus> = self
             .connections
@@ -477,6 +508,10 @@ impl Task {
     /// Takes the announcement back, publishes what may go at once, and disconnects everybody, so that the others see it now
     /// and not when their patience ends.
     async fn say_goodbye(&mut self) {
+        for listener in std::mem::take(&mut self.listeners) {
+            // Or the others would be back before the goodbye is over.
+            self.swarm.remove_listener(listener);
+        }
         let withdrawn = self
             .swarm
             .behaviour_mut()

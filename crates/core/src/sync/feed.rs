@@ -1,0 +1,240 @@
+//! The feed: what a node writes goes to its direct peers at once, page by page, on a stream of its own. It is a short
+//! cut and keeps no promise: whoever is too slow for it is dropped from it, and owed a session.
+//!
+//! The node that writes opens the stream and says [`Frame::Feed`] first; by that the other side tells a feed from a
+//! session. After it come pages of records one way, and credit the other.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::credit::{Allowance, Credit};
+use super::page::cost;
+use super::session::{SessionError, Violation};
+use super::store::{Applied, SyncStore};
+use super::wire::Frame;
+use crate::limits::{FUTURE_MAX, SYNC_FEED_BYTES_MAX, SYNC_FEED_RECORDS_MAX};
+use crate::record::Record;
+use crate::time::Timestamp;
+
+/// The receiver is too slow: end the feed, and owe the peer a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the peer is too slow for the feed")]
+pub struct TooSlow;
+
+/// The side that writes.
+pub struct FeedSender {
+    waiting: VecDeque<Record>,
+    waiting_bytes: usize,
+    credit: Credit,
+    opened: bool,
+}
+
+impl Default for FeedSender {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FeedSender {
+    /// A feed on which nothing was sent yet.
+    pub fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            credit: Credit::new(),
+            opened: false,
+        }
+    }
+
+    /// Takes a record to be sent, once it is committed, in the order of the commits.
+    ///
+    /// # Errors
+    /// When [`SYNC_FEED_RECORDS_MAX`] records or [`SYNC_FEED_BYTES_MAX`] bytes wait already.
+    pub fn push(&mut self, record: Record) -> Result<(), TooSlow> {
+        let bytes = self.waiting_bytes + cost(&record);
+        if bytes > SYNC_FEED_BYTES_MAX || self.waiting.len() >= SYNC_FEED_RECORDS_MAX {
+            return Err(TooSlow);
+        }
+        self.waiting_bytes = bytes;
+        self.waiting.push_back(record);
+        Ok(())
+    }
+
+    /// The next frame for the peer: as many of the waiting records as its credit allows; none: nothing waits, or the
+    /// credit is used up.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        if !std::mem::replace(&mut self.opened, true) {
+            return Some(Frame::Feed);
+        }
+        let limit = self.credit.page_limit()?;
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while let Some(record) = self.waiting.front() {
+            bytes += cost(record);
+            if bytes > limit.bytes || records.len() >= limit.records {
+                break;
+            }
+            self.waiting_bytes -= cost(record);
+            records.extend(self.waiting.pop_front());
+        }
+        if records.is_empty() {
+            return None;
+        }
+        self.credit.charge(&records);
+        Some(Frame::Records { bulk: false, records })
+    }
+
+    /// Takes in a frame of the receiver.
+    ///
+    /// # Errors
+    /// When it is no credit.
+    pub fn receive(&mut self, frame: &Frame) -> Result<(), Violation> {
+        match frame {
+            Frame::Credit { bytes, records } => {
+                self.credit.add(*bytes, *records);
+                Ok(())
+            }
+            _ => Err(Violation("answers a feed with more than credit")),
+        }
+    }
+}
+
+/// The side that reads.
+pub struct FeedReceiver {
+    allowance: Allowance,
+    /// How far ahead of our clock the furthest of the last records was that were left out for it.
+    ahead: Option<Duration>,
+}
+
+impl Default for FeedReceiver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FeedReceiver {
+    /// A feed that was opened by [`Frame::Feed`].
+    pub fn new() -> Self {
+        Self {
+            allowance: Allowance::new(),
+            ahead: None,
+        }
+    }
+
+    /// Takes in a frame of the sender, and says what came of its records. Those that our clock forbids are left out.
+    ///
+    /// # Errors
+    /// When the sender broke the rules or the store failed. The feed is of no use any longer.
+    pub fn receive<S: SyncStore>(
+        &mut self,
+        frame: Frame,
+        store: &mut S,
+        now: Timestamp,
+    ) -> Result<Applied, SessionError<S::Error>> {
+        let Frame::Records {
+            bulk: false,
+            mut records,
+        } = frame
+        else {
+            return Err(Violation("feeds something else than records").into());
+        };
+        self.allowance.charge(&records)?;
+        let horizon = now.saturating_add(FUTURE_MAX);
+        let ahead = records.iter().filter(|record| record.timestamp > horizon);
+        self.ahead = ahead
+            .map(|record| record.timestamp.saturating_since(now))
+            .max()
+            .or(self.ahead);
+        records.retain(|record| record.timestamp <= horizon);
+        store.apply(&records, None).map_err(SessionError::Store)
+    }
+
+    /// How far ahead of our clock the sender's records were, if some were too far.
+    pub fn ahead(&self) -> Option<Duration> {
+        self.ahead
+    }
+
+    /// The next frame for the sender: credit, from time to time.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        self.allowance.next_frame()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemorySyncStore;
+    use super::super::wire::StoreId;
+    use super::*;
+    use crate::{Base, Content, Key, NodeId, Value};
+
+    fn record(number: i64, bytes: usize) -> Record {
+        Record {
+            key: Key::new(format!("{number}")).unwrap(),
+            content: Content::Put(Value::new(vec![0; bytes]).unwrap()),
+            timestamp: Timestamp::from_nanos(number + 1).unwrap(),
+            author: NodeId::from_bytes(&[1]).unwrap(),
+            base: Base::Nothing,
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_arrives_in_few_pages_and_order() {
+        let (mut sender, mut receiver) = (FeedSender::new(), FeedReceiver::new());
+        let mut store = MemorySyncStore::new(StoreId(1));
+        assert_eq!(sender.next_frame(), Some(Frame::Feed));
+        let (mut pages, mut credits) = (0, 0);
+        for burst in 0..10 {
+            for number in 0..900 {
+                sender.push(record(burst * 900 + number, 10)).unwrap();
+            }
+            while let Some(frame) = sender.next_frame() {
+                pages += 1;
+                let applied = receiver.receive(frame, &mut store, Timestamp::MAX).unwrap();
+                assert!(applied.changed > 0);
+                while let Some(credit) = receiver.next_frame() {
+                    credits += 1;
+                    sender.receive(&credit).unwrap();
+                }
+            }
+        }
+        assert_eq!(store.records().len(), 9_000);
+        assert!(pages <= 20 && credits > 0, "{pages} pages, {credits} times credit");
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_dropped_and_costs_a_bounded_memory() {
+        let mut sender = FeedSender::new();
+        let pushed = (0..1_000_000).take_while(|number| {
+            let pushed = sender.push(record(*number, 1_000));
+            while sender.next_frame().is_some() {}
+            pushed.is_ok()
+        });
+        let pushed = pushed.count();
+        let room = SYNC_FEED_BYTES_MAX / 1_096 + 1_048_576 / 1_096;
+        assert!(pushed > 100 && pushed <= room, "{pushed} records were taken");
+    }
+
+    #[test]
+    fn the_rules_hold_on_both_sides() {
+        let mut store = MemorySyncStore::new(StoreId(1));
+        let mut receiver = FeedReceiver::new();
+        let now = Timestamp::from_nanos(1).unwrap();
+        let ahead = Record {
+            timestamp: now.saturating_add(FUTURE_MAX + Duration::from_secs(5)),
+            ..record(1, 1)
+        };
+        let page = |records| Frame::Records { bulk: false, records };
+        let applied = receiver
+            .receive(page(vec![ahead, record(2, 1)]), &mut store, now)
+            .unwrap();
+        assert_eq!((applied.changed, store.records().len()), (1, 1));
+        assert_eq!(receiver.ahead(), Some(FUTURE_MAX + Duration::from_secs(5)));
+        assert!(receiver.receive(Frame::Done, &mut store, now).is_err());
+        let flooded = (0..50).any(|_| {
+            receiver
+                .receive(page(vec![record(3, 60_000); 4]), &mut store, now)
+                .is_err()
+        });
+        assert!(flooded, "a sender that ignores the credit is noticed");
+        assert!(FeedSender::new().receive(&Frame::Done).is_err());
+    }
+}
