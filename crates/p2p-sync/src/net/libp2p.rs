@@ -9,7 +9,7 @@ use futures::future::{Either, select};
 use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
-use libp2p::{Multiaddr, PeerId, SwarmBuilder, noise, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, SwarmBuilder};
 use p2p_sync_core::{NetworkName, NodeId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,15 +26,10 @@ mod gossip;
 mod listening;
 mod liveness;
 mod task;
+mod transport;
 
-/// A dial, handshakes included, is given up after this.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections that no protocol needs are closed after this. Gossip needs those to nodes of this network.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// A QUIC connection on which nothing arrives is dead after this.
-const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(6);
-/// How often QUIC itself makes sure that something arrives.
-const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long the start waits to learn the addresses on which it listens; those that come later are logged.
 const LISTENING_WITHIN: Duration = Duration::from_secs(1);
 
@@ -92,22 +87,12 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let nonce = system::boot_nonce();
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )
+        .with_other_transport(transport::build)
         .map_err(|error| setup(error.into()))?
-        .with_quic_config(|mut quic| {
-            quic.max_idle_timeout = QUIC_IDLE_TIMEOUT.as_millis().try_into().unwrap_or(u32::MAX);
-            quic.keep_alive_interval = QUIC_KEEP_ALIVE;
-            quic.handshake_timeout = DIAL_TIMEOUT;
-            quic
-        })
         .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery))
         .map_err(|error| setup(error.into()))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT).with_smart_dial())
-        .with_connection_timeout(DIAL_TIMEOUT)
+        .with_connection_timeout(transport::DIAL_TIMEOUT)
         .build();
 
     let listeners = listen(&mut swarm, config.port)?;

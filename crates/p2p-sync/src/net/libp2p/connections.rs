@@ -394,7 +394,7 @@ mod tests {
         all.opened(peer, id(1), &dialled(TCP), now);
         all.gossiped(peer, true, now + DEAD_AFTER);
         assert_eq!(all.dead(now + DEAD_AFTER + QUIET), []);
-        all.opened(peer, id(2), &dialled(QUIC), now + DEAD_AFTER);
+        all.opened(peer, id(2), &dialled(TCP), now + DEAD_AFTER);
         all.gossiped(peer, true, now + 2 * DEAD_AFTER);
         assert_eq!(all.dead(now + 3 * DEAD_AFTER).len(), 2);
     }
