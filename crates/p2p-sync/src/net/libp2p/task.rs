@@ -59,6 +59,8 @@ pub(super) struct Task {
     dials: HashMap<ConnectionId, Order>,
     connections: Connections,
     gossip: Gossip,
+    /// The topic of [`rouse_gossip`](Self::rouse_gossip).
+    rousing: IdentTopic,
     publish_at: Option<Instant>,
     next_check: Instant,
 }
@@ -88,6 +90,7 @@ impl Task {
             dials: HashMap::new(),
             connections: Connections::default(),
             gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash()),
+            rousing: IdentTopic::new(format!("{}/rouse", config.network.topic())),
             publish_at: None,
             next_check: now + CHECK_INTERVAL,
         }
@@ -231,7 +234,7 @@ impl Task {
                 match self.connections.closed(peer_id, connection_id, now) {
                     Closed::Nothing => self.on_disconnected(peer_id, now),
                     Closed::Unheard => self.reconnect(peer_id),
-                    Closed::Others => {}
+                    Closed::Others => self.rouse_gossip(peer_id),
                 }
             }
             SwarmEvent::OutgoingConnectionError {
@@ -272,6 +275,20 @@ impl Task {
             Some(true) => tracing::info!("Connection re-established with peer {peer}"),
             None => tracing::debug!(%peer, "an additional connection"),
         }
+    }
+
+    /// Makes gossip use a connection to `peer` that is left.
+    ///
+    /// gossipsub gives its messages to whichever connection of a peer asks first, and when one comes it wakes those only that
+    /// have asked before. A connection that never had anything to send has not: after the other one is gone, messages would lie
+    /// until something else happens to wake it. Joining and leaving a topic of no meaning gives it something to send, and
+    /// pushing our identification wakes it.
+    fn rouse_gossip(&mut self, peer: PeerId) {
+        let behaviour = self.swarm.behaviour_mut();
+        if behaviour.gossip.subscribe(&self.rousing).is_ok() {
+            behaviour.gossip.unsubscribe(&self.rousing);
+        }
+        behaviour.identify.push([peer]);
     }
 
     fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
