@@ -94,7 +94,10 @@ impl Audience {
 
     /// How many changes found nobody to hear them, and how many found the queue full, since this was asked last.
     fn take_missed(&self) -> (u64, u64) {
-        (self.unheard.swap(0, Ordering::Relaxed), self.crowded_out.swap(0, Ordering::Relaxed))
+        (
+            self.unheard.swap(0, Ordering::Relaxed),
+            self.crowded_out.swap(0, Ordering::Relaxed),
+        )
     }
 }
 

@@ -167,7 +167,10 @@ fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<
         }
     }
     if listeners.is_empty() {
-        return Err(NetError::Listen { port, reason: failures.join("; ") });
+        return Err(NetError::Listen {
+            port,
+            reason: failures.join("; "),
+        });
     }
     if !failures.is_empty() {
         tracing::debug!("some transports cannot listen: {}", failures.join("; "));

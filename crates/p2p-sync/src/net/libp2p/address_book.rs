@@ -24,7 +24,8 @@ pub(super) struct AddressBook(Vec<(Multiaddr, Source)>);
 impl AddressBook {
     /// Takes in addresses. Returns whether one of them was unknown.
     pub(super) fn learn(&mut self, addresses: Vec<Multiaddr>, source: Source) -> bool {
-        let is_known = |book: &[(Multiaddr, Source)], address: &Multiaddr| book.iter().any(|(known, _)| known == address);
+        let is_known =
+            |book: &[(Multiaddr, Source)], address: &Multiaddr| book.iter().any(|(known, _)| known == address);
         let news = addresses.iter().any(|address| !is_known(&self.0, address));
         if source == Source::Discovered {
             self.forget_discovered();
@@ -81,7 +82,10 @@ mod tests {
         assert!(book.learn(vec![address(2)], Source::Proved));
         assert!(book.learn((3..99).map(address).collect(), Source::Discovered));
         assert_eq!(book.all().len(), 2 + OF_ONE_SOURCE_MAX);
-        assert!(!book.learn(vec![address(2), address(1)], Source::Discovered), "both are known, and better");
+        assert!(
+            !book.learn(vec![address(2), address(1)], Source::Discovered),
+            "both are known, and better"
+        );
         assert_eq!(book.all(), [address(1), address(2)]);
         book.forget_discovered();
         assert_eq!(book.all(), [address(1), address(2)]);

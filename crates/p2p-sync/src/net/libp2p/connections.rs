@@ -242,11 +242,9 @@ impl Connections {
             .peers
             .iter()
             .flat_map(|(peer, known)| known.connections.iter().map(move |it| (*peer, it)));
-        all.filter(|(_, connection)| {
-            connection.watched && now.saturating_duration_since(connection.alive) > DEAD_AFTER
-        })
-        .map(|(peer, connection)| (peer, connection.id))
-        .collect()
+        all.filter(|(_, connection)| connection.watched && now.saturating_duration_since(connection.alive) > DEAD_AFTER)
+            .map(|(peer, connection)| (peer, connection.id))
+            .collect()
     }
 
     /// This process itself stood still for a while: silence during that time says nothing of the others.

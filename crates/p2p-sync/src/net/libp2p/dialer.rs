@@ -140,7 +140,10 @@ impl Dialer {
         } else {
             now + COURTESY
         };
-        let candidate = self.peers.entry(peer).or_insert_with(|| Candidate::new(Schedule::new(first_dial)));
+        let candidate = self
+            .peers
+            .entry(peer)
+            .or_insert_with(|| Candidate::new(Schedule::new(first_dial)));
         candidate.heard = now;
         candidate.reached |= source == Source::Proved;
         let news = candidate.addresses.learn(addresses, source);
@@ -190,7 +193,10 @@ impl Dialer {
             schedule.state = State::Connected;
         }
         // One that dialled us may be unknown so far. The limit on connections bounds how many of those there are.
-        let candidate = self.peers.entry(peer).or_insert_with(|| Candidate::new(Schedule::new(now)));
+        let candidate = self
+            .peers
+            .entry(peer)
+            .or_insert_with(|| Candidate::new(Schedule::new(now)));
         candidate.reached = true;
         candidate.schedule.state = State::Connected;
     }
@@ -292,7 +298,12 @@ impl Dialer {
 impl Candidate {
     fn new(schedule: Schedule) -> Self {
         let heard = schedule.lost;
-        Self { addresses: AddressBook::default(), heard, schedule, reached: false }
+        Self {
+            addresses: AddressBook::default(),
+            heard,
+            schedule,
+            reached: false,
+        }
     }
 
     /// Whether there is more than hearsay behind it.

@@ -138,7 +138,11 @@ impl Behaviour {
     fn query(&mut self) {
         let now = Instant::now();
         let is_missing = now < self.missing_until;
-        let interval = if is_missing { QUERY_INTERVAL_MISSING } else { QUERY_INTERVAL };
+        let interval = if is_missing {
+            QUERY_INTERVAL_MISSING
+        } else {
+            QUERY_INTERVAL
+        };
         self.next_query.as_mut().reset((now + interval).into());
         self.asked = now;
         if is_missing {

@@ -146,8 +146,7 @@ impl Gossip {
     fn complain(&mut self, from: PeerId, source: PeerId, refusal: &Refusal) {
         if !self
             .complaints
-            
-.count_of(from, &refusal.cause().to_string(), Instant::now())
+            .count_of(from, &refusal.cause().to_string(), Instant::now())
         {
             return;
         }

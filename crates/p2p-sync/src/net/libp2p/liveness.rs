@@ -32,11 +32,18 @@ pub(super) struct Behaviour {
 impl Behaviour {
     pub(super) fn new() -> Self {
         let every = |interval| ping::Behaviour::new(ping::Config::new().with_interval(interval));
-        Self { tcp: every(TCP_INTERVAL), quic: every(QUIC_INTERVAL) }
+        Self {
+            tcp: every(TCP_INTERVAL),
+            quic: every(QUIC_INTERVAL),
+        }
     }
 
     fn for_address(&mut self, address: &Multiaddr) -> &mut ping::Behaviour {
-        if is_quic(address) { &mut self.quic } else { &mut self.tcp }
+        if is_quic(address) {
+            &mut self.quic
+        } else {
+            &mut self.tcp
+        }
     }
 }
 
@@ -51,7 +58,8 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.for_address(remote).handle_established_inbound_connection(id, peer, local, remote)
+        self.for_address(remote)
+            .handle_established_inbound_connection(id, peer, local, remote)
     }
 
     fn handle_established_outbound_connection(
@@ -62,7 +70,8 @@ impl NetworkBehaviour for Behaviour {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.for_address(address).handle_established_outbound_connection(id, peer, address, role, port_use)
+        self.for_address(address)
+            .handle_established_outbound_connection(id, peer, address, role, port_use)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

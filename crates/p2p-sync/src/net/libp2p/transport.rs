@@ -23,7 +23,9 @@ const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(2);
 const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Both transports, for one identity.
-pub(super) fn build(key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn build(
+    key: &Keypair,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)

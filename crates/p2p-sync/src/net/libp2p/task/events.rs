@@ -1,0 +1,304 @@
+//! What the swarm's events mean: each is carried to the table that decides about it, and what follows is asked of the swarm
+//! or told to the node.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, gossipsub, identify, ping};
+use tokio::sync::oneshot;
+
+use super::Task;
+use crate::net::FromPeers;
+use crate::net::libp2p::address_book::Source;
+use crate::net::libp2p::behaviour::{BehaviourEvent, boot_nonce};
+use crate::net::libp2p::connections::{Boot, Closed, ip};
+use crate::net::libp2p::dialer::split_peer;
+use crate::net::libp2p::gossip::Admitted;
+use crate::net::libp2p::{discovery, listening, node_id};
+
+impl Task {
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        let now = Instant::now();
+        match event {
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => {
+                self.on_established(peer_id, connection_id, &endpoint, now);
+            }
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                cause,
+                ..
+            } => {
+                tracing::debug!(%peer_id, ?cause, "connection closed");
+                match self.connections.closed(peer_id, connection_id, now) {
+                    Closed::Nothing => self.on_disconnected(peer_id, now),
+                    Closed::Unheard => self.reconnect(peer_id),
+                    Closed::Others => self.rouse_gossip(peer_id),
+                }
+            }
+            SwarmEvent::OutgoingConnectionError {
+                connection_id, error, ..
+            } => {
+                if let Some(order) = self.dials.remove(&connection_id) {
+                    tracing::debug!("dial failed: {error}");
+                    self.dialer.failed(&order, now);
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address, now),
+            SwarmEvent::ListenerClosed {
+                reason: Err(error),
+                addresses,
+                ..
+            } => {
+                tracing::error!("no longer listening on {addresses:?}: {error}");
+            }
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event, now),
+            _ => {}
+        }
+    }
+
+    fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
+        self.dials.remove(&id);
+        let dialled = endpoint
+            .is_dialer()
+            .then(|| split_peer(endpoint.get_remote_address().clone()).0);
+        self.dialer.connected(peer, dialled.as_ref(), now);
+        if let Some(address) = dialled {
+            self.remember(peer, &address);
+        }
+        match self.connections.opened(peer, id, endpoint, now) {
+            Some(false) => {
+                tracing::info!("Connection established with peer: {peer}");
+                self.relax_discovery();
+            }
+            Some(true) => tracing::info!("Connection re-established with peer {peer}"),
+            None => tracing::debug!(%peer, "an additional connection"),
+        }
+    }
+
+    /// Makes gossip use a connection to `peer` that is left.
+    ///
+    /// gossipsub gives its messages to whichever connection of a peer asks first, and when one comes it wakes those only that
+    /// have asked before. A connection that never had anything to send has not: after the other one is gone, messages would lie
+    /// until something else happens to wake it. Joining and leaving a topic of no meaning gives it something to send, and
+    /// pushing our identification wakes it.
+    fn rouse_gossip(&mut self, peer: PeerId) {
+        let behaviour = self.swarm.behaviour_mut();
+        if behaviour.gossip.subscribe(&self.rousing).is_ok() {
+            behaviour.gossip.unsubscribe(&self.rousing);
+        }
+        behaviour.identify.push([peer]);
+    }
+
+    fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
+        tracing::info!("Connection closed with peer {peer}");
+        self.dialer.disconnected(peer, now);
+        self.count_audience();
+        self.search();
+    }
+
+    fn count_audience(&self) {
+        self.audience
+            .set_listening(self.connections.iter().any(|(_, peer)| peer.subscribed));
+    }
+
+    fn remember(&self, peer: PeerId, address: &Multiaddr) {
+        if let Ok(peer) = node_id(&peer) {
+            // Worth a note, not worth a wait.
+            let _ = self.inbound.try_send(FromPeers::Reached {
+                peer,
+                address: address.to_string(),
+            });
+        }
+    }
+
+    fn relax_discovery(&mut self) {
+        if self.connections.iter().count() == 1
+            && let Some(discovery) = self.swarm.behaviour_mut().discovery.as_mut()
+        {
+            discovery.relax();
+        }
+    }
+
+    fn search(&mut self) {
+        if let Some(discovery) = self.swarm.behaviour_mut().discovery.as_mut() {
+            discovery.search();
+        }
+    }
+
+    fn on_listening(&mut self, address: &Multiaddr, now: Instant) {
+        // Whoever waited for the first addresses may have given up.
+        if self.ready.as_ref().is_none_or(oneshot::Sender::is_closed) {
+            self.dialer.wake(now);
+            if listening::worth_telling(self.swarm.listeners()).contains(address) {
+                tracing::info!("Listening on {address}");
+            }
+        } else if listening::is_complete(self.swarm.listeners()) {
+            let told = self.listening();
+            self.ready.take().map(|ready| ready.send(told));
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent, now: Instant) {
+        match event {
+            BehaviourEvent::Gossip(event) => self.on_gossip(event, now),
+            BehaviourEvent::Liveness(ping::Event {
+                peer,
+                connection,
+                result,
+            }) => match result {
+                Ok(rtt) => self.connections.pinged(peer, connection, rtt, now),
+                Err(ping::Failure::Unsupported) => self.connections.cannot_ping(peer, connection),
+                Err(failure) => tracing::debug!(%peer, "ping: {failure}"),
+            },
+            BehaviourEvent::Identify(identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+            }) => {
+                self.on_identified(peer_id, connection_id, &info, now);
+            }
+            BehaviourEvent::Discovery(event) => self.on_discovery(event, now),
+            _ => {}
+        }
+    }
+
+    fn on_discovery(&mut self, event: discovery::Event, now: Instant) {
+        match event {
+            discovery::Event::Discovered { peer, addresses } => {
+                self.dialer.learn(peer, addresses, Source::Discovered, now)
+            }
+            discovery::Event::Expired { peer } => self.dialer.unlearn(peer),
+            discovery::Event::InterfacesChanged => {
+                self.dialer.wake(now);
+                self.search();
+            }
+        }
+    }
+
+    fn on_identified(&mut self, peer: PeerId, id: ConnectionId, info: &identify::Info, now: Instant) {
+        let is_node = self
+            .kad_protocol
+            .as_ref()
+            .is_some_and(|own| info.protocols.contains(own));
+        let boot = boot_nonce(&info.agent_version);
+        match self.connections.identified(peer, id, boot, is_node) {
+            Boot::Known => {}
+            Boot::Repeated => return,
+            Boot::Restarted => {
+                tracing::debug!(%peer, "restarted; connecting anew");
+                self.reconnect(peer);
+                return;
+            }
+            Boot::Twice { elsewhere } => {
+                let here = self
+                    .connections
+                    .address(peer, id)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                if !self
+                    .gossip
+                    .complaints
+                    .count_of(peer, "one identity on two machines", now)
+                {
+                    return;
+                }
+                tracing::error!(
+                    "Two machines have the same identity {peer}: one at {elsewhere}, one at {here}. On the copied one, stop the node and \
+                     delete identity.key from its data directory; its data stays"
+                );
+            }
+        }
+        if is_node {
+            self.learn_listeners(peer, id, info, now);
+        }
+    }
+
+    /// Takes over where a node says it listens, as far as this connection proves the address: others may be dead ends here.
+    fn learn_listeners(&mut self, peer: PeerId, id: ConnectionId, info: &identify::Info, now: Instant) {
+        let Some(seen) = self.connections.address(peer, id).and_then(ip) else {
+            return;
+        };
+        let proved = |address: &&Multiaddr| ip(address) == Some(seen) && listening::is_plain(address);
+        let addresses: Vec<Multiaddr> = info
+            .listen_addrs
+            .iter()
+            .filter(proved)
+            .map(|address| split_peer(address.clone()).0)
+            .take(4)
+            .collect();
+        // Kademlia has no bound of its own for the addresses of a peer.
+        self.swarm.behaviour_mut().kad.remove_peer(&peer);
+        for address in &addresses {
+            self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
+            self.remember(peer, address);
+        }
+        self.dialer.learn(peer, addresses, Source::Proved, now);
+    }
+
+    fn on_gossip(&mut self, event: gossipsub::Event, now: Instant) {
+        match event {
+            gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            } => {
+                self.connections.gossiped(propagation_source, true, now);
+                let (acceptance, admitted) = self.gossip.judge(propagation_source, &message);
+                self.swarm.behaviour_mut().gossip.report_message_validation_result(
+                    &message_id,
+                    &propagation_source,
+                    acceptance,
+                );
+                if let Some(admitted) = admitted {
+                    self.hand_over(admitted, message.data.len());
+                }
+            }
+            gossipsub::Event::Subscribed { peer_id, topic } if topic == *self.gossip.topic() => {
+                self.connections.subscribed(peer_id, true, now);
+                self.count_audience();
+            }
+            gossipsub::Event::Unsubscribed { peer_id, topic } if topic == *self.gossip.topic() => {
+                self.connections.subscribed(peer_id, false, now);
+                self.count_audience();
+            }
+            gossipsub::Event::SlowPeer { failed_messages, .. } => {
+                let failed = failed_messages.priority.saturating_add(failed_messages.non_priority);
+                self.gossip.complaints.count("peer too slow", failed as u64);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands changes to the node, unless too much waits there already.
+    fn hand_over(&mut self, admitted: Admitted, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let handed = Arc::clone(&self.waiting)
+            .try_acquire_many_owned(bytes)
+            .is_ok_and(|room| {
+                let Admitted {
+                    author,
+                    neighbour,
+                    records,
+                } = admitted;
+                self.inbound
+                    .try_send(FromPeers::Received {
+                        author,
+                        neighbour,
+                        records,
+                        room,
+                    })
+                    .is_ok()
+            });
+        if !handed {
+            self.gossip.complaints.count("store busy", 1);
+        }
+    }
+}
