@@ -62,7 +62,7 @@ fn a_node_started_before_its_interface_has_an_address_is_found_later() {
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn dead_end_interfaces_neither_swell_the_packets_nor_delay_the_dial() {
     let lab = Lab::new();
-    let plain = link_times(&lab.host(Addresses::V4), &lab.host(Addresses::V4));
+    let plain = link_times(&lab.host(Addresses::V4), &lab.host(Addresses::V4), &[]);
 
     let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
     add_dead_ends(&host_a);
@@ -71,7 +71,13 @@ fn dead_end_interfaces_neither_swell_the_packets_nor_delay_the_dial() {
     host_b.add_dead_end("172.17.0.1/16");
     host_b.set_default_route(&host_b.spare_ip4());
     let sniffers = [Sniffer::start(&host_a), Sniffer::start(&host_b)];
-    let amid_dead_ends = link_times(&host_a, &host_b);
+    // Some of the wrong addresses are believed in, too: one is its own, the others lead nowhere.
+    let wrong = [
+        "172.17.0.1/tcp/4002",
+        "192.168.122.1/udp/4002/quic-v1",
+        "192.168.56.1/tcp/4002",
+    ];
+    let amid_dead_ends = link_times(&host_a, &host_b, &wrong);
 
     for sniffer in sniffers {
         let seen = sniffer.seen();
@@ -100,11 +106,16 @@ fn add_dead_ends(host: &Host) {
     }
 }
 
-/// Three times a fresh node on `host_b` beside one on `host_a`: from ready to linked, sorted.
-fn link_times(host_a: &Host, host_b: &Host) -> [Duration; 3] {
+/// Three times a fresh node on `host_b`, told of wrong addresses of the one on `host_a` that it is to find: from
+/// ready to linked, sorted.
+fn link_times(host_a: &Host, host_b: &Host, wrong: &[&str]) -> [Duration; 3] {
     let a = launch(host_a, "a").start();
+    let id = a.peer_id();
     let mut times = ["b1", "b2", "b3"].map(|label| {
-        let b = launch(host_b, label).start();
+        let told = wrong.iter().fold(launch(host_b, label), |told, address| {
+            told.peer(&format!("/ip4/{address}/p2p/{id}"))
+        });
+        let b = told.start();
         let time = a.wait_linked(&b, PATIENCE);
         share_both_ways(&a, &b, label);
         b.stop();

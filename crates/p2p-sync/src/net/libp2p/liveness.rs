@@ -16,7 +16,7 @@ use libp2p::{Multiaddr, PeerId, ping};
 /// How often a connection over TCP is pinged. Bounds how late a dead one is noticed.
 const TCP_INTERVAL: Duration = Duration::from_millis(2_500);
 /// How often a connection over QUIC is pinged. With ten nodes the shorter interval would make up most of the idle traffic.
-const QUIC_INTERVAL: Duration = Duration::from_secs(15);
+const QUIC_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Whether an address is one of QUIC.
 pub(super) fn is_quic(address: &Multiaddr) -> bool {
