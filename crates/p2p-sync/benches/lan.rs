@@ -18,7 +18,8 @@ const LATENCY_PAIRS: usize = 3;
 /// Below half the budget for live changes, so that none of them is held back: this measures an idle network.
 const LATENCY_SAMPLES: usize = 40;
 const IDLE_NODES: usize = 10;
-const IDLE_SETTLE: Duration = Duration::from_secs(20);
+/// Until everybody has heard of everybody and the questions of the first minute are over.
+const IDLE_SETTLE: Duration = Duration::from_secs(90);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 const ECHO_PORT: u16 = 7;
 

@@ -15,7 +15,7 @@ use super::liveness::is_quic;
 use crate::net::{Direction, Transport};
 
 /// A connection on which nothing came back for this long is dead: TCP alone would keep it for a quarter of an hour.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(6);
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(7);
 /// How long a second connection to a peer is left to settle before one is closed.
 const SPARE_AFTER: Duration = Duration::from_secs(1);
 /// A spare connection is closed only when gossip with its peer was quiet this long, so that nothing under way gets lost …

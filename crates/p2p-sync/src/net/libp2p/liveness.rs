@@ -14,7 +14,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId, ping};
 
 /// How often a connection over TCP is pinged. Bounds how late a dead one is noticed.
-const TCP_INTERVAL: Duration = Duration::from_millis(2_500);
+const TCP_INTERVAL: Duration = Duration::from_secs(4);
 /// How often a connection over QUIC is pinged. With ten nodes the shorter interval would make up most of the idle traffic.
 const QUIC_INTERVAL: Duration = Duration::from_secs(30);
 

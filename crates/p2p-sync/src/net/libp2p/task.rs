@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::gossipsub::IdentTopic;
-use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::ConnectionId;
+use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{PeerId, StreamProtocol, Swarm};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
