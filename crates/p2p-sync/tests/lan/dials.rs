@@ -1,7 +1,7 @@
 //! Both sides dial at the same moment: changes pass at once and always, and one connection remains.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, wait_until};
 
@@ -13,6 +13,10 @@ const ROUNDS: usize = 25;
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// How soon spare connections must be gone.
 const SETTLED: Duration = Duration::from_secs(15);
+
+/// How often each side writes until then, and how many times at most: the budget of messages a minute is not the point.
+const MEANWHILE: Duration = Duration::from_millis(300);
+const MEANWHILE_MAX: u32 = 15;
 
 type Address = fn(&Host) -> String;
 
@@ -84,7 +88,16 @@ fn one_round(a: &Node, b: &Node, what: &str) {
     for (from, to) in sides {
         to.wait_value(&format!("first by {}", from.label()), what, AT_ONCE);
     }
+    // Meanwhile both go on writing, now and then: closing a spare connection must cost nothing.
+    let start = Instant::now();
+    let mut written = 0;
     wait_until(&format!("{what}: one connection remains"), SETTLED, || {
+        if written < MEANWHILE_MAX && start.elapsed() >= MEANWHILE * written {
+            for (from, _) in sides {
+                from.add(&format!("meanwhile {written} by {}", from.label()), what);
+            }
+            written += 1;
+        }
         sides
             .iter()
             .all(|(node, other)| peer_field(node, &other.peer_id(), "connections") == Some(1.into()))
@@ -92,5 +105,8 @@ fn one_round(a: &Node, b: &Node, what: &str) {
     for (from, to) in sides {
         from.add(&format!("second by {}", from.label()), what);
         to.wait_value(&format!("second by {}", from.label()), what, AT_ONCE);
+        for number in 0..written {
+            to.wait_value(&format!("meanwhile {number} by {}", from.label()), what, AT_ONCE);
+        }
     }
 }

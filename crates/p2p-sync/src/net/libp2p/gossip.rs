@@ -1,7 +1,8 @@
 //! Live changes in and out: paces what this node publishes, and puts what arrives through the gate. The rules are the
 //! core's; here they meet gossipsub, the clock and the counters.
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, MessageAcceptance, PublishError, TopicHash};
@@ -18,6 +19,11 @@ use crate::system::{self, Stopwatch};
 /// Why a change was not announced: more came at once than the budget and the queues hold.
 const TOO_MANY: &str = "not announced: too many at once";
 
+/// How long a published change may still lie in a connection that turns out to be dead.
+const REPEAT_WITHIN: Duration = Duration::from_secs(8);
+/// Published changes that are remembered for that time.
+const REPEATED_MAX: usize = 256;
+
 /// The gossip of one topic.
 #[derive(Debug)]
 pub(super) struct Gossip {
@@ -25,6 +31,8 @@ pub(super) struct Gossip {
     gate: Gate,
     pacer: Pacer,
     watch: Stopwatch,
+    /// What was published lately, the oldest first.
+    published: VecDeque<(Instant, Record)>,
     pub(super) complaints: Complaints,
     pub(super) sent: u64,
     pub(super) received: u64,
@@ -45,6 +53,7 @@ impl Gossip {
             gate: Gate::new(GateLimits::default()),
             pacer: Pacer::new(),
             watch: Stopwatch::start(),
+            published: VecDeque::new(),
             complaints: Complaints::default(),
             sent: 0,
             received: 0,
@@ -60,6 +69,16 @@ impl Gossip {
         if self.pacer.push(record).is_err() {
             self.complaints.count(TOO_MANY, 1);
         }
+    }
+
+    /// One of several connections to a peer is gone, and with it whatever gossipsub had given to it: what was published lately
+    /// is published once more. Whoever has it already finds nothing new in it.
+    pub(super) fn repeat(&mut self, now: Instant) {
+        let published = std::mem::take(&mut self.published);
+        let recent = published
+            .into_iter()
+            .filter(|(at, _)| now.saturating_duration_since(*at) < REPEAT_WITHIN);
+        recent.for_each(|(_, record)| self.push(record));
     }
 
     /// Publishes what the budget allows. Returns when to come back, if anything waits.
@@ -81,7 +100,10 @@ impl Gossip {
 
     fn publish_one(&mut self, swarm: &mut gossipsub::Behaviour, records: &[Record]) {
         match swarm.publish(self.topic.clone(), message::encode(records)) {
-            Ok(_) => self.sent += 1,
+            Ok(_) => {
+                self.sent += 1;
+                self.remember(records);
+            }
             Err(PublishError::NoPeersSubscribedToTopic) => {
                 self.pacer.refund();
                 self.missed(records.len() as u64, 0);
@@ -92,6 +114,14 @@ impl Gossip {
                 tracing::debug!("{} changes could not be published: {error}", records.len());
             }
         }
+    }
+
+    fn remember(&mut self, records: &[Record]) {
+        let now = Instant::now();
+        self.published
+            .extend(records.iter().map(|record| (now, record.clone())));
+        let excess = self.published.len().saturating_sub(REPEATED_MAX);
+        self.published.drain(..excess);
     }
 
     /// Judges a message that arrived, before any disk.

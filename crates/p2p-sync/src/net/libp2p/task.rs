@@ -257,10 +257,7 @@ impl Task {
     /// Takes the announcement back, publishes what may go at once, and disconnects everybody, so that the others see it now
     /// and not when their patience ends.
     async fn say_goodbye(&mut self) {
-        for listener in std::mem::take(&mut self.listeners) {
-            // Or the others would be back before the goodbye is over.
-            self.swarm.remove_listener(listener);
-        }
+        let listeners = std::mem::take(&mut self.listeners);
         let withdrawn = self
             .swarm
             .behaviour_mut()
@@ -272,6 +269,10 @@ impl Task {
         let farewell = async {
             // One round of the swarm's work for what was just published, before its streams are closed.
             let _ = tokio::time::timeout(GOODBYE / 10, self.swarm.select_next_some()).await;
+            for listener in listeners {
+                // Or the others would be back before the goodbye is over.
+                self.swarm.remove_listener(listener);
+            }
             for peer in peers {
                 let _ = self.swarm.disconnect_peer_id(peer);
             }

@@ -40,7 +40,11 @@ impl Task {
                 match self.connections.closed(peer_id, connection_id, now) {
                     Closed::Nothing => self.on_disconnected(peer_id, now),
                     Closed::Unheard => self.reconnect(peer_id),
-                    Closed::Others => self.rouse_gossip(peer_id),
+                    Closed::Others => {
+                        self.rouse_gossip(peer_id);
+                        self.gossip.repeat(now);
+                        self.publish();
+                    }
                 }
             }
             SwarmEvent::OutgoingConnectionError {
