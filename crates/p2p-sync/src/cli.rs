@@ -148,7 +148,7 @@ fn wait(news: &Receiver<Progress>) -> Result<(), Failure> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::session::tests::node;
+    use super::session::tests::{config, node};
     use super::*;
     use crate::config::Config;
     use crate::node::Node;
@@ -179,14 +179,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_keeps_a_node_from_starting_has_its_class() {
         let (node, directory) = node().await;
-        let config = Config {
-            data_dir: directory.path().to_owned(),
-            port: 0,
-            name: "test".to_owned(),
-            network: "".parse().unwrap(),
-            peers: Vec::new(),
-            lan: false,
-        };
+        let config = config(&directory);
         let class = async |config: Config| Failure::from(Node::start(config).await.unwrap_err()).class;
         assert_eq!(class(config.clone()).await, Class::InUse, "the directory");
         let other = tempfile::tempdir().unwrap();

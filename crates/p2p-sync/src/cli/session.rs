@@ -72,15 +72,19 @@ pub(super) mod tests {
     /// A node that nobody else can find.
     pub(in crate::cli) async fn node() -> (Node, TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let config = Config {
+        (Node::start(config(&directory)).await.unwrap(), directory)
+    }
+
+    /// What such a node is started with.
+    pub(in crate::cli) fn config(directory: &TempDir) -> Config {
+        Config {
             data_dir: directory.path().to_owned(),
             port: 0,
             name: "test".to_owned(),
             network: "".parse().unwrap(),
             peers: Vec::new(),
             lan: false,
-        };
-        (Node::start(config).await.unwrap(), directory)
+        }
     }
 
     /// What a user sees who types `lines`.

@@ -159,7 +159,7 @@ impl Writer {
             std::thread::yield_now();
             self.take_requests(&mut batch);
         }
-        self.expected = batch.len();
+        self.expected = batch.iter().filter(|work| matches!(work, Work::Write { .. })).count();
         // Beyond the local requests, so that those cannot keep the others out for ever; but a node that stops has no time.
         let mut received = batch.iter().map(Work::records).sum::<usize>();
         while received < RECEIVED_MAX
