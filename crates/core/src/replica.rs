@@ -12,6 +12,8 @@ use crate::time::{Base, Timestamp};
 pub struct Replica {
     id: NodeId,
     clock: Clock,
+    /// Own writes later than this have reached nobody.
+    unshared_after: Option<Timestamp>,
 }
 
 /// A local write that did not happen. Nothing was stored.
@@ -34,10 +36,38 @@ pub struct Written {
     pub replaced: Option<Record>,
 }
 
+/// What came of a received record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Which version is held now.
+    pub merge: Merge,
+    /// The version that was lost, if it can be proved that whoever wrote the other one had not seen it.
+    pub lost: Option<Lost>,
+}
+
+/// A version that lost to one written without knowledge of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The version that lost.
+    pub loser: Record,
+    /// The version that won over it.
+    pub winner: Record,
+}
+
 impl Replica {
     /// A replica whose writes carry `id`, with a clock that continues behind what the store holds.
     pub fn new(id: NodeId, clock: Clock) -> Self {
-        Self { id, clock }
+        Self {
+            id,
+            clock,
+            unshared_after: None,
+        }
+    }
+
+    /// Own writes later than this cannot have reached any other node; none: each of them may have. What displaces one that
+    /// nobody has received was written without knowledge of it, whatever its base says.
+    pub fn set_unshared_after(&mut self, timestamp: Option<Timestamp>) {
+        self.unshared_after = timestamp;
     }
 
     /// The id that local writes carry.
@@ -82,14 +112,29 @@ impl Replica {
     ///
     /// # Errors
     /// When the store fails; the transaction must be rolled back then.
-    pub fn receive<S: Store>(&mut self, store: &mut S, record: &Record) -> Result<Merge, S::Error> {
+    pub fn receive<S: Store>(&mut self, store: &mut S, record: &Record) -> Result<Received, S::Error> {
         let held = store.get(&record.key)?;
-        let merged = merge(held.as_ref(), record);
-        if merged.stores_incoming() {
+        let merge = merge(held.as_ref(), record);
+        if merge.stores_incoming() {
             store.put(record)?;
             self.clock.observe(record.timestamp);
         }
-        Ok(merged)
+        let lost = held.and_then(|held| self.lost(merge, held, record));
+        Ok(Received { merge, lost })
+    }
+
+    fn lost(&self, merge: Merge, held: Record, incoming: &Record) -> Option<Lost> {
+        let (lost_unseen, loser, winner) = match merge {
+            Merge::Replaced { lost_unseen } => (lost_unseen || self.is_unshared(&held), held, incoming.clone()),
+            Merge::Kept { lost_unseen } => (lost_unseen, incoming.clone(), held),
+            Merge::Inserted | Merge::Same => return None,
+        };
+        lost_unseen.then_some(Lost { loser, winner })
+    }
+
+    /// Whether nobody else can have received this version.
+    fn is_unshared(&self, record: &Record) -> bool {
+        record.author == self.id && self.unshared_after.is_some_and(|shared| record.timestamp > shared)
     }
 
     fn write_over<S: Store>(

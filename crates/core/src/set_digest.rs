@@ -56,6 +56,13 @@ impl SetDigest {
         self.combine(item, u16::wrapping_sub);
     }
 
+    /// Adds the sum over other items.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (lane, number) in self.lanes.iter_mut().zip(other.lanes.iter()) {
+            *lane = lane.wrapping_add(*number);
+        }
+    }
+
     /// The sum, shortened to 32 bytes.
     pub fn value(&self) -> SetDigestValue {
         *blake3::keyed_hash(SHORTEN_KEY, &self.to_bytes()).as_bytes()

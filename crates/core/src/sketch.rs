@@ -188,6 +188,15 @@ impl Sketch {
         })
     }
 
+    /// Adds the cells of another set.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.cells.iter_mut().zip(other.cells.iter()) {
+            mine.items ^= theirs.items;
+            mine.checks ^= theirs.checks;
+            mine.count = mine.count.wrapping_add(theirs.count);
+        }
+    }
+
     /// How many items the set has: every one of them is in cell 0.
     pub fn count(&self) -> u64 {
         self.cells

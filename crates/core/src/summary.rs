@@ -53,6 +53,13 @@ impl Summary {
         self.inserted(new);
     }
 
+    /// Adds another summary: that of other records, or of the changes since this one was taken, in which what was replaced
+    /// counts negative. So a summary can be rebuilt from a snapshot of the records while they change.
+    pub fn add(&mut self, other: &Self) {
+        self.sketch.add(&other.sketch);
+        self.digest.add(&other.digest);
+    }
+
     /// How many records there are, deletions included.
     pub fn count(&self) -> u64 {
         self.sketch.count()
@@ -149,6 +156,17 @@ mod tests {
             prop_assert_eq!(summary.count(), held.len() as u64);
             prop_assert!(summary == Summary::of(held.into_values()));
         }
+    }
+
+    #[test]
+    fn a_snapshot_and_the_changes_since_give_the_whole() {
+        let (old, new) = (item(1, 0), item(1, 1));
+        let mut snapshot = Summary::of([old, item(2, 0)]);
+        let mut since = Summary::new();
+        since.replaced(&old, &new);
+        since.inserted(&item(3, 0));
+        snapshot.add(&since);
+        assert!(snapshot == Summary::of([new, item(2, 0), item(3, 0)]));
     }
 
     #[test]

@@ -11,8 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 pub mod libp2p;
 mod port;
+mod streams;
 
 pub use port::{PortTaken, claim_port};
+pub use streams::{
+    PeerLink, PeerLinks, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_OUTGOING_MAX, StreamEvent, StreamId, Streams,
+};
 
 /// Orders and records on their way to the network. Live changes are dropped, and counted, when it is full.
 pub const TO_PEERS_MAX: usize = 4_096;
@@ -35,6 +39,8 @@ pub enum ToPeers {
         /// Who delivered it.
         neighbour: NodeId,
     },
+    /// Open a stream for a session with this peer; the answer is [`StreamEvent::Opened`] or [`StreamEvent::NotOpened`].
+    OpenStream(NodeId),
     /// Say how things are.
     Status(oneshot::Sender<NetStatus>),
     /// Say goodbye, disconnect, and end; the sender is dropped when that is done.
@@ -53,6 +59,15 @@ pub enum FromPeers {
         /// The changes.
         records: Vec<Record>,
         /// Their share of [`FROM_PEERS_BYTES_MAX`], to be held until they are stored.
+        room: OwnedSemaphorePermit,
+    },
+    /// Changes that a direct peer pushed, in the order of its commits. They passed the clock's bound.
+    Fed {
+        /// Whose writes they are, as it says.
+        peer: NodeId,
+        /// The changes.
+        records: Vec<Record>,
+        /// Their share of [`STREAM_BYTES_MAX`], to be held until they are stored.
         room: OwnedSemaphorePermit,
     },
     /// A peer was reached at an address that is worth remembering.
@@ -110,6 +125,8 @@ pub struct Link {
     pub outbound: mpsc::Sender<ToPeers>,
     /// From the network; at most [`FROM_PEERS_MAX`] wait.
     pub inbound: mpsc::Receiver<FromPeers>,
+    /// The streams of the sync.
+    pub streams: Streams,
 }
 
 /// How the network is doing.

@@ -8,7 +8,7 @@ use libp2p::Multiaddr;
 use p2p_sync_core::clock::ClockExhausted;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Value};
+use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -20,12 +20,14 @@ use crate::store::{DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
 
 mod change_log;
 mod remembering;
+mod report;
 mod writer;
 
 use writer::{Request, Writer};
 
 pub use crate::net::{Direction, NetStatus, PeerStatus, Transport};
-pub use crate::store::{Counts, StoreError, StoreErrorKind};
+pub use crate::store::{Conflict, Counts, StoreError, StoreErrorKind};
+pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
 
 /// Writes that wait for the replica's thread. Whoever finds the queue full waits.
 const REQUESTS_MAX: usize = 1_024;
@@ -68,6 +70,8 @@ pub struct Status {
     pub counts: Counts,
     /// How its network is doing.
     pub net: NetStatus,
+    /// How its sync is doing.
+    pub sync: SyncStatus,
 }
 
 /// Why a node did not start. Nothing is left running.
@@ -262,7 +266,43 @@ impl Node {
             port: self.inner.port,
             counts: self.counts().await?,
             net,
+            sync: self.ask(|reply| Request::SyncStatus { reply }).await?,
         })
+    }
+
+    /// Holds a session with every connected peer, one after the other, and says what came of each. Nobody has to ask for that:
+    /// it is what the node does by itself whenever there is a reason to.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn sync(&self) -> Result<Vec<Synced>, NodeError> {
+        self.ask(|reply| Request::Sync { reply }).await
+    }
+
+    /// Reads every record, compares it with what was stored, and digest and sketch with the records. What is wrong is repaired.
+    /// Takes some seconds for a million records, during which the node works on.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn verify(&self) -> Result<Verified, NodeError> {
+        self.ask(|reply| Request::Verify { reply }).await?
+    }
+
+    /// Up to `limit` lost versions, the one noticed last first; of one key only, if one is given.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn conflicts(&self, key: Option<Key>, limit: usize) -> Result<Vec<Conflict>, NodeError> {
+        self.read(move |readers| readers.conflicts(key.as_ref(), limit)).await
+    }
+
+    /// Writes the content of a lost version of a key anew: the one noticed last, or the one written at `timestamp`. It is no
+    /// longer a conflict then. None when there is no such version.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn restore(&self, key: Key, timestamp: Option<Timestamp>) -> Result<Option<Restored>, NodeError> {
+        self.ask(|reply| Request::Restore { key, timestamp, reply }).await?
     }
 
     /// Says goodbye to the peers, finishes the writes that wait, and closes the store. Whoever asks later is told that the
@@ -283,13 +323,17 @@ impl Node {
     }
 
     async fn write(&self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
+        self.ask(|reply| Request::Write { key, content, reply }).await?
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
         self.inner
             .requests
-            .send(Request::Write { key, content, reply })
+            .send(request(reply))
             .await
             .map_err(|_| NodeError::Stopped)?;
-        answer.await.map_err(|_| NodeError::Stopped)?
+        answer.await.map_err(|_| NodeError::Stopped)
     }
 
     async fn read<T: Send + 'static>(

@@ -14,6 +14,7 @@
 //! While the store is open, nothing else in this process may open its files, not even to read them: by the rules of POSIX,
 //! closing such a file again takes away the locks that SQLite holds on it, and another program may then remove the WAL.
 
+mod conflicts;
 mod directory;
 mod error;
 mod migrations;
@@ -25,6 +26,7 @@ mod sqlite;
 #[cfg(test)]
 mod testing;
 
+pub use conflicts::Conflict;
 pub use directory::DataDir;
 pub use error::{StoreError, StoreErrorKind};
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};

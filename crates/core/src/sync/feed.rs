@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use super::credit::{Allowance, Credit};
 use super::page::cost;
-use super::session::{SessionError, Violation};
-use super::store::{Applied, SyncStore};
+use super::session::Violation;
 use super::wire::Frame;
 use crate::limits::{FUTURE_MAX, SYNC_FEED_BYTES_MAX, SYNC_FEED_RECORDS_MAX};
 use crate::record::Record;
@@ -120,22 +119,18 @@ impl FeedReceiver {
         }
     }
 
-    /// Takes in a frame of the sender, and says what came of its records. Those that our clock forbids are left out.
+    /// Takes in a frame of the sender, and gives its records, to be merged like any others. Those that our clock forbids are
+    /// left out.
     ///
     /// # Errors
-    /// When the sender broke the rules or the store failed. The feed is of no use any longer.
-    pub fn receive<S: SyncStore>(
-        &mut self,
-        frame: Frame,
-        store: &mut S,
-        now: Timestamp,
-    ) -> Result<Applied, SessionError<S::Error>> {
+    /// When the sender broke the rules. The feed is of no use any longer.
+    pub fn receive(&mut self, frame: Frame, now: Timestamp) -> Result<Vec<Record>, Violation> {
         let Frame::Records {
             bulk: false,
             mut records,
         } = frame
         else {
-            return Err(Violation("feeds something else than records").into());
+            return Err(Violation("feeds something else than records"));
         };
         self.allowance.charge(&records)?;
         let horizon = now.saturating_add(FUTURE_MAX);
@@ -145,7 +140,7 @@ impl FeedReceiver {
             .max()
             .or(self.ahead);
         records.retain(|record| record.timestamp <= horizon);
-        store.apply(&records, None).map_err(SessionError::Store)
+        Ok(records)
     }
 
     /// How far ahead of our clock the sender's records were, if some were too far.
@@ -161,8 +156,6 @@ impl FeedReceiver {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::MemorySyncStore;
-    use super::super::wire::StoreId;
     use super::*;
     use crate::{Base, Content, Key, NodeId, Value};
 
@@ -179,7 +172,7 @@ mod tests {
     #[test]
     fn what_is_pushed_arrives_in_few_pages_and_order() {
         let (mut sender, mut receiver) = (FeedSender::new(), FeedReceiver::new());
-        let mut store = MemorySyncStore::new(StoreId(1));
+        let mut arrived = Vec::new();
         assert_eq!(sender.next_frame(), Some(Frame::Feed));
         let (mut pages, mut credits) = (0, 0);
         for burst in 0..10 {
@@ -188,15 +181,15 @@ mod tests {
             }
             while let Some(frame) = sender.next_frame() {
                 pages += 1;
-                let applied = receiver.receive(frame, &mut store, Timestamp::MAX).unwrap();
-                assert!(applied.changed > 0);
+                arrived.extend(receiver.receive(frame, Timestamp::MAX).unwrap());
                 while let Some(credit) = receiver.next_frame() {
                     credits += 1;
                     sender.receive(&credit).unwrap();
                 }
             }
         }
-        assert_eq!(store.records().len(), 9_000);
+        assert_eq!(arrived.len(), 9_000);
+        assert!(arrived.is_sorted_by_key(|record| record.timestamp), "in the order in which they were pushed");
         assert!(pages <= 20 && credits > 0, "{pages} pages, {credits} times credit");
     }
 
@@ -215,7 +208,6 @@ mod tests {
 
     #[test]
     fn the_rules_hold_on_both_sides() {
-        let mut store = MemorySyncStore::new(StoreId(1));
         let mut receiver = FeedReceiver::new();
         let now = Timestamp::from_nanos(1).unwrap();
         let ahead = Record {
@@ -223,16 +215,12 @@ mod tests {
             ..record(1, 1)
         };
         let page = |records| Frame::Records { bulk: false, records };
-        let applied = receiver
-            .receive(page(vec![ahead, record(2, 1)]), &mut store, now)
-            .unwrap();
-        assert_eq!((applied.changed, store.records().len()), (1, 1));
+        let taken = receiver.receive(page(vec![ahead, record(0, 1)]), now);
+        assert_eq!(taken, Ok(vec![record(0, 1)]));
         assert_eq!(receiver.ahead(), Some(FUTURE_MAX + Duration::from_secs(5)));
-        assert!(receiver.receive(Frame::Done, &mut store, now).is_err());
+        assert!(receiver.receive(Frame::Done, now).is_err());
         let flooded = (0..50).any(|_| {
-            receiver
-                .receive(page(vec![record(3, 60_000); 4]), &mut store, now)
-                .is_err()
+            receiver.receive(page(vec![record(3, 60_000); 4]), now).is_err()
         });
         assert!(flooded, "a sender that ignores the credit is noticed");
         assert!(FeedSender::new().receive(&Frame::Done).is_err());

@@ -30,7 +30,7 @@ impl Rules for Replica {
     }
 
     fn receive(&mut self, store: &mut MemoryStore, record: &Record) -> bool {
-        Replica::receive(self, store, record).unwrap().stores_incoming()
+        Replica::receive(self, store, record).unwrap().merge.stores_incoming()
     }
 }
 

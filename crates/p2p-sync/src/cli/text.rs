@@ -232,6 +232,7 @@ pub(super) mod tests {
             network: "lab".parse().unwrap(),
             port: 4002,
             counts: Counts { live: 7, deleted: 2 },
+            sync: crate::node::SyncStatus::default(),
             net: NetStatus {
                 addresses: vec![
                     "/ip4/192.168.11.34/tcp/4002".to_owned(),

@@ -11,9 +11,9 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, SwarmBuilder};
 use p2p_sync_core::{NetworkName, NodeId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Audience, FROM_PEERS_MAX, Link, TO_PEERS_MAX, ToPeers};
+use super::{Audience, FROM_PEERS_MAX, Link, PeerLinks, STREAM_EVENTS_MAX, Streams, TO_PEERS_MAX, ToPeers};
 use crate::system;
 
 mod address_book;
@@ -98,6 +98,8 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let listeners = listen(&mut swarm, config.port)?;
     let (to_peers, outbound) = mpsc::channel(TO_PEERS_MAX);
     let (inbound, from_peers) = mpsc::channel(FROM_PEERS_MAX);
+    let (_, peers) = watch::channel(PeerLinks::new());
+    let (_, events) = mpsc::channel(STREAM_EVENTS_MAX);
     let (ready, is_ready) = oneshot::channel();
     let audience = Arc::new(Audience::default());
     let task = task::Task::new(
@@ -122,6 +124,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
             audience,
             outbound: to_peers,
             inbound: from_peers,
+            streams: Streams { peers, events },
         },
         addresses,
     })

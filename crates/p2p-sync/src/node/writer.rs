@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 use p2p_sync_core::replica::{Replica, WriteError};
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{Content, Key, NodeId, Record};
+use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::NodeError;
 use super::change_log::ChangeLog;
 use super::remembering::Remembering;
+use super::{Restored, SyncStatus, Synced, Verified};
 use crate::net::{Audience, FromPeers, Link, ToPeers};
 use crate::store::SqliteStore;
 use crate::system::{self, Stopwatch};
@@ -35,6 +36,20 @@ type Reply = oneshot::Sender<Result<Option<Record>, NodeError>>;
 pub(super) enum Request {
     /// Store a new version of a key. The reply is that version; none when a key to delete was not there.
     Write { key: Key, content: Content, reply: Reply },
+    /// Bring a lost version back; see [`Node::restore`](super::Node::restore).
+    Restore {
+        key: Key,
+        timestamp: Option<Timestamp>,
+        reply: oneshot::Sender<Result<Option<Restored>, NodeError>>,
+    },
+    /// Hold a session with every peer.
+    Sync { reply: oneshot::Sender<Vec<Synced>> },
+    /// Check the store.
+    Verify {
+        reply: oneshot::Sender<Result<Verified, NodeError>>,
+    },
+    /// Say how the sync is doing.
+    SyncStatus { reply: oneshot::Sender<SyncStatus> },
     /// Finish what waits, and end.
     Stop,
 }
@@ -185,6 +200,10 @@ impl Writer {
     fn take_request(&mut self, request: Request, batch: &mut Vec<Work>) {
         match request {
             Request::Write { key, content, reply } => batch.push(Work::Write { key, content, reply }),
+            Request::Restore { reply, .. } => drop(reply),
+            Request::Sync { reply } => drop(reply),
+            Request::Verify { reply } => drop(reply),
+            Request::SyncStatus { reply } => drop(reply.send(SyncStatus::default())),
             Request::Stop => self.stopping = true,
         }
     }
@@ -202,6 +221,7 @@ impl Writer {
                 records,
                 _room: room,
             }),
+            FromPeers::Fed { .. } => {}
             FromPeers::Reached { peer, address } => {
                 self.remembering
                     .reached(peer, address, system::now(), self.watch.uptime());
@@ -280,7 +300,7 @@ impl Writer {
         let mut stored = Vec::new();
         for record in records {
             match self.replica.receive(&mut self.store, record) {
-                Ok(merged) if merged.stores_incoming() => stored.push(record.clone()),
+                Ok(received) if received.merge.stores_incoming() => stored.push(record.clone()),
                 Ok(_) => {}
                 Err(error) if error.is_one_record() => tracing::error!("a change was not stored: {error}"),
                 Err(error) => return Err(error.into()),

