@@ -98,6 +98,11 @@ impl Audience {
         listens
     }
 
+    /// The same, without counting anything.
+    pub fn is_there(&self) -> bool {
+        self.listens.load(Ordering::Relaxed)
+    }
+
     /// A change found the queue to the network full.
     pub fn crowd_out(&self) {
         self.crowded_out.fetch_add(1, Ordering::Relaxed);
