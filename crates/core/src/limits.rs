@@ -99,6 +99,10 @@ pub const SYNC_FEED_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const SYNC_SNAPSHOTS_MAX: usize = 4;
 /// Sessions that may receive a bulk at a time: more would only take turns at the disk.
 pub const SYNC_BULKS_MAX: usize = 1;
+/// Sessions that a node holds at a time of those that it opened itself: more would only wait for the store.
+pub const SYNC_OWN_SESSIONS_MAX: usize = 8;
+/// Peers that are checked in one round to pass on what came by a session or feed; others follow in the next round.
+pub const SYNC_TOLD_PEERS_MAX: usize = 8;
 /// Sessions in the range-based fallback at a time, which keep 40 bytes a record.
 pub const SYNC_RANGES_MAX: usize = 1;
 

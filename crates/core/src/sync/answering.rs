@@ -129,7 +129,7 @@ fn answer_hello<S: SyncStore>(
         shared.finish(Outcome::Equal);
     }
     if let Some(plan) = plan {
-        shared.note_plan(&plan);
+        shared.note_plan(&plan, now);
         shared.send_records(plan.send)?;
         shared.outbox.push_frame(Frame::Done)?;
     }

@@ -251,7 +251,7 @@ impl Asking {
         now: Timestamp,
     ) -> Result<(), Violation> {
         let plan = Plan::of(difference, shared.horizons(now));
-        shared.note_plan(&plan);
+        shared.note_plan(&plan, now);
         let after = if plan.moves_nothing() && plan.waiting > 0 {
             After::OnlyWaiting(plan.waiting)
         } else {
@@ -410,7 +410,7 @@ impl Asking {
         let compared = work.ranges.compare(answer);
         let (difference, next) = compared.map_err(|_| Violation("sends a range message that makes no sense"))?;
         let plan = Plan::of(&difference, shared.horizons(now));
-        shared.note_plan(&plan);
+        shared.note_plan(&plan, now);
         work.next = next;
         work.moved += (plan.send.len() + plan.want.len()) as u64;
         work.waiting += plan.waiting;

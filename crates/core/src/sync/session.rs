@@ -102,6 +102,8 @@ pub struct Report {
     /// The earliest timestamp among those that wait, if this side saw the difference: due when the receiver's clock is
     /// [`FUTURE_MAX`] before it.
     pub earliest_waiting: Option<Timestamp>,
+    /// When the first of those that wait falls due, by our wall clock, if this side saw the difference.
+    pub falls_due: Option<Timestamp>,
     /// How often the asking side waited for an answer in order to go on. Comparing at the end is not counted.
     pub round_trips: u64,
     /// Greetings in this session.
@@ -282,12 +284,13 @@ impl Shared {
     }
 
     /// Takes note of what differs.
-    pub(super) fn note_plan(&mut self, plan: &Plan) {
+    pub(super) fn note_plan(&mut self, plan: &Plan, now: Timestamp) {
         self.report.ahead = plan.send.len() as u64;
         self.report.behind = plan.want.len() as u64;
         self.report.waiting = plan.waiting;
         let earliest = plan.earliest_waiting.and_then(|nanos| i64::try_from(nanos).ok());
         self.report.earliest_waiting = earliest.and_then(|nanos| Timestamp::from_nanos(nanos).ok());
+        self.report.falls_due = plan.due_in.map(|nanos| now.saturating_add(Duration::from_nanos(nanos)));
     }
 
     /// Orders the records of these keys to be sent.
@@ -333,6 +336,7 @@ impl Shared {
             self.report.equal_digest = Some(self.told);
             (self.report.ahead, self.report.behind) = (0, 0);
             (self.report.waiting, self.report.earliest_waiting) = (0, None);
+            self.report.falls_due = None;
         }
         self.bulk = None;
         self.outcome = Some(outcome);
