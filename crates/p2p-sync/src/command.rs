@@ -5,9 +5,10 @@ use std::fmt;
 
 use p2p_sync_core::Record;
 
-use crate::node::{Node, PeerStatus, Status};
+use crate::node::{Node, PeerStatus, Restored, Status, Synced, Verified};
 
 mod add;
+mod conflicts;
 mod delete;
 mod error;
 mod exit;
@@ -16,10 +17,14 @@ mod help;
 mod line;
 mod list;
 mod peers;
+mod restore;
 mod status;
+mod sync;
+mod verify;
 mod words;
 
 pub use add::Add;
+pub use conflicts::{ConflictList, Conflicts};
 pub use delete::Delete;
 pub use error::{Class, CommandError};
 pub use exit::Exit;
@@ -28,7 +33,10 @@ pub use help::{CommandHelp, Help, overview};
 pub use line::{ParseError, asks_for_json, parse_line};
 pub use list::{List, Listing};
 pub use peers::Peers;
+pub use restore::Restore;
 pub use status::ShowStatus;
+pub use sync::SyncNow;
+pub use verify::Verify;
 pub use words::{Unclosed, Word, Words};
 
 /// A command with its arguments. The one grammar, whoever sends the words.
@@ -44,6 +52,10 @@ pub enum Command {
     List(List),
     Status(ShowStatus),
     Peers(Peers),
+    Sync(SyncNow),
+    Verify(Verify),
+    Conflicts(Conflicts),
+    Restore(Restore),
     Help(Help),
     #[command(visible_alias = "quit")]
     Exit(Exit),
@@ -71,6 +83,14 @@ pub enum Reply {
     Status(Box<Status>),
     /// The connected peers.
     Peers(Vec<PeerStatus>),
+    /// What came of the comparison with each connected peer.
+    Synced(Vec<Synced>),
+    /// What the check of the store found.
+    Verified(Verified),
+    /// The writes that lost.
+    Conflicts(ConflictList),
+    /// The lost version has been written anew.
+    Restored(Restored),
     /// The commands, or the one asked for.
     Help(Vec<CommandHelp>),
     /// The user wants to leave.
@@ -86,6 +106,10 @@ impl fmt::Debug for Reply {
             Self::Listed(_) => "Listed",
             Self::Status(_) => "Status",
             Self::Peers(_) => "Peers",
+            Self::Synced(_) => "Synced",
+            Self::Verified(_) => "Verified",
+            Self::Conflicts(_) => "Conflicts",
+            Self::Restored(_) => "Restored",
             Self::Help(_) => "Help",
             Self::Exit => "Exit",
         })
@@ -102,6 +126,10 @@ impl Command {
             Self::List(list) => list.format.json,
             Self::Status(status) => status.format.json,
             Self::Peers(peers) => peers.format.json,
+            Self::Sync(sync) => sync.format.json,
+            Self::Verify(verify) => verify.format.json,
+            Self::Conflicts(conflicts) => conflicts.format.json,
+            Self::Restore(restore) => restore.format.json,
             Self::Help(help) => help.format.json,
             Self::Exit(exit) => exit.format.json,
         }
@@ -119,6 +147,10 @@ impl Command {
             Self::List(list) => list.run(node).await,
             Self::Status(status) => status.run(node).await,
             Self::Peers(peers) => peers.run(node).await,
+            Self::Sync(sync) => sync.run(node).await,
+            Self::Verify(verify) => verify.run(node).await,
+            Self::Conflicts(conflicts) => conflicts.run(node).await,
+            Self::Restore(restore) => restore.run(node).await,
             Self::Help(help) => help.run(),
             Self::Exit(exit) => Ok(exit.run()),
         }

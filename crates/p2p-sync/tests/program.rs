@@ -115,7 +115,20 @@ fn status_tells_all_that_it_promises() {
     // The same in words, and help for all commands.
     assert!(node.lines("status").iter().any(|line| line.contains(&node.peer_id())));
     let help = node.lines("help").join("\n");
-    for command in ["add", "get", "delete", "list", "status", "peers", "help", "exit"] {
+    for command in [
+        "add",
+        "get",
+        "delete",
+        "list",
+        "status",
+        "peers",
+        "sync",
+        "verify",
+        "conflicts",
+        "restore",
+        "help",
+        "exit",
+    ] {
         assert!(help.contains(command), "{command} is missing in: {help}");
     }
 }

@@ -1,8 +1,10 @@
 //! What the Tab key offers: words of commands, then keys.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_sync_core::Record;
 use p2p_sync_core::text::printable;
 use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::Highlighter;
@@ -13,14 +15,23 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::command::{Unclosed, Words, overview};
-use crate::node::Node;
+use crate::node::{Conflict, Node};
 
 /// Keys that are offered at once.
 const KEYS_MAX: usize = 100;
 /// How long a person is made to wait for an offer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-type Keys = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+type Keys = Arc<dyn Fn(Source, &str) -> Vec<String> + Send + Sync>;
+
+/// Which keys are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Those that have a value.
+    Stored,
+    /// Those of which a version was lost.
+    Lost,
+}
 
 /// Offers what may stand at the cursor.
 pub(super) struct Completion {
@@ -31,14 +42,22 @@ pub(super) struct Completion {
 impl Completion {
     /// Asks `node` for keys, from a thread that is not one of `runtime`.
     pub(super) fn of(node: Node, runtime: Handle) -> Self {
-        Self::new(move |prefix| {
-            let listed = runtime.block_on(async { timeout(PATIENCE, node.list(prefix, None, KEYS_MAX)).await });
-            let records = listed.ok().and_then(Result::ok).unwrap_or_default();
-            records.iter().map(|record| record.key.as_str().to_owned()).collect()
+        Self::new(move |source, prefix| {
+            let keys = async {
+                match source {
+                    Source::Stored => node.list(prefix, None, KEYS_MAX).await.map(stored_keys),
+                    Source::Lost => node
+                        .conflicts(None, KEYS_MAX)
+                        .await
+                        .map(|lost| lost_keys(&lost, prefix)),
+                }
+            };
+            let keys = runtime.block_on(async { timeout(PATIENCE, keys).await });
+            keys.ok().and_then(Result::ok).unwrap_or_default()
         })
     }
 
-    fn new(keys: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
+    fn new(keys: impl Fn(Source, &str) -> Vec<String> + Send + Sync + 'static) -> Self {
         let commands = overview().into_iter().map(|command| command.name).collect();
         Self {
             commands,
@@ -63,19 +82,30 @@ impl Completion {
                     .map(|name| pair(name, name.clone()))
                     .collect(),
             ),
-            ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(typed)),
+            ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(Source::Stored, typed)),
+            ["conflicts" | "restore"] => (start, self.keys(Source::Lost, typed)),
             _ => (cursor, Vec::new()),
         }
     }
 
-    fn keys(&self, typed: &str) -> Vec<Pair> {
+    fn keys(&self, source: Source, typed: &str) -> Vec<Pair> {
         let prefix = typed.strip_prefix(['"', '\'']).unwrap_or(typed);
         let quotes = prefix.len() < typed.len();
-        let mut keys = (self.keys)(prefix);
+        let mut keys = (self.keys)(source, prefix);
         // What could disturb the terminal cannot be edited there either.
         keys.retain(|key| printable(key.as_bytes()) == *key);
         keys.iter().map(|key| pair(key, written(key, quotes))).collect()
     }
+}
+
+fn stored_keys(records: Vec<Record>) -> Vec<String> {
+    records.iter().map(|record| record.key.as_str().to_owned()).collect()
+}
+
+fn lost_keys(conflicts: &[Conflict], prefix: &str) -> Vec<String> {
+    let keys = conflicts.iter().map(|conflict| conflict.loser.key.as_str());
+    let keys: BTreeSet<_> = keys.filter(|key| key.starts_with(prefix)).collect();
+    keys.into_iter().map(str::to_owned).collect()
 }
 
 /// The words before the one that is being typed, options left out, and where that one starts.
@@ -150,7 +180,10 @@ mod tests {
     ];
 
     fn offered(before: &str) -> (usize, Vec<String>) {
-        let keys = |prefix: &str| {
+        let keys = |source, prefix: &str| {
+            if source == Source::Lost {
+                return vec!["lost".to_owned()];
+            }
             KEYS.iter()
                 .filter(|key| key.starts_with(prefix))
                 .map(|key| (*key).to_owned())
@@ -164,7 +197,7 @@ mod tests {
     fn the_first_word_is_a_command() {
         assert_eq!(offered("ge"), (0, vec!["get ".to_owned()]));
         assert_eq!(offered("  de"), (2, vec!["delete ".to_owned()]));
-        assert_eq!(offered("").1.len(), 8);
+        assert_eq!(offered("").1.len(), 12);
         assert_eq!(offered("help pe"), (5, vec!["peers ".to_owned()]));
         assert!(offered("x").1.is_empty());
     }
@@ -182,6 +215,9 @@ mod tests {
             offered("get 'hel"),
             (4, vec!["\"hello\" ".to_owned(), "\"help me\" ".to_owned()])
         );
+        for before in ["conflicts ", "restore --json l"] {
+            assert_eq!(offered(before).1, ["lost "], "{before}");
+        }
         for before in ["get hello h", "add hello h", "status h", "list a h"] {
             assert!(offered(before).1.is_empty(), "{before}");
         }

@@ -14,6 +14,8 @@ use super::text;
 use crate::command::{CommandError, CommandHelp};
 use crate::node::{PeerStatus, Status};
 
+pub(super) mod sync;
+
 #[derive(Serialize)]
 struct Version<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,6 +114,7 @@ pub(super) fn status(status: &Status) -> String {
         mesh: usize,
         messages: Messages,
         dropped: Vec<Dropped<'a>>,
+        sync: sync::Sync<'a>,
     }
     let net = &status.net;
     line(&Whole {
@@ -134,6 +137,7 @@ pub(super) fn status(status: &Status) -> String {
             .iter()
             .map(|(cause, count)| Dropped { cause, count: *count })
             .collect(),
+        sync: sync::Sync::of(&status.sync),
     })
 }
 
@@ -248,8 +252,10 @@ mod tests {
     fn the_fields_of_a_status_and_their_order_stay() {
         let [quic, tcp] = PEERS;
         let head = r#"{"peer_id":"12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj","name":"a\u202eb","network":"lab","port":4002,"addresses":["/ip4/192.168.11.34/tcp/4002","/ip4/192.168.11.34/udp/4002/quic-v1"],"keys":7,"deleted":2,"peers":["#;
-        let tail = r#"],"known_peers":3,"mesh":1,"messages":{"sent":4,"received":5},"dropped":[{"cause":"rate limited","count":6},{"cause":"invalid message","count":1}]}"#;
-        assert_eq!(status(&some_status()), format!("{head}{quic},{tcp}{tail}\n"));
+        let tail = r#"],"known_peers":3,"mesh":1,"messages":{"sent":4,"received":5},"dropped":[{"cause":"rate limited","count":6},{"cause":"invalid message","count":1}],"sync":"#;
+        let sync = line(&sync::Sync::of(&some_status().sync));
+        let expected = format!("{head}{quic},{tcp}{tail}{}}}\n", sync.trim_end());
+        assert_eq!(status(&some_status()), expected);
     }
 
     #[test]

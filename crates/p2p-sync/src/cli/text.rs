@@ -4,6 +4,8 @@
 use p2p_sync_core::text::printable;
 use p2p_sync_core::{Key, Record};
 
+pub(super) mod sync;
+
 use crate::command::{CommandError, CommandHelp};
 use crate::node::{Direction, PeerStatus, Status, Transport};
 
@@ -89,6 +91,7 @@ pub(super) fn status(status: &Status) -> String {
             .map(|(cause, count)| format!("{count} {}", shown(cause)))
             .collect(),
     ));
+    lines.extend(sync::facts(&status.sync));
     let mut text = String::new();
     for (name, values) in lines {
         let values = if values.is_empty() {
@@ -104,6 +107,7 @@ pub(super) fn status(status: &Status) -> String {
     if !net.peers.is_empty() {
         text.push_str(&peers(&net.peers));
     }
+    text.push_str(&sync::peers(&status.sync.peers));
     text
 }
 
@@ -232,7 +236,7 @@ pub(super) mod tests {
             network: "lab".parse().unwrap(),
             port: 4002,
             counts: Counts { live: 7, deleted: 2 },
-            sync: crate::node::SyncStatus::default(),
+            sync: sync::tests::some_sync(),
             net: NetStatus {
                 addresses: vec![
                     "/ip4/192.168.11.34/tcp/4002".to_owned(),
@@ -263,10 +267,18 @@ Peers:     2 connected, 3 known, 1 in the mesh
 Messages:  4 sent, 5 received
 Dropped:   6 rate limited
            1 invalid message
+Sync:      ready
+Refused:   9 too far ahead
+Conflicts: 2 (to see them: conflicts)
+Ahead:     3 records of this node, dated later than others accept yet:
+           a\\u{{202e}}b (due 2027-01-04T08:30:15Z)
+           and 2 more
+Repaired:  1 record
 Connected peers (2):
   {PEER}  quic  outbound  0.41 ms  in the mesh                    /ip4/192.168.11.52/udp/4002/quic-v1
   {PEER}  tcp   inbound   -        not subscribed, 2 connections  /ip6/fd00::2/tcp/40000
-"
+{}",
+            sync::peers(&some_status().sync.peers)
         );
         assert_eq!(status(&some_status()), expected);
     }
@@ -275,6 +287,7 @@ Connected peers (2):
     fn a_lonely_node_says_so() {
         let lonely = Status {
             net: NetStatus::default(),
+            sync: crate::node::SyncStatus::default(),
             network: "".parse().unwrap(),
             ..some_status()
         };
@@ -282,7 +295,8 @@ Connected peers (2):
         assert!(text.contains("Network:   (default)\n"), "{text}");
         assert!(text.contains("Addresses: none\n"), "{text}");
         assert!(
-            text.ends_with("Messages:  0 sent, 0 received\nDropped:   none\n"),
+            text.contains("Messages:  0 sent, 0 received\nDropped:   none\nSync:      not yet")
+                && text.ends_with("Refused:   none\nConflicts: none\n"),
             "{text}"
         );
         assert_eq!(peers(&[]), "Connected peers (0):\n");

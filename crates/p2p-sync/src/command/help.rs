@@ -97,14 +97,19 @@ fn arguments(command: &clap::Command) -> impl Iterator<Item = &clap::Arg> {
 }
 
 fn written(argument: &clap::Arg) -> String {
-    if let Some(long) = argument.get_long() {
-        return format!("--{long}");
-    }
     let name = argument
         .get_value_names()
         .and_then(|names| names.first())
         .map(ToString::to_string)
         .unwrap_or_default();
+    if let Some(long) = argument.get_long() {
+        let value = if argument.get_action().takes_values() {
+            format!("={name}")
+        } else {
+            String::new()
+        };
+        return format!("--{long}{value}");
+    }
     let several = argument.get_num_args().is_some_and(|count| count.max_values() > 1);
     if several { format!("{name}...") } else { name }
 }
@@ -120,7 +125,20 @@ mod tests {
         let names: Vec<_> = commands.iter().map(|command| command.name.as_str()).collect();
         assert_eq!(
             names,
-            ["add", "get", "delete", "list", "status", "peers", "help", "exit"]
+            [
+                "add",
+                "get",
+                "delete",
+                "list",
+                "status",
+                "peers",
+                "sync",
+                "verify",
+                "conflicts",
+                "restore",
+                "help",
+                "exit"
+            ]
         );
         for command in &commands {
             assert!(
@@ -134,6 +152,8 @@ mod tests {
         }
         assert_eq!(commands[0].usage, "add [--json] [--empty] KEY [VALUE...]");
         assert_eq!(commands[2].usage, "delete [--json] KEY...");
+        assert_eq!(commands[8].usage, "conflicts [--json] [--limit=N] [KEY]");
+        assert_eq!(commands[9].usage, "restore [--json] KEY [TIMESTAMP]");
     }
 
     #[test]

@@ -1,0 +1,454 @@
+//! What the sync has to tell, as text for people: how it stands with each peer, what waits, what was lost.
+
+use p2p_sync_core::{Content, Record};
+
+use super::{pair, shown, table};
+use crate::command::ConflictList;
+use crate::node::{Conflict, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
+
+/// A clock that differs by less is as good as right, and the way of a message makes as much.
+const CLOCK_SHOWN_SECONDS: f64 = 1.0;
+/// A clock that differs by more makes writes wait, or lose to older ones.
+const CLOCK_WARNED_SECONDS: f64 = 60.0;
+
+/// The lines of a status that are about the node itself.
+pub(super) fn facts(sync: &SyncStatus) -> Vec<(&'static str, Vec<String>)> {
+    let state = if sync.ready {
+        "ready"
+    } else {
+        "not yet: the summary of all records is being rebuilt"
+    };
+    let refused = sync
+        .refused
+        .iter()
+        .map(|(cause, count)| format!("{count} {}", shown(cause)));
+    let mut facts = vec![("Sync", vec![state.to_owned()]), ("Refused", refused.collect())];
+    let conflicts = match sync.conflicts {
+        0 => Vec::new(),
+        count => vec![format!("{count} (to see them: conflicts)")],
+    };
+    facts.push(("Conflicts", conflicts));
+    if sync.ahead.records > 0 {
+        facts.push(("Ahead", ahead(sync)));
+    }
+    if sync.repaired > 0 {
+        facts.push(("Repaired", vec![count(sync.repaired, "record")]));
+    }
+    facts
+}
+
+fn ahead(sync: &SyncStatus) -> Vec<String> {
+    let first = &sync.ahead.first;
+    let mut lines = vec![format!(
+        "{} of this node, dated later than others accept yet:",
+        count(sync.ahead.records, "record")
+    )];
+    let due =
+        |(key, due): &(p2p_sync_core::Key, p2p_sync_core::Timestamp)| format!("{} (due {due})", shown(key.as_str()));
+    lines.extend(first.iter().map(due));
+    let others = sync.ahead.records.saturating_sub(first.len() as u64);
+    if others > 0 && !first.is_empty() {
+        lines.push(format!("and {others} more"));
+    }
+    lines
+}
+
+/// How the sync stands with each peer; nothing when there is none.
+pub(super) fn peers(peers: &[PeerSync]) -> String {
+    if peers.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<_> = peers.iter().map(peer).collect();
+    format!("Sync with peers ({}):\n{}", rows.len(), table(&rows))
+}
+
+fn peer(peer: &PeerSync) -> Vec<String> {
+    let last = peer
+        .last
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |last| format!("{}: {}", last.at, session(last)));
+    vec![
+        peer.peer.to_string(),
+        standing(peer.standing),
+        last,
+        clock(peer.clock_ahead_nanos).unwrap_or_default(),
+    ]
+}
+
+fn standing(standing: Standing) -> String {
+    match standing {
+        Standing::Unknown => "not compared yet".to_owned(),
+        Standing::Syncing => "syncing".to_owned(),
+        Standing::InSync => "in sync".to_owned(),
+        Standing::Waiting { records } => format!("in sync, {records} waiting for their time"),
+        Standing::Differs { ahead: 0, behind: 0 } => "differs".to_owned(),
+        Standing::Differs { ahead, behind: 0 } => format!("{ahead} ahead"),
+        Standing::Differs { ahead: 0, behind } => format!("{behind} behind"),
+        Standing::Differs { ahead, behind } => format!("{ahead} ahead, {behind} behind"),
+    }
+}
+
+fn session(last: &LastSync) -> String {
+    format!(
+        "{} sent, {} new; {} B out, {} B in, {}",
+        count(last.records_sent, "record"),
+        last.records_changed,
+        last.bytes_sent,
+        last.bytes_received,
+        count(last.round_trips, "round trip")
+    )
+}
+
+/// What there is to say about a peer's clock.
+fn clock(ahead_nanos: Option<i64>) -> Option<String> {
+    let seconds = seconds(ahead_nanos?);
+    if seconds.abs() < CLOCK_SHOWN_SECONDS {
+        return None;
+    }
+    let direction = if seconds > 0.0 { "ahead of" } else { "behind" };
+    let text = format!("its clock is {:.1} s {direction} this one", seconds.abs());
+    Some(if seconds.abs() > CLOCK_WARNED_SECONDS {
+        format!("! {text}: set the wrong one right")
+    } else {
+        text
+    })
+}
+
+/// Nanoseconds in seconds, to the millisecond.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a float holds milliseconds exactly for longer than timestamps last"
+)]
+pub(in crate::cli) fn seconds(nanos: i64) -> f64 {
+    (nanos / 1_000_000) as f64 / 1e3
+}
+
+pub(in crate::cli) fn synced(peers: &[Synced]) -> String {
+    if peers.is_empty() {
+        return "✗ No connected peer takes part in the sync. Try: peers\n".to_owned();
+    }
+    let rows: Vec<_> = peers
+        .iter()
+        .map(|synced| {
+            let last = synced.last.as_ref();
+            vec![
+                synced.peer.to_string(),
+                standing(synced.standing),
+                last.map_or_else(|| "broken off; it will be tried again".to_owned(), session),
+            ]
+        })
+        .collect();
+    format!("✓ Compared with peers ({}):\n{}", rows.len(), table(&rows))
+}
+
+pub(in crate::cli) fn verified(verified: &Verified) -> String {
+    let records = count(verified.records, "record");
+    let mut text = match verified.damaged {
+        0 => format!("✓ Verified: {records}, all as they were stored\n"),
+        damaged => format!(
+            "✗ Damaged: {damaged} of {records} were not as they were stored. They were taken out and come back from other nodes.\n"
+        ),
+    };
+    if !verified.summary_was_right {
+        text.push_str("✗ The summary of all records was wrong. It has been made anew.\n");
+    }
+    text
+}
+
+pub(in crate::cli) fn conflicts(list: &ConflictList) -> String {
+    let shown = list.newest.len();
+    let mut text = match (list.total, list.more) {
+        (Some(total), true) => format!("Lost versions (the newest {shown} of {total}):\n"),
+        (None, true) => format!("Lost versions (the newest {shown}, there are more):\n"),
+        (_, false) => format!("Lost versions ({shown}):\n"),
+    };
+    for conflict in &list.newest {
+        text.push_str(&lost(conflict));
+    }
+    if shown > 0 {
+        text.push_str("To bring one back: restore KEY TIMESTAMP\n");
+    }
+    text
+}
+
+fn lost(conflict: &Conflict) -> String {
+    let Conflict { loser, winner, noticed } = conflict;
+    format!(
+        "  {}\n    written {} by {}\n    lost to {}\n    written {} by {}, noticed {noticed}\n",
+        version(loser),
+        loser.timestamp,
+        loser.author,
+        version(winner),
+        winner.timestamp,
+        winner.author,
+    )
+}
+
+/// What a version says: a value, or that there is none any more.
+fn version(record: &Record) -> String {
+    match &record.content {
+        Content::Put(_) => pair(record),
+        Content::Deleted => format!("{} (deleted)", shown(record.key.as_str())),
+    }
+}
+
+pub(in crate::cli) fn restored(restored: &Restored) -> String {
+    format!("✓ Restored: {}\n", version(&restored.record))
+}
+
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+pub(in crate::cli) mod tests {
+    use p2p_sync_core::{Base, Key, NodeId, Timestamp, Value};
+
+    use super::*;
+    use crate::node::Ahead;
+
+    const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
+    const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn peer_id() -> NodeId {
+        PEER.parse().unwrap()
+    }
+
+    fn last() -> LastSync {
+        LastSync {
+            at: at("2026-01-04T08:30:15Z"),
+            bytes_sent: 3_104,
+            bytes_received: 412,
+            round_trips: 1,
+            records_sent: 2,
+            records_changed: 5,
+        }
+    }
+
+    fn a_peer(standing: Standing, clock_ahead_nanos: Option<i64>) -> PeerSync {
+        PeerSync {
+            peer: peer_id(),
+            standing,
+            last: None,
+            clock_ahead_nanos,
+        }
+    }
+
+    pub(in crate::cli) fn some_sync() -> SyncStatus {
+        SyncStatus {
+            ready: true,
+            peers: vec![
+                PeerSync {
+                    last: Some(last()),
+                    ..a_peer(Standing::Differs { ahead: 3, behind: 1 }, Some(-540_200_000_000))
+                },
+                a_peer(Standing::Waiting { records: 4 }, Some(2_500_000)),
+            ],
+            refused: vec![("too far ahead".to_owned(), 9)],
+            ahead: Ahead {
+                records: 3,
+                first: vec![(Key::new("a\u{202e}b").unwrap(), at("2027-01-04T08:30:15Z"))],
+            },
+            conflicts: 2,
+            repaired: 1,
+        }
+    }
+
+    pub(in crate::cli) fn some_synced() -> Vec<Synced> {
+        vec![
+            Synced {
+                peer: peer_id(),
+                standing: Standing::InSync,
+                last: Some(last()),
+            },
+            Synced {
+                peer: ME.parse().unwrap(),
+                standing: Standing::Unknown,
+                last: None,
+            },
+        ]
+    }
+
+    fn record(content: Content, timestamp: &str) -> Record {
+        Record {
+            key: Key::new("k").unwrap(),
+            content,
+            timestamp: at(timestamp),
+            author: peer_id(),
+            base: Base::Nothing,
+        }
+    }
+
+    fn value(bytes: &[u8]) -> Content {
+        Content::Put(Value::new(bytes).unwrap())
+    }
+
+    pub(in crate::cli) fn some_conflicts() -> ConflictList {
+        let conflict = |lost, won| Conflict {
+            loser: record(lost, "2026-01-04T08:30:15Z"),
+            winner: record(won, "2026-01-04T08:30:16Z"),
+            noticed: at("2026-01-04T08:30:17Z"),
+        };
+        ConflictList {
+            newest: vec![
+                conflict(value(b"a\x1b[2Jb"), value(b"\xff")),
+                conflict(Content::Deleted, value(b"v")),
+                conflict(value(b""), Content::Deleted),
+            ],
+            total: Some(7),
+            more: true,
+        }
+    }
+
+    pub(in crate::cli) fn some_restored() -> [Restored; 2] {
+        [value(b"x\x07y"), Content::Deleted].map(|content| Restored {
+            record: record(content, "2026-01-04T08:30:18Z"),
+            replaced: None,
+        })
+    }
+
+    #[test]
+    fn the_status_of_the_sync_is_told_in_full() {
+        let facts = facts(&some_sync());
+        let told = |name| {
+            facts
+                .iter()
+                .find(|(fact, _)| *fact == name)
+                .map(|(_, lines)| lines.join("|"))
+        };
+        assert_eq!(told("Sync").as_deref(), Some("ready"));
+        assert_eq!(told("Refused").as_deref(), Some("9 too far ahead"));
+        assert_eq!(told("Conflicts").as_deref(), Some("2 (to see them: conflicts)"));
+        assert_eq!(
+            told("Ahead").as_deref(),
+            Some(
+                "3 records of this node, dated later than others accept yet:|a\\u{202e}b (due 2027-01-04T08:30:15Z)|and 2 more"
+            )
+        );
+        assert_eq!(told("Repaired").as_deref(), Some("1 record"));
+        let expected = format!(
+            "\
+Sync with peers (2):
+  {PEER}  3 ahead, 1 behind                   2026-01-04T08:30:15Z: 2 records sent, 5 new; 3104 B out, 412 B in, 1 round trip  ! its clock is 540.2 s behind this one: set the wrong one right
+  {PEER}  in sync, 4 waiting for their time  -
+"
+        );
+        assert_eq!(
+            peers(&some_sync().peers),
+            expected.replace("1 behind                   ", "1 behind                  ")
+        );
+        assert_eq!(peers(&[]), "");
+    }
+
+    #[test]
+    fn a_node_that_has_nothing_to_tell_says_only_whether_it_is_ready() {
+        let lines = |ready| {
+            facts(&SyncStatus {
+                ready,
+                ..SyncStatus::default()
+            })
+        };
+        let quiet = [("Refused", vec![]), ("Conflicts", vec![])];
+        assert_eq!(
+            lines(true),
+            [&[("Sync", vec!["ready".to_owned()])][..], &quiet].concat()
+        );
+        assert!(lines(false)[0].1[0].contains("being rebuilt"));
+    }
+
+    #[test]
+    fn every_standing_has_its_words() {
+        for (one, words) in [
+            (Standing::Unknown, "not compared yet"),
+            (Standing::Syncing, "syncing"),
+            (Standing::InSync, "in sync"),
+            (Standing::Differs { ahead: 2, behind: 0 }, "2 ahead"),
+            (Standing::Differs { ahead: 0, behind: 2 }, "2 behind"),
+            (Standing::Differs { ahead: 0, behind: 0 }, "differs"),
+        ] {
+            assert_eq!(standing(one), words);
+        }
+    }
+
+    #[test]
+    fn a_clock_is_worth_a_word_from_a_second_and_a_warning_from_a_minute_on() {
+        let told = |seconds: f64| clock(Some((seconds * 1e9) as i64)).unwrap_or_default();
+        assert_eq!(clock(None), None);
+        assert_eq!(told(0.9), "");
+        assert_eq!(told(-0.9), "");
+        assert_eq!(told(1.5), "its clock is 1.5 s ahead of this one");
+        assert_eq!(told(-59.0), "its clock is 59.0 s behind this one");
+        assert_eq!(
+            told(110.0),
+            "! its clock is 110.0 s ahead of this one: set the wrong one right"
+        );
+    }
+
+    #[test]
+    fn what_came_of_a_comparison_is_told_by_peer() {
+        let expected = format!(
+            "\
+✓ Compared with peers (2):
+  {PEER}  in sync           2 records sent, 5 new; 3104 B out, 412 B in, 1 round trip
+  {ME}  not compared yet  broken off; it will be tried again
+"
+        );
+        assert_eq!(synced(&some_synced()), expected);
+        assert!(synced(&[]).starts_with("✗ No connected peer"));
+    }
+
+    #[test]
+    fn a_check_tells_what_it_found() {
+        let told = |damaged, summary_was_right| {
+            verified(&Verified {
+                records: 10,
+                damaged,
+                summary_was_right,
+            })
+        };
+        assert_eq!(told(0, true), "✓ Verified: 10 records, all as they were stored\n");
+        assert!(told(1, true).starts_with("✗ Damaged: 1 of 10 records"));
+        assert_eq!(told(0, false).lines().count(), 2);
+    }
+
+    #[test]
+    fn lost_values_and_lost_deletions_are_shown_and_escaped() {
+        let expected = format!(
+            "\
+Lost versions (the newest 3 of 7):
+  k = a\\u{{1b}}[2Jb
+    written 2026-01-04T08:30:15Z by {PEER}
+    lost to k = \\xFF
+    written 2026-01-04T08:30:16Z by {PEER}, noticed 2026-01-04T08:30:17Z
+  k (deleted)
+    written 2026-01-04T08:30:15Z by {PEER}
+    lost to k = v
+    written 2026-01-04T08:30:16Z by {PEER}, noticed 2026-01-04T08:30:17Z
+  k = 
+    written 2026-01-04T08:30:15Z by {PEER}
+    lost to k (deleted)
+    written 2026-01-04T08:30:16Z by {PEER}, noticed 2026-01-04T08:30:17Z
+To bring one back: restore KEY TIMESTAMP
+"
+        );
+        assert_eq!(conflicts(&some_conflicts()), expected);
+        let list = |total, more| {
+            conflicts(&ConflictList {
+                newest: Vec::new(),
+                total,
+                more,
+            })
+        };
+        assert_eq!(list(Some(0), false), "Lost versions (0):\n");
+        assert_eq!(list(None, true), "Lost versions (the newest 0, there are more):\n");
+        let [value, deletion] = some_restored();
+        assert_eq!(restored(&value), "✓ Restored: k = x\\u{7}y\n");
+        assert_eq!(restored(&deletion), "✓ Restored: k (deleted)\n");
+    }
+}

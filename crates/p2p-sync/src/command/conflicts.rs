@@ -1,0 +1,127 @@
+//! `conflicts`: shows the writes that lost to others made at the same time, as far as they are kept.
+
+use std::ffi::OsString;
+
+use super::error::key;
+use super::{CommandError, Format, Reply};
+use crate::node::{Conflict, Node};
+
+/// Lost versions that are shown unless another number is asked for.
+const SHOWN_DEFAULT: u16 = 100;
+
+/// Shows the writes that lost to others made without knowledge of them
+///
+/// The ones noticed last come first. One of them is brought back by `restore KEY TIMESTAMP`. A loss that cannot be proved is
+/// not listed, and of very many only the newest are kept.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Conflicts {
+    #[command(flatten)]
+    pub(super) format: Format,
+    /// At most so many; 100 unless it is said
+    #[arg(long, require_equals = true, value_name = "N", default_value_t = SHOWN_DEFAULT)]
+    limit: u16,
+    /// Only those of this key
+    key: Option<OsString>,
+}
+
+/// Lost versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictList {
+    /// The ones that are shown, the one noticed last first.
+    pub newest: Vec<Conflict>,
+    /// How many there are, when it is known: of all keys that is counted, of a single one it is not.
+    pub total: Option<u64>,
+    /// Whether there are more than are shown.
+    pub more: bool,
+}
+
+impl Conflicts {
+    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+        let key = self.key.as_deref().map(key).transpose()?;
+        let total = match key {
+            None => Some(node.status().await?.sync.conflicts),
+            Some(_) => None,
+        };
+        // One more than is shown tells whether there are more.
+        let found = node.conflicts(key, usize::from(self.limit) + 1).await?;
+        Ok(Reply::Conflicts(ConflictList::of(found, total, self.limit.into())))
+    }
+}
+
+impl ConflictList {
+    fn of(mut found: Vec<Conflict>, counted: Option<u64>, limit: usize) -> Self {
+        let more = found.len() > limit;
+        // The two were not read at the same moment.
+        let total = if more {
+            counted.map(|counted| counted.max(found.len() as u64))
+        } else {
+            Some(found.len() as u64)
+        };
+        found.truncate(limit);
+        Self {
+            newest: found,
+            total,
+            more,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use p2p_sync_core::{Base, Content, Key, Record, Timestamp};
+
+    use super::*;
+    use crate::command::{Class, Command, parse_line};
+
+    fn conflict() -> Conflict {
+        let record = Record {
+            key: Key::new("k").unwrap(),
+            content: Content::Deleted,
+            timestamp: Timestamp::MIN,
+            author: "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj".parse().unwrap(),
+            base: Base::Nothing,
+        };
+        Conflict {
+            loser: record.clone(),
+            winner: record,
+            noticed: Timestamp::MIN,
+        }
+    }
+
+    #[test]
+    fn what_is_not_shown_is_counted_if_it_can_be() {
+        let list = |found: usize, counted, limit| {
+            let list = ConflictList::of(vec![conflict(); found], counted, limit);
+            (list.newest.len(), list.total, list.more)
+        };
+        assert_eq!(list(0, Some(0), 100), (0, Some(0), false));
+        assert_eq!(list(100, Some(100), 100), (100, Some(100), false));
+        assert_eq!(list(101, Some(7_000), 100), (100, Some(7_000), true));
+        assert_eq!(list(101, Some(90), 100), (100, Some(101), true), "more came meanwhile");
+        assert_eq!(list(2, None, 100), (2, Some(2), false));
+        assert_eq!(list(101, None, 100), (100, None, true));
+    }
+
+    #[test]
+    fn a_limit_can_be_given() {
+        let limit = |line: &str| match parse_line(line.as_bytes()).unwrap().unwrap() {
+            Command::Conflicts(conflicts) => (conflicts.limit, conflicts.key),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(limit("conflicts"), (100, None));
+        assert_eq!(limit("conflicts --limit=7 k"), (7, Some("k".into())));
+        for line in [
+            "conflicts --limit=x",
+            "conflicts --limit",
+            "conflicts --limit=70000",
+            "conflicts a b",
+        ] {
+            assert_eq!(
+                parse_line(line.as_bytes()).unwrap_err().error.class,
+                Class::Usage,
+                "{line}"
+            );
+        }
+    }
+}

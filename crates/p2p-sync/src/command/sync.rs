@@ -1,0 +1,19 @@
+//! `sync`: compares with every connected peer now, instead of when there is a reason to.
+
+use super::{CommandError, Format, Reply};
+use crate::node::Node;
+
+/// Compares with every connected peer now
+///
+/// Nobody has to ask for it: a node does so by itself whenever there is a reason to.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct SyncNow {
+    #[command(flatten)]
+    pub(super) format: Format,
+}
+
+impl SyncNow {
+    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+        Ok(Reply::Synced(node.sync().await?))
+    }
+}
