@@ -30,11 +30,11 @@ mod sessions;
 mod standings;
 mod writer;
 
-use holdings::Holdings;
 use writer::{Request, Writer};
 
 pub use crate::net::{Direction, NetStatus, PeerStatus, Transport};
 pub use crate::store::{Conflict, Counts, StoreError, StoreErrorKind};
+pub use holdings::Holdings;
 pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
 
 /// Writes that wait for the replica's thread. Whoever finds the queue full waits.

@@ -13,11 +13,13 @@ use p2p_sync_core::{Content, Key, Record, Timestamp};
 
 use super::change_log::ChangeLog;
 use super::{NodeError, Restored};
-use crate::store::{RememberedPeer, SqliteStore};
+use crate::store::{RememberedPeer, SqliteStore, StoreError};
 use crate::system::{self, Stopwatch};
 
-/// The records of this node, with the rules by which they change.
-pub(super) struct Holdings {
+/// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
+/// of whole sessions make theirs without a network.
+#[derive(Debug)]
+pub struct Holdings {
     replica: Replica,
     store: SqliteStore,
     log: ChangeLog,
@@ -31,7 +33,7 @@ impl Holdings {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(super) fn new(mut replica: Replica, mut store: SqliteStore) -> Result<Self, NodeError> {
+    pub fn new(mut replica: Replica, mut store: SqliteStore) -> Result<Self, StoreError> {
         let unshared_after = match store.unshared_after()? {
             Some(noted) => noted,
             None => store.last_timestamp()?.unwrap_or(Timestamp::MIN),
@@ -46,7 +48,8 @@ impl Holdings {
         })
     }
 
-    pub(super) fn store(&mut self) -> &mut SqliteStore {
+    /// The store.
+    pub fn store(&mut self) -> &mut SqliteStore {
         &mut self.store
     }
 
@@ -155,7 +158,7 @@ impl Holdings {
     }
 }
 
-fn failed(error: WriteError<crate::store::StoreError>) -> NodeError {
+fn failed(error: WriteError<StoreError>) -> NodeError {
     match error {
         WriteError::Clock(error) => error.into(),
         WriteError::Store(error) => error.into(),
@@ -206,5 +209,95 @@ impl SyncStore for Holdings {
             changed: stored.len() as u64,
             refused: 0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_sync_core::{Base, Clock, NetworkName, NodeId, Value};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn open(directory: &TempDir) -> Holdings {
+        let store = SqliteStore::open(&directory.path().join("store.db"), &NetworkName::default()).unwrap();
+        let me = NodeId::from_bytes(&[9]).unwrap();
+        Holdings::new(Replica::new(me, Clock::new(None)), store).unwrap()
+    }
+
+    fn key() -> Key {
+        Key::new("key").unwrap()
+    }
+
+    fn value(text: &str) -> Content {
+        Content::Put(Value::new(text.as_bytes()).unwrap())
+    }
+
+    fn theirs(text: &str, base: Base) -> Record {
+        Record {
+            key: key(),
+            content: value(text),
+            timestamp: system::now(),
+            author: NodeId::from_bytes(&[7]).unwrap(),
+            base,
+        }
+    }
+
+    fn write(holdings: &mut Holdings, text: &str) -> Record {
+        let written = holdings.transact(|holdings| holdings.write(key(), value(text)));
+        written.unwrap().unwrap()
+    }
+
+    #[test]
+    fn it_keeps_what_a_sync_store_promises() {
+        let mut directories = Vec::new();
+        p2p_sync_core::sync::conformance(|| {
+            directories.push(TempDir::new().unwrap());
+            open(directories.last().unwrap())
+        });
+    }
+
+    #[test]
+    fn a_lost_write_can_be_brought_back_and_a_seen_one_is_not_lost() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = open(&directory);
+        holdings.set_shared(true).unwrap();
+        let mine = write(&mut holdings, "mine");
+        let winner = theirs("theirs", Base::Nothing);
+        assert_eq!(holdings.apply(&[winner.clone(), winner.clone()], None).unwrap().changed, 1);
+        let seen = theirs("seen", Base::Version(winner.timestamp));
+        holdings.apply(&[seen.clone()], None).unwrap();
+        let conflict = holdings.store.conflict(&key(), None).unwrap().unwrap();
+        assert_eq!((conflict.loser, conflict.winner), (mine, winner));
+
+        let restored = holdings.transact(|holdings| holdings.restore(&key(), None)).unwrap().unwrap();
+        assert_eq!((&restored.record.content, restored.replaced), (&value("mine"), Some(seen)));
+        assert_eq!(holdings.transact(|holdings| holdings.restore(&key(), None)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_written_alone_counts_as_lost_even_behind_what_came_between() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = open(&directory);
+        let mine = write(&mut holdings, "mine");
+        // Its base is later than our write, which nobody has received.
+        let winner = theirs("theirs", Base::Version(mine.timestamp.next().unwrap()));
+        holdings.apply(&[winner], None).unwrap();
+        assert_eq!(holdings.store.conflict(&key(), None).unwrap().unwrap().loser, mine);
+    }
+
+    #[test]
+    fn what_was_written_before_a_restart_may_be_known_to_others_if_some_were_there() {
+        let directory = TempDir::new().unwrap();
+        for (shared, lost) in [(true, false), (false, true)] {
+            let mut holdings = open(&directory);
+            holdings.set_shared(shared).unwrap();
+            let mine = write(&mut holdings, &format!("mine {shared}"));
+            holdings.close();
+            let mut holdings = open(&directory);
+            let winner = theirs("theirs", Base::Version(mine.timestamp.next().unwrap()));
+            holdings.apply(&[winner], None).unwrap();
+            assert_eq!(holdings.store.conflict(&key(), Some(mine.timestamp)).unwrap().is_some(), lost);
+        }
     }
 }

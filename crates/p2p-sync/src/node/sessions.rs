@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use p2p_sync_core::sync::{Agenda, Change, Frame, Leave, Opening, Outcome, Report, Session, SessionEnd, SessionError, Slots, SyncStore};
+use p2p_sync_core::sync::{
+    Agenda, Answer, Frame, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError, Slots, SyncStore,
+};
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
 
@@ -27,6 +29,8 @@ pub(super) struct Sessions {
     open: BTreeMap<StreamId, Open>,
     /// Sessions that may have something to send.
     ready: VecDeque<StreamId>,
+    /// There is a summary to compare with those of others.
+    can_compare: bool,
     /// A session was held since there was nobody.
     met: bool,
     pub(super) standings: Standings,
@@ -53,6 +57,7 @@ impl Sessions {
             openings: BTreeMap::new(),
             open: BTreeMap::new(),
             ready: VecDeque::new(),
+            can_compare: false,
             met: false,
             standings: Standings::default(),
         }
@@ -65,6 +70,7 @@ impl Sessions {
         for (peer, was) in &before {
             if self.links.get(peer).is_none_or(|now| now.connected != was.connected) {
                 self.agenda.disconnected(*peer);
+                self.abandon(*peer);
                 self.standings.disconnected(*peer);
             }
         }
@@ -96,8 +102,8 @@ impl Sessions {
     }
 
     /// Records changed here, other than by a session.
-    pub(super) fn changed(&mut self, change: Change) {
-        self.agenda.changed(change, self.watch.uptime());
+    pub(super) fn changed(&mut self, origin: Origin) {
+        self.agenda.changed(origin, self.watch.uptime());
     }
 
     /// Somebody wants a session with everybody.
@@ -116,7 +122,8 @@ impl Sessions {
 
     /// When [`open_due`](Self::open_due) is to be called at the latest.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let due = self.agenda.next_due().into_iter().chain(self.standings.next_due()).min();
+        let sessions = self.agenda.next_due().filter(|_| self.can_compare);
+        let due = sessions.into_iter().chain(self.standings.next_due()).min();
         due.map(|due| self.watch.instant_at(due))
     }
 
@@ -124,7 +131,8 @@ impl Sessions {
     pub(super) fn open_due(&mut self, holdings: &mut Holdings) {
         let at = self.watch.uptime();
         self.standings.reply_to_the_satisfied(at);
-        if self.agenda.next_due().is_none_or(|due| due > at) || holdings.store().summary().is_none() {
+        self.can_compare = holdings.store().summary().is_some();
+        if !self.can_compare || self.agenda.next_due().is_none_or(|due| due > at) {
             return;
         }
         let mine = holdings.summary().digest();
@@ -132,7 +140,7 @@ impl Sessions {
             if self.to_peers.try_send(ToPeers::OpenStream(peer)).is_ok() {
                 self.openings.insert(peer, opening);
             } else {
-                self.agenda.ended(peer, SessionEnd::broken(), at);
+                self.agenda.ended(peer, SessionEnd::unopened(), at);
             }
         }
     }
@@ -148,7 +156,7 @@ impl Sessions {
             } => self.on_opened(stream, peer, asked, outgoing, holdings),
             StreamEvent::NotOpened { peer } => {
                 if self.openings.remove(&peer).is_some() {
-                    self.agenda.ended(peer, SessionEnd::broken(), self.watch.uptime());
+                    self.agenda.ended(peer, SessionEnd::unopened(), self.watch.uptime());
                 }
             }
             StreamEvent::Received {
@@ -218,11 +226,10 @@ impl Sessions {
                 return;
             }
             match self.agenda.asks(peer) {
-                Leave::Refused => return,
-                Leave::Granted => {}
-                Leave::GrantedInsteadOfOurs => self.abandon(peer),
+                Answer::Refuse => return,
+                Answer::Accept => {}
+                Answer::AcceptInsteadOfOurs => self.abandon(peer),
             }
-            self.agenda.began(peer, at);
             Session::answer(self.slots.clone())
         };
         let open = Open {
@@ -247,7 +254,7 @@ impl Sessions {
         let received = open.session.receive(frame, holdings, system::now());
         if open.session.report().changed > changed {
             let from = open.peer;
-            self.agenda.changed(Change::Synced { from }, self.watch.uptime());
+            self.agenda.changed(Origin::Sync { from }, self.watch.uptime());
         }
         match received {
             Ok(()) => self.rouse(stream),
@@ -313,7 +320,8 @@ impl Sessions {
         self.standings.reply_to_the_satisfied(at);
     }
 
-    /// Drops our own session with a peer, because the one that the peer opened takes its place.
+    /// Drops the session with a peer of which the agenda has heard already: the peer is gone, or opened another one that takes
+    /// its place.
     fn abandon(&mut self, peer: NodeId) {
         self.openings.remove(&peer);
         let at = self.watch.uptime();

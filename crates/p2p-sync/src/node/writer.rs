@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use p2p_sync_core::sync::Change;
+use p2p_sync_core::sync::Origin;
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -184,12 +184,12 @@ impl Writer {
         }
         self.sessions.send_one(&mut self.holdings);
         self.sessions.open_due(&mut self.holdings);
+        self.note_who_listens();
     }
 
     fn on_links(&mut self) {
         let links = self.streams.peers.borrow_and_update().clone();
         self.sessions.on_links(links);
-        self.note_who_listens();
     }
 
     /// Takes note of whether what is written now may be received by somebody.
@@ -242,9 +242,6 @@ impl Writer {
     /// Writes this and everything else that waits.
     fn write_all(&mut self, mut batch: Vec<Work>) {
         self.gather(&mut batch);
-        if batch.iter().any(|work| matches!(work, Work::Write { .. } | Work::Restore { .. })) {
-            self.note_who_listens();
-        }
         self.write(batch);
     }
 
@@ -388,7 +385,7 @@ impl Writer {
     /// Tells the network of a local write.
     fn announce(&mut self, record: Option<&Record>) {
         let Some(record) = record else { return };
-        self.sessions.changed(Change::Local);
+        self.sessions.changed(Origin::Local);
         // A full queue drops the announcement; the record itself is safe.
         if self.audience.listens() && self.to_peers.try_send(ToPeers::Live(record.clone())).is_err() {
             self.audience.crowd_out();
@@ -401,9 +398,9 @@ impl Writer {
             From::Gossip { author, neighbour } if stored.is_empty() => {
                 let _ = self.to_peers.try_send(ToPeers::ChangedNothing { author, neighbour });
             }
-            From::Gossip { .. } => self.sessions.changed(Change::Gossiped),
+            From::Gossip { .. } => self.sessions.changed(Origin::Gossip),
             From::Feed { .. } if stored.is_empty() => {}
-            From::Feed { peer } => self.sessions.changed(Change::Synced { from: peer }),
+            From::Feed { peer } => self.sessions.changed(Origin::Sync { from: peer }),
         }
     }
 }
