@@ -187,15 +187,20 @@ impl Sessions {
             // Full: it comes back when a frame was sent. Closed: the network says so by itself.
             return;
         };
-        match open.session.next_frame(holdings, system::now()) {
+        let next = open.session.next_frame(holdings, system::now());
+        let failure = match next {
             Ok(Some(frame)) => {
                 place.send(frame);
-                self.rouse(stream);
+                self.ready.push_back(stream);
+                None
             }
-            Ok(None) => {}
-            Err(error) => return self.fail(stream, &error),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        match failure {
+            Some(error) => self.fail(stream, &error),
+            None => self.conclude_if_over(stream),
         }
-        self.conclude_if_over(stream);
     }
 
     /// Ends all sessions: what they compared is no longer true.
@@ -332,6 +337,9 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 fn tell(peer: NodeId, outcome: Option<Outcome>, report: &Report) {
     tracing::debug!(
