@@ -80,6 +80,8 @@ pub const SYNC_CREDIT_RECORDS: usize = 4_000;
 pub const SYNC_CELLS_PAGE: usize = 4_096;
 /// Keys asked for in one frame, 64 KB.
 pub const SYNC_WANTED_PAGE: usize = 8_192;
+/// Keys looked up in one go, some milliseconds of a store, before others get their turn.
+pub const SYNC_LOOKUPS_MAX: usize = 256;
 /// Records looked up for one key hash. More than one is a collision of 64 bits: two can be made on purpose with
 /// patience, this many cannot.
 pub const SYNC_KEY_HASH_RECORDS_MAX: usize = 16;

@@ -26,7 +26,7 @@
 //!
 //! # Reading order
 //! `agenda`: when, and with whom. `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what next
-//! when the difference is not told; `session`, `asking`, `answering`: what follows what; `outbox` and `credit`: pages,
+//! when the difference is not told; `session`, `shared`, `asking`, `answering`: what follows what; `outbox` and `credit`: pages,
 //! and how much may be under way; `ranges`: the last fallback; `feed`: fresh writes, pushed; `memory`: the reference
 //! store.
 
@@ -44,6 +44,7 @@ mod page;
 mod plan;
 mod ranges;
 mod session;
+mod shared;
 mod slots;
 mod store;
 mod wire;
@@ -53,7 +54,7 @@ pub use conformance::conformance;
 pub use feed::{FeedReceiver, FeedSender, TooSlow};
 pub use memory::MemorySyncStore;
 pub use page::cost;
-pub use session::{Opening, Outcome, Report, Session, SessionError, Settled, Violation};
+pub use session::{Next, Opening, Outcome, Report, Session, SessionError, Settled, Violation};
 pub use slots::Slots;
 pub use store::{Applied, PageLimit, SyncStore};
 pub use wire::{Frame, FrameBuffer, InvalidFrame, Position, State, StoreId, VERSION};
