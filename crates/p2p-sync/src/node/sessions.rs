@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use p2p_sync_core::sync::{
-    Agenda, Answer, Frame, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError, Slots, SyncStore,
+    Agenda, Answer, Frame, Next, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError, Slots, SyncStore,
 };
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
@@ -189,12 +189,16 @@ impl Sessions {
         };
         let next = open.session.next_frame(holdings, system::now());
         let failure = match next {
-            Ok(Some(frame)) => {
+            Ok(Next::Frame(frame)) => {
                 place.send(frame);
                 self.ready.push_back(stream);
                 None
             }
-            Ok(None) => None,
+            Ok(Next::Again) => {
+                self.ready.push_back(stream);
+                None
+            }
+            Ok(Next::Nothing) => None,
             Err(error) => Some(error),
         };
         match failure {
