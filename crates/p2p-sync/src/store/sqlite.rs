@@ -2,6 +2,7 @@
 //! core, when to begin and to commit to the node's writer thread.
 
 use std::path::{Path, PathBuf};
+use std::sync::Weak;
 use std::time::Duration;
 
 use p2p_sync_core::store::Store;
@@ -14,6 +15,7 @@ use super::directory::size_of;
 use super::error::StoreError;
 use super::opening::{self, LOCK_PATIENCE, beside};
 use super::rows::{self, Authors, Which};
+use super::scan;
 use super::summary::{Tracker, UNMARK};
 use super::sync;
 
@@ -52,6 +54,8 @@ pub struct SqliteStore {
     /// None when it must be measured.
     pub(super) conflicts: Option<conflicts::Size>,
     pub(super) damaged_seen: u64,
+    /// The scan that runs, if one does.
+    pub(super) scan: Weak<scan::Hold>,
 }
 
 /// What an attempt to move the whole WAL into the file came to.
@@ -93,6 +97,7 @@ impl SqliteStore {
             others,
             conflicts: None,
             damaged_seen: 0,
+            scan: Weak::new(),
         })
     }
 
@@ -142,6 +147,7 @@ impl SqliteStore {
     /// When the WAL could not be moved into the file. Nothing is lost then: the next start does it.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.rollback();
+        self.end_scan();
         // Without it the next start reads the records, and that is all.
         if let Err(error) = self.keep_summary() {
             tracing::warn!(%error, "The summary of the records was not kept");
@@ -180,6 +186,7 @@ impl SqliteStore {
 
     /// Closes the connection and leaves the files as they are.
     pub(super) fn abandon(&mut self) {
+        self.stop_scan();
         self.tracker.forget_pending();
         self.tracker.lose();
         self.conflicts = None;
@@ -220,11 +227,14 @@ impl SqliteStore {
         if bytes < self.wal_due_bytes {
             return Ok(());
         }
-        self.set_patience(WAL_PATIENCE);
+        // A scan of ours takes longer than anybody should wait.
+        let scanning = self.is_scanning();
+        self.set_patience(if scanning { Duration::ZERO } else { WAL_PATIENCE });
         let outcome = self.settle();
         self.set_patience(LOCK_PATIENCE);
         self.wal_due_bytes = match outcome {
             Ok(Checkpoint::Complete) => WAL_BYTES_MAX,
+            Ok(Checkpoint::Hindered) if scanning => bytes.saturating_add(WAL_RETRY_BYTES),
             Ok(Checkpoint::Hindered) => {
                 tracing::warn!(file = %self.wal.display(), bytes, "The write-ahead log cannot be emptied while another program reads the store");
                 bytes.saturating_add(WAL_RETRY_BYTES)

@@ -17,7 +17,7 @@ const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM kv_store)";
 const IS_VALID: &str = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'summary' AND value = 'valid')";
 const KEPT: &str = "SELECT bytes FROM summary";
 const HAS_UNINDEXED: &str = "SELECT EXISTS (SELECT 1 FROM kv_store INDEXED BY kv_store_item WHERE key_hash IS NULL)";
-const COUNT: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_item";
+const COUNT: &str = "SELECT COUNT(*) FROM kv_store";
 const KEEP: &str = "INSERT OR REPLACE INTO summary (id, bytes) VALUES (1, ?1)";
 const MARK: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES ('summary', 'valid')";
 pub(super) const UNMARK: &str = "DELETE FROM meta WHERE name = 'summary'";
