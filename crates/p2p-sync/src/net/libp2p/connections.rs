@@ -54,6 +54,8 @@ pub(super) struct Peer {
     pub(super) subscribed: bool,
     /// It speaks this network's protocols: gossip is expected of it.
     pub(super) is_node: bool,
+    /// It speaks the sync of this network.
+    pub(super) syncs: bool,
     gossiped: Instant,
     unsubscribed_since: Instant,
 }
@@ -129,6 +131,7 @@ impl Connections {
             connections: vec![connection],
             subscribed: false,
             is_node: false,
+            syncs: false,
             gossiped: now,
             unsubscribed_since: now,
         };
@@ -233,6 +236,13 @@ impl Connections {
                 }
                 if others { Boot::Restarted } else { Boot::Known }
             }
+        }
+    }
+
+    /// Whether the peer says that it speaks the sync of this network.
+    pub(super) fn speaks_sync(&mut self, peer: PeerId, syncs: bool) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.syncs = syncs;
         }
     }
 
