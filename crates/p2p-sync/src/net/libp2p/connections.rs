@@ -60,6 +60,17 @@ pub(super) struct Peer {
     unsubscribed_since: Instant,
 }
 
+impl Peer {
+    /// The connection that is kept when there are several. QUIC notices by itself when it is cut, so it is the better one;
+    /// between equals, the oldest.
+    pub(super) fn best(&self) -> Option<ConnectionId> {
+        self.connections
+            .iter()
+            .min_by_key(|it| (it.transport == Transport::Tcp, it.opened))
+            .map(|it| it.id)
+    }
+}
+
 /// What an identification says of a peer's runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Boot {
@@ -282,12 +293,7 @@ impl Connections {
             if known.connections.len() < 2 || age < SPARE_AFTER || !(quiet || age > SPARE_AT_LAST) {
                 continue;
             }
-            // QUIC notices by itself when it is cut, so it is the better one to keep; between equals, the oldest.
-            let keep = known
-                .connections
-                .iter()
-                .min_by_key(|it| (it.transport == Transport::Tcp, it.opened))
-                .map(|it| it.id);
+            let keep = known.best();
             spare.extend(known.connections.iter().map(|it| it.id).filter(|id| Some(*id) != keep));
         }
         spare
@@ -315,6 +321,11 @@ impl Connections {
             .iter()
             .find(|connection| connection.id == id)
             .map(|connection| &connection.address)
+    }
+
+    /// The connection to a peer that is kept when there are several.
+    pub(super) fn best(&self, peer: PeerId) -> Option<ConnectionId> {
+        self.peers.get(&peer)?.best()
     }
 
     /// All connected peers, by id.

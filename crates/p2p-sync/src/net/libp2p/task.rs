@@ -157,7 +157,10 @@ impl Task {
     fn announce(&mut self, record: Record) {
         let is_fed = !self.feeds.is_empty() && !self.gossip.is_ready();
         if is_fed {
-            self.feeds.push(&record, &mut self.swarm.behaviour_mut().streams);
+            let (streams, connections) = (&mut self.swarm.behaviour_mut().streams, &self.connections);
+            self.feeds.push(&record, |peer| {
+                connections.best(peer).map(|connection| streams.open(peer, connection))
+            });
         }
         if !is_fed || self.is_stranger_listening {
             self.gossip.push(record);
@@ -168,10 +171,8 @@ impl Task {
         let Ok(peer) = PeerId::from_bytes(node.as_bytes()) else {
             return;
         };
-        let opening = self
-            .swarm
-            .is_connected(&peer)
-            .then(|| self.swarm.behaviour_mut().streams.open(peer));
+        let connection = self.connections.best(peer);
+        let opening = connection.map(|id| self.swarm.behaviour_mut().streams.open(peer, id));
         // The node asks for one stream a peer at a time, and each ends within seconds when it cannot be opened.
         tokio::spawn(streams::ask(Arc::clone(&self.streams), peer, node, opening));
     }

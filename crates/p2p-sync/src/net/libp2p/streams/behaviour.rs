@@ -32,7 +32,7 @@ pub(in crate::net::libp2p) struct Behaviour {
     protocol: StreamProtocol,
     incoming: mpsc::Sender<Incoming>,
     /// As many as were asked for since the swarm was polled last.
-    orders: VecDeque<(PeerId, oneshot::Sender<Stream>)>,
+    orders: VecDeque<(PeerId, ConnectionId, oneshot::Sender<Stream>)>,
 }
 
 impl Behaviour {
@@ -45,11 +45,11 @@ impl Behaviour {
         }
     }
 
-    /// Opens a stream to a connected peer, when the swarm is polled next. It fails when there is no connection, the peer
+    /// Opens a stream on a connection to a peer, when the swarm is polled next. It fails when the connection is gone, the peer
     /// does not speak the protocol, or does not answer within some ten seconds.
-    pub(in crate::net::libp2p) fn open(&mut self, peer: PeerId) -> Opening {
+    pub(in crate::net::libp2p) fn open(&mut self, peer: PeerId, connection: ConnectionId) -> Opening {
         let (reply, opening) = oneshot::channel();
-        self.orders.push_back((peer, reply));
+        self.orders.push_back((peer, connection, reply));
         opening
     }
 
@@ -96,12 +96,12 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         // Whoever asks for a stream owns the swarm, and polls it next.
-        let Some((peer_id, event)) = self.orders.pop_front() else {
+        let Some((peer_id, connection, event)) = self.orders.pop_front() else {
             return Poll::Pending;
         };
         Poll::Ready(ToSwarm::NotifyHandler {
             peer_id,
-            handler: NotifyHandler::Any,
+            handler: NotifyHandler::One(connection),
             event,
         })
     }
@@ -158,9 +158,8 @@ impl ConnectionHandler for Handler {
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
-                if self.incoming.try_send((self.peer, stream)).is_err() {
-                    tracing::debug!(peer = %self.peer, "a stream is dropped: too many at once");
-                }
+                let passed_on = self.incoming.try_send((self.peer, stream));
+                let _ = passed_on.inspect_err(|_| tracing::debug!(peer = %self.peer, "a stream is dropped: too many"));
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 // Whoever asked may have given up.

@@ -25,6 +25,7 @@ pub(super) struct Feed {
     state: Mutex<State>,
     changed: Notify,
     failed: Notify,
+    pause: Duration,
 }
 
 struct State {
@@ -43,8 +44,8 @@ pub(super) enum Phase {
     Ending,
     /// It sent all it had.
     Done,
-    /// Something that it had may not have arrived.
-    Failed(Instant),
+    /// Something that it had may not have arrived. There is to be no other one before that time.
+    Failed { until: Instant },
 }
 
 /// What the stream's task is to do next.
@@ -60,7 +61,8 @@ enum Step {
 }
 
 impl Feed {
-    pub(super) fn new() -> Self {
+    /// After it failed, there is to be no other one for `pause`.
+    pub(super) fn new(pause: Duration) -> Self {
         Self {
             state: Mutex::new(State {
                 sender: FeedSender::new(),
@@ -69,6 +71,7 @@ impl Feed {
             }),
             changed: Notify::new(),
             failed: Notify::new(),
+            pause,
         }
     }
 
@@ -80,7 +83,7 @@ impl Feed {
             match state.sender.push(record.clone()) {
                 Ok(()) => state.waiting += 1,
                 Err(_) => {
-                    state.fail();
+                    state.fail(self.pause);
                     self.failed.notify_one();
                 }
             }
@@ -109,18 +112,22 @@ impl Feed {
         self.wake();
     }
 
-    /// Ends now.
-    pub(super) fn fail(&self) {
+    /// Ends now: there is nobody to send it to.
+    pub(super) fn abandon(&self) {
+        self.fail(Duration::ZERO);
+        self.failed.notify_one();
+    }
+
+    fn fail(&self, pause: Duration) {
         let mut state = self.state();
         if matches!(state.phase, Phase::Open | Phase::Ending) {
-            state.fail();
+            state.fail(pause);
         }
-        self.failed.notify_one();
     }
 
     fn next(&self) -> Step {
         let mut state = self.state();
-        if matches!(state.phase, Phase::Done | Phase::Failed(_)) {
+        if matches!(state.phase, Phase::Done | Phase::Failed { .. }) {
             return Step::GiveUp;
         }
         match state.sender.next_frame() {
@@ -151,8 +158,9 @@ impl Feed {
 }
 
 impl State {
-    fn fail(&mut self) {
-        self.phase = Phase::Failed(Instant::now());
+    fn fail(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        self.phase = Phase::Failed { until };
         // What waits is not needed any longer; a session brings it.
         self.sender = FeedSender::new();
         self.waiting = 0;
@@ -180,10 +188,13 @@ pub(super) async fn send(
     match ended {
         Ok(()) => feed.done(),
         Err(error) => {
-            feed.fail();
-            if matches!(error, StreamError::TooSlow | StreamError::Stalled(_)) {
+            let is_slow = matches!(error, StreamError::TooSlow | StreamError::Stalled(_));
+            if is_slow {
                 common.complain(peer, "feed too slow", 1);
             }
+            // A connection that ends is no reason to wait for long: there may be another one.
+            let is_passing = matches!(error, StreamError::Broken(_) | StreamError::Unwanted);
+            feed.fail(if is_passing { feed.pause / 20 } else { feed.pause });
             common.note_end(peer, "feed", &error);
             common.links.missed(node, Instant::now());
         }

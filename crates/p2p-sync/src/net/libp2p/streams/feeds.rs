@@ -11,7 +11,7 @@ use p2p_sync_core::{NodeId, Record};
 use tokio::sync::mpsc;
 
 use super::feed::{self, Feed, Phase};
-use super::{Behaviour, Common};
+use super::{Common, Opening};
 
 /// The feeds that we send. Belongs to the swarm's task.
 pub(in crate::net::libp2p) struct Feeds {
@@ -49,7 +49,7 @@ impl Feeds {
         self.receivers.retain(|peer, receiver| {
             let stays = peers.contains_key(peer);
             if let (false, Some(feed)) = (stays, &receiver.feed) {
-                feed.fail();
+                feed.abandon();
             }
             stays
         });
@@ -67,29 +67,37 @@ impl Feeds {
         self.receivers.is_empty()
     }
 
-    /// Pushes a record to everybody. It leaves after the next [`wake`](Self::wake).
-    pub(in crate::net::libp2p) fn push(&mut self, record: &Record, streams: &mut Behaviour) {
+    /// Pushes a record to everybody. It leaves after the next [`wake`](Self::wake). Streams that it takes are opened by `open`.
+    pub(in crate::net::libp2p) fn push(&mut self, record: &Record, mut open: impl FnMut(PeerId) -> Option<Opening>) {
         let Some(running) = &self.running else { return };
         self.pushed = true;
         for (peer, receiver) in &mut self.receivers {
-            let before = receiver.feed.as_ref().map(|feed| feed.push(record));
-            match before {
-                Some(Phase::Open) => {}
-                Some(Phase::Failed(at)) if at.elapsed() < self.common.patience.feed_pause => receiver.left_out = true,
-                None | Some(Phase::Ending | Phase::Done | Phase::Failed(_)) => {
-                    let feed = Arc::new(Feed::new());
-                    // An empty feed takes any record.
-                    feed.push(record);
-                    tokio::spawn(feed::send(
-                        Arc::clone(&self.common),
-                        Arc::clone(&feed),
-                        (*peer, receiver.node),
-                        streams.open(*peer),
-                        running.clone(),
-                    ));
-                    receiver.feed = Some(feed);
+            let phase = receiver.feed.as_ref().map(|feed| feed.push(record));
+            match phase {
+                Some(Phase::Open) => continue,
+                Some(Phase::Failed { until }) if until > Instant::now() => {
+                    receiver.left_out = true;
+                    continue;
                 }
+                None | Some(Phase::Ending | Phase::Done | Phase::Failed { .. }) => {}
             }
+            let Some(opening) = open(*peer) else {
+                receiver.left_out = true;
+                continue;
+            };
+            let feed = Arc::new(Feed::new(self.common.patience.feed_pause));
+            // An empty feed takes any record.
+            feed.push(record);
+            let of = (*peer, receiver.node);
+            let sending = feed::send(
+                Arc::clone(&self.common),
+                Arc::clone(&feed),
+                of,
+                opening,
+                running.clone(),
+            );
+            tokio::spawn(sending);
+            receiver.feed = Some(feed);
         }
     }
 
@@ -105,7 +113,7 @@ impl Feeds {
     pub(in crate::net::libp2p) fn settle(&mut self, now: Instant) {
         for receiver in self.receivers.values_mut().filter(|receiver| receiver.left_out) {
             let phase = receiver.feed.as_ref().map(|feed| feed.phase());
-            if !matches!(phase, Some(Phase::Failed(at)) if at.elapsed() < self.common.patience.feed_pause) {
+            if !matches!(phase, Some(Phase::Failed { until }) if until > now) {
                 receiver.left_out = false;
                 self.common.links.missed(receiver.node, now);
             }
