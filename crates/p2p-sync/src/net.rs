@@ -151,6 +151,12 @@ pub struct NetStatus {
     pub received: u64,
     /// What was dropped or refused: cause and count.
     pub dropped: Vec<(String, u64)>,
+    /// Streams of the sync that peers have open to this node now, feeds included.
+    pub sync_streams: usize,
+    /// Bytes received on streams of the sync.
+    pub sync_bytes_in: u64,
+    /// Bytes sent on streams of the sync.
+    pub sync_bytes_out: u64,
 }
 
 /// A connected peer.

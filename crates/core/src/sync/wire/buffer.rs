@@ -26,6 +26,11 @@ impl FrameBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// How many bytes wait to be read: a frame takes what there is less after it was read than before.
+    pub fn unread(&self) -> usize {
+        self.bytes.len() - self.read
+    }
+
     /// The next frame; none until more bytes come. Frames of unknown kinds are passed over.
     ///
     /// # Errors
