@@ -1,4 +1,5 @@
-//! Watching the multicast packets of a host: how many, how large, and whether any was too large for its link.
+//! Watching the packets of a host: how much multicast there is, how large, and whether any was too large for its link; and
+//! whether any packet at all holds a certain text.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,12 +14,15 @@ const PROGRAM: &str = r#"
 import json, select, socket, struct, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
 s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
-seen = {"packets": 0, "largest": 0, "fragments": 0}
+needle = sys.argv[1].encode() if len(sys.argv) > 1 else None
+seen = {"packets": 0, "largest": 0, "fragments": 0, "needles": 0}
 print(json.dumps(seen), flush=True)
 while True:
     ready, _, _ = select.select([s, sys.stdin], [], [])
     if s in ready:
         p, (interface, kind, *_) = s.recvfrom(65535)
+        if needle is not None and interface != "lo" and needle in p:
+            seen["needles"] += 1
         if interface != "lo" and kind == 0x0800 and len(p) >= 20 and p[9] == 17 and p[16] & 0xf0 == 0xe0:
             fragment = struct.unpack("!H", p[6:8])[0] & 0x3fff != 0
         elif interface != "lo" and kind == 0x86dd and len(p) >= 40 and p[24] == 0xff and p[6] in (17, 44):
@@ -34,12 +38,12 @@ while True:
         print(json.dumps(seen), flush=True)
 "#;
 
-/// A process on a host that looks at its multicast packets.
+/// A process on a host that looks at its packets.
 pub struct Sniffer {
     process: Process,
 }
 
-/// What a [`Sniffer`] has seen: UDP multicast, IPv4 and IPv6.
+/// What a [`Sniffer`] has seen: UDP multicast, IPv4 and IPv6, and the text that it looks for in packets of any kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// Packets, fragments counted singly.
@@ -48,13 +52,25 @@ pub struct Seen {
     pub largest_bytes: u64,
     /// How many were fragments, that is: parts of a packet larger than the MTU.
     pub fragments: u64,
+    /// How many packets, of any kind, held the text.
+    pub needles: u64,
 }
 
 impl Sniffer {
     /// Starts looking; what passes after the return is seen.
     pub fn start(host: &Host) -> Self {
+        Self::start_with(host, None)
+    }
+
+    /// The same, and looks for `text` in every packet.
+    pub fn start_looking_for(host: &Host, text: &str) -> Self {
+        Self::start_with(host, Some(text))
+    }
+
+    fn start_with(host: &Host, text: Option<&str>) -> Self {
         let mut command: Command = host.command("python3");
         command.args(["-u", "-c", PROGRAM]);
+        command.args(text);
         let process = Process::spawn("sniffer", command, Stdin::Pipe);
         process.wait_json(0, "first totals", Duration::from_secs(30), |_| true);
         Self { process }
@@ -77,6 +93,7 @@ impl Sniffer {
             packets: total("packets"),
             largest_bytes: total("largest"),
             fragments: total("fragments"),
+            needles: total("needles"),
         }
     }
 }

@@ -35,6 +35,14 @@ impl Host {
         }
     }
 
+    /// Drops whatever comes from others than `neighbours`, by IPv4, and all IPv6. When every host of a lab does so, the LAN
+    /// is a graph: each sees its neighbours only, multicast included.
+    pub fn hear_only(&self, neighbours: &[&Self]) {
+        let addresses: Vec<String> = neighbours.iter().map(|host| host.ip4()).collect();
+        self.drop_packets("in", &format!("ip saddr != {{ {} }}", addresses.join(", ")));
+        self.drop_packets("in", "meta nfproto ipv6");
+    }
+
     /// Lets everything pass again.
     pub fn unblock(&self) {
         self.shell(&format!("nft add table {TABLE}; nft delete table {TABLE}"));

@@ -3,7 +3,8 @@
 //! their standard streams.
 //!
 //! Reading order: [`Lab`] and [`Host`] build the network, [`Launch`] describes a process and [`Node`] drives
-//! it, [`Process`] is the same for any other program, [`Sniffer`] watches multicast packets.
+//! it, [`Process`] is the same for any other program, [`Sniffer`] watches packets, [`FakeClock`] is a wall
+//! clock that is wrong.
 //!
 //! What a test may rely on:
 //! - labs are independent: several live side by side in one process and in several, with the same addresses;
@@ -16,6 +17,7 @@
 //! no caller who could do better.
 
 mod capture;
+mod clock;
 mod filter;
 mod host;
 mod janitor;
@@ -28,6 +30,7 @@ mod talk;
 mod wait;
 
 pub use capture::{Seen, Sniffer};
+pub use clock::FakeClock;
 pub use host::Host;
 pub use lab::{Addresses, Lab, require_root};
 pub use launch::{Launch, Stdin};

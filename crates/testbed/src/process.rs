@@ -105,6 +105,22 @@ impl Process {
         self.pid
     }
 
+    /// The most memory that it has held so far, in bytes; Linux only.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    #[track_caller]
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        match kilobytes {
+            Some(kilobytes) => kilobytes * 1024,
+            None => panic!("{}: has ended, so it has no memory", self.label),
+        }
+    }
+
     /// What it prints on its standard output.
     pub fn stdout(&self) -> &Output {
         &self.stdout

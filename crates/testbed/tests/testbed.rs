@@ -6,7 +6,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use p2p_sync_testbed::{Addresses, Host, Lab, Process, Sniffer, Stdin, poll, require_root, wait_until};
+use p2p_sync_testbed::{
+    Addresses, FakeClock, Host, Lab, Launch, Process, Sniffer, Stdin, poll, require_root, wait_until,
+};
 
 const SHORT: Duration = Duration::from_secs(10);
 
@@ -107,6 +109,57 @@ fn hosts_reach_each_other_until_they_are_cut_blocked_or_split() {
 
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_host_hears_only_its_neighbours() {
+    let lab = Lab::new();
+    let [a, b, c] = [(); 3].map(|()| lab.host(Addresses::V4));
+    wait_until("reached", SHORT, || reaches(&a, &c.ip4()));
+    a.hear_only(&[&b]);
+    b.hear_only(&[&a, &c]);
+    c.hear_only(&[&b]);
+    for (from, to, whether) in [(&a, &b, true), (&b, &c, true), (&a, &c, false), (&c, &a, false)] {
+        assert_eq!(reaches(from, &to.ip4()), whether);
+    }
+}
+
+/// What the process believes to be the time, in seconds, with the seconds since its start by the clock for intervals.
+#[test]
+#[ignore = "needs libfaketime; .ci/run runs it"]
+fn a_clock_is_set_while_a_process_runs_and_intervals_stay_right() {
+    let directory = p2p_sync_testbed::tempfile::tempdir().unwrap();
+    let script = directory.path().join("program");
+    std::fs::write(
+        &script,
+        "#!/usr/bin/env -S python3 -u\nimport sys, time\nfor line in sys.stdin: print(time.time(), time.monotonic())\n",
+    )
+    .unwrap();
+    Command::new("chmod").arg("+x").arg(&script).status().unwrap();
+    let clock = FakeClock::new();
+    let process = Launch::new(&script).clock(&clock).spawn();
+    let ask = || {
+        let mark = process.stdout().mark();
+        process.send(b"\n");
+        let (_, line) = process.stdout().wait_line(mark, SHORT, |_| true).unwrap();
+        let line = String::from_utf8(line).unwrap();
+        let (wall, interval) = line.split_once(' ').unwrap();
+        let right = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        (
+            wall.parse::<f64>().unwrap() - right.as_secs_f64(),
+            interval.parse::<f64>().unwrap(),
+        )
+    };
+    let (_, start) = ask();
+    for ahead in [0.0, 540.0, -1_700_000_000.0, 31_536_000.0, 0.0] {
+        clock.set_ahead(ahead);
+        let (wrong_by, interval) = ask();
+        assert!((wrong_by - ahead).abs() < 5.0, "{ahead}: {wrong_by}");
+        assert!((0.0..60.0).contains(&(interval - start)), "{ahead}: {interval}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn labs_do_not_see_each_other() {
     let (one, two) = (Lab::new(), Lab::new());
     let a = one.host(Addresses::V4);
@@ -136,6 +189,12 @@ fn multicast_passes_is_lost_by_share_and_is_seen_with_its_size() {
     assert_eq!(seen.largest_bytes, 528);
     assert_eq!(seen.fragments, 0);
     assert!(seen.packets >= 1_000, "{seen:?}");
+
+    let looking = Sniffer::start_looking_for(&b, "xxxxx");
+    let not_looking = Sniffer::start_looking_for(&b, "xyxyx");
+    send_multicast(&a, 5, 100);
+    wait_until("seen", SHORT, || looking.seen().needles == 5);
+    assert_eq!(not_looking.seen().needles, 0);
 
     // A packet over the MTU is seen as its fragments.
     send_multicast(&a, 1, 3_000);
@@ -240,6 +299,7 @@ fn a_stream_that_nobody_reads_does_not_hang_the_test() {
     // More than a pipe holds: the write waits on its own thread.
     process.send(&vec![b'x'; 1 << 20]);
     assert!(process.is_running());
+    assert!((10_000..100_000_000).contains(&process.memory_peak_bytes()));
     process.kill9();
     assert!(!process.is_running());
 }

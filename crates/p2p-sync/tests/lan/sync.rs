@@ -1,0 +1,254 @@
+//! Nothing is ever missed: nodes that can reach each other end equal by themselves. What these tests share: looking into
+//! stores, filling them, and waiting until they are equal.
+//!
+//! Some numbers are made for a debug build on two cores; `P2P_SYNC_FULL=1` takes those that are promised.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use p2p_sync::store::SqliteStore;
+use p2p_sync_core::replica::Replica;
+use p2p_sync_core::store::Store as _;
+use p2p_sync_core::{Clock, Content, Key, Timestamp, Value as StoredValue};
+use p2p_sync_testbed::{Node, Value, poll, wait_until};
+use rusqlite::OpenFlags;
+use rusqlite::types::ValueRef;
+
+mod breaking_off;
+mod bulk;
+mod clocks;
+mod crowd;
+mod damage;
+mod networks;
+mod partition;
+mod returning;
+
+/// How soon two stores are to be equal when nothing is in the way.
+const SOON: Duration = Duration::from_secs(5);
+/// Records that are written into a stopped store at once.
+const FILL_AT_ONCE: u64 = 5_000;
+
+/// Whether the promised numbers are asked for, however long it takes.
+fn full() -> bool {
+    std::env::var_os("P2P_SYNC_FULL").is_some()
+}
+
+/// Prints what was measured.
+#[allow(clippy::print_stdout)]
+fn measured(text: &str) {
+    println!("measured: {text}");
+}
+
+/// One row of a store, deletions included.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Row {
+    value: Option<Vec<u8>>,
+    timestamp: i64,
+    author: String,
+    base: Option<i64>,
+}
+
+type Rows = BTreeMap<String, Row>;
+
+/// A store in few words: equal if and only if all records are, as far as a test can be in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Gist {
+    records: u64,
+    deleted: u64,
+    sum: u64,
+}
+
+fn open(node: &Node) -> rusqlite::Connection {
+    let file = node.data_dir().join("store.db");
+    // A database that is being made may be there without its tables for a moment.
+    rusqlite::Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .unwrap()
+}
+
+fn each_row(node: &Node, mut look: impl FnMut(String, Row)) {
+    let store = open(node);
+    let mut statement = store
+        .prepare("SELECT key, value, timestamp, author, base, deleted_at FROM kv_store")
+        .unwrap();
+    let mut rows = statement.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        let value = match row.get_ref(1).unwrap() {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+            _ => None,
+        };
+        let deleted: Option<i64> = row.get(5).unwrap();
+        assert_eq!(deleted.is_some(), value.is_none(), "a row is deleted and has a value");
+        let row_read = Row {
+            value,
+            timestamp: row.get(2).unwrap(),
+            author: row.get(3).unwrap(),
+            base: row.get(4).unwrap(),
+        };
+        look(row.get(0).unwrap(), row_read);
+    }
+}
+
+/// Everything that a node holds, by its file.
+fn rows(node: &Node) -> Rows {
+    let mut all = Rows::new();
+    each_row(node, |key, row| drop(all.insert(key, row)));
+    all
+}
+
+fn gist(node: &Node) -> Gist {
+    let mut gist = Gist::default();
+    each_row(node, |key, row| {
+        let mut hasher = DefaultHasher::new();
+        (key, &row).hash(&mut hasher);
+        gist.sum = gist.sum.wrapping_add(hasher.finish());
+        gist.records += 1;
+        gist.deleted += u64::from(row.value.is_none());
+    });
+    gist
+}
+
+/// How many records a node holds, deletions included.
+fn count(node: &Node) -> u64 {
+    let count: i64 = open(node)
+        .query_row("SELECT COUNT(*) FROM kv_store", [], |row| row.get(0))
+        .unwrap();
+    u64::try_from(count).unwrap()
+}
+
+/// Waits until all hold the same records and returns how long that took.
+#[track_caller]
+fn wait_equal(what: &str, nodes: &[&Node], deadline: Duration) -> Duration {
+    let start = Instant::now();
+    let equal = poll(deadline, || {
+        let (first, rest) = nodes.split_first().unwrap();
+        let first = gist(first);
+        rest.iter().all(|node| gist(node) == first).then_some(())
+    });
+    assert!(
+        equal.is_some(),
+        "{what}: not equal after {deadline:?}: {}",
+        differences(nodes)
+    );
+    start.elapsed()
+}
+
+/// The same when the time has been running since `start`; returns the time since then.
+#[track_caller]
+fn wait_equal_since(start: Instant, what: &str, nodes: &[&Node], deadline: Duration) -> Duration {
+    wait_equal(what, nodes, deadline.saturating_sub(start.elapsed()));
+    start.elapsed()
+}
+
+/// For a failure: what each has that the first has not, and the other way round.
+fn differences(nodes: &[&Node]) -> String {
+    let (first, rest) = nodes.split_first().unwrap();
+    let reference = rows(first);
+    let mut text = format!("{} holds {} records", first.label(), reference.len());
+    for node in rest {
+        let other = rows(node);
+        let lacks = reference.keys().filter(|key| !other.contains_key(*key));
+        let others = reference
+            .iter()
+            .filter(|(key, row)| other.get(*key).is_some_and(|held| held != *row));
+        let more = other.keys().filter(|key| !reference.contains_key(*key));
+        let (lacks, others, more): (Vec<_>, Vec<_>, Vec<_>) = (lacks.collect(), others.collect(), more.collect());
+        let first_few: Vec<_> = lacks.iter().chain(&more).take(3).collect();
+        write!(
+            text,
+            "; {} lacks {}, has {} in another version and {} more: {first_few:?} {:?}",
+            node.label(),
+            lacks.len(),
+            others.len(),
+            more.len(),
+            others.first()
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// How `node` stands with `peer`, as its status says.
+#[track_caller]
+fn standing(node: &Node, peer: &Node) -> Option<Value> {
+    let id = peer.peer_id();
+    let status = node.status();
+    let peers = status.pointer("/sync/peers").and_then(Value::as_array).unwrap().clone();
+    peers.into_iter().find(|one| one["peer_id"] == id.as_str())
+}
+
+/// Waits until both say that they are in sync with each other.
+#[track_caller]
+fn wait_in_sync(a: &Node, b: &Node, deadline: Duration) {
+    for (node, peer) in [(a, b), (b, a)] {
+        wait_until(
+            &format!("{} says it is in sync with {}", node.label(), peer.label()),
+            deadline,
+            || standing(node, peer).is_some_and(|one| one["state"] == "in_sync"),
+        );
+    }
+}
+
+/// Waits until the status of `node` has something at `pointer` that is accepted, and returns it.
+#[track_caller]
+fn wait_status(node: &Node, pointer: &str, deadline: Duration, accepted: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    let found = poll(deadline, || {
+        last = node.status();
+        last.pointer(pointer).filter(|value| accepted(value)).cloned()
+    });
+    found.unwrap_or_else(|| panic!("{}: after {deadline:?} no such {pointer} in {last}", node.label()))
+}
+
+/// Writes on `node`, one after the other, and waits until all have been acknowledged.
+#[track_caller]
+fn add_all(node: &Node, pairs: impl IntoIterator<Item = (String, String)>) {
+    let lines: Vec<_> = pairs
+        .into_iter()
+        .map(|(key, value)| format!("add \"{key}\" {value}"))
+        .collect();
+    command_all(node, &lines, "✓ Added: ");
+}
+
+#[track_caller]
+fn delete_all(node: &Node, keys: impl IntoIterator<Item = String>) {
+    let lines: Vec<_> = keys.into_iter().map(|key| format!("delete \"{key}\"")).collect();
+    command_all(node, &lines, "✓ Deleted: ");
+}
+
+#[track_caller]
+fn command_all(node: &Node, lines: &[String], expected: &str) {
+    let answers = node.lines(&lines.join("\n"));
+    let acknowledged = answers.iter().filter(|line| line.starts_with(expected)).count();
+    assert_eq!(acknowledged, lines.len(), "{}: {:?}", node.label(), answers.last());
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap())
+}
+
+/// Writes `records` into the store of a node that has been started and stopped, as if they had been typed there.
+fn fill(node: &Node, prefix: &str, records: u64, value_bytes: usize) {
+    let mut store = SqliteStore::open(&node.data_dir().join("store.db"), &"".parse().unwrap()).unwrap();
+    let clock = Clock::new(store.last_timestamp().unwrap());
+    let mut replica = Replica::new(node.peer_id().parse().unwrap(), clock);
+    let mut next = 0;
+    while next < records {
+        store.begin().unwrap();
+        for number in next..records.min(next + FILL_AT_ONCE) {
+            let key = Key::new(format!("{prefix}{number:08}")).unwrap();
+            let value = StoredValue::new(format!("{number:0value_bytes$}").into_bytes()).unwrap();
+            replica.write(&mut store, key, Content::Put(value), now()).unwrap();
+        }
+        store.commit().unwrap();
+        next += FILL_AT_ONCE;
+    }
+    store.close().unwrap();
+}
+
+/// Waits until the summary of all records is there, so that sessions can be held.
+#[track_caller]
+fn wait_sync_ready(node: &Node) {
+    wait_status(node, "/sync/ready", Duration::from_secs(120), |ready| ready == true);
+}

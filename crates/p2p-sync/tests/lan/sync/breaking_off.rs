@@ -1,0 +1,79 @@
+//! A copy that is broken off goes on from where it was, whichever side is killed.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use p2p_sync_testbed::{Addresses, Lab, poll, wait_until};
+
+use super::{count, fill, full, gist, measured, wait_equal};
+use crate::support::{launch, seconds};
+
+const VALUE_BYTES: usize = 100;
+/// What a record costs on the way, with its key, timestamps and author, at most.
+const RECORD_BYTES: u64 = 300;
+/// What a restart costs at most: finding each other again, sketches, and the pages that were on their way.
+const RESTART_BYTES: u64 = 8 << 20;
+
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn killed_again_and_again_in_the_middle_of_a_catch_up_it_goes_on_from_where_it_was() {
+    let (records, kills) = if full() { (200_000, 20) } else { (40_000, 6) };
+    let seed = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos();
+    measured(&format!("seed {seed}"));
+    let mut chance = Chance(u64::from(seed).max(1));
+    let lab = Lab::new();
+    let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let a = launch(&host_a, "a").start();
+    a.stop();
+    fill(&a, "k", records, VALUE_BYTES);
+    let b = launch(&host_b, "b").start();
+    a.restart();
+    let start = Instant::now();
+    let mut held = 0;
+    for kill in 1..=kills {
+        // Somewhere in its share of the way, so that there is something left for the next ones.
+        let share = records / (kills + 1);
+        let target = share * (kill - 1) + 1 + chance.below(share);
+        wait_until(&format!("kill {kill}: past {target} records"), seconds(120), || {
+            count(&b) >= target
+        });
+        let victim = if chance.below(2) == 0 { &a } else { &b };
+        victim.kill9();
+        let now = count(&b);
+        assert!(now >= held, "kill {kill}: {now} records are left of {held}");
+        assert!(now < records, "kill {kill}: it was over before, so nothing was tested");
+        held = now;
+        victim.restart();
+        let now = count(&b);
+        assert!(
+            now >= held,
+            "kill {kill}: {now} records are left of {held} after the restart"
+        );
+    }
+    wait_until("all records are there", seconds(240), || count(&b) >= records);
+    wait_equal("at the end", &[&a, &b], seconds(60));
+    assert_eq!(gist(&b).records, records);
+    let (received, _) = host_b.traffic_bytes();
+    let limit = records * RECORD_BYTES + u64::from(u32::try_from(kills).unwrap()) * RESTART_BYTES;
+    measured(&format!(
+        "{records} records with {kills} kills in {:?}, {received} bytes received of at most {limit}",
+        start.elapsed()
+    ));
+    assert!(received < limit, "{received} bytes received for {records} records");
+    // And it stays so.
+    let moved = poll(Duration::from_secs(1), || (gist(&a) != gist(&b)).then_some(()));
+    assert!(moved.is_none());
+}

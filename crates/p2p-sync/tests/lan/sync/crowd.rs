@@ -1,0 +1,94 @@
+//! Thirty nodes, each of which sees a few others only.
+
+use std::collections::BTreeSet;
+use std::time::{Instant, SystemTime};
+
+use p2p_sync_testbed::{Addresses, Host, Lab, Node, wait_until};
+
+use super::{add_all, measured, wait_equal};
+use crate::support::{launch, seconds};
+
+const NODES: usize = 30;
+/// Circles through all nodes, each in an order of its own: every node has two links by each of them.
+const CIRCLES: usize = 5;
+const RECORDS: usize = 800;
+
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
+    }
+}
+
+/// For each node the others that it sees: ten at most, and nobody is cut off.
+fn links(chance: &mut Chance) -> Vec<BTreeSet<usize>> {
+    let mut links = vec![BTreeSet::new(); NODES];
+    for _ in 0..CIRCLES {
+        let mut order: Vec<usize> = (0..NODES).collect();
+        for at in (1..NODES).rev() {
+            order.swap(at, chance.below(at + 1));
+        }
+        for at in 0..NODES {
+            let (one, other) = (order[at], order[(at + 1) % NODES]);
+            links[one].insert(other);
+            links[other].insert(one);
+        }
+    }
+    links
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn thirty_nodes_with_ten_links_each_are_equal_within_thirty_seconds_of_the_last_write() {
+    let seed = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos();
+    measured(&format!("seed {seed}"));
+    let mut chance = Chance(u64::from(seed).max(1));
+    let links = links(&mut chance);
+    let lab = Lab::new();
+    let hosts: Vec<Host> = (0..NODES).map(|_| lab.host(Addresses::V4)).collect();
+    for (host, links) in hosts.iter().zip(&links) {
+        host.hear_only(&links.iter().map(|other| &hosts[*other]).collect::<Vec<_>>());
+    }
+    let start = Instant::now();
+    let nodes: Vec<Node> = hosts
+        .iter()
+        .enumerate()
+        .map(|(number, host)| launch(host, &format!("n{number}")).spawn())
+        .collect();
+    for node in &nodes {
+        node.wait_ready();
+    }
+    for (node, links) in nodes.iter().zip(&links) {
+        wait_until(&format!("{} hears its neighbours", node.label()), seconds(120), || {
+            let status = node.status();
+            let peers = status["peers"].as_array().unwrap();
+            peers.iter().filter(|peer| peer["subscribed"] == true).count() >= links.len()
+        });
+    }
+    let linked = start.elapsed();
+    let mut left = RECORDS;
+    while left > 0 {
+        let writer = &nodes[chance.below(NODES)];
+        let count = left.min(1 + chance.below(40));
+        let first = RECORDS - left;
+        add_all(
+            writer,
+            (first..first + count).map(|number| (format!("key {number}"), format!("by {}", writer.label()))),
+        );
+        left -= count;
+    }
+    let took = wait_equal("thirty nodes", &nodes.iter().collect::<Vec<_>>(), seconds(30));
+    measured(&format!(
+        "all linked {linked:?} after the start; equal {took:?} after the last write"
+    ));
+    for node in &nodes {
+        assert_eq!(node.status()["keys"], RECORDS, "{}", node.label());
+    }
+}
