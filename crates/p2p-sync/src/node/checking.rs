@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{NodeError, Verified};
 use super::holdings::Holdings;
-use crate::store::{Depth, Scanned, StoreError};
+use crate::store::{Depth, Scanned, StoreError, SummaryWas};
 
 /// Requests that one check answers.
 const ASKED_MAX: usize = 64;
@@ -98,7 +98,8 @@ impl Checking {
         let finished = scanned.and_then(|scanned| holdings.store().finish_scan(scanned));
         match &finished {
             Ok(found) => {
-                self.repaired += found.damaged;
+                self.repaired += found.removed.len() as u64;
+                self.suspicious |= found.left > 0;
                 if depth == Some(Depth::Items) {
                     tracing::info!("The summary of {} records is rebuilt", found.records);
                 }
@@ -107,8 +108,8 @@ impl Checking {
         }
         let answer = finished.map_err(NodeError::from).map(|found| Verified {
             records: found.records,
-            damaged: found.damaged,
-            summary_was_right: found.summary_was_right,
+            damaged: found.removed.len() as u64 + found.left,
+            summary_was_right: found.summary != SummaryWas::Wrong,
         });
         self.answer(&answer);
     }

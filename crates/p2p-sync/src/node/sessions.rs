@@ -11,6 +11,7 @@ use p2p_sync_core::sync::{
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
 
+use super::NodeError;
 use super::holdings::Holdings;
 use super::standings::{Standings, Traffic};
 use crate::net::{PeerLinks, StreamEvent, StreamId, ToPeers};
@@ -181,30 +182,33 @@ impl Sessions {
     /// Sends at most one frame of a session that may have one: a page of a bulk takes milliseconds, and others wait.
     pub(super) fn send_one(&mut self, holdings: &mut Holdings) {
         let Some(stream) = self.ready.pop_front() else { return };
-        let Some(open) = self.open.get_mut(&stream) else { return };
-        let Some(outgoing) = &open.outgoing else { return };
-        let Ok(place) = outgoing.try_reserve() else {
-            // Full: it comes back when a frame was sent. Closed: the network says so by itself.
-            return;
-        };
-        let next = open.session.next_frame(holdings, system::now());
-        let failure = match next {
-            Ok(Next::Frame(frame)) => {
-                place.send(frame);
+        match self.next_frame(stream, holdings) {
+            Ok(true) => {
                 self.ready.push_back(stream);
-                None
+                self.conclude_if_over(stream);
             }
-            Ok(Next::Again) => {
-                self.ready.push_back(stream);
-                None
-            }
-            Ok(Next::Nothing) => None,
-            Err(error) => Some(error),
-        };
-        match failure {
-            Some(error) => self.fail(stream, &error),
-            None => self.conclude_if_over(stream),
+            Ok(false) => self.conclude_if_over(stream),
+            Err(error) => self.fail(stream, &error),
         }
+    }
+
+    /// Gives the stream the next frame of its session, if it takes one. Tells whether there may be another.
+    fn next_frame(&mut self, stream: StreamId, holdings: &mut Holdings) -> Result<bool, SessionError<NodeError>> {
+        let Some(open) = self.open.get_mut(&stream) else {
+            return Ok(false);
+        };
+        let Some(Ok(place)) = open.outgoing.as_ref().map(mpsc::Sender::try_reserve) else {
+            // Full: it comes back when a frame was sent. Closed: the network says so by itself.
+            return Ok(false);
+        };
+        Ok(match open.session.next_frame(holdings, system::now())? {
+            Next::Frame(frame) => {
+                place.send(frame);
+                true
+            }
+            Next::Again => true,
+            Next::Nothing => false,
+        })
     }
 
     /// Ends all sessions: what they compared is no longer true.
@@ -291,7 +295,7 @@ impl Sessions {
         }
     }
 
-    fn fail(&mut self, stream: StreamId, error: &SessionError<super::NodeError>) {
+    fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>) {
         if let Some(open) = self.open.get(&stream) {
             match error {
                 SessionError::Violation(violation) => {

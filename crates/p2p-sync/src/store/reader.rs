@@ -127,7 +127,7 @@ impl Readers {
         self.ask(conflicts::count)
     }
 
-    /// How many records are dated later than `after`, and up to `limit` of their keys, the latest first.
+    /// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first.
     ///
     /// # Errors
     /// When the store cannot be read.

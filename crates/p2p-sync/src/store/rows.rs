@@ -24,7 +24,7 @@ const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
     (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
 
 const AHEAD: &str =
-    "SELECT key, timestamp FROM kv_store WHERE timestamp > ?1 ORDER BY timestamp DESC, key DESC LIMIT ?2";
+    "SELECT key, timestamp FROM kv_store WHERE timestamp > ?1 ORDER BY timestamp, key LIMIT ?2";
 const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store WHERE timestamp > ?1";
 
 macro_rules! page {
@@ -257,7 +257,7 @@ pub(super) fn counts(connection: &Connection, file: &Path) -> Result<(u64, u64),
     Ok((all.unsigned_abs(), deleted.unsigned_abs()))
 }
 
-/// How many records are dated later than `after`, and up to `limit` of their keys, the latest first. Rows that are no records
+/// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first. Rows that are no records
 /// count, and are left out of the list.
 pub(super) fn ahead(
     connection: &Connection,

@@ -184,6 +184,11 @@ impl SqliteStore {
         self.tracker.summary()
     }
 
+    /// Forgets the summary, as a stop in the middle of writing does: for tests and benchmarks.
+    pub fn forget_summary(&mut self) {
+        self.tracker.lose();
+    }
+
     /// Keeps the summary for the next start, unless the one in the file is good.
     pub(super) fn keep_summary(&mut self) -> Result<(), StoreError> {
         let bytes = match self.tracker.summary() {

@@ -291,7 +291,6 @@ fn a_peer_that_breaks_the_rules_loses_its_session_only() {
     let mut pair = Pair::new();
     pair.link(1);
     pair.run_until("never equal", Pair::is_in_sync);
-    let node = &mut pair.nodes[0];
     let peer = pair.nodes[1].id;
     let node = &mut pair.nodes[0];
     let (outgoing, sending) = mpsc::channel(STREAM_OUTGOING_MAX);
