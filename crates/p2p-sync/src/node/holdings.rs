@@ -36,7 +36,13 @@ impl Holdings {
     pub fn new(mut replica: Replica, mut store: SqliteStore) -> Result<Self, StoreError> {
         let unshared_after = match store.unshared_after()? {
             Some(noted) => noted,
-            None => store.last_timestamp()?.unwrap_or(Timestamp::MIN),
+            None => {
+                let last = store.last_timestamp()?.unwrap_or(Timestamp::MIN);
+                store.begin()?;
+                store.keep_unshared_after(Some(last))?;
+                store.commit()?;
+                last
+            }
         };
         replica.set_unshared_after(Some(unshared_after));
         Ok(Self {
