@@ -199,3 +199,7 @@ fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<
 pub fn node_id(peer: &PeerId) -> io::Result<NodeId> {
     NodeId::from_bytes(&peer.to_bytes()).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

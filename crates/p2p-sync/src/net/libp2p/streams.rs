@@ -244,3 +244,7 @@ pub(super) async fn ask(common: Arc<Common>, peer: PeerId, node: NodeId, opening
         None => drop(common.events.send(StreamEvent::NotOpened { peer: node }).await),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
