@@ -24,17 +24,19 @@ macro_rules! select {
     ($condition:literal) => {
         concat!(
             "SELECT key, noticed, loser_timestamp, loser_author, loser_base, loser_value, winner_timestamp, \
-            winner_author, winner_base, winner_value FROM conflict WHERE ",
-            $condition,
-            " ORDER BY number DESC"
+            winner_author, winner_base, winner_value, number FROM conflict WHERE ",
+            $condition
         )
     };
 }
-const NEWEST: &str = select!("number IN (SELECT number FROM conflict ORDER BY number DESC LIMIT ?1)");
+const NEWEST: &str =
+    select!("number IN (SELECT number FROM conflict ORDER BY number DESC LIMIT ?1) ORDER BY number DESC");
 const OF_KEY: &str = select!(
-    "number IN (SELECT number FROM conflict INDEXED BY conflict_key WHERE key = ?2 ORDER BY number DESC LIMIT ?1)"
+    "number IN (SELECT number FROM conflict INDEXED BY conflict_key WHERE key = ?2 ORDER BY number DESC LIMIT ?1) ORDER BY number DESC"
 );
-const OF_LOSER: &str = select!("key = ?1 AND loser_timestamp = ?2");
+const OF_LOSER: &str = select!("key = ?1 AND loser_timestamp = ?2 ORDER BY number DESC");
+/// From a number on, which column 10 gives, the oldest first.
+pub(super) const ALL: &str = select!("number >= ?1 ORDER BY number");
 const KEEP: &str = "INSERT INTO conflict (key, loser_digest, noticed, bytes, loser_timestamp, loser_author, loser_base, \
     winner_timestamp, winner_author, winner_base, loser_value, winner_value) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (key, loser_digest) DO NOTHING";
@@ -184,7 +186,7 @@ fn select(connection: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> rusq
 }
 
 /// None when the row was changed by hand into something else.
-fn conflict(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Option<Conflict>> {
+pub(super) fn conflict(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Option<Conflict>> {
     let key = match row.get_ref(0)? {
         ValueRef::Text(bytes) => rows::text_key(bytes).ok(),
         _ => None,

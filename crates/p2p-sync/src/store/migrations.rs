@@ -220,6 +220,14 @@ fn migrate_by(steps: &[Step], connection: &mut Connection, file: &Path) -> Resul
     transaction.commit().map_err(failed)
 }
 
+/// A file as the first version made it.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "for tests")]
+pub(super) fn first_version(file: &Path) {
+    let mut connection = Connection::open(file).unwrap();
+    migrate_by(&STEPS[..1], &mut connection, file).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ use super::conflicts;
 use super::directory::size_of;
 use super::error::StoreError;
 use super::opening::{self, LOCK_PATIENCE, beside};
+use super::rescue;
 use super::rows::{self, Authors, Which};
 use super::scan;
 use super::summary::{Tracker, UNMARK};
@@ -73,7 +74,13 @@ impl SqliteStore {
     /// When the file is not a store of that network and of a version that this program knows, when it is damaged, or when
     /// it cannot be kept safely where it is. A file that is refused was not changed.
     pub fn open(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
-        let mut store = Self::connect(file, network)?;
+        let mut store = match Self::connect(file, network) {
+            Err(damage @ StoreError::Damaged { .. }) => {
+                rescue::at_start(file, network, damage)?;
+                Self::connect(file, network)?
+            }
+            other => other?,
+        };
         // What a crash left in the WAL may be in the memory of the system only. Neither another program that reads just now
         // nor a full disk keeps us from starting.
         match store.settle() {
@@ -83,6 +90,7 @@ impl SqliteStore {
     }
 
     fn connect(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
+        rescue::finish(file)?;
         let connection = opening::writer(file, network)?;
         let (id, tracker, others) = look_in(&connection).map_err(|cause| StoreError::sqlite(file, cause))?;
         Ok(Self {
@@ -119,6 +127,7 @@ impl SqliteStore {
     /// and this may be tried again.
     pub fn reopen(&mut self) -> Result<(), StoreError> {
         self.abandon();
+        rescue::finish(&self.file)?;
         if size_of(&self.file)?.is_none() {
             return Err(StoreError::Gone {
                 file: self.file.clone(),

@@ -142,8 +142,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub fn unshared_after(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let text = self.asked(|connection| meta(connection, UNSHARED_AFTER))?;
-        Ok(text.and_then(|text| Timestamp::from_nanos(text.parse().ok()?).ok()))
+        self.asked(read_unshared_after)
     }
 
     /// Keeps that timestamp, or forgets it. To be called in a transaction.
@@ -236,6 +235,11 @@ fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>>
 
 fn keep_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(KEEP_META)?.execute([name, value]).map(drop)
+}
+
+pub(super) fn read_unshared_after(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let text = meta(connection, UNSHARED_AFTER)?;
+    Ok(text.and_then(|text| Timestamp::from_nanos(text.parse().ok()?).ok()))
 }
 
 /// The name of the store; a new one if somebody took it away.
