@@ -524,7 +524,7 @@ mod tests {
     }
 
     fn check_unchanged(place: &Place) {
-        let mut sqlite = place.open();
+        let sqlite = place.open();
         assert_eq!(sqlite.summary().unwrap().count(), RECORDS as u64);
     }
 
