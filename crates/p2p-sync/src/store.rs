@@ -14,9 +14,11 @@
 //! While the store is open, nothing else in this process may open its files, not even to read them: by the rules of POSIX,
 //! closing such a file again takes away the locks that SQLite holds on it, and another program may then remove the WAL.
 
+mod columns;
 mod conflicts;
 mod directory;
 mod error;
+mod mending;
 mod migrations;
 mod opening;
 mod peers;

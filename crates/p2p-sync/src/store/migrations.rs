@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::columns;
 use super::error::StoreError;
 use super::rows::{self, Authors};
 
@@ -114,7 +115,7 @@ fn fill_columns(connection: &Connection) -> rusqlite::Result<()> {
         while let Some(row) = rows.next()? {
             (read, last) = (true, row.get(6)?);
             if let (_, Ok(record)) = rows::whole(row, &mut authors)? {
-                page.push((last, rows::columns(&record)));
+                page.push((last, columns::columns(&record)));
             }
         }
         if !read {
@@ -222,7 +223,7 @@ fn migrate_by(steps: &[Step], connection: &mut Connection, file: &Path) -> Resul
 
 /// A file as the first version made it.
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "for tests")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(super) fn first_version(file: &Path) {
     let mut connection = Connection::open(file).unwrap();
     migrate_by(&STEPS[..1], &mut connection, file).unwrap();

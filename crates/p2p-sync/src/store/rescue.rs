@@ -51,7 +51,8 @@ impl SqliteStore {
         self.abandon();
         // A reader of the old file would go on using, and in the end remove, the log and its index by their names.
         let _paused = readers.pause()?;
-        let old = salvage::open(&self.file, &self.network)?;
+        // Its network was made sure of when it was opened, and may not be readable any more.
+        let old = salvage::open(&self.file, None)?;
         let rescued = rescue(&self.file, &self.network, old)?;
         self.reopen()?;
         Ok(rescued)
@@ -63,7 +64,7 @@ impl SqliteStore {
 /// # Errors
 /// The damage, if not even the structure of the file and its network can be read, or no record; otherwise as for [`rescue`].
 pub(super) fn at_start(file: &Path, network: &NetworkName, damage: StoreError) -> Result<(), StoreError> {
-    let Ok(old) = salvage::open(file, network) else {
+    let Ok(old) = salvage::open(file, Some(network)) else {
         return Err(damage);
     };
     rescue(file, network, old).map(drop)
@@ -346,7 +347,7 @@ mod tests {
         let before = sqlite.id();
         let rescued = sqlite.rescue(&readers).unwrap();
         assert_ne!(sqlite.id(), before, "positions in it mean nothing any more");
-        assert_eq!(aside(place), [rescued.aside.clone()]);
+        assert_eq!(aside(place), std::slice::from_ref(&rescued.aside));
         check(&mut sqlite, lost_most);
         testing::store(&mut sqlite, &[put("new", b"", RECORDS + 9)]);
         assert!(readers.get(&key("new")).unwrap().is_some(), "readers follow");

@@ -11,6 +11,7 @@ use p2p_sync_core::{NetworkName, Record, record};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::columns;
 use super::conflicts::{self, CONFLICTS_MAX};
 use super::directory::size_of;
 use super::error::StoreError;
@@ -47,11 +48,11 @@ pub(super) struct Damaged {
     version: i64,
 }
 
-/// Opens a damaged file to be copied.
+/// Opens a damaged file to be copied, and makes sure of its network, if one is given.
 ///
 /// # Errors
 /// When it cannot be told what it is, or when it is no store of this network.
-pub(super) fn open(file: &Path, network: &NetworkName) -> Result<Damaged, StoreError> {
+pub(super) fn open(file: &Path, network: Option<&NetworkName>) -> Result<Damaged, StoreError> {
     // Of a file without a page SQLite would throw away the log.
     if size_of(file)?.unwrap_or_default() < opening::PAGE_BYTES_MIN {
         return Err(StoreError::Damaged {
@@ -66,7 +67,9 @@ pub(super) fn open(file: &Path, network: &NetworkName) -> Result<Damaged, StoreE
             why: "it is empty".to_owned(),
         });
     };
-    opening::recorded_as(&connection, file, network)?;
+    if let Some(network) = network {
+        opening::recorded_as(&connection, file, network)?;
+    }
     let damaged = Damaged { connection, version };
     let prepared = damaged.connection.prepare(damaged.records()).map(drop);
     prepared.map_err(|cause| StoreError::sqlite(file, cause))?;
@@ -85,6 +88,8 @@ impl Damaged {
 /// When nothing could be read, or the new file cannot be written.
 pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkName) -> Result<Tally, StoreError> {
     let mut store = SqliteStore::open(fresh, network)?;
+    // The caller syncs the whole file before it counts for anything.
+    store.asked(|connection| connection.pragma_update(None, "synchronous", "OFF"))?;
     let tally = copy_records(&old, &mut store)?;
     if tally.records == 0 && tally.gaps + tally.damaged > 0 {
         return Err(StoreError::Damaged {
@@ -145,7 +150,7 @@ fn sound(row: &Row<'_>, authors: &mut Authors) -> Option<Record> {
     let record = record.ok()?;
     match row.get_ref(6).ok()? {
         ValueRef::Null => Some(record),
-        ValueRef::Blob(digest) => (digest == rows::columns(&record).digest.as_slice()).then_some(record),
+        ValueRef::Blob(digest) => (digest == columns::columns(&record).digest.as_slice()).then_some(record),
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ use p2p_sync_core::{Record, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::columns;
 use super::error::StoreError;
 use super::rows::{self, Authors};
 use super::sqlite::SqliteStore;
@@ -101,7 +102,7 @@ impl SqliteStore {
             let mut rows = statement.query([])?;
             let mut items = Vec::new();
             while let Some(row) = rows.next()? {
-                items.extend(rows::item_of(row, 0, 1, 2)?);
+                items.extend(columns::item_of(row, 0, 1, 2)?);
             }
             Ok(items)
         })
@@ -201,7 +202,7 @@ impl Sound<'_> {
         let (key, record) = rows::whole(row, self.authors)?;
         let why = match record {
             Ok(record) => match row.get_ref(6)? {
-                ValueRef::Blob(digest) if digest != rows::columns(&record).digest.as_slice() => {
+                ValueRef::Blob(digest) if digest != columns::columns(&record).digest.as_slice() => {
                     "its digest is another one".to_owned()
                 }
                 _ => {
