@@ -16,8 +16,8 @@ use super::rows::{self, Authors, Which};
 /// How long a caller waits for a connection to come free.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A pool of read-only connections to the store. Cheap to clone. Each call is one statement, so that no reader holds on to an
-/// old state of the file and makes the WAL grow. What is committed before a call begins is seen by it.
+/// A pool of read-only connections to the store. Cheap to clone. No call is a transaction, so that no reader holds on to an
+/// old state of the file for longer than a statement takes, and makes the WAL grow. What is committed before a call begins is seen by it.
 ///
 /// To be opened after the [store](super::SqliteStore), and dropped before it is closed, so that no WAL is left behind.
 #[derive(Debug, Clone)]

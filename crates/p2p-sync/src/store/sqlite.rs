@@ -37,7 +37,9 @@ const WAL_PATIENCE: Duration = Duration::from_millis(250);
 ///    the transaction is as good as before.
 /// 3. After any other error, [`rollback`](Store::rollback) and acknowledge nothing of the transaction.
 /// 4. If the store [is broken](SqliteStore::is_broken) then, its connection is closed for good: [`reopen`](SqliteStore::reopen) it, now
-///    and again until that succeeds. Whether the writes of a `commit` that failed are there shows only after that.
+///    and again until that succeeds. Whether the writes of a `commit` that failed are there shows only after that. If the
+///    error [means that pages are damaged](StoreError::is_damaged_file), [`rescue`](SqliteStore::rescue) it instead.
+/// 5. Whenever [`summary`](SqliteStore::summary) is none, run a [scan](SqliteStore::start_scan).
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(super) file: PathBuf,
@@ -69,6 +71,7 @@ enum Checkpoint {
 
 impl SqliteStore {
     /// Opens the store of a network, and makes it if there is none. The caller holds the [data directory](super::DataDir).
+    /// A file with damaged pages is [rescued](Self::rescue) first.
     ///
     /// # Errors
     /// When the file is not a store of that network and of a version that this program knows, when it is damaged, or when
@@ -158,7 +161,9 @@ impl SqliteStore {
         self.rollback();
         self.end_scan();
         // Without it the next start reads the records, and that is all.
-        if let Err(error) = self.keep_summary() {
+        if !self.is_broken()
+            && let Err(error) = self.keep_summary()
+        {
             tracing::warn!(%error, "The summary of the records was not kept");
         }
         let settled = self.settle().map(drop);

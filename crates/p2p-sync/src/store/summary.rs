@@ -6,6 +6,7 @@
 //! When there is none, the records have to be read: see `scan`.
 
 use p2p_sync_core::item::Item;
+use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::{Key, Record};
 use rusqlite::{Connection, OptionalExtension};
@@ -186,24 +187,28 @@ impl SqliteStore {
 
     /// Keeps the summary for the next start, unless the one in the file is good.
     pub(super) fn keep_summary(&mut self) -> Result<(), StoreError> {
+        // This also notices what another program wrote in the meantime.
+        self.begin()?;
         let bytes = match self.tracker.summary() {
             Some(summary) if !self.tracker.marked || self.tracker.wrong => Some(summary.to_bytes()),
             None if self.tracker.marked => None,
-            _ => return Ok(()),
+            _ => {
+                self.rollback();
+                return Ok(());
+            }
         };
-        let connection = self.connection()?;
-        let write = || {
-            let transaction = connection.unchecked_transaction()?;
+        let written = self.asked(|connection| {
             match bytes {
                 Some(bytes) => {
-                    transaction.execute(KEEP, [bytes])?;
-                    transaction.execute(MARK, [])?;
+                    connection.execute(KEEP, [bytes])?;
+                    connection.execute(MARK, [])?;
                 }
-                None => drop(transaction.execute(UNMARK, [])?),
+                None => drop(connection.execute(UNMARK, [])?),
             }
-            transaction.commit()
-        };
-        write().map_err(|cause| StoreError::sqlite(self.file(), cause))
+            connection.execute_batch("COMMIT")
+        });
+        self.rollback();
+        written
     }
 }
 
@@ -211,7 +216,6 @@ impl SqliteStore {
 mod tests {
     use super::*;
     use crate::store::testing::{Place, deleted, key, put, store};
-    use p2p_sync_core::store::Store;
 
     /// The summary is known, and that of the records.
     fn check(sqlite: &mut SqliteStore) {
@@ -316,6 +320,15 @@ mod tests {
         store(&mut sqlite, &[put("c", b"1", 4)]);
         sqlite.close().unwrap();
         assert_eq!(place.open().summary(), None, "and nothing is kept");
+
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 1), put("b", b"1", 2)]);
+        sqlite.close().unwrap();
+        let sqlite = place.open();
+        place.shell("UPDATE kv_store SET digest = zeroblob(16) WHERE key = 'a'");
+        sqlite.close().unwrap();
+        assert_eq!(place.open().summary(), None, "not even what was kept before");
     }
 
     #[test]
