@@ -5,7 +5,20 @@
 //! - [`DataDir`] makes the directory, locks it, and knows the names of what lies in it.
 //! - [`SqliteStore`] is the one connection that writes. It belongs to one thread.
 //! - [`Readers`] are a few connections that read beside it and never wait for it.
+//! - [`Scan`] reads all records on another thread: for the summary where it is not known, and to find damage.
 //! - [`StoreError`] says what went wrong and what became of the data.
+//!
+//! # The summary
+//! Each row carries what makes its item, and the store keeps the summary of all of them up to date with every commit. A
+//! clean stop keeps it in the file, and it is valid until the first change after that; otherwise, and whenever another
+//! program has written to the file, there is none until a scan has been [finished](SqliteStore::finish_scan).
+//!
+//! # Damage
+//! - A record whose content does not give its digest is never handed to another node, and a thorough scan takes it out.
+//! - A file with damaged pages is [rescued](SqliteStore::rescue): what can be read is copied into a new file, and the old one
+//!   put aside. Opening does so by itself.
+//!
+//! Either way, what is missing comes back from the other nodes.
 //!
 //! # Durability
 //! The file is in WAL mode with `synchronous=FULL`: when [`commit`](p2p_sync_core::store::Store::commit) returns, the
@@ -14,14 +27,18 @@
 //! While the store is open, nothing else in this process may open its files, not even to read them: by the rules of POSIX,
 //! closing such a file again takes away the locks that SQLite holds on it, and another program may then remove the WAL.
 
+mod columns;
 mod conflicts;
 mod directory;
 mod error;
+mod mending;
 mod migrations;
 mod opening;
 mod peers;
 mod reader;
+mod rescue;
 mod rows;
+mod salvage;
 mod scan;
 mod sqlite;
 mod summary;
@@ -35,6 +52,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use opening::WRITER_CACHE_KIB;
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use reader::{Counts, Readers};
+pub use rescue::Rescued;
 pub use scan::{Depth, SCAN_ROWS_MAX, Scan, Scanned, SummaryWas, Verified};
 pub use sqlite::SqliteStore;
 pub use sync::POSITIONS_MAX;

@@ -24,17 +24,19 @@ macro_rules! select {
     ($condition:literal) => {
         concat!(
             "SELECT key, noticed, loser_timestamp, loser_author, loser_base, loser_value, winner_timestamp, \
-            winner_author, winner_base, winner_value FROM conflict WHERE ",
-            $condition,
-            " ORDER BY number DESC"
+            winner_author, winner_base, winner_value, number FROM conflict WHERE ",
+            $condition
         )
     };
 }
-const NEWEST: &str = select!("number IN (SELECT number FROM conflict ORDER BY number DESC LIMIT ?1)");
+const NEWEST: &str =
+    select!("number IN (SELECT number FROM conflict ORDER BY number DESC LIMIT ?1) ORDER BY number DESC");
 const OF_KEY: &str = select!(
-    "number IN (SELECT number FROM conflict INDEXED BY conflict_key WHERE key = ?2 ORDER BY number DESC LIMIT ?1)"
+    "number IN (SELECT number FROM conflict INDEXED BY conflict_key WHERE key = ?2 ORDER BY number DESC LIMIT ?1) ORDER BY number DESC"
 );
-const OF_LOSER: &str = select!("key = ?1 AND loser_timestamp = ?2");
+const OF_LOSER: &str = select!("key = ?1 AND loser_timestamp = ?2 ORDER BY number DESC");
+/// From a number on, which column 10 gives, the oldest first.
+pub(super) const ALL: &str = select!("number >= ?1 ORDER BY number");
 const KEEP: &str = "INSERT INTO conflict (key, loser_digest, noticed, bytes, loser_timestamp, loser_author, loser_base, \
     winner_timestamp, winner_author, winner_base, loser_value, winner_value) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (key, loser_digest) DO NOTHING";
@@ -184,7 +186,7 @@ fn select(connection: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> rusq
 }
 
 /// None when the row was changed by hand into something else.
-fn conflict(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Option<Conflict>> {
+pub(super) fn conflict(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Option<Conflict>> {
     let key = match row.get_ref(0)? {
         ValueRef::Text(bytes) => rows::text_key(bytes).ok(),
         _ => None,
@@ -227,4 +229,134 @@ fn version(row: &Row<'_>, first: usize, authors: &mut Authors, key: &Key) -> rus
         author,
         base,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Readers;
+    use crate::store::testing::{Place, at, deleted, key, put};
+    use p2p_sync_core::store::Store;
+
+    fn lost(loser: Record, winner: Record) -> Lost {
+        Lost { loser, winner }
+    }
+
+    fn keep_all(sqlite: &mut SqliteStore, all: &[(Lost, i64)]) {
+        sqlite.begin().unwrap();
+        for (lost, noticed) in all {
+            sqlite.keep_conflict(lost, at(*noticed)).unwrap();
+        }
+        sqlite.commit().unwrap();
+    }
+
+    fn as_kept(lost: &Lost, noticed: i64) -> Conflict {
+        Conflict {
+            loser: lost.loser.clone(),
+            winner: lost.winner.clone(),
+            noticed: at(noticed),
+        }
+    }
+
+    #[test]
+    fn lost_versions_are_kept_once_and_whole() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let readers = Readers::open(&place.file, 1).unwrap();
+        let based = Record {
+            base: Base::Version(at(3)),
+            ..put("a", b"\xff\0", 5)
+        };
+        let nothing = Record {
+            base: Base::Nothing,
+            ..put("a", b"", 6)
+        };
+        let all = [
+            (lost(based, deleted("a", 7)), 10),
+            (lost(deleted("b", 5), put("b", b"w", 6)), 11),
+            (lost(nothing, put("a", b"w", 9)), 12),
+        ];
+        keep_all(&mut sqlite, &all);
+        keep_all(&mut sqlite, &[(all[0].0.clone(), 99)]);
+        let kept: Vec<_> = all.iter().rev().map(|(lost, at)| as_kept(lost, *at)).collect();
+        assert_eq!(
+            readers.conflicts(None, 9).unwrap(),
+            kept,
+            "the newest first, a replay adds none"
+        );
+        assert_eq!(readers.conflicts(None, 1).unwrap(), kept[..1]);
+        assert_eq!(readers.conflict_count().unwrap(), 3);
+        let of_a = [kept[0].clone(), kept[2].clone()];
+        assert_eq!(readers.conflicts(Some(&key("a")), 9).unwrap(), of_a);
+        assert_eq!(sqlite.conflict(&key("a"), None).unwrap(), Some(kept[0].clone()));
+        assert_eq!(sqlite.conflict(&key("a"), Some(at(5))).unwrap(), Some(kept[2].clone()));
+        assert_eq!(sqlite.conflict(&key("a"), Some(at(8))).unwrap(), None);
+        assert_eq!(sqlite.conflict(&key("none"), None).unwrap(), None);
+
+        assert!(sqlite.drop_conflict(&kept[0]).is_err(), "only in a transaction");
+        sqlite.begin().unwrap();
+        sqlite.drop_conflict(&kept[0]).unwrap();
+        sqlite.drop_conflict(&kept[0]).unwrap();
+        sqlite.commit().unwrap();
+        assert_eq!(readers.conflicts(None, 9).unwrap(), kept[1..]);
+        place.shell("UPDATE conflict SET loser_author = '0' WHERE key = 'b'");
+        assert_eq!(
+            readers.conflicts(None, 9).unwrap(),
+            kept[2..],
+            "what cannot be read is left out"
+        );
+    }
+
+    #[test]
+    fn the_oldest_are_dropped_beyond_the_count() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let many: Vec<_> = (0..10_010)
+            .map(|n| {
+                (
+                    lost(put(&format!("key {n}"), b"", 5), put(&format!("key {n}"), b"", 6)),
+                    n + 1,
+                )
+            })
+            .collect();
+        keep_all(&mut sqlite, &many[..10_005]);
+        sqlite.begin().unwrap();
+        sqlite.keep_conflict(&many[10_006].0, at(5)).unwrap();
+        sqlite.rollback();
+        keep_all(&mut sqlite, &many[10_005..]);
+        let kept = Readers::open(&place.file, 1)
+            .unwrap()
+            .conflicts(None, usize::MAX)
+            .unwrap();
+        assert_eq!(kept.len() as u64, CONFLICTS_MAX);
+        assert_eq!((kept[0].noticed, kept[9_999].noticed), (at(10_010), at(11)));
+    }
+
+    #[test]
+    fn the_oldest_are_dropped_beyond_the_bytes() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let value = [7; 65_536];
+        for n in 1..=600 {
+            keep_all(&mut sqlite, &[(lost(put("k", &value, n), put("k", &value, 9_999)), n)]);
+        }
+        let readers = Readers::open(&place.file, 1).unwrap();
+        let count = readers.conflict_count().unwrap();
+        assert_eq!(count, CONFLICT_BYTES_MAX / (2 * 65_536 + 1 + OVERHEAD_BYTES as u64));
+        assert_eq!(readers.conflicts(None, 1).unwrap()[0].noticed, at(600));
+    }
+
+    #[test]
+    fn records_ahead_are_counted_the_latest_first() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        crate::store::testing::store(&mut sqlite, &[put("a", b"", 5), deleted("b", 7), put("c", b"", 6)]);
+        let readers = Readers::open(&place.file, 1).unwrap();
+        assert_eq!(readers.ahead(at(5), 1).unwrap(), (2, vec![(key("b"), at(7))]));
+        assert_eq!(
+            readers.ahead(at(4), 9).unwrap(),
+            (3, vec![(key("b"), at(7)), (key("c"), at(6)), (key("a"), at(5))])
+        );
+        assert_eq!(readers.ahead(at(7), 9).unwrap(), (0, vec![]));
+    }
 }

@@ -209,6 +209,11 @@ impl StoreError {
         matches!(self, Self::DamagedRecord { .. })
     }
 
+    /// Whether pages of the file are damaged, so that it must be rescued.
+    pub fn is_damaged_file(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+
     /// Whether the connection that met this must not be used again: after a sync that failed, the system may count pages
     /// as written that are not, and a second sync of the same pages would succeed without writing them.
     pub(super) fn breaks_connection(&self) -> bool {

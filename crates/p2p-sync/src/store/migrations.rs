@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::columns;
 use super::error::StoreError;
 use super::rows::{self, Authors};
 
@@ -114,7 +115,7 @@ fn fill_columns(connection: &Connection) -> rusqlite::Result<()> {
         while let Some(row) = rows.next()? {
             (read, last) = (true, row.get(6)?);
             if let (_, Ok(record)) = rows::whole(row, &mut authors)? {
-                page.push((last, rows::columns(&record)));
+                page.push((last, columns::columns(&record)));
             }
         }
         if !read {
@@ -220,10 +221,41 @@ fn migrate_by(steps: &[Step], connection: &mut Connection, file: &Path) -> Resul
     transaction.commit().map_err(failed)
 }
 
+/// A file as the first version made it.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+pub(super) fn first_version(file: &Path) {
+    let mut connection = Connection::open(file).unwrap();
+    migrate_by(&STEPS[..1], &mut connection, file).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use p2p_sync_core::item::Item;
+    use p2p_sync_core::store::Store;
+    use p2p_sync_core::sync::PageLimit;
+
     use super::*;
     use crate::store::StoreErrorKind;
+    use crate::store::testing::{Place, deleted, key, put};
+
+    /// Never changed: files of this shape exist.
+    const SECOND_SHAPE: &[&str] = &[
+        "conflict: CREATE TABLE conflict ( number INTEGER NOT NULL PRIMARY KEY, key TEXT NOT NULL, loser_digest BLOB NOT NULL, noticed INTEGER NOT NULL, bytes INTEGER NOT NULL, loser_timestamp INTEGER NOT NULL, loser_author TEXT NOT NULL, loser_base INTEGER, winner_timestamp INTEGER NOT NULL, winner_author TEXT NOT NULL, winner_base INTEGER, loser_value TEXT, winner_value TEXT, UNIQUE (key, loser_digest) )",
+        "conflict_key: CREATE INDEX conflict_key ON conflict (key)",
+        "kv_store: CREATE TABLE kv_store ( key TEXT NOT NULL UNIQUE, value TEXT, timestamp INTEGER NOT NULL, author TEXT NOT NULL, deleted_at INTEGER, base INTEGER , key_hash INTEGER, digest BLOB)",
+        "kv_store_deleted_at: CREATE INDEX kv_store_deleted_at ON kv_store (deleted_at) WHERE deleted_at IS NOT NULL",
+        "kv_store_item: CREATE INDEX kv_store_item ON kv_store (key_hash, timestamp, digest)",
+        "kv_store_time_key: CREATE INDEX kv_store_time_key ON kv_store (timestamp, key)",
+        "meta: CREATE TABLE meta ( name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL ) WITHOUT ROWID",
+        "peer_address: CREATE TABLE peer_address ( peer TEXT NOT NULL, address TEXT NOT NULL, last_reached INTEGER NOT NULL, PRIMARY KEY (peer, address) ) WITHOUT ROWID",
+        "sqlite_autoindex_conflict_1:",
+        "sqlite_autoindex_kv_store_1:",
+        "summary: CREATE TABLE summary ( id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), bytes BLOB NOT NULL )",
+        "sync_position: CREATE TABLE sync_position ( source INTEGER NOT NULL PRIMARY KEY, timestamp INTEGER NOT NULL, key TEXT NOT NULL, updated INTEGER NOT NULL )",
+    ];
 
     fn file() -> &'static Path {
         Path::new("store.db")
@@ -275,6 +307,70 @@ mod tests {
             .pragma_query_value(None, "application_id", |row| row.get(0))
             .unwrap();
         assert_eq!(id, 1_882_353_779);
+    }
+
+    fn shape(connection: &Connection) -> Vec<String> {
+        let mut statement = connection
+            .prepare("SELECT name || ': ' || COALESCE(sql, '') FROM sqlite_schema ORDER BY name")
+            .unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn the_second_shape_is_pinned_and_the_same_for_old_and_new_files() {
+        let mut new = Connection::open_in_memory().unwrap();
+        migrate_by(&STEPS[..2], &mut new, file()).unwrap();
+        let mut old = Connection::open_in_memory().unwrap();
+        migrate_by(&STEPS[..1], &mut old, file()).unwrap();
+        old.execute_batch("INSERT INTO kv_store VALUES ('k', 'v', 1, 'a', NULL, NULL)")
+            .unwrap();
+        migrate_by(&STEPS[..2], &mut old, file()).unwrap();
+        assert_eq!(shape(&new), shape(&old));
+        let words: Vec<String> = shape(&new)
+            .iter()
+            .map(|sql| sql.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(words, SECOND_SHAPE);
+    }
+
+    #[test]
+    fn rows_of_the_first_version_get_their_columns() {
+        let place = Place::new();
+        first_version(&place.file);
+        let records: Vec<_> = (1..2_500)
+            .map(|n| match n % 3 {
+                0 => deleted(&format!("key {n}"), n),
+                _ => put(&format!("key {n}"), b"value", n),
+            })
+            .collect();
+        let mut old = Connection::open(&place.file).unwrap();
+        let transaction = old.transaction().unwrap();
+        for record in &records {
+            let nanos = record.timestamp.as_nanos();
+            let value = record.content.value().map(|_| "value");
+            let deleted_at = value.is_none().then_some(nanos);
+            let author = record.author.to_string();
+            let row = params![record.key.as_str(), value, nanos, author, deleted_at];
+            transaction
+                .execute("INSERT INTO kv_store VALUES (?1, ?2, ?3, ?4, ?5, NULL)", row)
+                .unwrap();
+        }
+        transaction
+            .execute("INSERT INTO kv_store VALUES ('bad', 'v', 5, '0', NULL, NULL)", [])
+            .unwrap();
+        transaction.commit().unwrap();
+        drop(old);
+        let mut store = place.open();
+        let expected: BTreeSet<_> = records.iter().map(Item::of).collect();
+        assert_eq!(store.items().unwrap().into_iter().collect::<BTreeSet<_>>(), expected);
+        let page = store.page_by_time(None, PageLimit::FULL).unwrap();
+        assert_eq!(page, records[..page.len()]);
+        assert!(page.len() >= 999);
+        assert_eq!(store.get(&key("key 7")).unwrap(), Some(put("key 7", b"value", 7)));
+        let name = store.id();
+        store.close().unwrap();
+        assert_eq!(place.open().id(), name);
     }
 
     #[test]

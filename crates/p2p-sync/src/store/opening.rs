@@ -20,7 +20,7 @@ use super::rows;
 const SQLITE_MIN: i32 = 3_051_003;
 
 /// The smallest page, and so the smallest file, that SQLite knows.
-const PAGE_BYTES_MIN: u64 = 512;
+pub(super) const PAGE_BYTES_MIN: u64 = 512;
 
 /// How long a statement waits for a lock. Within p2p-sync nobody waits: only other programs lock the file.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -127,17 +127,30 @@ fn look(file: &Path, network: &NetworkName) -> Result<(), StoreError> {
         // The very first start was cut off. The writer undoes it, and then looks itself.
         return Ok(());
     }
-    let failed = |cause| StoreError::sqlite(file, cause);
+    let connection = looking(file)?;
+    match migrations::inspect(&connection, file)? {
+        Found::Nothing => Ok(()),
+        Found::Store { .. } => recorded_as(&connection, file, network),
+    }
+}
+
+/// A connection that changes nothing, not even files beside this one if there are none.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub(super) fn looking(file: &Path) -> Result<Connection, StoreError> {
+    let has_wal = size_of(&beside(file, "-wal"))?.is_some_and(|bytes| bytes > 0);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     // Without a WAL the file says all, and "immutable" keeps SQLite from making one just for looking.
     let uri = uri(file, if has_wal { "mode=ro" } else { "immutable=1" });
-    let connection = Connection::open_with_flags(uri, flags).map_err(failed)?;
-    match migrations::inspect(&connection, file)? {
-        Found::Nothing => Ok(()),
-        Found::Store { .. } => match recorded_network(&connection).map_err(|error| unreadable(file, error))? {
-            Some(found) => same_network(file, found, network),
-            None => Ok(()),
-        },
+    Connection::open_with_flags(uri, flags).map_err(|cause| StoreError::sqlite(file, cause))
+}
+
+/// Makes sure that a file is of this network, if it says of which one it is.
+pub(super) fn recorded_as(connection: &Connection, file: &Path, network: &NetworkName) -> Result<(), StoreError> {
+    match recorded_network(connection).map_err(|error| unreadable(file, error))? {
+        Some(found) => same_network(file, found, network),
+        None => Ok(()),
     }
 }
 

@@ -77,7 +77,7 @@ fn remember(connection: &Connection, peers: &[RememberedPeer]) -> rusqlite::Resu
     Ok(())
 }
 
-fn recall(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<RememberedPeer>> {
+pub(super) fn recall(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<RememberedPeer>> {
     let mut statement = connection.prepare_cached(RECALL)?;
     let mut rows = statement.query([bound(limit)])?;
     let mut peers = Vec::new();

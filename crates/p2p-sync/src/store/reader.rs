@@ -16,8 +16,8 @@ use super::rows::{self, Authors, Which};
 /// How long a caller waits for a connection to come free.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A pool of read-only connections to the store. Cheap to clone. Each call is one statement, so that no reader holds on to an
-/// old state of the file and makes the WAL grow. What is committed before a call begins is seen by it.
+/// A pool of read-only connections to the store. Cheap to clone. No call is a transaction, so that no reader holds on to an
+/// old state of the file for longer than a statement takes, and makes the WAL grow. What is committed before a call begins is seen by it.
 ///
 /// To be opened after the [store](super::SqliteStore), and dropped before it is closed, so that no WAL is left behind.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ pub struct Counts {
 #[derive(Debug)]
 struct Pool {
     file: PathBuf,
+    /// How many connections there are, open or not.
+    places: usize,
     idle: Mutex<Idle>,
     returned: Condvar,
 }
@@ -60,13 +62,13 @@ impl Readers {
     /// # Errors
     /// When the file is not a store of the supported version, or cannot be read.
     pub fn open(file: &Path, count: usize) -> Result<Self, StoreError> {
-        let readers = (0..count.max(1))
-            .map(|_| Reader::open(file))
-            .collect::<Result<_, _>>()?;
+        let places = count.max(1);
+        let readers = (0..places).map(|_| Reader::open(file)).collect::<Result<_, _>>()?;
         let idle = Mutex::new(Idle { readers, closed: 0 });
         Ok(Self {
             pool: Arc::new(Pool {
                 file: file.to_owned(),
+                places,
                 idle,
                 returned: Condvar::new(),
             }),
@@ -135,6 +137,21 @@ impl Readers {
         self.ask(|connection| rows::ahead(connection, after, limit))
     }
 
+    /// Waits for all readers, closes their connections, and keeps everybody waiting as long as what it gives is held. After that
+    /// they open the file anew.
+    ///
+    /// # Errors
+    /// When a reader was not given back in time.
+    pub(super) fn pause(&self) -> Result<Paused<'_>, StoreError> {
+        let mut leases = Vec::with_capacity(self.pool.places);
+        while leases.len() < self.pool.places {
+            let mut lease = self.pool.take(READER_PATIENCE)?;
+            lease.reader = None;
+            leases.push(lease);
+        }
+        Ok(Paused { _leases: leases })
+    }
+
     fn ask<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         self.read(|reader, file| ask(&reader.connection).map_err(|cause| StoreError::sqlite(file, cause)))
     }
@@ -156,6 +173,11 @@ struct Lease<'a> {
     pool: &'a Pool,
     /// None if a connection is to be opened here first.
     reader: Option<Reader>,
+}
+
+/// Nobody reads, and no connection is open, while this is held.
+pub(super) struct Paused<'a> {
+    _leases: Vec<Lease<'a>>,
 }
 
 impl Pool {
@@ -220,6 +242,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::store::StoreErrorKind;
@@ -338,6 +361,34 @@ mod tests {
         assert_eq!(error.kind(), StoreErrorKind::Busy);
         drop(lease);
         assert_eq!(readers.get(&key("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_pause_waits_for_readers_and_they_for_it() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        let readers = Readers::open(&place.file, 2).unwrap();
+        let lease = readers.pool.take(Duration::ZERO).unwrap();
+        let paused = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let pausing = scope.spawn(|| {
+                let pause = readers.pause().unwrap();
+                paused.store(true, Ordering::SeqCst);
+                let idle = readers.pool.lock();
+                assert_eq!((idle.readers.len(), idle.closed), (0, 0));
+                drop(idle);
+                drop(pause);
+            });
+            assert!(!paused.load(Ordering::SeqCst), "one reader is still out");
+            drop(lease);
+            pausing.join().unwrap();
+        });
+        assert!(paused.load(Ordering::SeqCst));
+        let idle = readers.pool.lock();
+        assert_eq!((idle.readers.len(), idle.closed), (0, 2), "all connections are closed");
+        drop(idle);
+        assert!(readers.get(&key("a")).unwrap().is_some());
     }
 
     #[test]

@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::item::Item;
 use p2p_sync_core::text::shortened;
 use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, StatementStatus, params};
 
+use super::columns::{columns, item_of};
 use super::error::StoreError;
 
 const GET: &str = "SELECT value, timestamp, author, deleted_at, base, key_hash, digest FROM kv_store WHERE key = ?1";
@@ -120,76 +121,6 @@ pub(super) fn put(
         })
         .map_err(failed)?;
     Ok(columns.item(record.timestamp))
-}
-
-/// What is stored beside a record so that its item is known without reading it: the hash of the key, and the first
-/// [`DIGEST_BYTES`] of the record's digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Columns {
-    key_hash: KeyHash,
-    pub(super) digest: [u8; DIGEST_BYTES],
-}
-
-/// Bytes of a digest that an item has room for.
-const DIGEST_BYTES: usize = 16;
-
-impl Columns {
-    /// The key hash as SQLite holds it: its 64 bits as a signed number.
-    pub(super) fn key_hash(&self) -> i64 {
-        self.key_hash.bits().cast_signed()
-    }
-
-    pub(super) fn item(&self, timestamp: Timestamp) -> Item {
-        item_from(self.key_hash, timestamp, &self.digest)
-    }
-}
-
-pub(super) fn columns(record: &Record) -> Columns {
-    let bytes = record.digest();
-    let mut digest = [0; DIGEST_BYTES];
-    for (byte, whole) in digest.iter_mut().zip(bytes) {
-        *byte = whole;
-    }
-    Columns {
-        key_hash: KeyHash::of(&record.key),
-        digest,
-    }
-}
-
-fn item_from(key_hash: KeyHash, timestamp: Timestamp, digest: &[u8; DIGEST_BYTES]) -> Item {
-    let [first, second] = digest
-        .as_chunks::<8>()
-        .0
-        .first_chunk::<2>()
-        .map_or([[0; 8]; 2], |halves| *halves);
-    Item::from_parts(
-        key_hash,
-        timestamp,
-        [u64::from_le_bytes(first), u64::from_le_bytes(second)],
-    )
-}
-
-/// The item in these columns of a row; none when another program wrote it and left them empty, or filled them with
-/// something else.
-pub(super) fn item_of(
-    row: &Row<'_>,
-    key_hash: usize,
-    timestamp: usize,
-    digest: usize,
-) -> rusqlite::Result<Option<Item>> {
-    let (ValueRef::Integer(hash), ValueRef::Integer(nanos), ValueRef::Blob(digest)) =
-        (row.get_ref(key_hash)?, row.get_ref(timestamp)?, row.get_ref(digest)?)
-    else {
-        return Ok(None);
-    };
-    let (Ok(timestamp), Ok(digest)) = (Timestamp::from_nanos(nanos), digest.try_into()) else {
-        return Ok(None);
-    };
-    Ok(Some(item_from(
-        KeyHash::from_bits(hash.cast_unsigned()),
-        timestamp,
-        digest,
-    )))
 }
 
 /// The record in a row whose first columns are value, timestamp, author, deleted_at, base and key; with the key for

@@ -9,16 +9,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use p2p_sync_core::item::Item;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::text::shortened;
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, InterruptHandle, Row, params};
+use rusqlite::{Connection, InterruptHandle, Row};
 
+use super::columns;
 use super::error::StoreError;
+use super::mending::{RowState, examine};
 use super::opening;
-use super::rows::{self, Authors};
+use super::rows::Authors;
 use super::sqlite::SqliteStore;
 
 /// Damaged rows, and as many that another program wrote, of which one scan takes care. What is beyond is left to the next.
@@ -28,13 +27,9 @@ const ROWS_PER_TRANSACTION: usize = 500;
 
 const PIN: &str = "SELECT EXISTS (SELECT 1 FROM kv_store)";
 const ITEMS: &str = "SELECT key_hash, timestamp, digest, rowid FROM kv_store INDEXED BY kv_store_item";
-const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
+pub(super) const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
     NOT INDEXED ORDER BY rowid";
-const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
-    WHERE rowid = ?1";
 const CHECK: &str = "PRAGMA integrity_check(1)";
-const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
-const REMOVE: &str = "DELETE FROM kv_store WHERE rowid = ?1";
 
 /// How thoroughly a scan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +206,7 @@ impl Scan {
 impl Scanned {
     fn take_item(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
         self.records += 1;
-        match rows::item_of(row, 0, 1, 2)? {
+        match columns::item_of(row, 0, 1, 2)? {
             Some(item) => self.summary.inserted(&item),
             None => self.unindexed.push(row.get(3)?),
         }
@@ -232,45 +227,6 @@ impl Scanned {
         }
         Ok(())
     }
-}
-
-/// A row compared with what stands beside it.
-struct Examined {
-    /// The item that its columns give.
-    stored: Option<Item>,
-    state: RowState,
-}
-
-enum RowState {
-    Sound,
-    /// Its content does not give its digest.
-    Damaged(rows::Why),
-    /// Its content is good, or nothing says that it is not; the columns for its item are not.
-    Unindexed(rows::Columns, Item),
-    /// It is no record, and another program wrote it.
-    Unreadable(rows::Why),
-}
-
-/// Examines a row of [`RECORDS`].
-fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Examined> {
-    let stored = rows::item_of(row, 6, 1, 7)?;
-    let (_, record) = rows::whole(row, authors)?;
-    let state = match (record, row.get_ref(7)?) {
-        (Err(why), ValueRef::Null) => RowState::Unreadable(why),
-        (Err(why), _) => RowState::Damaged(why),
-        (Ok(record), digest) => {
-            let columns = rows::columns(&record);
-            let item = columns.item(record.timestamp);
-            match digest {
-                ValueRef::Blob(digest) if digest != columns.digest.as_slice() => {
-                    RowState::Damaged("its digest is another one".to_owned())
-                }
-                _ if stored == Some(item) => RowState::Sound,
-                _ => RowState::Unindexed(columns, item),
-            }
-        }
-    };
-    Ok(Examined { stored, state })
 }
 
 impl SqliteStore {
@@ -366,23 +322,6 @@ impl SqliteStore {
         result
     }
 
-    /// Looks at rows again, since they may have changed, and takes out or completes those that need it.
-    fn mend_all(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
-        let Some(connection) = &self.connection else {
-            return self.connection().map(drop);
-        };
-        for rowid in rowids {
-            let mended = mend(connection, &mut self.authors, *rowid, verified);
-            match mended.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
-                Ok(Some((Some(old), None))) => self.tracker.note_removed(old),
-                Ok(Some((old, Some(new)))) => self.tracker.note_indexed(old, new),
-                Ok(_) => {}
-                Err(error) => return self.noted(Err(error)),
-            }
-        }
-        Ok(())
-    }
-
     /// Whether a scan holds on to a moment of the file.
     pub(super) fn is_scanning(&self) -> bool {
         self.scan.strong_count() > 0
@@ -405,51 +344,6 @@ impl SqliteStore {
     }
 }
 
-/// The items of a row before and after.
-type Mended = (Option<Item>, Option<Item>);
-
-fn mend(
-    connection: &Connection,
-    authors: &mut Authors,
-    rowid: i64,
-    verified: &mut Verified,
-) -> rusqlite::Result<Option<Mended>> {
-    let mut statement = connection.prepare_cached(RECORD)?;
-    let mut rows = statement.query([rowid])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let examined = examine(row, authors)?;
-    let key = match row.get_ref(5)? {
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => shortened(bytes),
-        _ => String::new(),
-    };
-    drop(rows);
-    match examined.state {
-        RowState::Sound => Ok(None),
-        RowState::Unreadable(why) => {
-            tracing::warn!(key, why, "Another program wrote a row that is no record");
-            verified.unreadable += 1;
-            Ok(None)
-        }
-        RowState::Unindexed(columns, item) => {
-            connection
-                .prepare_cached(INDEX)?
-                .execute(params![rowid, columns.key_hash(), columns.digest])?;
-            verified.indexed += 1;
-            Ok(Some((examined.stored, Some(item))))
-        }
-        RowState::Damaged(why) => {
-            connection.prepare_cached(REMOVE)?.execute([rowid])?;
-            tracing::warn!(
-                key,
-                why,
-                "A damaged record was taken out, to come back from another node"
-            );
-            verified.removed.push(key);
-            Ok(Some((examined.stored, None)))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -458,6 +352,7 @@ mod tests {
     use crate::store::StoreErrorKind;
     use crate::store::testing::{Place, deleted, key, put, store};
     use p2p_sync_core::Record;
+    use p2p_sync_core::item::Item;
 
     fn summary_of(sqlite: &mut SqliteStore) -> Summary {
         let records = sqlite.scan("", None, usize::MAX).unwrap();

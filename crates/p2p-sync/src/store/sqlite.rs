@@ -14,6 +14,7 @@ use super::conflicts;
 use super::directory::size_of;
 use super::error::StoreError;
 use super::opening::{self, LOCK_PATIENCE, beside};
+use super::rescue;
 use super::rows::{self, Authors, Which};
 use super::scan;
 use super::summary::{Tracker, UNMARK};
@@ -36,7 +37,9 @@ const WAL_PATIENCE: Duration = Duration::from_millis(250);
 ///    the transaction is as good as before.
 /// 3. After any other error, [`rollback`](Store::rollback) and acknowledge nothing of the transaction.
 /// 4. If the store [is broken](SqliteStore::is_broken) then, its connection is closed for good: [`reopen`](SqliteStore::reopen) it, now
-///    and again until that succeeds. Whether the writes of a `commit` that failed are there shows only after that.
+///    and again until that succeeds. Whether the writes of a `commit` that failed are there shows only after that. If the
+///    error [means that pages are damaged](StoreError::is_damaged_file), [`rescue`](SqliteStore::rescue) it instead.
+/// 5. Whenever [`summary`](SqliteStore::summary) is none, run a [scan](SqliteStore::start_scan).
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(super) file: PathBuf,
@@ -68,12 +71,19 @@ enum Checkpoint {
 
 impl SqliteStore {
     /// Opens the store of a network, and makes it if there is none. The caller holds the [data directory](super::DataDir).
+    /// A file with damaged pages is [rescued](Self::rescue) first.
     ///
     /// # Errors
     /// When the file is not a store of that network and of a version that this program knows, when it is damaged, or when
     /// it cannot be kept safely where it is. A file that is refused was not changed.
     pub fn open(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
-        let mut store = Self::connect(file, network)?;
+        let mut store = match Self::connect(file, network) {
+            Err(damage @ StoreError::Damaged { .. }) => {
+                rescue::at_start(file, network, damage)?;
+                Self::connect(file, network)?
+            }
+            other => other?,
+        };
         // What a crash left in the WAL may be in the memory of the system only. Neither another program that reads just now
         // nor a full disk keeps us from starting.
         match store.settle() {
@@ -83,6 +93,7 @@ impl SqliteStore {
     }
 
     fn connect(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
+        rescue::finish(file)?;
         let connection = opening::writer(file, network)?;
         let (id, tracker, others) = look_in(&connection).map_err(|cause| StoreError::sqlite(file, cause))?;
         Ok(Self {
@@ -119,6 +130,7 @@ impl SqliteStore {
     /// and this may be tried again.
     pub fn reopen(&mut self) -> Result<(), StoreError> {
         self.abandon();
+        rescue::finish(&self.file)?;
         if size_of(&self.file)?.is_none() {
             return Err(StoreError::Gone {
                 file: self.file.clone(),
@@ -149,7 +161,9 @@ impl SqliteStore {
         self.rollback();
         self.end_scan();
         // Without it the next start reads the records, and that is all.
-        if let Err(error) = self.keep_summary() {
+        if !self.is_broken()
+            && let Err(error) = self.keep_summary()
+        {
             tracing::warn!(%error, "The summary of the records was not kept");
         }
         let settled = self.settle().map(drop);

@@ -6,6 +6,7 @@
 //! When there is none, the records have to be read: see `scan`.
 
 use p2p_sync_core::item::Item;
+use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::{Key, Record};
 use rusqlite::{Connection, OptionalExtension};
@@ -191,23 +192,160 @@ impl SqliteStore {
 
     /// Keeps the summary for the next start, unless the one in the file is good.
     pub(super) fn keep_summary(&mut self) -> Result<(), StoreError> {
+        // This also notices what another program wrote in the meantime.
+        self.begin()?;
         let bytes = match self.tracker.summary() {
             Some(summary) if !self.tracker.marked || self.tracker.wrong => Some(summary.to_bytes()),
             None if self.tracker.marked => None,
-            _ => return Ok(()),
+            _ => {
+                self.rollback();
+                return Ok(());
+            }
         };
-        let connection = self.connection()?;
-        let write = || {
-            let transaction = connection.unchecked_transaction()?;
+        let written = self.asked(|connection| {
             match bytes {
                 Some(bytes) => {
-                    transaction.execute(KEEP, [bytes])?;
-                    transaction.execute(MARK, [])?;
+                    connection.execute(KEEP, [bytes])?;
+                    connection.execute(MARK, [])?;
                 }
-                None => drop(transaction.execute(UNMARK, [])?),
+                None => drop(connection.execute(UNMARK, [])?),
             }
-            transaction.commit()
-        };
-        write().map_err(|cause| StoreError::sqlite(self.file(), cause))
+            connection.execute_batch("COMMIT")
+        });
+        self.rollback();
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{Place, deleted, key, put, store};
+
+    /// The summary is known, and that of the records.
+    fn check(sqlite: &mut SqliteStore) {
+        let records = sqlite.scan("", None, usize::MAX).unwrap();
+        let expected = Summary::of(records.iter().map(Item::of));
+        assert_eq!(sqlite.summary(), Some(&expected));
+        assert_eq!(Summary::of(sqlite.items().unwrap()), expected);
+    }
+
+    #[test]
+    fn it_follows_what_is_committed_and_nothing_else() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        check(&mut sqlite);
+        // With the record read before, without that, and with another one read in between; twice in one transaction.
+        sqlite.begin().unwrap();
+        sqlite.get(&key("a")).unwrap();
+        sqlite.put(&put("a", b"1", 1)).unwrap();
+        sqlite.put(&put("b", b"1", 2)).unwrap();
+        sqlite.get(&key("a")).unwrap();
+        sqlite.put(&deleted("b", 3)).unwrap();
+        sqlite.put(&put("b", b"2", 4)).unwrap();
+        sqlite.put(&put("a", b"2", 5)).unwrap();
+        assert_eq!(sqlite.summary().unwrap().count(), 0, "not yet");
+        sqlite.commit().unwrap();
+        check(&mut sqlite);
+        sqlite.begin().unwrap();
+        sqlite.put(&put("a", b"3", 6)).unwrap();
+        sqlite.put(&put("c", b"1", 7)).unwrap();
+        sqlite.rollback();
+        check(&mut sqlite);
+        // What was read outside the transaction, or in one that is over, may have changed since.
+        sqlite.get(&key("a")).unwrap();
+        store(&mut sqlite, &[put("a", b"4", 8)]);
+        store(&mut sqlite, &[put("a", b"5", 9)]);
+        check(&mut sqlite);
+    }
+
+    #[test]
+    fn a_clean_stop_keeps_it_and_a_run_without_writes_leaves_it() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 1), deleted("b", 2)]);
+        assert!(place.crashed().open().summary().is_none(), "nothing was kept yet");
+        sqlite.close().unwrap();
+        let closed = place.content();
+
+        let mut sqlite = place.open();
+        check(&mut sqlite);
+        sqlite.begin().unwrap();
+        sqlite.put(&put("c", b"1", 3)).unwrap();
+        sqlite.rollback();
+        sqlite.begin().unwrap();
+        sqlite.commit().unwrap();
+        check(&mut place.crashed().open());
+        sqlite.close().unwrap();
+        assert!(closed == place.content(), "there was nothing to write");
+    }
+
+    #[test]
+    fn the_first_change_ends_it_in_the_same_transaction() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 1)]);
+        sqlite.close().unwrap();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"2", 2)]);
+        check(&mut sqlite);
+        assert_eq!(place.crashed().open().summary(), None);
+        sqlite.close().unwrap();
+        check(&mut place.open());
+    }
+
+    #[test]
+    fn what_another_program_does_is_noticed() {
+        for sql in [
+            "DELETE FROM kv_store WHERE key = 'a'",
+            "INSERT INTO kv_store (key, value, timestamp, author) SELECT 'c', value, timestamp, author FROM kv_store LIMIT 1",
+            "UPDATE summary SET bytes = zeroblob(5)",
+            "DELETE FROM summary",
+        ] {
+            let place = Place::new();
+            let mut sqlite = place.open();
+            store(&mut sqlite, &[put("a", b"1", 1), put("b", b"1", 2)]);
+            sqlite.close().unwrap();
+            place.shell(sql);
+            let sqlite = place.open();
+            assert_eq!(sqlite.summary(), None, "while we were away: {sql}");
+            drop(sqlite);
+        }
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 1), put("b", b"1", 2)]);
+        sqlite.close().unwrap();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("b", b"2", 3)]);
+        check(&mut sqlite);
+        place.shell("DELETE FROM kv_store WHERE key = 'a'");
+        sqlite.begin().unwrap();
+        sqlite.rollback();
+        assert_eq!(sqlite.summary(), None, "while we were there");
+        store(&mut sqlite, &[put("c", b"1", 4)]);
+        sqlite.close().unwrap();
+        assert_eq!(place.open().summary(), None, "and nothing is kept");
+
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 1), put("b", b"1", 2)]);
+        sqlite.close().unwrap();
+        let sqlite = place.open();
+        place.shell("UPDATE kv_store SET digest = zeroblob(16) WHERE key = 'a'");
+        sqlite.close().unwrap();
+        assert_eq!(place.open().summary(), None, "not even what was kept before");
+    }
+
+    #[test]
+    fn an_own_checkpoint_and_readers_are_not_another_program() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let readers = crate::store::Readers::open(&place.file, 2).unwrap();
+        for n in 1..600 {
+            store(&mut sqlite, &[put("a", &[7; 65_536], n)]);
+            assert!(readers.get(&key("a")).unwrap().is_some());
+            assert!(sqlite.summary().is_some(), "after transaction {n}");
+        }
+        check(&mut sqlite);
     }
 }

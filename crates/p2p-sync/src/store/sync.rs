@@ -11,6 +11,7 @@ use p2p_sync_core::{Record, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::columns;
 use super::error::StoreError;
 use super::rows::{self, Authors};
 use super::sqlite::SqliteStore;
@@ -101,7 +102,7 @@ impl SqliteStore {
             let mut rows = statement.query([])?;
             let mut items = Vec::new();
             while let Some(row) = rows.next()? {
-                items.extend(rows::item_of(row, 0, 1, 2)?);
+                items.extend(columns::item_of(row, 0, 1, 2)?);
             }
             Ok(items)
         })
@@ -151,8 +152,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub fn unshared_after(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let text = self.asked(|connection| meta(connection, UNSHARED_AFTER))?;
-        Ok(text.and_then(|text| Timestamp::from_nanos(text.parse().ok()?).ok()))
+        self.asked(read_unshared_after)
     }
 
     /// Keeps that timestamp, or forgets it. To be called in a transaction.
@@ -211,7 +211,7 @@ impl Sound<'_> {
         let (key, record) = rows::whole(row, self.authors)?;
         let why = match record {
             Ok(record) => match row.get_ref(6)? {
-                ValueRef::Blob(digest) if digest != rows::columns(&record).digest.as_slice() => {
+                ValueRef::Blob(digest) if digest != columns::columns(&record).digest.as_slice() => {
                     "its digest is another one".to_owned()
                 }
                 _ => {
@@ -247,6 +247,11 @@ fn keep_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Resu
     connection.prepare_cached(KEEP_META)?.execute([name, value]).map(drop)
 }
 
+pub(super) fn read_unshared_after(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let text = meta(connection, UNSHARED_AFTER)?;
+    Ok(text.and_then(|text| Timestamp::from_nanos(text.parse().ok()?).ok()))
+}
+
 /// The name of the store; a new one if somebody took it away.
 pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<StoreId> {
     if let Some(id) = meta(connection, STORE_ID)?.and_then(|text| text.parse().ok()) {
@@ -255,4 +260,196 @@ pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<StoreId> {
     let id = rand::random::<u64>();
     keep_meta(connection, STORE_ID, &id.to_string())?;
     Ok(StoreId(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_sync_core::record;
+    use p2p_sync_core::store::Store;
+    use p2p_sync_core::summary::Summary;
+    use p2p_sync_core::sync::{self as core_sync, Applied, SyncStore};
+
+    use super::*;
+    use crate::store::testing::{Place, at, deleted, key, put, store};
+
+    /// The least that makes the store one that the core can sync.
+    struct Synced {
+        sqlite: SqliteStore,
+        _place: Place,
+    }
+
+    impl SyncStore for Synced {
+        type Error = StoreError;
+
+        fn id(&self) -> StoreId {
+            self.sqlite.id()
+        }
+
+        fn summary(&self) -> &Summary {
+            self.sqlite.summary().unwrap()
+        }
+
+        fn items(&mut self) -> Result<Vec<Item>, StoreError> {
+            self.sqlite.items()
+        }
+
+        fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, StoreError> {
+            self.sqlite.by_key_hash(key_hash, limit)
+        }
+
+        fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, StoreError> {
+            self.sqlite.page_by_time(after, limit)
+        }
+
+        fn position(&mut self, source: StoreId) -> Result<Option<Position>, StoreError> {
+            self.sqlite.position(source)
+        }
+
+        fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, StoreError> {
+            self.sqlite.begin()?;
+            let mut applied = Applied::default();
+            for incoming in records {
+                let held = self.sqlite.get(&incoming.key)?;
+                if record::merge(held.as_ref(), incoming).stores_incoming() {
+                    self.sqlite.put(incoming)?;
+                    applied.changed += 1;
+                }
+            }
+            if let Some((source, position)) = progress {
+                self.sqlite.keep_position(source, position)?;
+            }
+            self.sqlite.commit()?;
+            Ok(applied)
+        }
+    }
+
+    #[test]
+    fn it_keeps_what_a_sync_store_promises() {
+        core_sync::conformance(|| {
+            let place = Place::new();
+            Synced {
+                sqlite: place.open(),
+                _place: place,
+            }
+        });
+    }
+
+    #[test]
+    fn the_name_is_drawn_once_and_survives() {
+        let place = Place::new();
+        let first = place.open();
+        let name = first.id();
+        first.close().unwrap();
+        assert_eq!(place.open().id(), name);
+        assert_ne!(Place::new().open().id(), name);
+        place.shell("DELETE FROM meta WHERE name = 'store_id'");
+        let anew = place.open().id();
+        assert_eq!(place.open().id(), anew);
+    }
+
+    #[test]
+    fn damage_is_counted_and_not_handed_on() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let records: Vec<_> = (1..8).map(|n| put(&format!("key {n}"), b"value", n)).collect();
+        store(&mut sqlite, &records);
+        place.shell(
+            "UPDATE kv_store SET value = 'rot' WHERE key IN ('key 1', 'key 2');
+            UPDATE kv_store SET author = '0' WHERE key = 'key 3';
+            UPDATE kv_store SET key_hash = NULL, digest = NULL WHERE key = 'key 4'",
+        );
+        let limit = PageLimit {
+            records: 2,
+            ..PageLimit::FULL
+        };
+        let first = sqlite.page_by_time(None, limit).unwrap();
+        assert_eq!(first, records[3..5], "a page is not empty for what is left out of it");
+        assert_eq!(sqlite.damaged_seen(), 3);
+        let found = |sqlite: &mut SqliteStore, name: &str| sqlite.by_key_hash(KeyHash::of(&key(name)), 9).unwrap();
+        assert_eq!(found(&mut sqlite, "key 1"), []);
+        assert_eq!(sqlite.damaged_seen(), 4);
+        assert_eq!(found(&mut sqlite, "key 5"), records[4..5]);
+        assert_eq!(sqlite.damaged_seen(), 4);
+    }
+
+    #[test]
+    fn records_of_one_moment_come_in_pages_too() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let records: Vec<_> = (0..300).map(|n| deleted(&format!("key {n:03}"), 5)).collect();
+        store(&mut sqlite, &records);
+        let after = Position {
+            timestamp: at(5),
+            key: key("key 100"),
+        };
+        let limit = PageLimit {
+            records: 5,
+            ..PageLimit::FULL
+        };
+        assert_eq!(sqlite.page_by_time(Some(&after), limit).unwrap(), records[101..106]);
+        let last = Position {
+            timestamp: at(5),
+            key: key("key 299"),
+        };
+        assert_eq!(sqlite.page_by_time(Some(&last), limit).unwrap(), []);
+    }
+
+    #[test]
+    fn keys_of_one_hash_are_told_apart_by_the_caller() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"", 1), put("b", b"", 2), put("c", b"", 3)]);
+        place.shell("UPDATE kv_store SET key_hash = 5");
+        assert_eq!(sqlite.by_key_hash(KeyHash::from_bits(5), 2).unwrap().len(), 2);
+        assert_eq!(sqlite.by_key_hash(KeyHash::from_bits(5), 9).unwrap().len(), 3);
+        assert_eq!(sqlite.by_key_hash(KeyHash::from_bits(6), 9).unwrap(), []);
+    }
+
+    #[test]
+    fn positions_are_bounded_and_go_with_their_transaction() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let position = |n: u64| Position {
+            timestamp: at(n.cast_signed() + 1),
+            key: key("k"),
+        };
+        assert!(
+            sqlite.keep_position(StoreId(1), &position(1)).is_err(),
+            "only in a transaction"
+        );
+        sqlite.begin().unwrap();
+        for n in 0..300 {
+            sqlite.keep_position(StoreId(u64::MAX - n), &position(n)).unwrap();
+        }
+        // The oldest that is left becomes the newest.
+        sqlite.keep_position(StoreId(u64::MAX - 44), &position(500)).unwrap();
+        sqlite.keep_position(StoreId(7), &position(7)).unwrap();
+        sqlite.commit().unwrap();
+        let kept = |sqlite: &mut SqliteStore, id| sqlite.position(StoreId(id)).unwrap();
+        assert_eq!(kept(&mut sqlite, u64::MAX - 43), None);
+        assert_eq!(kept(&mut sqlite, u64::MAX - 44), Some(position(500)));
+        assert_eq!(kept(&mut sqlite, u64::MAX - 45), None);
+        assert_eq!(kept(&mut sqlite, u64::MAX - 46), Some(position(46)));
+        sqlite.begin().unwrap();
+        sqlite.keep_position(StoreId(7), &position(8)).unwrap();
+        sqlite.rollback();
+        assert_eq!(kept(&mut sqlite, 7), Some(position(7)));
+        place.shell("UPDATE sync_position SET key = x'ff' WHERE source = 7");
+        assert_eq!(kept(&mut sqlite, 7), None, "what cannot be read is not kept");
+    }
+
+    #[test]
+    fn what_was_shared_is_remembered() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        assert_eq!(sqlite.unshared_after().unwrap(), None);
+        for value in [Some(at(5)), Some(at(9)), None, Some(at(7))] {
+            sqlite.begin().unwrap();
+            sqlite.keep_unshared_after(value).unwrap();
+            sqlite.commit().unwrap();
+            assert_eq!(sqlite.unshared_after().unwrap(), value);
+        }
+        sqlite.close().unwrap();
+        assert_eq!(place.open().unshared_after().unwrap(), Some(at(7)));
+    }
 }

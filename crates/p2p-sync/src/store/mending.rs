@@ -1,0 +1,121 @@
+//! One row compared with what stands beside it, and what is done about a row that does not fit: completed if another program
+//! wrote it, taken out if it is damaged. Which rows are looked at is left to `scan`.
+
+use p2p_sync_core::item::Item;
+use p2p_sync_core::text::shortened;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, params};
+
+use super::columns::{self, Columns};
+use super::error::StoreError;
+use super::rows::{self, Authors};
+use super::scan::Verified;
+use super::sqlite::SqliteStore;
+
+const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
+    WHERE rowid = ?1";
+const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
+const REMOVE: &str = "DELETE FROM kv_store WHERE rowid = ?1";
+
+/// A row compared with what stands beside it.
+pub(super) struct Examined {
+    /// The item that its columns give.
+    pub(super) stored: Option<Item>,
+    pub(super) state: RowState,
+}
+
+pub(super) enum RowState {
+    Sound,
+    /// Its content does not give its digest.
+    Damaged(rows::Why),
+    /// Its content is good, or nothing says that it is not; the columns for its item are not.
+    Unindexed(Columns, Item),
+    /// It is no record, and another program wrote it.
+    Unreadable(rows::Why),
+}
+
+/// Examines a row of [`RECORDS`](super::scan::RECORDS).
+pub(super) fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Examined> {
+    let stored = columns::item_of(row, 6, 1, 7)?;
+    let (_, record) = rows::whole(row, authors)?;
+    let state = match (record, row.get_ref(7)?) {
+        (Err(why), ValueRef::Null) => RowState::Unreadable(why),
+        (Err(why), _) => RowState::Damaged(why),
+        (Ok(record), digest) => {
+            let columns = columns::columns(&record);
+            let item = columns.item(record.timestamp);
+            match digest {
+                ValueRef::Blob(digest) if digest != columns.digest.as_slice() => {
+                    RowState::Damaged("its digest is another one".to_owned())
+                }
+                _ if stored == Some(item) => RowState::Sound,
+                _ => RowState::Unindexed(columns, item),
+            }
+        }
+    };
+    Ok(Examined { stored, state })
+}
+
+impl SqliteStore {
+    /// Looks at rows again, since they may have changed, and takes out or completes those that need it.
+    pub(super) fn mend_all(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
+        let Some(connection) = &self.connection else {
+            return self.connection().map(drop);
+        };
+        for rowid in rowids {
+            let mended = mend(connection, &mut self.authors, *rowid, verified);
+            match mended.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
+                Ok(Some((Some(old), None))) => self.tracker.note_removed(old),
+                Ok(Some((old, Some(new)))) => self.tracker.note_indexed(old, new),
+                Ok(_) => {}
+                Err(error) => return self.noted(Err(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The items of a row before and after.
+type Mended = (Option<Item>, Option<Item>);
+
+fn mend(
+    connection: &Connection,
+    authors: &mut Authors,
+    rowid: i64,
+    verified: &mut Verified,
+) -> rusqlite::Result<Option<Mended>> {
+    let mut statement = connection.prepare_cached(RECORD)?;
+    let mut rows = statement.query([rowid])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let examined = examine(row, authors)?;
+    let key = match row.get_ref(5)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => shortened(bytes),
+        _ => String::new(),
+    };
+    drop(rows);
+    match examined.state {
+        RowState::Sound => Ok(None),
+        RowState::Unreadable(why) => {
+            tracing::warn!(key, why, "Another program wrote a row that is no record");
+            verified.unreadable += 1;
+            Ok(None)
+        }
+        RowState::Unindexed(columns, item) => {
+            connection
+                .prepare_cached(INDEX)?
+                .execute(params![rowid, columns.key_hash(), columns.digest])?;
+            verified.indexed += 1;
+            Ok(Some((examined.stored, Some(item))))
+        }
+        RowState::Damaged(why) => {
+            connection.prepare_cached(REMOVE)?.execute([rowid])?;
+            tracing::warn!(
+                key,
+                why,
+                "A damaged record was taken out, to come back from another node"
+            );
+            verified.removed.push(key);
+            Ok(Some((examined.stored, None)))
+        }
+    }
+}

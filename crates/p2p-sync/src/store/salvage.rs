@@ -1,0 +1,303 @@
+//! Reading a table around damage. Every row is checked on its own, so that nothing that was damaged is carried over.
+//!
+//! A damaged page hides a range of row numbers. Where reading stops, rows further on are tried, at growing distances
+//! until one can be read, and then at halved ones back to the first behind the damage.
+
+use std::path::Path;
+
+use p2p_sync_core::replica::Lost;
+use p2p_sync_core::store::Store;
+use p2p_sync_core::{NetworkName, Record, record};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+
+use super::columns;
+use super::conflicts::{self, CONFLICTS_MAX};
+use super::directory::size_of;
+use super::error::StoreError;
+use super::migrations::{self, Found};
+use super::opening;
+use super::peers::{self, REMEMBERED_PEERS_MAX};
+use super::rows::{self, Authors};
+use super::sqlite::SqliteStore;
+use super::sync;
+
+const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest, rowid FROM kv_store NOT INDEXED \
+    WHERE rowid >= ?1 ORDER BY rowid";
+/// As the first version wrote them.
+const RECORDS_FIRST: &str = "SELECT value, timestamp, author, deleted_at, base, key, NULL, rowid FROM kv_store NOT INDEXED \
+    WHERE rowid >= ?1 ORDER BY rowid";
+/// Records written in one transaction.
+const RECORDS_PER_TRANSACTION: u64 = 1_000;
+
+/// What was copied, and what was not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Records copied.
+    pub(super) records: u64,
+    /// Rows that were read and proved damaged.
+    pub(super) damaged: u64,
+    /// Places at which rows were lost.
+    pub(super) gaps: u64,
+}
+
+/// A damaged file of which at least the structure and the network could be read.
+#[derive(Debug)]
+pub(super) struct Damaged {
+    connection: Connection,
+    version: i64,
+}
+
+/// Opens a damaged file to be copied, and makes sure of its network, if one is given.
+///
+/// # Errors
+/// When it cannot be told what it is, or when it is no store of this network.
+pub(super) fn open(file: &Path, network: Option<&NetworkName>) -> Result<Damaged, StoreError> {
+    // Of a file without a page SQLite would throw away the log.
+    if size_of(file)?.unwrap_or_default() < opening::PAGE_BYTES_MIN {
+        return Err(StoreError::Damaged {
+            file: file.to_owned(),
+            why: "it is empty".to_owned(),
+        });
+    }
+    let connection = opening::looking(file)?;
+    let Found::Store { version } = migrations::inspect(&connection, file)? else {
+        return Err(StoreError::Damaged {
+            file: file.to_owned(),
+            why: "it is empty".to_owned(),
+        });
+    };
+    if let Some(network) = network {
+        opening::recorded_as(&connection, file, network)?;
+    }
+    let damaged = Damaged { connection, version };
+    let prepared = damaged.connection.prepare(damaged.records()).map(drop);
+    prepared.map_err(|cause| StoreError::sqlite(file, cause))?;
+    Ok(damaged)
+}
+
+impl Damaged {
+    fn records(&self) -> &'static str {
+        if self.version > 1 { RECORDS } else { RECORDS_FIRST }
+    }
+}
+
+/// Copies what is sound into a new file, and closes both.
+///
+/// # Errors
+/// When nothing could be read, or the new file cannot be written.
+pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkName) -> Result<Tally, StoreError> {
+    let mut store = SqliteStore::open(fresh, network)?;
+    // The caller syncs the whole file before it counts for anything.
+    store.asked(|connection| connection.pragma_update(None, "synchronous", "OFF"))?;
+    let tally = copy_records(&old, &mut store)?;
+    if tally.records == 0 && tally.gaps + tally.damaged > 0 {
+        return Err(StoreError::Damaged {
+            file: file.to_owned(),
+            why: "no record in it can be read".to_owned(),
+        });
+    }
+    store.begin()?;
+    let copied = copy_the_rest(&old, &mut store);
+    match copied.and_then(|()| store.commit()) {
+        // Addresses and lost versions are worth an attempt, but not a failure.
+        Err(error) if error.is_full() || store.is_broken() => return Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "Known addresses and lost versions were not copied");
+            store.rollback();
+        }
+        Ok(()) => {}
+    }
+    drop(old);
+    store.close()?;
+    Ok(tally)
+}
+
+fn copy_records(old: &Damaged, store: &mut SqliteStore) -> Result<Tally, StoreError> {
+    let mut tally = Tally::default();
+    let mut authors = Authors::default();
+    let mut written = 0_u64;
+    store.begin()?;
+    let gaps = each_row(&old.connection, old.records(), 7, |row| {
+        let Some(record) = sound(row, &mut authors) else {
+            tally.damaged += 1;
+            return Ok(());
+        };
+        // A damaged index lets a key into the table twice.
+        let held = store.get(&record.key)?;
+        if held.is_none() {
+            tally.records += 1;
+        }
+        if record::merge(held.as_ref(), &record).stores_incoming() {
+            store.put(&record)?;
+            written += 1;
+        }
+        if written >= RECORDS_PER_TRANSACTION {
+            written = 0;
+            store.commit()?;
+            store.begin()?;
+        }
+        Ok(())
+    })?;
+    store.commit()?;
+    tally.gaps = gaps;
+    Ok(tally)
+}
+
+/// The record in a row, if its content gives the digest beside it, or if there is none.
+fn sound(row: &Row<'_>, authors: &mut Authors) -> Option<Record> {
+    let (_, record) = rows::whole(row, authors).ok()?;
+    let record = record.ok()?;
+    match row.get_ref(6).ok()? {
+        ValueRef::Null => Some(record),
+        ValueRef::Blob(digest) => (digest == columns::columns(&record).digest.as_slice()).then_some(record),
+        _ => None,
+    }
+}
+
+/// Positions are not copied: behind them is what was lost.
+fn copy_the_rest(old: &Damaged, store: &mut SqliteStore) -> Result<(), StoreError> {
+    let known = peers::recall(&old.connection, REMEMBERED_PEERS_MAX * peers::PEER_ADDRESSES_MAX);
+    store.remember_peers(&known.unwrap_or_default())?;
+    if old.version < 2 {
+        return Ok(());
+    }
+    store.keep_unshared_after(sync::read_unshared_after(&old.connection).unwrap_or_default())?;
+    let mut authors = Authors::default();
+    let gaps = each_row(&old.connection, conflicts::ALL, 10, |row| {
+        let Ok(Some(conflict)) = conflicts::conflict(row, &mut authors) else {
+            return Ok(());
+        };
+        let lost = Lost {
+            loser: conflict.loser,
+            winner: conflict.winner,
+        };
+        store.keep_conflict(&lost, conflict.noticed)
+    })?;
+    if gaps > 0 {
+        tracing::warn!(gaps, most = CONFLICTS_MAX, "Some lost versions could not be copied");
+    }
+    Ok(())
+}
+
+/// How reading came to an end.
+enum End {
+    /// There are no more rows.
+    All,
+    /// No row can be read from this number on.
+    Damage { from: i64 },
+}
+
+/// Hands over every row that can be read, of a statement that gives those from a row number on, in order, with the number in
+/// the column `rowid`. Tells at how many places rows were lost.
+///
+/// # Errors
+/// Those of `take` only.
+fn each_row(
+    connection: &Connection,
+    sql: &str,
+    rowid: usize,
+    mut take: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let mut gaps = 0;
+    let mut from = i64::MIN;
+    loop {
+        match run(connection, sql, rowid, from, &mut take)? {
+            End::All => return Ok(gaps),
+            End::Damage { from: lost } => {
+                gaps += 1;
+                // SQLite itself numbers rows from 1 on.
+                match behind(lost.max(1), |probe| can_read(connection, sql, rowid, probe)) {
+                    Some(next) => from = next,
+                    None => return Ok(gaps),
+                }
+            }
+        }
+    }
+}
+
+fn run(
+    connection: &Connection,
+    sql: &str,
+    rowid: usize,
+    from: i64,
+    take: &mut impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+) -> Result<End, StoreError> {
+    let mut next = from;
+    let Ok(mut statement) = connection.prepare_cached(sql) else {
+        return Ok(End::Damage { from });
+    };
+    let Ok(mut rows) = statement.query([from]) else {
+        return Ok(End::Damage { from });
+    };
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(End::All),
+            Err(_) => return Ok(End::Damage { from: next }),
+        };
+        // A page that stands in two places would let reading go round for ever.
+        let number = row.get::<_, i64>(rowid).ok().filter(|number| *number >= next);
+        let Some(after) = number.and_then(|number| number.checked_add(1)) else {
+            return Ok(End::Damage { from: next });
+        };
+        take(row)?;
+        next = after;
+    }
+}
+
+/// Whether the first row from this number on can be read, or there is none.
+fn can_read(connection: &Connection, sql: &str, rowid: usize, from: i64) -> bool {
+    let read = || -> rusqlite::Result<bool> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([from])?;
+        match rows.next()? {
+            Some(row) => Ok(row.get::<_, i64>(rowid)? >= from),
+            None => Ok(true),
+        }
+    };
+    read().unwrap_or(false)
+}
+
+/// The first number behind `lost` that can be read, found at doubled distances and then at halved ones.
+fn behind(lost: i64, can_read: impl Fn(i64) -> bool) -> Option<i64> {
+    let mut bad = lost;
+    let mut step = 1_i64;
+    let mut good = loop {
+        let probe = lost.checked_add(step)?;
+        if can_read(probe) {
+            break probe;
+        }
+        bad = probe;
+        step = step.checked_mul(2)?;
+    };
+    while good - bad > 1 {
+        let middle = bad + (good - bad) / 2;
+        if can_read(middle) {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    Some(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_row_behind_the_damage_is_found() {
+        for (from, to) in [(1, 2), (1, 3), (5, 6), (5, 100), (7, 123_456), (1, i64::MAX / 2)] {
+            let asked = std::cell::Cell::new(0);
+            let found = behind(from, |probe| {
+                asked.set(asked.get() + 1);
+                probe >= to
+            });
+            assert_eq!(found, Some(to));
+            assert!(asked.get() < 130, "{}", asked.get());
+        }
+        assert_eq!(behind(1, |_| false), None);
+        assert_eq!(behind(i64::MAX, |_| true), None);
+    }
+}
