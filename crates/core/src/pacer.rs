@@ -87,10 +87,10 @@ impl Pacer {
         }
     }
 
-    /// Whether a record that is pushed now would go at once.
+    /// Whether a record that is pushed now would go at once, and alone.
     pub fn is_ready(&mut self, uptime: Uptime) -> bool {
         self.forget_expired(uptime);
-        uptime >= self.due()
+        self.waiting.is_empty() && uptime >= self.due()
     }
 
     /// How many records wait.
@@ -226,6 +226,8 @@ mod tests {
         }
         uptime = uptime.after(PACING_WINDOW).after(Duration::from_millis(1));
         assert!(pacer.is_ready(uptime), "a window later");
+        pacer.push(record(0, 1)).unwrap();
+        assert!(!pacer.is_ready(uptime), "it would share a message");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) struct Gossip {
     watch: Stopwatch,
     /// What was published lately, the oldest first.
     published: VecDeque<(Instant, Record)>,
-    /// Something did not go out although somebody listened.
+    /// Something was due and did not go out.
     unsent: bool,
     pub(super) complaints: Complaints,
     pub(super) sent: u64,
@@ -78,13 +78,11 @@ impl Gossip {
         &self.topic
     }
 
-    /// Takes over a local write for publishing. What there is no room for is counted, and shows in
-    /// [`take_unsent`](Self::take_unsent).
-    pub(super) fn push(&mut self, record: Record) {
-        if self.pacer.push(record).is_err() {
-            self.complaints.count(TOO_MANY, 1);
-            self.unsent = true;
-        }
+    /// Takes over a local write for publishing. Returns whether there was room for it.
+    pub(super) fn push(&mut self, record: Record) -> bool {
+        let taken = self.pacer.push(record).is_ok();
+        self.complaints.count(TOO_MANY, u64::from(!taken));
+        taken
     }
 
     /// Whether a write that is pushed now would be published at once.
@@ -92,7 +90,7 @@ impl Gossip {
         self.pacer.is_ready(self.watch.uptime())
     }
 
-    /// Whether something did not go out although somebody listened, since this was asked last.
+    /// Whether something was due and did not go out, since this was asked last.
     pub(super) fn take_unsent(&mut self) -> bool {
         std::mem::take(&mut self.unsent)
     }
@@ -104,7 +102,10 @@ impl Gossip {
         let recent = published
             .into_iter()
             .filter(|(at, _)| now.saturating_duration_since(*at) < REPEAT_WITHIN);
-        recent.for_each(|(_, record)| self.push(record));
+        for (_, record) in recent {
+            // The peer is owed a session anyway.
+            self.push(record);
+        }
     }
 
     /// Publishes what the budget allows. Returns when to come back, if anything waits.
@@ -133,6 +134,8 @@ impl Gossip {
             }
             Err(PublishError::NoPeersSubscribedToTopic) => {
                 self.pacer.refund();
+                // There may be peers whose gossip is still to come about.
+                self.unsent = true;
                 self.missed(records.len() as u64, 0);
             }
             Err(error) => {

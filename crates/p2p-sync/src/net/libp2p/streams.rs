@@ -227,16 +227,16 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(peer: PeerId, stream: S, slot
 }
 
 /// Holds a session on a stream that the node asked for; none when there is no way to open one.
-pub(super) async fn ask(common: Arc<Common>, peer: PeerId, node: NodeId, opening: Option<Opening>) {
+pub(super) async fn ask(common: Arc<Common>, node: NodeId, opening: Option<(PeerId, Opening)>) {
     let opened = match opening {
-        Some(opening) => timeout(common.patience.opening, opening)
-            .await
-            .ok()
-            .and_then(Result::ok),
+        Some((peer, opening)) => {
+            let opened = timeout(common.patience.opening, opening).await;
+            opened.ok().and_then(Result::ok).map(|stream| (peer, stream))
+        }
         None => None,
     };
     match opened {
-        Some(stream) => {
+        Some((peer, stream)) => {
             let (reader, writer) = common.halves(stream, common.patience.stall);
             session::hold(&common, (peer, node), None, reader, writer).await;
         }

@@ -70,6 +70,8 @@ pub(super) struct Task {
     feeds: Feeds,
     /// Somebody listens to gossip who does not speak the sync, and so cannot be fed.
     is_stranger_listening: bool,
+    /// A write was neither gossiped nor fed, and is still to be owed to everybody.
+    is_unsent: bool,
     /// The topic of [`rouse_gossip`](Self::rouse_gossip).
     rousing: IdentTopic,
     publish_at: Option<Instant>,
@@ -105,6 +107,7 @@ impl Task {
             feeds: Feeds::new(Arc::clone(&ends.streams)),
             streams: ends.streams,
             is_stranger_listening: false,
+            is_unsent: false,
             rousing: IdentTopic::new(format!("{}/rouse", config.network.topic())),
             publish_at: None,
             next_check: now + CHECK_INTERVAL,
@@ -163,18 +166,18 @@ impl Task {
             });
         }
         if !is_fed || self.is_stranger_listening {
-            self.gossip.push(record);
+            let taken = self.gossip.push(record);
+            self.is_unsent |= !taken && !is_fed;
         }
     }
 
     fn open_stream(&mut self, node: NodeId) {
-        let Ok(peer) = PeerId::from_bytes(node.as_bytes()) else {
-            return;
-        };
-        let connection = self.connections.best(peer);
-        let opening = connection.map(|id| self.swarm.behaviour_mut().streams.open(peer, id));
+        let opening = PeerId::from_bytes(node.as_bytes()).ok().and_then(|peer| {
+            let connection = self.connections.best(peer)?;
+            Some((peer, self.swarm.behaviour_mut().streams.open(peer, connection)))
+        });
         // The node asks for one stream a peer at a time, and each ends within seconds when it cannot be opened.
-        tokio::spawn(streams::ask(Arc::clone(&self.streams), peer, node, opening));
+        tokio::spawn(streams::ask(Arc::clone(&self.streams), node, opening));
     }
 
     /// The peers to sync with have changed, or may have.
@@ -236,7 +239,7 @@ impl Task {
         }
         let (unheard, crowded_out) = self.audience.take_missed();
         self.gossip.missed(unheard, crowded_out);
-        if self.gossip.take_unsent() {
+        if self.gossip.take_unsent() | std::mem::take(&mut self.is_unsent) {
             self.streams.links.missed_by_all(now);
         }
         self.feeds.settle(now);

@@ -189,8 +189,8 @@ pub(super) async fn send(
         Ok(()) => feed.done(),
         Err(error) => {
             let is_slow = matches!(error, StreamError::TooSlow | StreamError::Stalled(_));
-            if is_slow {
-                common.complain(peer, "feed too slow", 1);
+            if is_slow && common.complain(peer, "feed too slow", 1) {
+                tracing::warn!("Peer {peer} takes our changes too slowly; left to the sync");
             }
             // A connection that ends is no reason to wait for long: there may be another one.
             let is_passing = matches!(error, StreamError::Broken(_) | StreamError::Unwanted);
