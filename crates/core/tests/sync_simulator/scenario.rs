@@ -112,7 +112,7 @@ impl Scenario {
             lost_disks: random.percent(15),
             damaged: random.percent(15),
             skewed: random.percent(25),
-            one_sided: random.percent(30),
+            one_sided: !large && random.percent(30),
             liars: if nodes > 2 && random.percent(35) {
                 1 + random.below(2)
             } else {
