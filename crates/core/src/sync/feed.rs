@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::credit::{Allowance, Credit};
 use super::page::cost;
 use super::session::Violation;
+use super::store::PageLimit;
 use super::wire::Frame;
 use crate::limits::{FUTURE_MAX, SYNC_FEED_BYTES_MAX, SYNC_FEED_RECORDS_MAX};
 use crate::record::Record;
@@ -24,6 +25,7 @@ pub struct TooSlow;
 pub struct FeedSender {
     waiting: VecDeque<Record>,
     waiting_bytes: usize,
+    room: PageLimit,
     credit: Credit,
     opened: bool,
 }
@@ -40,18 +42,29 @@ impl FeedSender {
         Self {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            room: PageLimit {
+                records: SYNC_FEED_RECORDS_MAX,
+                bytes: SYNC_FEED_BYTES_MAX,
+            },
             credit: Credit::new(),
             opened: false,
         }
     }
 
+    /// The same feed with room for less than [`SYNC_FEED_RECORDS_MAX`] records and [`SYNC_FEED_BYTES_MAX`] bytes.
+    #[must_use]
+    pub fn with_room(self, records: usize, bytes: usize) -> Self {
+        let room = PageLimit { records, bytes };
+        Self { room, ..self }
+    }
+
     /// Takes a record to be sent, once it is committed, in the order of the commits.
     ///
     /// # Errors
-    /// When [`SYNC_FEED_RECORDS_MAX`] records or [`SYNC_FEED_BYTES_MAX`] bytes wait already.
+    /// When as many records or bytes wait already as there is room for.
     pub fn push(&mut self, record: Record) -> Result<(), TooSlow> {
         let bytes = self.waiting_bytes + cost(&record);
-        if bytes > SYNC_FEED_BYTES_MAX || self.waiting.len() >= SYNC_FEED_RECORDS_MAX {
+        if bytes > self.room.bytes || self.waiting.len() >= self.room.records {
             return Err(TooSlow);
         }
         self.waiting_bytes = bytes;

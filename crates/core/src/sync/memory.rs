@@ -46,6 +46,11 @@ impl MemorySyncStore {
         &self.records
     }
 
+    /// Takes another summary for that of its records: how a damaged one is put in, or a right one in its place.
+    pub fn set_summary(&mut self, summary: Summary) {
+        self.summary = summary;
+    }
+
     /// Merges one record.
     pub fn merge(&mut self, record: &Record) -> Merge {
         let merged = merge(self.records.get(&record.key), record);

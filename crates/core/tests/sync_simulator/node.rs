@@ -7,10 +7,12 @@ use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::Merge;
 use p2p_sync_core::set_digest::SetDigestValue;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::sync::{Applied, MemorySyncStore, PageLimit, Position, Slots, StoreId, SyncStore};
+use p2p_sync_core::sync::{Agenda, Applied, MemorySyncStore, PageLimit, Position, Slots, StoreId, SyncStore};
 use p2p_sync_core::{Clock, Key, Record};
 
+use crate::connections::peer_id;
 use crate::liar::Lie;
+use crate::support::Random;
 
 /// A version's place in the order, spelt out apart from the code under test.
 pub(crate) type Rank = (i64, Vec<u8>, [u8; 32]);
@@ -45,6 +47,44 @@ impl Watched {
         assert!(held >= *highest, "the version of {} went down", record.key);
         *highest = held;
         merged
+    }
+
+    /// A disk that tells something else than what it holds: the summary is that of other records.
+    pub(crate) fn damage(&mut self, random: &mut Random) {
+        let mut summary = self.store.summary().clone();
+        match random.below(3) {
+            // A record too many.
+            0 => summary.inserted(&Item::from_bytes(random.bytes(32).as_slice().try_into().unwrap())),
+            // One that is taken for another.
+            1 => {
+                if let Some(record) = self.store.records().values().next() {
+                    let other = Item::from_bytes(random.bytes(32).as_slice().try_into().unwrap());
+                    summary.replaced(&Item::of(record), &other);
+                }
+            }
+            // Cells that make no sense.
+            _ => {
+                let mut bytes = summary.to_bytes();
+                let content = bytes.len() - 32;
+                for _ in 0..20 {
+                    // Behind the version, anywhere.
+                    let place = 1 + random.below(content - 1);
+                    bytes[place] ^= 0xa5;
+                }
+                let checksum = blake3::hash(&bytes[..content]);
+                bytes[content..].copy_from_slice(checksum.as_bytes());
+                summary = Summary::from_bytes(&bytes).unwrap();
+            }
+        }
+        self.store.set_summary(summary);
+    }
+
+    /// Makes the summary anew from the records; whether it was wrong.
+    pub(crate) fn verify(&mut self) -> bool {
+        let right = Summary::of(self.store.records().values().map(Item::of));
+        let wrong = *self.store.summary() != right;
+        self.store.set_summary(right);
+        wrong
     }
 
     /// At the end: nothing fell behind the watcher's back.
@@ -98,6 +138,11 @@ pub(crate) struct Node {
     pub(crate) skew: i64,
     pub(crate) alive: bool,
     pub(crate) slots: Slots,
+    /// When and with whom it holds sessions, and when it is to look next.
+    pub(crate) agenda: Agenda,
+    pub(crate) wake: Option<u64>,
+    /// Came by gossip, and is not committed yet.
+    pub(crate) arrived: Vec<Record>,
     pub(crate) lie: Option<Lie>,
     /// An old copy of the store, for a disk that is put back.
     pub(crate) backup: Option<Watched>,
@@ -107,8 +152,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(id: u64) -> Self {
-        let store = Watched::new(id);
+    pub(crate) fn new(number: usize, seed: u64) -> Self {
+        let store = Watched::new(number as u64);
         let digest = store.summary().digest();
         Self {
             store,
@@ -116,6 +161,9 @@ impl Node {
             skew: 0,
             alive: true,
             slots: Slots::default(),
+            agenda: Agenda::new(peer_id(number), seed),
+            wake: None,
+            arrived: Vec::new(),
             lie: None,
             backup: None,
             digests: HashMap::from([(digest, None)]),

@@ -24,13 +24,22 @@ pub(crate) struct Scenario {
     /// Chance that a stream breaks with a frame.
     pub(crate) break_permille: usize,
     pub(crate) writes: usize,
+    /// How long things happen, in milliseconds, and how many of them.
+    pub(crate) trouble_ms: usize,
+    pub(crate) troubles: usize,
     pub(crate) keys: usize,
+    /// Times at which a node writes more at once than the gossip takes.
+    pub(crate) bursts: usize,
+    /// Records that may wait in a feed.
+    pub(crate) feed_room: usize,
     /// Records that the first node holds before anything begins.
     pub(crate) imported: usize,
     pub(crate) partitions: bool,
     pub(crate) crashes: bool,
     /// Some nodes lose their disk, or get an old copy of it.
     pub(crate) lost_disks: bool,
+    /// Some nodes' summaries are wrong, until they verify them.
+    pub(crate) damaged: bool,
     /// Some clocks are ten years off, in either direction.
     pub(crate) skewed: bool,
     /// Only one side of each pair ever opens a stream.
@@ -40,6 +49,32 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
+    /// Nothing goes wrong, and nothing is written.
+    pub(crate) fn untroubled(nodes: usize, shape: Shape) -> Self {
+        Self {
+            nodes,
+            shape,
+            loss_percent: 0,
+            repeat_percent: 0,
+            delay_ms_max: 20,
+            break_permille: 0,
+            writes: 0,
+            trouble_ms: 1,
+            troubles: 0,
+            keys: 5_000,
+            bursts: 0,
+            feed_room: 8_192,
+            imported: 0,
+            partitions: false,
+            crashes: false,
+            lost_disks: false,
+            damaged: false,
+            skewed: false,
+            one_sided: false,
+            liars: 0,
+        }
+    }
+
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5ce0_a210);
         let large = random.percent(10);
@@ -49,7 +84,11 @@ impl Scenario {
             2 + random.below(9)
         };
         let shapes = [Shape::Chain, Shape::Star, Shape::Ring, Shape::Mesh, Shape::Full];
-        let shape = if large { Shape::Mesh } else { *random.pick(&shapes) };
+        let shape = if large && random.percent(60) {
+            Shape::Mesh
+        } else {
+            *random.pick(&shapes)
+        };
         Self {
             nodes,
             shape,
@@ -57,8 +96,12 @@ impl Scenario {
             repeat_percent: random.below(20),
             delay_ms_max: 1 + random.below(300),
             break_permille: *random.pick(&[0, 0, 5, 50]),
+            trouble_ms: 20_000,
+            troubles: 12,
             writes: if large { 200 } else { 50 + random.below(400) },
             keys: *random.pick(&[5, 50, 500]),
+            bursts: random.below(8),
+            feed_room: *random.pick(&[20, 100, 8_192]),
             imported: if random.percent(25) && !large {
                 500 + random.below(2_000)
             } else {
@@ -67,8 +110,9 @@ impl Scenario {
             partitions: random.percent(60),
             crashes: random.percent(40),
             lost_disks: random.percent(15),
+            damaged: random.percent(15),
             skewed: random.percent(25),
-            one_sided: random.percent(30),
+            one_sided: !large && random.percent(30),
             liars: if nodes > 2 && random.percent(35) {
                 1 + random.below(2)
             } else {

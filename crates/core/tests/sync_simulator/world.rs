@@ -2,39 +2,49 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::time::Duration;
 
-use p2p_sync_core::limits::FUTURE_MAX;
-use p2p_sync_core::sync::{Opening, Outcome, Report};
-use p2p_sync_core::{Base, Clock, Content, Key, Record, Timestamp};
+use p2p_sync_core::sync::{Outcome, Report};
+use p2p_sync_core::{Key, Record, Timestamp};
 
+use crate::feeds::Feed;
 use crate::liar::LIES;
-use crate::node::{Node, Rank, Watched, rank};
+use crate::node::{Node, Rank};
 use crate::scenario::Scenario;
 use crate::streams::Stream;
-use crate::support::{Random, key, nanos, node as author, put};
+use crate::support::{Random, nanos};
 
-const YEAR_NANOS: i64 = 365 * 86_400 * 1_000_000_000;
+pub(crate) const YEAR_NANOS: i64 = 365 * 86_400 * 1_000_000_000;
 /// The world begins in 2025.
 const EPOCH_NANOS: i64 = 55 * YEAR_NANOS;
-/// How long things happen, in milliseconds.
-const TROUBLE_MS: u64 = 20_000;
-/// By when all is quiet and must be equal. Generous: a chain of ten with lost streams takes its time.
+/// By when all is quiet and must be equal. Generous: a check without a reason comes every 30 to 60 s, and where clocks
+/// or liars are in the way it may take a few of them.
 const CALM_MS: u64 = 300_000;
+/// The same where only one side of each pair can open streams: what the other one has is found by those checks alone.
+const ONE_SIDED_CALM_MS: u64 = 10_800_000;
 
 pub(crate) enum Event {
     Write(usize),
+    /// More is written at once than the gossip takes.
+    Burst(usize),
     Gossip {
         to: usize,
         record: Box<Record>,
     },
-    /// A node checks with one of its neighbours.
-    Tick(usize),
-    /// A node owes another one a session.
-    Owed {
+    /// What came by gossip is committed.
+    Commit(usize),
+    Connected {
+        node: usize,
+        peer: usize,
+        connection: u64,
+    },
+    Disconnected {
         node: usize,
         peer: usize,
     },
+    /// A node's agenda is to be looked at.
+    Wake(usize),
+    /// A stream is heard of by the side that is to answer.
+    Opened(u64),
     Frame {
         stream: u64,
         end: usize,
@@ -44,25 +54,47 @@ pub(crate) enum Event {
         stream: u64,
         end: usize,
     },
+    /// A frame of a feed.
+    Fed {
+        pair: (usize, usize),
+        number: u64,
+        end: usize,
+        bytes: Vec<u8>,
+    },
+    /// Streams on which nothing moves are given up.
+    Sweep,
     Trouble,
     Restart(usize),
+    Verify(usize),
     Heal,
 }
 
 /// What happened, so that a world in which nothing did is noticed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
+    pub(crate) sessions_opened: u64,
     pub(crate) sessions_equal: u64,
     pub(crate) sessions_waiting: u64,
     pub(crate) sessions_delivered: u64,
     pub(crate) sessions_busy: u64,
+    /// Of two that were opened at once: those that were refused, and those that were dropped for the other.
+    pub(crate) sessions_refused: u64,
+    pub(crate) sessions_dropped: u64,
     pub(crate) bulks: u64,
     pub(crate) ranges: u64,
     pub(crate) streams_broken: u64,
     pub(crate) violations: u64,
     pub(crate) gossip_lost: u64,
+    /// Records that a crash took along between their arrival and their commit.
+    pub(crate) tails_lost: u64,
+    pub(crate) fed: u64,
+    pub(crate) feeds_too_slow: u64,
+    pub(crate) damages: u64,
+    pub(crate) repairs: u64,
     pub(crate) writes: u64,
     pub(crate) bytes: u64,
+    /// The longest time from the end of all trouble until all were equal.
+    pub(crate) calm_ms_max: u64,
 }
 
 impl Tally {
@@ -78,17 +110,26 @@ impl Tally {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
+        self.sessions_opened += other.sessions_opened;
         self.sessions_equal += other.sessions_equal;
         self.sessions_waiting += other.sessions_waiting;
         self.sessions_delivered += other.sessions_delivered;
         self.sessions_busy += other.sessions_busy;
+        self.sessions_refused += other.sessions_refused;
+        self.sessions_dropped += other.sessions_dropped;
         self.bulks += other.bulks;
         self.ranges += other.ranges;
         self.streams_broken += other.streams_broken;
         self.violations += other.violations;
         self.gossip_lost += other.gossip_lost;
+        self.tails_lost += other.tails_lost;
+        self.fed += other.fed;
+        self.feeds_too_slow += other.feeds_too_slow;
+        self.damages += other.damages;
+        self.repairs += other.repairs;
         self.writes += other.writes;
         self.bytes += other.bytes;
+        self.calm_ms_max = self.calm_ms_max.max(other.calm_ms_max);
     }
 }
 
@@ -100,18 +141,25 @@ pub(crate) struct World {
     /// How far the wall clocks were moved on, beyond what the time did.
     leap: i64,
     pub(crate) nodes: Vec<Node>,
-    links: BTreeSet<(usize, usize)>,
+    pub(crate) links: BTreeSet<(usize, usize)>,
     /// Directions in which nothing passes.
-    cut: BTreeSet<(usize, usize)>,
+    pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Those that reach each other, each connection with a number of its own.
+    pub(crate) connections: BTreeMap<(usize, usize), u64>,
+    pub(crate) next_connection: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: BTreeMap<u64, Event>,
     next_event: u64,
     pub(crate) streams: BTreeMap<u64, Stream>,
     pub(crate) next_stream: u64,
+    /// From whom, to whom.
+    pub(crate) feeds: BTreeMap<(usize, usize), Feed>,
+    /// Nodes whose agendas heard of something.
+    pub(crate) touched: BTreeSet<usize>,
     /// All records that anybody ever wrote, liars' inventions included.
     pub(crate) written: Vec<Record>,
     /// What must not be lost: of each key the highest version that an honest node wrote, lost disks aside.
-    must_keep: BTreeMap<Key, Rank>,
+    pub(crate) must_keep: BTreeMap<Key, Rank>,
     /// No trouble any longer.
     pub(crate) calm: bool,
     pub(crate) tally: Tally,
@@ -121,7 +169,9 @@ impl World {
     pub(crate) fn new(seed: u64, scenario: Scenario) -> Self {
         let mut random = Random::new(seed);
         let links = scenario.links(&mut random).into_iter().collect();
-        let mut nodes: Vec<Node> = (0..scenario.nodes as u64).map(Node::new).collect();
+        let mut nodes: Vec<Node> = (0..scenario.nodes)
+            .map(|number| Node::new(number, random.bits()))
+            .collect();
         for node in nodes.iter_mut().rev().take(scenario.liars.min(scenario.nodes - 2)) {
             node.lie = Some(*random.pick(&LIES));
         }
@@ -133,65 +183,79 @@ impl World {
             nodes,
             links,
             cut: BTreeSet::new(),
+            connections: BTreeMap::new(),
+            next_connection: 0,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             next_event: 0,
             streams: BTreeMap::new(),
             next_stream: 0,
+            feeds: BTreeMap::new(),
+            touched: BTreeSet::new(),
             written: Vec::new(),
             must_keep: BTreeMap::new(),
             calm: false,
             tally: Tally::default(),
         };
         world.prepare();
+        world.update_connections();
         world
     }
 
     fn prepare(&mut self) {
         for number in 0..self.scenario.imported {
-            self.write(0, &format!("import {number}"), false);
+            self.write(0, &format!("import {number}"));
         }
-        for _ in 0..self.scenario.writes {
-            let (time, node) = (
-                self.random.below(TROUBLE_MS as usize) as u64,
-                self.random.below(self.nodes.len()),
-            );
-            self.schedule(time, Event::Write(node));
+        let trouble_ms = self.scenario.trouble_ms;
+        for number in 0..self.scenario.writes + self.scenario.bursts {
+            let time = self.random.below(trouble_ms) as u64;
+            let node = self.random.below(self.nodes.len());
+            let burst = number < self.scenario.bursts;
+            self.schedule(time, if burst { Event::Burst(node) } else { Event::Write(node) });
         }
-        for node in 0..self.nodes.len() {
-            let first = self.random.below(2_000) as u64;
-            self.schedule(first, Event::Tick(node));
+        for node in &mut self.nodes {
             if self.scenario.skewed && self.random.percent(40) {
-                self.nodes[node].skew = *self.random.pick(&[-10 * YEAR_NANOS, 10 * YEAR_NANOS, 50_000_000_000]);
+                node.skew = *self.random.pick(&[-10 * YEAR_NANOS, 10 * YEAR_NANOS, 50_000_000_000]);
             }
         }
-        for _ in 0..12 {
-            let time = self.random.below(TROUBLE_MS as usize) as u64;
+        for _ in 0..self.scenario.troubles {
+            let time = self.random.below(trouble_ms) as u64;
             self.schedule(time, Event::Trouble);
         }
-        self.schedule(TROUBLE_MS, Event::Heal);
+        self.schedule(trouble_ms as u64, Event::Heal);
+        self.schedule(0, Event::Sweep);
     }
 
     /// Runs to the end and checks what must hold then.
     pub(crate) fn run(mut self) -> Tally {
-        self.run_until(TROUBLE_MS + 1, |_| false);
+        let calm_ms = if self.scenario.one_sided {
+            ONE_SIDED_CALM_MS
+        } else {
+            CALM_MS
+        };
+        self.run_until(self.scenario.trouble_ms as u64 + 1, |_| false);
         if self.scenario.skewed {
-            self.run_until(self.time + CALM_MS, Self::nothing_is_due);
+            self.run_until(self.time + calm_ms, Self::nothing_is_due);
             assert!(self.nothing_is_due(), "a record that is due did not arrive");
             // Years later all clocks are right, and everything is due.
             self.leap = 21 * YEAR_NANOS;
             self.nodes.iter_mut().for_each(|node| node.skew = 0);
         }
-        self.run_until(self.time + CALM_MS, Self::all_equal);
+        let start = self.time;
+        self.run_until(self.time + calm_ms, Self::all_equal);
         assert!(
             self.all_equal(),
-            "honest nodes are not equal after a calm of {CALM_MS} ms"
+            "honest nodes are not equal after a calm of {calm_ms} ms"
         );
+        if !self.scenario.one_sided {
+            self.tally.calm_ms_max = self.time - start;
+        }
         self.check_what_is_held();
+        self.check_that_it_is_quiet();
         self.tally
     }
 
-    fn run_until(&mut self, end: u64, enough: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, end: u64, enough: impl Fn(&Self) -> bool) {
         let mut next_look = self.time;
         while let Some(Reverse((time, id))) = self.queue.peek().copied() {
             if time > end {
@@ -207,6 +271,7 @@ impl World {
             self.time = time;
             if let Some(event) = self.events.remove(&id) {
                 self.happen(event);
+                self.work_off_agendas();
             }
         }
         self.time = end;
@@ -221,38 +286,30 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Write(node) => {
-                let name = format!("key {}", self.random.below(self.scenario.keys));
-                if self.nodes[node].alive {
-                    self.write(node, &name, true);
-                }
-            }
-            Event::Gossip { to, record } => self.gossip_arrives(to, &record),
-            Event::Tick(node) => {
-                let pause = 500 + self.random.below(1_500) as u64;
-                self.schedule(self.time + pause, Event::Tick(node));
-                self.drop_stalled();
-                if let Some(peer) = self.random_neighbour(node) {
-                    self.meet(node, peer, Opening::Check);
-                }
-            }
-            Event::Owed { node, peer } => self.meet(node, peer, Opening::Hello),
+            Event::Write(node) => self.write_one(node),
+            Event::Burst(node) => self.write_many(node),
+            Event::Gossip { to, record } => self.gossip_arrives(to, *record),
+            Event::Commit(node) => self.commit(node),
+            Event::Connected { node, peer, connection } => self.connected(node, peer, connection),
+            Event::Disconnected { node, peer } => self.disconnected(node, peer),
+            Event::Wake(node) => self.wake(node),
+            Event::Opened(stream) => self.opened(stream),
             Event::Frame { stream, end, bytes } => self.frame_arrives(stream, end, &bytes),
             Event::Close { stream, end } => self.close_arrives(stream, end),
-            Event::Trouble => self.trouble(),
-            Event::Restart(node) => self.nodes[node].alive = true,
-            Event::Heal => {
-                self.calm = true;
-                self.cut.clear();
-                self.nodes.iter_mut().for_each(|node| node.alive = true);
+            Event::Fed {
+                pair,
+                number,
+                end,
+                bytes,
+            } => self.fed(pair, number, end, &bytes),
+            Event::Sweep => {
+                self.drop_stalled();
+                self.schedule(self.time + 5_000, Event::Sweep);
             }
-        }
-    }
-
-    fn meet(&mut self, node: usize, peer: usize, opening: Opening) {
-        // Where pairs meet from one side only, the other can but wait.
-        if !self.scenario.one_sided || node < peer {
-            self.open_stream(node, peer, opening);
+            Event::Trouble => self.trouble(),
+            Event::Restart(node) => self.restart(node),
+            Event::Verify(node) => self.verify(node),
+            Event::Heal => self.heal(),
         }
     }
 
@@ -274,198 +331,5 @@ impl World {
     pub(crate) fn neighbours(&self, node: usize) -> Vec<usize> {
         let links = self.links.iter().filter(|(a, b)| *a == node || *b == node);
         links.map(|(a, b)| a + b - node).collect()
-    }
-
-    fn random_neighbour(&mut self, node: usize) -> Option<usize> {
-        let neighbours = self.neighbours(node);
-        (!neighbours.is_empty()).then(|| *self.random.pick(&neighbours))
-    }
-
-    pub(crate) fn owe(&mut self, node: usize, peer: usize, pause_ms: u64) {
-        let pause = pause_ms + self.random.below(800) as u64;
-        self.schedule(self.time + pause, Event::Owed { node, peer });
-    }
-
-    fn write(&mut self, node: usize, name: &str, gossip: bool) {
-        let (now, value) = (self.now(node), self.random.bytes(8));
-        let deletes = self.random.percent(20);
-        let writer = &mut self.nodes[node];
-        let replaced = writer.store.store.get(&key(name)).map(|held| held.timestamp);
-        let record = Record {
-            key: key(name),
-            content: if deletes { Content::Deleted } else { put(&value) },
-            timestamp: writer.clock.tick(now, replaced).unwrap(),
-            author: author(u8::try_from(node).unwrap()),
-            base: replaced.map_or(Base::Nothing, Base::Version),
-        };
-        assert!(
-            writer.store.merge(&record).stores_incoming(),
-            "a local write beats what it replaces"
-        );
-        writer.note_digest(self.time);
-        if writer.lie.is_none() {
-            let rank = rank(&record);
-            let highest = self.must_keep.entry(record.key.clone()).or_insert_with(|| rank.clone());
-            *highest = rank.max(highest.clone());
-        }
-        self.written.push(record.clone());
-        self.tally.writes += 1;
-        if gossip {
-            self.gossip(node, &record);
-        }
-    }
-
-    /// Tells some neighbours. What is lost on the way is for the sync to bring.
-    fn gossip(&mut self, from: usize, record: &Record) {
-        for to in self.neighbours(from).into_iter().take(6) {
-            let copies = 1 + usize::from(self.random.percent(self.scenario.repeat_percent));
-            for _ in 0..copies {
-                if self.random.percent(self.scenario.loss_percent) || !self.can_reach(from, to) {
-                    self.tally.gossip_lost += 1;
-                    continue;
-                }
-                let arrival = self.time + self.random_delay();
-                self.schedule(
-                    arrival,
-                    Event::Gossip {
-                        to,
-                        record: Box::new(record.clone()),
-                    },
-                );
-            }
-        }
-    }
-
-    fn gossip_arrives(&mut self, to: usize, record: &Record) {
-        let horizon = self.now(to).saturating_add(FUTURE_MAX);
-        if !self.nodes[to].alive || record.timestamp > horizon {
-            self.tally.gossip_lost += 1;
-            return;
-        }
-        let news = self.nodes[to].store.merge(record).stores_incoming();
-        if news {
-            self.nodes[to].clock.observe(record.timestamp);
-            self.nodes[to].note_digest(self.time);
-            self.gossip(to, record);
-        }
-    }
-
-    fn trouble(&mut self) {
-        let node = self.random.below(self.nodes.len());
-        let length = 500 + self.random.below(6_000) as u64;
-        match self.random.below(6) {
-            0 | 1 if self.scenario.partitions => self.partition(),
-            2 if self.scenario.partitions => self.cut.clear(),
-            3 if self.scenario.crashes => {
-                self.nodes[node].alive = false;
-                self.break_streams_of(node);
-                self.schedule(self.time + length, Event::Restart(node));
-                self.restart_clock(node);
-            }
-            4 if self.scenario.lost_disks => self.lose_disk(node),
-            _ => self.nodes[node].skew -= i64::try_from(self.random.below(5_000_000_000)).unwrap() - 2_000_000_000,
-        }
-    }
-
-    fn partition(&mut self) {
-        let side: Vec<bool> = self.nodes.iter().map(|_| self.random.percent(50)).collect();
-        let both_ways = self.random.percent(60);
-        for (a, b) in self.links.clone() {
-            if side[a] != side[b] {
-                let (from, to) = if side[a] { (a, b) } else { (b, a) };
-                self.cut.insert((from, to));
-                if both_ways {
-                    self.cut.insert((to, from));
-                }
-            }
-        }
-        let cut = self.cut.clone();
-        self.break_streams_where(|stream| {
-            let [a, b] = stream.nodes;
-            cut.contains(&(a, b)) || cut.contains(&(b, a))
-        });
-    }
-
-    /// After a start the clock goes on behind what the store holds.
-    fn restart_clock(&mut self, node: usize) {
-        let last = self.nodes[node]
-            .store
-            .store
-            .records()
-            .values()
-            .map(|record| record.timestamp)
-            .max();
-        self.nodes[node].clock = Clock::new(last);
-    }
-
-    /// A disk is lost, or replaced by an old copy: what only this node had is gone, which is nobody's fault.
-    fn lose_disk(&mut self, node: usize) {
-        self.break_streams_of(node);
-        let lost = self.nodes[node].store.clone();
-        self.next_stream += 1;
-        let old = self.nodes[node].backup.replace(lost);
-        self.nodes[node].store = old.unwrap_or_else(|| Watched::new(1_000_000 + self.next_stream));
-        self.nodes[node].note_digest(self.time);
-        self.restart_clock(node);
-        self.must_keep.clear();
-        for node in self.nodes.iter().filter(|node| node.lie.is_none()) {
-            for record in node.store.store.records().values() {
-                let rank = rank(record);
-                let highest = self.must_keep.entry(record.key.clone()).or_insert_with(|| rank.clone());
-                *highest = rank.max(highest.clone());
-            }
-        }
-    }
-
-    fn honest(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(|node| node.lie.is_none())
-    }
-
-    fn all_equal(&self) -> bool {
-        let mut stores = self.honest().map(|node| node.store.store.records());
-        let first = stores.next().unwrap();
-        stores.all(|records| records == first)
-    }
-
-    /// No honest node has anything for an honest neighbour that this one would take.
-    fn nothing_is_due(&self) -> bool {
-        self.links
-            .iter()
-            .all(|(a, b)| self.has_nothing_for(*a, *b) && self.has_nothing_for(*b, *a))
-    }
-
-    fn has_nothing_for(&self, from: usize, to: usize) -> bool {
-        if self.nodes[from].lie.is_some() || self.nodes[to].lie.is_some() {
-            return true;
-        }
-        // One that has just become due may still be under way.
-        let horizon = self.now(to).saturating_add(FUTURE_MAX - Duration::from_secs(100));
-        let mut due = self.nodes[from]
-            .store
-            .store
-            .records()
-            .values()
-            .filter(|record| record.timestamp <= horizon);
-        due.all(|record| {
-            let held = self.nodes[to].store.store.get(&record.key);
-            held.is_some_and(|held| rank(held) >= rank(record))
-        })
-    }
-
-    fn check_what_is_held(&self) {
-        let written: BTreeSet<Rank> = self.written.iter().map(rank).collect();
-        for node in self.honest() {
-            node.store.check();
-            let held = node.store.store.records();
-            for record in held.values() {
-                assert!(written.contains(&rank(record)), "nobody wrote {record:?}");
-            }
-            for (key, least) in &self.must_keep {
-                assert!(
-                    held.get(key).is_some_and(|record| rank(record) >= *least),
-                    "a write of {key} was lost"
-                );
-            }
-        }
     }
 }

@@ -1,0 +1,121 @@
+//! What is written, and how it is told: by gossip, which may be lost, or by the feeds, when it is too much for the gossip.
+
+use p2p_sync_core::limits::FUTURE_MAX;
+use p2p_sync_core::sync::Origin;
+use p2p_sync_core::{Base, Content, Record};
+
+use crate::connections::peer_id;
+use crate::node::rank;
+use crate::support::{key, put};
+use crate::world::{Event, World};
+
+impl World {
+    pub(crate) fn write_one(&mut self, node: usize) {
+        if self.nodes[node].alive {
+            let name = format!("key {}", self.random.below(self.scenario.keys));
+            let record = self.write(node, &name);
+            self.gossip(node, &record);
+        }
+    }
+
+    /// More than the gossip takes.
+    pub(crate) fn write_many(&mut self, node: usize) {
+        if !self.nodes[node].alive {
+            return;
+        }
+        let records: Vec<Record> = (0..1 + self.random.below(60))
+            .map(|_| {
+                let name = format!("key {}", self.random.below(self.scenario.keys));
+                self.write(node, &name)
+            })
+            .collect();
+        self.feed(node, &records);
+    }
+
+    pub(crate) fn write(&mut self, node: usize, name: &str) -> Record {
+        let (now, value) = (self.now(node), self.random.bytes(8));
+        let deletes = self.random.percent(20);
+        let writer = &mut self.nodes[node];
+        let replaced = writer.store.store.get(&key(name)).map(|held| held.timestamp);
+        let record = Record {
+            key: key(name),
+            content: if deletes { Content::Deleted } else { put(&value) },
+            timestamp: writer.clock.tick(now, replaced).unwrap(),
+            author: peer_id(node),
+            base: replaced.map_or(Base::Nothing, Base::Version),
+        };
+        assert!(
+            writer.store.merge(&record).stores_incoming(),
+            "a local write beats what it replaces"
+        );
+        writer.note_digest(self.time);
+        if writer.lie.is_none() {
+            let rank = rank(&record);
+            let highest = self.must_keep.entry(record.key.clone()).or_insert_with(|| rank.clone());
+            *highest = rank.max(highest.clone());
+        }
+        self.written.push(record.clone());
+        self.tally.writes += 1;
+        let at = self.uptime();
+        self.agenda(node).changed(Origin::Local, at);
+        record
+    }
+
+    /// Tells some neighbours. What is lost on the way is for the sync to bring.
+    fn gossip(&mut self, from: usize, record: &Record) {
+        for to in self.neighbours(from).into_iter().take(6) {
+            let copies = 1 + usize::from(self.random.percent(self.scenario.repeat_percent));
+            for _ in 0..copies {
+                if self.random.percent(self.scenario.loss_percent) || !self.can_reach(from, to) {
+                    self.tally.gossip_lost += 1;
+                    continue;
+                }
+                let arrival = self.time + self.random_delay();
+                self.schedule(
+                    arrival,
+                    Event::Gossip {
+                        to,
+                        record: Box::new(record.clone()),
+                    },
+                );
+            }
+        }
+    }
+
+    /// Passes it on at once, and commits it a moment later.
+    pub(crate) fn gossip_arrives(&mut self, to: usize, record: Record) {
+        let horizon = self.now(to).saturating_add(FUTURE_MAX);
+        let node = &self.nodes[to];
+        if !node.alive || record.timestamp > horizon {
+            self.tally.gossip_lost += 1;
+            return;
+        }
+        let held = node.store.store.get(&record.key);
+        let news = held.is_none_or(|held| rank(held) < rank(&record)) && !node.arrived.contains(&record);
+        if !news {
+            return;
+        }
+        self.gossip(to, &record);
+        if self.nodes[to].arrived.is_empty() {
+            let time = self.time + 1 + self.random.below(50) as u64;
+            self.schedule(time, Event::Commit(to));
+        }
+        self.nodes[to].arrived.push(record);
+    }
+
+    pub(crate) fn commit(&mut self, node: usize) {
+        let held = &mut self.nodes[node];
+        let mut news = false;
+        for record in std::mem::take(&mut held.arrived) {
+            if held.store.merge(&record).stores_incoming() {
+                held.clock.observe(record.timestamp);
+                news = true;
+            }
+        }
+        if news {
+            held.note_digest(self.time);
+            let at = self.uptime();
+            self.agenda(node).changed(Origin::Gossip, at);
+        }
+    }
+}
