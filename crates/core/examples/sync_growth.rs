@@ -16,7 +16,7 @@ use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, Opening, Outcome, PageLimit, Position, Report, Session, Slots, StoreId, SyncStore,
+    Applied, Frame, Next, Opening, Outcome, PageLimit, Position, Report, Session, Slots, StoreId, SyncStore,
 };
 use p2p_sync_core::{Base, Content, Key, NodeId, Timestamp, Value};
 
@@ -138,6 +138,16 @@ fn differ(stores: &mut [Measured; 2], keys: u64, differences: u64, run: u64) -> 
     Ok(())
 }
 
+fn next(session: &mut Session, store: &mut Measured, now: Timestamp) -> Result<Option<Frame>, Anything> {
+    loop {
+        match session.next_frame(store, now)? {
+            Next::Frame(frame) => return Ok(Some(frame)),
+            Next::Again => {}
+            Next::Nothing => return Ok(None),
+        }
+    }
+}
+
 /// Runs a session to its end: its outcome, what the side that asked reports, bytes both ways, time.
 fn session([a, b]: &mut [Measured; 2]) -> Result<(Option<Outcome>, Report, usize, Duration), Anything> {
     let now = Timestamp::from_nanos(1_800_000_000_000_000_000)?;
@@ -150,10 +160,10 @@ fn session([a, b]: &mut [Measured; 2]) -> Result<(Option<Outcome>, Report, usize
         frame
     };
     while asking.outcome().is_none() || answering.outcome().is_none() {
-        while let Some(frame) = asking.next_frame(a, now)? {
+        while let Some(frame) = next(&mut asking, a, now)? {
             answering.receive(carry(frame), b, now)?;
         }
-        while let Some(frame) = answering.next_frame(b, now)? {
+        while let Some(frame) = next(&mut answering, b, now)? {
             asking.receive(carry(frame), a, now)?;
         }
     }

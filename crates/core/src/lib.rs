@@ -24,6 +24,7 @@ pub mod limits;
 pub mod message;
 pub mod network;
 pub mod pacer;
+mod random;
 pub mod record;
 pub mod replica;
 pub mod set_digest;

@@ -80,6 +80,8 @@ pub const SYNC_CREDIT_RECORDS: usize = 4_000;
 pub const SYNC_CELLS_PAGE: usize = 4_096;
 /// Keys asked for in one frame, 64 KB.
 pub const SYNC_WANTED_PAGE: usize = 8_192;
+/// Keys looked up in one go, some milliseconds of a store, before others get their turn.
+pub const SYNC_LOOKUPS_MAX: usize = 256;
 /// Records looked up for one key hash. More than one is a collision of 64 bits: two can be made on purpose with
 /// patience, this many cannot.
 pub const SYNC_KEY_HASH_RECORDS_MAX: usize = 16;
@@ -99,6 +101,10 @@ pub const SYNC_FEED_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const SYNC_SNAPSHOTS_MAX: usize = 4;
 /// Sessions that may receive a bulk at a time: more would only take turns at the disk.
 pub const SYNC_BULKS_MAX: usize = 1;
+/// Sessions that a node holds at a time of those that it opened itself: more would only wait for the store.
+pub const SYNC_OWN_SESSIONS_MAX: usize = 8;
+/// Peers that are checked in one round to pass on what came by a session or feed; others follow in the next round.
+pub const SYNC_TOLD_PEERS_MAX: usize = 8;
 /// Sessions in the range-based fallback at a time, which keep 40 bytes a record.
 pub const SYNC_RANGES_MAX: usize = 1;
 

@@ -66,9 +66,7 @@ impl Pacer {
 
     /// Says what to do at `uptime`; to be asked again after every [`Next::Publish`].
     pub fn next(&mut self, uptime: Uptime) -> Next {
-        while self.sent.front().is_some_and(|sent| uptime >= expiry(*sent)) {
-            self.sent.pop_front();
-        }
+        self.forget_expired(uptime);
         if self.waiting.is_empty() {
             return Next::Idle;
         }
@@ -89,9 +87,21 @@ impl Pacer {
         }
     }
 
+    /// Whether a record that is pushed now would go at once.
+    pub fn is_ready(&mut self, uptime: Uptime) -> bool {
+        self.forget_expired(uptime);
+        uptime >= self.due()
+    }
+
     /// How many records wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    fn forget_expired(&mut self, uptime: Uptime) {
+        while self.sent.front().is_some_and(|sent| uptime >= expiry(*sent)) {
+            self.sent.pop_front();
+        }
     }
 
     /// From when on one more message may be sent, given those that are in the window.
@@ -199,6 +209,23 @@ mod tests {
             "what waited goes together"
         );
         assert_eq!(pacer.next(until), Next::Idle);
+    }
+
+    #[test]
+    fn it_says_beforehand_whether_a_record_would_wait() {
+        let mut pacer = Pacer::new();
+        let (mut went, mut uptime) = (0, at(0));
+        for number in 0..1_000 {
+            let ready = pacer.is_ready(uptime);
+            if ready {
+                pacer.push(record(number, 1)).unwrap();
+                assert!(matches!(pacer.next(uptime), Next::Publish(_)), "it keeps its word");
+                went += 1;
+            }
+            assert_eq!(pacer.is_ready(uptime), went < PACED_MESSAGES_MAX / 2);
+        }
+        uptime = uptime.after(PACING_WINDOW).after(Duration::from_millis(1));
+        assert!(pacer.is_ready(uptime), "a window later");
     }
 
     #[test]

@@ -125,16 +125,18 @@ impl Replica {
 
     fn lost(&self, merge: Merge, held: Record, incoming: &Record) -> Option<Lost> {
         let (lost_unseen, loser, winner) = match merge {
-            Merge::Replaced { lost_unseen } => (lost_unseen || self.is_unshared(&held), held, incoming.clone()),
+            Merge::Replaced { lost_unseen } => (lost_unseen || self.is_unshared_loss(&held, incoming), held, incoming.clone()),
             Merge::Kept { lost_unseen } => (lost_unseen, incoming.clone(), held),
             Merge::Inserted | Merge::Same => return None,
         };
         lost_unseen.then_some(Lost { loser, winner })
     }
 
-    /// Whether nobody else can have received this version.
-    fn is_unshared(&self, record: &Record) -> bool {
-        record.author == self.id && self.unshared_after.is_some_and(|shared| record.timestamp > shared)
+    /// Whether this version is our own, nobody else can have received it, and the one that displaces it does not say otherwise.
+    fn is_unshared_loss(&self, held: &Record, winner: &Record) -> bool {
+        held.author == self.id
+            && self.unshared_after.is_some_and(|shared| held.timestamp > shared)
+            && winner.base != Base::Version(held.timestamp)
     }
 
     fn write_over<S: Store>(
@@ -158,5 +160,54 @@ impl Replica {
         };
         store.put(&record).map_err(WriteError::Store)?;
         Ok(Written { record, replaced })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Value;
+    use crate::store::MemoryStore;
+
+    fn at(nanos: i64) -> Timestamp {
+        Timestamp::from_nanos(nanos).unwrap()
+    }
+
+    fn node(id: u8) -> NodeId {
+        NodeId::from_bytes(&[id]).unwrap()
+    }
+
+    fn theirs(nanos: i64, base: Base) -> Record {
+        Record {
+            key: Key::new("k").unwrap(),
+            content: Content::Deleted,
+            timestamp: at(nanos),
+            author: node(2),
+            base,
+        }
+    }
+
+    /// What is lost when `winner` meets a write of our own at 100, which nobody can have received after `shared`.
+    fn lost(winner: &Record, shared: Option<Timestamp>) -> Option<Lost> {
+        let mut store = MemoryStore::new();
+        let mut replica = Replica::new(node(1), Clock::new(None));
+        replica.set_unshared_after(shared);
+        store.begin().unwrap();
+        let value = Content::Put(Value::new(*b"v").unwrap());
+        let written = replica.write(&mut store, winner.key.clone(), value, at(100)).unwrap();
+        let received = replica.receive(&mut store, winner).unwrap();
+        assert!(received.lost.iter().all(|lost| lost.loser == written.record && lost.winner == *winner));
+        received.lost
+    }
+
+    #[test]
+    fn a_loss_is_proved_by_the_base_or_by_having_been_alone() {
+        assert!(lost(&theirs(200, Base::Nothing), None).is_some(), "it replaced nothing");
+        assert!(lost(&theirs(200, Base::Version(at(50))), None).is_some(), "it replaced something older");
+        assert!(lost(&theirs(200, Base::Version(at(150))), None).is_none(), "what was between may have replaced ours");
+        assert!(lost(&theirs(200, Base::Version(at(150))), Some(at(99))).is_some(), "but not if nobody had ours");
+        assert!(lost(&theirs(200, Base::Version(at(150))), Some(at(100))).is_none());
+        assert!(lost(&theirs(200, Base::Unknown), Some(at(99))).is_some());
+        assert!(lost(&theirs(200, Base::Version(at(100))), Some(at(99))).is_none(), "it names ours: it was seen");
     }
 }

@@ -12,6 +12,7 @@
 //! protocol, pinned by tests, and uses nothing but integers and operations that IEEE 754 defines to the last bit.
 
 use crate::item::Item;
+use crate::random::SplitMix64;
 
 /// Cells of a sketch: enough for differences of some 40,000 items, in 3 MiB.
 pub const SKETCH_CELLS: usize = 65_536;
@@ -49,7 +50,7 @@ impl Cell {
 
 /// The cells into which one item is put, in rising order, from 0 to 2^32 and beyond: the caller stops.
 struct Mapping {
-    random: u64,
+    random: SplitMix64,
     next: u64,
 }
 
@@ -62,20 +63,10 @@ impl Iterator for Mapping {
     /// bits and an index stays below 2^43, so that both are exact as doubles.
     fn next(&mut self) -> Option<u64> {
         let here = self.next;
-        let chance = ((self.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        let chance = ((self.random.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         let distance = ((here as f64 + 1.5) * (1.0 / chance.sqrt() - 1.0)).ceil();
         self.next = here.saturating_add((distance as u64).max(1));
         Some(here)
-    }
-}
-
-impl Mapping {
-    /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 
@@ -85,6 +76,7 @@ fn check_and_mapping(item: &Item) -> (u64, Mapping) {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *hash.as_bytes();
     let check = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let random = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
+    let random = SplitMix64::new(random);
     (check, Mapping { random, next: 0 })
 }
 

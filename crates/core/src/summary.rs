@@ -48,9 +48,14 @@ impl Summary {
 
     /// A record was stored in place of an older one.
     pub fn replaced(&mut self, old: &Item, new: &Item) {
+        self.removed(old);
+        self.inserted(new);
+    }
+
+    /// A record was taken out of the store, and nothing put in its place.
+    pub fn removed(&mut self, old: &Item) {
         self.sketch.remove(old);
         self.digest.remove(old);
-        self.inserted(new);
     }
 
     /// Adds another summary: that of other records, or of the changes since this one was taken, in which what was replaced
@@ -156,6 +161,15 @@ mod tests {
             prop_assert_eq!(summary.count(), held.len() as u64);
             prop_assert!(summary == Summary::of(held.into_values()));
         }
+    }
+
+    #[test]
+    fn what_is_taken_out_again_was_never_there() {
+        let mut summary = Summary::of([item(1, 0), item(2, 0)]);
+        summary.removed(&item(1, 0));
+        assert!(summary == Summary::of([item(2, 0)]));
+        summary.removed(&item(2, 0));
+        assert!(summary == Summary::new());
     }
 
     #[test]

@@ -25,11 +25,12 @@
 //! [`limits`](crate::limits); and *equal* is believed of a peer only as far as it harms none but that peer.
 //!
 //! # Reading order
-//! `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what next
-//! when the difference is not told; `session`, `asking`, `answering`: what follows what; `outbox` and `credit`: pages,
+//! `agenda`: when, and with whom. `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what next
+//! when the difference is not told; `session`, `shared`, `asking`, `answering`: what follows what; `outbox` and `credit`: pages,
 //! and how much may be under way; `ranges`: the last fallback; `feed`: fresh writes, pushed; `memory`: the reference
 //! store.
 
+mod agenda;
 mod answering;
 mod asking;
 mod codec;
@@ -43,15 +44,17 @@ mod page;
 mod plan;
 mod ranges;
 mod session;
+mod shared;
 mod slots;
 mod store;
 mod wire;
 
+pub use agenda::{Agenda, Answer, Origin, SessionEnd};
 pub use conformance::conformance;
 pub use feed::{FeedReceiver, FeedSender, TooSlow};
 pub use memory::MemorySyncStore;
 pub use page::cost;
-pub use session::{Opening, Outcome, Report, Session, SessionError, Settled, Violation};
+pub use session::{Next, Opening, Outcome, Report, Session, SessionError, Settled, Violation};
 pub use slots::Slots;
 pub use store::{Applied, PageLimit, SyncStore};
 pub use wire::{Frame, FrameBuffer, InvalidFrame, Position, State, StoreId, VERSION};

@@ -58,6 +58,13 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// Earlier by `distance`, at least [`Self::MIN`].
+    #[must_use]
+    pub fn saturating_sub(self, distance: Duration) -> Self {
+        let nanos = i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos)).max(Self::MIN)
+    }
+
     /// How much later than `earlier` this is; zero if it is not.
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {

@@ -9,18 +9,18 @@ mod sync_support;
 use std::time::Duration;
 
 use p2p_sync_core::item::{Item, KeyHash};
-use p2p_sync_core::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES};
+use p2p_sync_core::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES, SYNC_LOOKUPS_MAX};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, MemorySyncStore, Opening, Outcome, PageLimit, Position, Report, Session, SessionError, Slots,
+    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, PageLimit, Position, Report, Session, SessionError, Slots,
     StoreId, SyncStore, cost,
 };
 use p2p_sync_core::{Base, Content, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use support::{Random, nanos, put, record, winners};
-use sync_support::{fill, run, run_with_clocks};
+use sync_support::{fill, next, run, run_with_clocks};
 
 fn cases(count: u32) -> ProptestConfig {
     ProptestConfig {
@@ -209,10 +209,10 @@ fn break_off(asks: &mut MemorySyncStore, answers: &mut MemorySyncStore, frames: 
     let mut asking = Session::ask(Opening::Hello, Slots::default(), asks, now());
     let mut answering = Session::answer(Slots::default());
     for _ in 0..frames {
-        while let Some(frame) = asking.next_frame(asks, now()).unwrap() {
+        while let Some(frame) = next(&mut asking, asks, now()) {
             answering.receive(frame, answers, now()).unwrap();
         }
-        if let Some(frame) = answering.next_frame(answers, now()).unwrap() {
+        if let Some(frame) = next(&mut answering, answers, now()) {
             asking.receive(frame, asks, now()).unwrap();
         }
     }
@@ -354,14 +354,14 @@ fn a_change_in_the_middle_is_owed_a_session() {
     fill(&mut a, &records(1_000, 2));
     let mut asking = Session::ask(Opening::Hello, Slots::default(), &a, now());
     let mut answering = Session::answer(Slots::default());
-    let hello = asking.next_frame(&mut a, now()).unwrap().unwrap();
+    let hello = next(&mut asking, &mut a, now()).unwrap();
     answering.receive(hello, &mut b, now()).unwrap();
     fill(&mut b, &records(2_000, 1));
     while asking.outcome().is_none() {
-        while let Some(frame) = answering.next_frame(&mut b, now()).unwrap() {
+        while let Some(frame) = next(&mut answering, &mut b, now()) {
             asking.receive(frame, &mut a, now()).unwrap();
         }
-        while let Some(frame) = asking.next_frame(&mut a, now()).unwrap() {
+        while let Some(frame) = next(&mut asking, &mut a, now()) {
             answering.receive(frame, &mut b, now()).unwrap();
         }
     }
@@ -379,10 +379,10 @@ fn what_is_taken_is_said_to_be_busy() {
     let mut asking = Session::ask(Opening::Hello, Slots::default(), &a, now());
     let mut answering = Session::answer(none);
     while asking.outcome().is_none() || answering.outcome().is_none() {
-        while let Some(frame) = asking.next_frame(&mut a, now()).unwrap() {
+        while let Some(frame) = next(&mut asking, &mut a, now()) {
             answering.receive(frame, &mut b, now()).unwrap();
         }
-        while let Some(frame) = answering.next_frame(&mut b, now()).unwrap() {
+        while let Some(frame) = next(&mut answering, &mut b, now()) {
             asking.receive(frame, &mut a, now()).unwrap();
         }
     }
@@ -390,6 +390,68 @@ fn what_is_taken_is_said_to_be_busy() {
         (asking.outcome(), answering.outcome()),
         (Some(Outcome::Busy), Some(Outcome::Busy))
     );
+}
+
+/// Counts the look-ups.
+struct Counting(MemorySyncStore, usize);
+
+impl SyncStore for Counting {
+    type Error = std::convert::Infallible;
+    fn id(&self) -> StoreId {
+        self.0.id()
+    }
+    fn summary(&self) -> &Summary {
+        self.0.summary()
+    }
+    fn items(&mut self) -> Result<Vec<Item>, Self::Error> {
+        self.0.items()
+    }
+    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error> {
+        self.1 += 1;
+        self.0.by_key_hash(key_hash, limit)
+    }
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Self::Error> {
+        self.0.page(after, limit)
+    }
+    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error> {
+        self.0.position(source)
+    }
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
+        self.0.apply(records, progress)
+    }
+}
+
+#[test]
+fn no_order_keeps_the_store_busy_for_long() {
+    let held = records(0, 3_000);
+    let mut store = Counting(store(1, &held), 0);
+    let mut session = Session::answer(Slots::default());
+    let mut random = Random::new(3);
+    let unknown = (0..8_192).map(|_| KeyHash::from_bits(random.bits())).collect();
+    let held = held.iter().map(|record| KeyHash::of(&record.key)).collect();
+    for keys in [(0..20).map(KeyHash::from_bits).collect(), unknown, held] {
+        let wanted = Frame::RecordsWanted { keys, last: true };
+        session.receive(wanted, &mut store, now()).unwrap();
+    }
+    let (mut pages, mut again, mut done) = (Vec::new(), 0, 0);
+    loop {
+        let before = store.1;
+        let next = session.next_frame(&mut store, now()).unwrap();
+        assert!(
+            store.1 - before <= SYNC_LOOKUPS_MAX,
+            "{} look-ups in one call",
+            store.1 - before
+        );
+        assert!(session.held_bytes() < 3_000_000, "{}", session.held_bytes());
+        match next {
+            Next::Frame(Frame::Records { records, .. }) => pages.push(records.len()),
+            Next::Frame(frame) => done += usize::from(frame == Frame::Done),
+            Next::Again => again += 1,
+            Next::Nothing => break,
+        }
+    }
+    assert_eq!((pages, done), (vec![1_000; 3], 3), "and pages are full all the same");
+    assert!(again >= 8_192 / SYNC_LOOKUPS_MAX, "{again}");
 }
 
 #[test]
@@ -451,7 +513,7 @@ fn credit_is_given_back_to_whoever_waits_for_it_and_kept_from_whoever_does_not()
             credit -= if reads { 7 * cost(&large) } else { 0 };
             let refused = answering.receive(page(), &mut b, now()).is_err();
             if reads {
-                while let Some(frame) = answering.next_frame(&mut b, now()).unwrap() {
+                while let Some(frame) = next(&mut answering, &mut b, now()) {
                     if let Frame::Credit { bytes, .. } = frame {
                         credit += bytes as usize;
                     }

@@ -98,6 +98,11 @@ impl Audience {
         listens
     }
 
+    /// The same, without counting anything.
+    pub fn is_there(&self) -> bool {
+        self.listens.load(Ordering::Relaxed)
+    }
+
     /// A change found the queue to the network full.
     pub fn crowd_out(&self) {
         self.crowded_out.fetch_add(1, Ordering::Relaxed);
@@ -146,6 +151,12 @@ pub struct NetStatus {
     pub received: u64,
     /// What was dropped or refused: cause and count.
     pub dropped: Vec<(String, u64)>,
+    /// Streams of the sync that peers have open to this node now, feeds included.
+    pub sync_streams: usize,
+    /// Bytes received on streams of the sync.
+    pub sync_bytes_in: u64,
+    /// Bytes sent on streams of the sync.
+    pub sync_bytes_out: u64,
 }
 
 /// A connected peer.

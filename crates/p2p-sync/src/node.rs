@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::Multiaddr;
 use p2p_sync_core::clock::ClockExhausted;
+use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -17,22 +19,31 @@ use crate::identity::{self, IdentityError};
 use crate::net::libp2p::{NetConfig, NetError};
 use crate::net::{self, PortTaken, ToPeers};
 use crate::store::{DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
+use crate::system;
 
 mod change_log;
+mod checking;
+mod holdings;
 mod remembering;
 mod report;
+mod sessions;
+mod standings;
 mod writer;
 
 use writer::{Request, Writer};
 
 pub use crate::net::{Direction, NetStatus, PeerStatus, Transport};
 pub use crate::store::{Conflict, Counts, StoreError, StoreErrorKind};
+pub use holdings::Holdings;
 pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
 
 /// Writes that wait for the replica's thread. Whoever finds the queue full waits.
 const REQUESTS_MAX: usize = 1_024;
 /// Read-only connections. Reads are short; more would only wait for the same two or four cores.
 const READERS: usize = 4;
+
+/// Records dated too far ahead that `status` names.
+const AHEAD_TOLD: usize = 5;
 
 /// A running node.
 #[derive(Debug, Clone)]
@@ -109,6 +120,9 @@ pub enum NodeError {
     /// No later timestamp exists. Nothing was written.
     #[error(transparent)]
     Clock(#[from] ClockExhausted),
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
     /// The node is stopping or has stopped. Nothing was written.
     #[error("the node has stopped; nothing was written")]
     Stopped,
@@ -128,7 +142,7 @@ impl NodeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store(_) => ErrorKind::Storage,
-            Self::Clock(_) | Self::Stopped => ErrorKind::Failed,
+            Self::Clock(_) | Self::Thread(_) | Self::Stopped => ErrorKind::Failed,
         }
     }
 }
@@ -157,19 +171,21 @@ impl Node {
         let mut store = SqliteStore::open(&data_dir.store_file(), &config.network)?;
         let readers = Readers::open(&data_dir.store_file(), READERS)?;
         let replica = Replica::new(id, Clock::new(store.last_timestamp()?));
+        let remembered = remembering::load(&mut store)?;
+        let holdings = Holdings::new(replica, store)?;
         let net = NetConfig {
             key,
             name: config.name.clone(),
             port,
             network: config.network.clone(),
             configured: configured_peers(&config.peers)?,
-            remembered: remembering::load(&mut store)?,
+            remembered,
             lan: config.lan,
         };
         let started = net::libp2p::spawn(net).await?;
         let to_peers = started.link.outbound.clone();
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
-        let writer = Writer::new(replica, store, waiting, started.link);
+        let writer = Writer::new(id, holdings, waiting, started.link, Handle::current());
         let thread = tokio::task::spawn_blocking(move || writer.run());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -259,6 +275,17 @@ impl Node {
             .await
             .map_err(|_| NodeError::Stopped)?;
         let net = answer.await.map_err(|_| NodeError::Stopped)?;
+        let accepted = system::now().saturating_add(FUTURE_MAX);
+        let (records, first) = self.read(move |readers| readers.ahead(accepted, AHEAD_TOLD)).await?;
+        let due = |(key, timestamp): (Key, Timestamp)| (key, timestamp.saturating_sub(FUTURE_MAX));
+        let sync = SyncStatus {
+            ahead: Ahead {
+                records,
+                first: first.into_iter().map(due).collect(),
+            },
+            conflicts: self.read(Readers::conflict_count).await?,
+            ..self.ask(|reply| Request::SyncStatus { reply }).await?
+        };
         Ok(Status {
             id: self.inner.id,
             name: self.inner.name.clone(),
@@ -266,7 +293,7 @@ impl Node {
             port: self.inner.port,
             counts: self.counts().await?,
             net,
-            sync: self.ask(|reply| Request::SyncStatus { reply }).await?,
+            sync,
         })
     }
 

@@ -22,13 +22,18 @@ mod opening;
 mod peers;
 mod reader;
 mod rows;
+mod scan;
 mod sqlite;
+mod summary;
+mod sync;
 #[cfg(test)]
 mod testing;
 
-pub use conflicts::Conflict;
+pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
 pub use directory::DataDir;
 pub use error::{StoreError, StoreErrorKind};
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use reader::{Counts, Readers};
+pub use scan::{Depth, SCAN_ROWS_MAX, Scan, Scanned, SummaryWas, Verified};
 pub use sqlite::SqliteStore;
+pub use sync::POSITIONS_MAX;

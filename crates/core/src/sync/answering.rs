@@ -4,7 +4,8 @@
 use super::outbox::Order;
 use super::plan::Plan;
 use super::ranges::Ranges;
-use super::session::{Outcome, SessionError, Shared, Violation};
+use super::session::{Outcome, SessionError, Violation};
+use super::shared::Shared;
 use super::slots::Slot;
 use super::store::SyncStore;
 use super::wire::{Frame, State};
@@ -129,7 +130,8 @@ fn answer_hello<S: SyncStore>(
         shared.finish(Outcome::Equal);
     }
     if let Some(plan) = plan {
-        shared.note_plan(&plan);
+        shared.forget_plan();
+        shared.add_plan(&plan, now);
         shared.send_records(plan.send)?;
         shared.outbox.push_frame(Frame::Done)?;
     }

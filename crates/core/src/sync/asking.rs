@@ -1,14 +1,17 @@
 //! The side that asks: it leads the session from one step to the next.
 
+mod transfer;
+mod verdict;
+
 use super::method::{CELLS_TRIES_MAX, Method, Tried, choose};
 use super::outbox::Order;
-use super::plan::Plan;
 use super::ranges::Ranges;
-use super::session::{Opening, Outcome, SessionError, Settled, Shared, Violation};
+use super::session::{Opening, Outcome, SessionError, Settled, Violation};
+use super::shared::Shared;
 use super::slots::Slot;
 use super::store::SyncStore;
-use super::wire::{Frame, State};
-use crate::limits::{SYNC_HELLO_CELLS, SYNC_RANGE_MESSAGES_MAX, SYNC_ROUNDS_MAX};
+use super::wire::Frame;
+use crate::limits::SYNC_HELLO_CELLS;
 use crate::set_digest::SetDigestValue;
 use crate::sketch::{Cell, Difference, Reconciler, SKETCH_CELLS, Sketch};
 use crate::time::Timestamp;
@@ -179,7 +182,7 @@ impl Asking {
         store: &mut S,
         now: Timestamp,
     ) -> Result<(), SessionError<S::Error>> {
-        self.before = Some(progress(shared));
+        self.before = Some(verdict::progress(shared));
         if self.before.is_some_and(|before| before.digests.0 == before.digests.1) {
             shared.finish(Outcome::Equal);
             return Ok(());
@@ -241,212 +244,4 @@ impl Asking {
             Err(_) => self.compare_ranges(shared, store),
         }
     }
-
-    /// The difference is known: both get what they lack. A peer that `knows` it too sends unasked.
-    fn exchange(
-        &mut self,
-        difference: &Difference,
-        knows: bool,
-        shared: &mut Shared,
-        now: Timestamp,
-    ) -> Result<(), Violation> {
-        let plan = Plan::of(difference, shared.horizons(now));
-        shared.note_plan(&plan);
-        let after = if plan.moves_nothing() && plan.waiting > 0 {
-            After::OnlyWaiting(plan.waiting)
-        } else {
-            After::Exchange
-        };
-        let asks = !knows && !plan.want.is_empty();
-        // Asked for first, so that the peer's records travel while ours do.
-        if asks {
-            shared.report.round_trips += 1;
-            shared.outbox.push(Order::Want(plan.want))?;
-        }
-        shared.send_records(plan.send)?;
-        let transfer = Transfer {
-            after,
-            awaits_done: knows || asks,
-            awaits_bulk_wanted: false,
-            ranges: None,
-        };
-        self.continue_transfer(transfer, shared)
-    }
-
-    /// Most records differ: they travel all, in the directions that need it.
-    fn move_in_bulk<S: SyncStore>(
-        &mut self,
-        offers: bool,
-        wants: bool,
-        shared: &mut Shared,
-        store: &mut S,
-    ) -> Result<(), SessionError<S::Error>> {
-        shared.report.round_trips += 1;
-        if wants && !shared.receive_bulk(self.tried.bulks > 0, store)? {
-            return Ok(shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
-        }
-        if offers {
-            shared.outbox.push_frame(Frame::BulkOffered)?;
-        }
-        self.tried.bulks += 1;
-        let transfer = Transfer {
-            after: After::Bulk,
-            awaits_done: wants,
-            awaits_bulk_wanted: offers,
-            ranges: None,
-        };
-        self.continue_transfer(transfer, shared).map_err(Into::into)
-    }
-
-    /// Goes on when nothing is awaited any longer: with the ranges if they are not through, else with a Check.
-    fn continue_transfer(&mut self, mut transfer: Transfer, shared: &mut Shared) -> Result<(), Violation> {
-        if transfer.awaits_done || transfer.awaits_bulk_wanted {
-            self.stage = Stage::Transferring(transfer);
-            return Ok(());
-        }
-        if let Some(mut work) = transfer.ranges.take() {
-            if let Some(message) = work.next.take() {
-                shared.report.round_trips += 1;
-                self.stage = Stage::Ranging(work);
-                return shared.outbox.push_frame(Frame::Range(message));
-            }
-            if work.moved == 0 && work.waiting > 0 {
-                transfer.after = After::OnlyWaiting(work.waiting);
-            }
-        }
-        self.stage = Stage::Comparing(transfer.after);
-        shared.outbox.push(Order::Check)
-    }
-
-    /// Both states after a transfer are there.
-    fn compare<S: SyncStore>(
-        &mut self,
-        after: After,
-        theirs: State,
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
-    ) -> Result<(), SessionError<S::Error>> {
-        shared.note_peer(theirs, now);
-        let after_all = progress(shared);
-        if after_all.digests.0 == after_all.digests.1 {
-            shared.finish(Outcome::Equal);
-            return Ok(());
-        }
-        let settled = self
-            .settled
-            .filter(|settled| (settled.mine, settled.theirs) == after_all.digests);
-        if let Some(settled) = settled {
-            return Ok(say_waiting(settled.records, shared)?);
-        }
-        if shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
-            return Ok(say_delivered(shared)?);
-        }
-        match after {
-            After::Opening | After::Bulk => return Ok(self.greet(shared, store, now)?),
-            // If neither side changed since the Hello, that is all that differs.
-            After::OnlyWaiting(records) if self.before == Some(after_all) => return Ok(say_waiting(records, shared)?),
-            After::OnlyWaiting(_) => return Ok(self.greet(shared, store, now)?),
-            After::Exchange => {}
-        }
-        // What is still different then was waiting, has changed meanwhile, or does not move.
-        if self.before != Some(after_all) {
-            let goes_on = shared.report.waiting > 0 && !self.ranges_done;
-            if goes_on {
-                self.greet(shared, store, now)?;
-            } else {
-                say_delivered(shared)?;
-            }
-            return Ok(());
-        }
-        self.fruitless += 1;
-        if self.fruitless < FRUITLESS_MAX {
-            return Ok(self.greet(shared, store, now)?);
-        }
-        self.compare_ranges(shared, store)
-    }
-
-    /// Compares the records themselves, once.
-    fn compare_ranges<S: SyncStore>(
-        &mut self,
-        shared: &mut Shared,
-        store: &mut S,
-    ) -> Result<(), SessionError<S::Error>> {
-        if std::mem::replace(&mut self.ranges_done, true) {
-            return Ok(say_delivered(shared)?);
-        }
-        let Some(slot) = shared.slots.take_ranges() else {
-            return Ok(shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
-        };
-        const OWN: Violation = Violation("cannot be compared with");
-        let items = store.items().map_err(SessionError::Store)?;
-        let mut ranges = Ranges::new(items).map_err(|_| OWN)?;
-        let message = ranges.first_message().map_err(|_| OWN)?;
-        shared.report.ranges = true;
-        shared.report.round_trips += 1;
-        shared.outbox.push_frame(Frame::Range(message))?;
-        self.stage = Stage::Ranging(RangeWork {
-            ranges,
-            next: None,
-            moved: 0,
-            waiting: 0,
-            _slot: slot,
-        });
-        Ok(())
-    }
-
-    /// Moves what an answer of the range-based fallback told, before the next message goes out.
-    fn work_off(
-        &mut self,
-        mut work: RangeWork,
-        answer: &[u8],
-        shared: &mut Shared,
-        now: Timestamp,
-    ) -> Result<(), Violation> {
-        self.range_messages += 1;
-        if self.range_messages > SYNC_RANGE_MESSAGES_MAX {
-            return Err(Violation("does not come to an end"));
-        }
-        let compared = work.ranges.compare(answer);
-        let (difference, next) = compared.map_err(|_| Violation("sends a range message that makes no sense"))?;
-        let plan = Plan::of(&difference, shared.horizons(now));
-        shared.note_plan(&plan);
-        work.next = next;
-        work.moved += (plan.send.len() + plan.want.len()) as u64;
-        work.waiting += plan.waiting;
-        let asks = !plan.want.is_empty();
-        if asks {
-            shared.report.round_trips += 1;
-            shared.outbox.push(Order::Want(plan.want))?;
-        }
-        shared.send_records(plan.send)?;
-        let transfer = Transfer {
-            after: After::Exchange,
-            awaits_done: asks,
-            awaits_bulk_wanted: false,
-            ranges: Some(work),
-        };
-        self.continue_transfer(transfer, shared)
-    }
-}
-
-/// Where both sides stand, by what was last told and heard.
-fn progress(shared: &Shared) -> Progress {
-    let theirs = shared.report.peer.as_ref();
-    Progress {
-        digests: (shared.told, theirs.map_or([0; 32], |peer| peer.digest)),
-        changed: theirs
-            .map_or(0, |peer| peer.changed)
-            .saturating_add(shared.report.changed),
-    }
-}
-
-fn say_waiting(waiting: u64, shared: &mut Shared) -> Result<(), Violation> {
-    shared.finish_waiting(waiting);
-    shared.outbox.push_frame(Frame::End { waiting })
-}
-
-fn say_delivered(shared: &mut Shared) -> Result<(), Violation> {
-    shared.finish(Outcome::Delivered);
-    shared.outbox.push_frame(Frame::End { waiting: 0 })
 }

@@ -8,10 +8,10 @@ use super::credit::Credit;
 use super::page::cost;
 use super::session::Violation;
 use super::slots::Slot;
-use super::store::SyncStore;
+use super::store::{PageLimit, SyncStore};
 use super::wire::{Frame, Position};
 use crate::item::KeyHash;
-use crate::limits::{SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_ORDERS_MAX, SYNC_WANTED_PAGE};
+use crate::limits::{SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_LOOKUPS_MAX, SYNC_ORDERS_MAX, SYNC_WANTED_PAGE};
 use crate::record::Record;
 use crate::sketch::Cell;
 use crate::time::Timestamp;
@@ -40,8 +40,37 @@ pub(super) enum Order {
 /// Records being looked up key by key.
 pub(super) struct Lookup {
     keys: vec::IntoIter<KeyHash>,
-    /// Found, but not fitting the last page.
+    /// Found, but not sent yet.
     found: VecDeque<Record>,
+    /// Their cost.
+    found_bytes: usize,
+}
+
+impl Lookup {
+    fn add(&mut self, records: impl Iterator<Item = Record>) {
+        for record in records {
+            self.found_bytes += cost(&record);
+            self.found.push_back(record);
+        }
+    }
+
+    /// Whether no more records are needed for a page.
+    fn fills(&self, limit: PageLimit) -> bool {
+        self.found.len() >= limit.records || self.found_bytes > limit.bytes
+    }
+
+    fn take_page(&mut self, limit: PageLimit) -> Vec<Record> {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while let Some(record) = self.found.front() {
+            bytes += cost(record);
+            if page.len() >= limit.records || bytes > limit.bytes {
+                break;
+            }
+            self.found_bytes -= cost(record);
+            page.extend(self.found.pop_front());
+        }
+        page
+    }
 }
 
 impl From<Vec<KeyHash>> for Lookup {
@@ -49,6 +78,7 @@ impl From<Vec<KeyHash>> for Lookup {
         Self {
             keys: keys.into_iter(),
             found: VecDeque::new(),
+            found_bytes: 0,
         }
     }
 }
@@ -61,14 +91,21 @@ enum Step {
     Last(Option<Frame>),
     /// Our state is to be told, and the order is done.
     Check,
+    /// The page is not full yet, but the store had enough to do.
+    Unready,
     /// The credit does not suffice.
     Blocked,
 }
 
-/// A frame to send, or the order to make one of our state.
+/// What comes next.
 pub(super) enum Outgoing {
     Frame(Frame),
+    /// A frame is to be made of our state.
     Check,
+    /// The store had enough to do, and there is no frame yet.
+    Unready,
+    /// Nothing until the peer says something.
+    Nothing,
 }
 
 /// The orders of one session, carried out in turn.
@@ -116,21 +153,15 @@ impl Outbox {
         let held = self.orders.iter().map(|order| match order {
             Order::Cells { cells, .. } => size_of_val(cells.as_slice()),
             Order::Want(keys) => size_of_val(keys.as_slice()),
-            Order::Records(lookup) => {
-                size_of_val(lookup.keys.as_slice()) + lookup.found.iter().map(cost).sum::<usize>()
-            }
+            Order::Records(lookup) => size_of_val(lookup.keys.as_slice()) + lookup.found_bytes,
             Order::Frame(_) | Order::Check | Order::Bulk(_) => size_of::<Order>(),
         });
         held.sum()
     }
 
-    /// The next thing to send; none until the peer says something. Records later than `horizon` are left out.
-    pub(super) fn next<S: SyncStore>(
-        &mut self,
-        store: &mut S,
-        horizon: Timestamp,
-    ) -> Result<Option<Outgoing>, S::Error> {
-        while let Some(order) = self.orders.front_mut() {
+    /// The next thing to send. Records later than `horizon` are left out.
+    pub(super) fn next<S: SyncStore>(&mut self, store: &mut S, horizon: Timestamp) -> Result<Outgoing, S::Error> {
+        if let Some(order) = self.orders.front_mut() {
             let step = match order {
                 Order::Frame(frame) => Step::Last(Some(frame.clone())),
                 Order::Check => Step::Check,
@@ -141,20 +172,21 @@ impl Outbox {
                 Order::Records(lookup) => next_found(lookup, store, &self.credit, horizon)?,
                 Order::Bulk(after) => next_bulk(after, store, &self.credit, horizon)?,
             };
-            if !matches!(step, Step::Part(_) | Step::Blocked) {
+            if matches!(step, Step::Last(_) | Step::Check) {
                 self.orders.pop_front();
             }
             match step {
                 Step::Part(frame) | Step::Last(Some(frame)) => {
                     self.charge(&frame);
-                    return Ok(Some(Outgoing::Frame(frame)));
+                    return Ok(Outgoing::Frame(frame));
                 }
-                Step::Last(None) => {}
-                Step::Check => return Ok(Some(Outgoing::Check)),
-                Step::Blocked => break,
+                Step::Last(None) => return Ok(Outgoing::Unready),
+                Step::Check => return Ok(Outgoing::Check),
+                Step::Unready => return Ok(Outgoing::Unready),
+                Step::Blocked => {}
             }
         }
-        Ok(None)
+        Ok(Outgoing::Nothing)
     }
 
     fn charge(&mut self, frame: &Frame) {
@@ -205,25 +237,20 @@ fn next_found<S: SyncStore>(
     let Some(limit) = credit.page_limit() else {
         return Ok(Step::Blocked);
     };
-    let (mut page, mut bytes) = (Vec::new(), 0);
-    while page.len() < limit.records {
-        if let Some(record) = lookup.found.pop_front() {
-            bytes += cost(&record);
-            if bytes > limit.bytes {
-                lookup.found.push_front(record);
-                break;
-            }
-            page.push(record);
-        } else if let Some(key) = lookup.keys.next() {
-            let found = store.by_key_hash(key, SYNC_KEY_HASH_RECORDS_MAX)?;
-            lookup
-                .found
-                .extend(found.into_iter().filter(|record| record.timestamp <= horizon));
-        } else {
+    for _ in 0..SYNC_LOOKUPS_MAX {
+        if lookup.fills(limit) {
             break;
         }
+        let Some(key) = lookup.keys.next() else { break };
+        let found = store.by_key_hash(key, SYNC_KEY_HASH_RECORDS_MAX)?;
+        lookup.add(found.into_iter().filter(|record| record.timestamp <= horizon));
     }
-    let last = lookup.found.is_empty() && lookup.keys.as_slice().is_empty();
+    let no_more_keys = lookup.keys.as_slice().is_empty();
+    if !no_more_keys && !lookup.fills(limit) {
+        return Ok(Step::Unready);
+    }
+    let page = lookup.take_page(limit);
+    let last = lookup.found.is_empty() && no_more_keys;
     let frame = (!page.is_empty()).then_some(Frame::Records {
         bulk: false,
         records: page,

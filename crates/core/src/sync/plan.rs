@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) waiting: u64,
     /// The earliest timestamp among those.
     pub(super) earliest_waiting: Option<u64>,
+    /// In how many nanoseconds the first of them falls due, by its receiver's clock.
+    pub(super) due_in: Option<u64>,
 }
 
 impl Plan {
@@ -63,7 +65,9 @@ impl Plan {
         let horizon = horizon.as_nanos().unsigned_abs();
         let ahead = items.iter().map(Item::nanos).filter(|nanos| *nanos > horizon);
         let earliest = ahead.clone().min();
+        let due_in = earliest.map(|nanos| nanos - horizon);
         self.earliest_waiting = self.earliest_waiting.into_iter().chain(earliest).min();
+        self.due_in = self.due_in.into_iter().chain(due_in).min();
         let ahead = ahead.count();
         self.waiting += ahead as u64;
         ahead < items.len()
@@ -117,8 +121,8 @@ mod tests {
         );
         assert_eq!((&mirrored.send, &mirrored.want), (&plan.want, &plan.send));
         assert_eq!(
-            (mirrored.waiting, mirrored.earliest_waiting),
-            (plan.waiting, plan.earliest_waiting)
+            (mirrored.waiting, mirrored.earliest_waiting, mirrored.due_in),
+            (plan.waiting, plan.earliest_waiting, plan.due_in)
         );
         let bits = |keys: &[KeyHash]| keys.iter().map(|key| key.bits()).collect();
         (bits(&plan.send), bits(&plan.want), plan.waiting)

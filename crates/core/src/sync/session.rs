@@ -1,19 +1,15 @@
-//! One session between two nodes: frames in, frames out. Here is what both sides do alike: tell their state, take in
-//! records, keep to the credit, finish. What the two sides do differently is in `asking` and `answering`.
-
-use std::time::Duration;
+//! One session between two nodes: frames in, frames out. What both sides do alike is in `shared`, what they do
+//! differently in `asking` and `answering`.
 
 use super::answering::Answering;
 use super::asking::Asking;
-use super::credit::Allowance;
-use super::outbox::{Order, Outbox, Outgoing};
-use super::plan::{Horizons, Plan};
-use super::slots::{Slot, Slots};
+use super::outbox::Outgoing;
+use super::shared::Shared;
+use super::slots::Slots;
 use super::store::SyncStore;
-use super::wire::{Frame, Position, State, VERSION};
-use crate::item::KeyHash;
-use crate::limits::FUTURE_MAX;
-use crate::record::Record;
+use super::wire::{Frame, State};
+#[cfg(doc)]
+use crate::limits::{FUTURE_MAX, SYNC_LOOKUPS_MAX};
 use crate::set_digest::SetDigestValue;
 use crate::time::Timestamp;
 
@@ -102,6 +98,8 @@ pub struct Report {
     /// The earliest timestamp among those that wait, if this side saw the difference: due when the receiver's clock is
     /// [`FUTURE_MAX`] before it.
     pub earliest_waiting: Option<Timestamp>,
+    /// When the first of those that wait falls due, by our wall clock, if this side saw the difference.
+    pub falls_due: Option<Timestamp>,
     /// How often the asking side waited for an answer in order to go on. Comparing at the end is not counted.
     pub round_trips: u64,
     /// Greetings in this session.
@@ -112,11 +110,34 @@ pub struct Report {
     pub ranges: bool,
 }
 
+/// What a session has for its peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// This is to be sent.
+    Frame(Frame),
+    /// A page is still being read: ask again soon, but let others have their turn first. It asks for no room in the
+    /// stream, and nothing of the peer.
+    Again,
+    /// Nothing until the peer says something.
+    Nothing,
+}
+
+impl Next {
+    /// The frame, if there is one.
+    pub fn frame(self) -> Option<Frame> {
+        match self {
+            Self::Frame(frame) => Some(frame),
+            Self::Again | Self::Nothing => None,
+        }
+    }
+}
+
 /// One session, on either side.
 ///
 /// The caller hands in every frame that arrives ([`receive`](Self::receive)), and sends what
 /// [`next_frame`](Self::next_frame) gives whenever the stream can take a frame, before it reads the next one. Each call
-/// does the work of one page at most, but for the last fallback, which reads all items once. When
+/// does the work of one page, or of [`SYNC_LOOKUPS_MAX`] look-ups, at most, but for the last fallback, which reads all
+/// items once. When
 /// [`outcome`](Self::outcome) says something, the session is over. A session that is waited for too long may be dropped
 /// at any time: nothing that was taken in is lost.
 pub struct Session {
@@ -178,32 +199,30 @@ impl Session {
         }
     }
 
-    /// The next frame for the peer; none until it says something.
+    /// The next thing for the peer.
     ///
     /// # Errors
     /// When the store failed. The session is of no use any longer.
-    pub fn next_frame<S: SyncStore>(
-        &mut self,
-        store: &mut S,
-        now: Timestamp,
-    ) -> Result<Option<Frame>, SessionError<S::Error>> {
+    pub fn next_frame<S: SyncStore>(&mut self, store: &mut S, now: Timestamp) -> Result<Next, SessionError<S::Error>> {
         // Credit goes before everything else: nobody may wait for it behind a page that waits for credit itself.
         if self.shared.outcome.is_none()
             && let Some(credit) = self.shared.allowance.next_frame()
         {
-            return Ok(Some(credit));
+            return Ok(Next::Frame(credit));
         }
         let horizon = self.shared.horizons(now).theirs;
         let next = self.shared.outbox.next(store, horizon).map_err(SessionError::Store)?;
         self.shared.report.sent = self.shared.outbox.records;
-        Ok(next.map(|outgoing| match outgoing {
-            Outgoing::Frame(frame) => frame,
+        Ok(match next {
+            Outgoing::Frame(frame) => Next::Frame(frame),
             Outgoing::Check => {
                 let state = self.shared.state(store, now);
                 self.shared.told = state.digest;
-                Frame::Check(state)
+                Next::Frame(Frame::Check(state))
             }
-        }))
+            Outgoing::Unready => Next::Again,
+            Outgoing::Nothing => Next::Nothing,
+        })
     }
 
     /// How the session ended, once it has, and everything is sent.
@@ -224,170 +243,5 @@ impl Session {
             Side::Answers(_) => 0,
         };
         side + self.shared.outbox.held_bytes()
-    }
-}
-
-/// What both sides need.
-pub(super) struct Shared {
-    pub(super) outbox: Outbox,
-    pub(super) slots: Slots,
-    pub(super) report: Report,
-    /// The digest that the peer was last told.
-    pub(super) told: SetDigestValue,
-    /// While a bulk comes in: the right to it.
-    pub(super) bulk: Option<Slot>,
-    outcome: Option<Outcome>,
-    allowance: Allowance,
-}
-
-impl Shared {
-    fn new(slots: Slots) -> Self {
-        Self {
-            outbox: Outbox::new(),
-            slots,
-            report: Report::default(),
-            told: [0; 32],
-            bulk: None,
-            outcome: None,
-            allowance: Allowance::new(),
-        }
-    }
-
-    /// Our state at this moment.
-    pub(super) fn state<S: SyncStore>(&self, store: &S, now: Timestamp) -> State {
-        State {
-            version: VERSION,
-            now,
-            store: store.id(),
-            count: store.summary().count(),
-            digest: store.summary().digest(),
-            changed: self.report.changed,
-        }
-    }
-
-    /// Takes note of the peer's state.
-    pub(super) fn note_peer(&mut self, state: State, now: Timestamp) {
-        // Both are positive, so the distance fits.
-        self.report.peer_ahead_nanos = state.now.as_nanos() - now.as_nanos();
-        self.report.peer = Some(state);
-    }
-
-    /// Up to when records may be dated for either side. The peer's clock is taken to have gone on as ours did.
-    pub(super) fn horizons(&self, now: Timestamp) -> Horizons {
-        let theirs = now.as_nanos().saturating_add(self.report.peer_ahead_nanos).max(1);
-        Horizons {
-            mine: now.saturating_add(FUTURE_MAX),
-            theirs: Timestamp::from_epoch(Duration::from_nanos(theirs.unsigned_abs())).saturating_add(FUTURE_MAX),
-        }
-    }
-
-    /// Takes note of what differs.
-    pub(super) fn note_plan(&mut self, plan: &Plan) {
-        self.report.ahead = plan.send.len() as u64;
-        self.report.behind = plan.want.len() as u64;
-        self.report.waiting = plan.waiting;
-        let earliest = plan.earliest_waiting.and_then(|nanos| i64::try_from(nanos).ok());
-        self.report.earliest_waiting = earliest.and_then(|nanos| Timestamp::from_nanos(nanos).ok());
-    }
-
-    /// Orders the records of these keys to be sent.
-    pub(super) fn send_records(&mut self, keys: Vec<KeyHash>) -> Result<(), Violation> {
-        if keys.is_empty() {
-            Ok(())
-        } else {
-            self.outbox.push(Order::Records(keys.into()))
-        }
-    }
-
-    /// Starts to receive a bulk: `afresh` from the first record, else from where an earlier one broke off. False when
-    /// this node has no hand free for it.
-    pub(super) fn receive_bulk<S: SyncStore>(
-        &mut self,
-        afresh: bool,
-        store: &mut S,
-    ) -> Result<bool, SessionError<S::Error>> {
-        let (Some(slot), Some(peer)) = (self.slots.take_bulk(), &self.report.peer) else {
-            return Ok(false);
-        };
-        let after = if afresh {
-            None
-        } else {
-            store.position(peer.store).map_err(SessionError::Store)?
-        };
-        self.outbox.push_frame(Frame::BulkWanted { after })?;
-        self.bulk = Some(slot);
-        self.report.bulk = true;
-        Ok(true)
-    }
-
-    /// Orders a bulk to be sent, and its end.
-    pub(super) fn send_bulk(&mut self, after: Option<Position>) -> Result<(), Violation> {
-        self.report.bulk = true;
-        self.outbox.push(Order::Bulk(after))?;
-        self.outbox.push_frame(Frame::Done)
-    }
-
-    /// The session is over, but for what is still to be sent.
-    pub(super) fn finish(&mut self, outcome: Outcome) {
-        if outcome == Outcome::Equal {
-            self.report.equal_digest = Some(self.told);
-            (self.report.ahead, self.report.behind) = (0, 0);
-            (self.report.waiting, self.report.earliest_waiting) = (0, None);
-        }
-        self.bulk = None;
-        self.outcome = Some(outcome);
-    }
-
-    /// The session is over because this many records wait, and nothing else differs.
-    pub(super) fn finish_waiting(&mut self, records: u64) {
-        self.finish(Outcome::Waiting);
-        self.report.waiting = records;
-        self.report.settled = self.report.peer.as_ref().map(|peer| Settled {
-            mine: self.told,
-            theirs: peer.digest,
-            records,
-        });
-    }
-
-    /// The peer ends the session: what was to be sent to it does not matter any longer.
-    pub(super) fn hear_the_end(&mut self, outcome: Outcome) {
-        self.outbox.clear();
-        self.finish(outcome);
-    }
-
-    /// The session is over for a reason that the peer cannot know: nothing that was ordered before matters any longer.
-    pub(super) fn break_off(&mut self, last_word: Frame, outcome: Outcome) -> Result<(), Violation> {
-        self.outbox.clear();
-        self.finish(outcome);
-        self.outbox.push_frame(last_word)
-    }
-
-    /// Received records go the way of all records, except those that our clock forbids.
-    fn take_in<S: SyncStore>(
-        &mut self,
-        bulk: bool,
-        mut records: Vec<Record>,
-        store: &mut S,
-        now: Timestamp,
-    ) -> Result<(), SessionError<S::Error>> {
-        if bulk && self.bulk.is_none() {
-            return Err(Violation("sends a bulk that nobody asked for").into());
-        }
-        self.allowance.charge(&records)?;
-        self.report.received += records.len() as u64;
-        let position = records.last().filter(|_| bulk).map(|last| Position {
-            timestamp: last.timestamp,
-            key: last.key.clone(),
-        });
-        let source = self.report.peer.as_ref().map(|peer| peer.store);
-        let (before, horizon) = (records.len(), self.horizons(now).mine);
-        records.retain(|record| record.timestamp <= horizon);
-        self.report.ahead_of_clock += (before - records.len()) as u64;
-        let applied = store
-            .apply(&records, source.zip(position.as_ref()))
-            .map_err(SessionError::Store)?;
-        self.report.changed += applied.changed;
-        self.report.refused += applied.refused;
-        Ok(())
     }
 }

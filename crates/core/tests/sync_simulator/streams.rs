@@ -1,6 +1,6 @@
 //! Streams between nodes: in order and without loss, like the real ones, until they break. Each carries one session.
 
-use p2p_sync_core::sync::{FrameBuffer, Opening, Outcome, Report, Session};
+use p2p_sync_core::sync::{FrameBuffer, Next, Opening, Outcome, Report, Session};
 
 use crate::liar::twist;
 use crate::world::{Event, World};
@@ -70,7 +70,13 @@ impl World {
             };
             let node = stream.nodes[end];
             let now = self.now(node);
-            let frame = session.next_frame(&mut self.nodes[node].store, now).unwrap();
+            let frame = loop {
+                match session.next_frame(&mut self.nodes[node].store, now).unwrap() {
+                    Next::Frame(frame) => break Some(frame),
+                    Next::Again => {}
+                    Next::Nothing => break None,
+                }
+            };
             assert!(
                 session.held_bytes() <= HELD_BYTES_MAX,
                 "a session holds {} bytes",

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use p2p_sync_core::sync::{Frame, FrameBuffer, Opening, Outcome, Session, Slots, SyncStore};
+use p2p_sync_core::sync::{Frame, FrameBuffer, Next, Opening, Outcome, Session, Slots, SyncStore};
 use p2p_sync_core::{Record, Timestamp};
 
 /// What two sessions came to.
@@ -37,6 +37,20 @@ impl Pipe {
     }
 }
 
+/// The next frame of a session, however long its store takes for it.
+pub(crate) fn next<S: SyncStore>(session: &mut Session, store: &mut S, now: Timestamp) -> Option<Frame>
+where
+    S::Error: std::fmt::Debug,
+{
+    loop {
+        match session.next_frame(store, now).unwrap() {
+            Next::Frame(frame) => return Some(frame),
+            Next::Again => {}
+            Next::Nothing => return None,
+        }
+    }
+}
+
 /// Runs a session between two stores to its end, with a clock for each.
 pub(crate) fn run_with_clocks<A: SyncStore, B: SyncStore>(
     opening: Opening,
@@ -53,13 +67,21 @@ where
     let mut held_bytes_max = 0;
     loop {
         let mut idle = true;
-        if let Some(frame) = asking.next_frame(a, a_now).unwrap() {
-            idle = false;
-            answering.receive(there.carry(&frame), b, b_now).unwrap();
+        match asking.next_frame(a, a_now).unwrap() {
+            Next::Frame(frame) => {
+                idle = false;
+                answering.receive(there.carry(&frame), b, b_now).unwrap();
+            }
+            Next::Again => idle = false,
+            Next::Nothing => {}
         }
-        if let Some(frame) = answering.next_frame(b, b_now).unwrap() {
-            idle = false;
-            asking.receive(back.carry(&frame), a, a_now).unwrap();
+        match answering.next_frame(b, b_now).unwrap() {
+            Next::Frame(frame) => {
+                idle = false;
+                asking.receive(back.carry(&frame), a, a_now).unwrap();
+            }
+            Next::Again => idle = false,
+            Next::Nothing => {}
         }
         held_bytes_max = held_bytes_max.max(asking.held_bytes()).max(answering.held_bytes());
         if let (Some(asked), Some(answered)) = (asking.outcome(), answering.outcome()) {

@@ -248,6 +248,7 @@ pub(super) mod tests {
                 sent: 4,
                 received: 5,
                 dropped: vec![("rate limited".to_owned(), 6), ("invalid message".to_owned(), 1)],
+                ..NetStatus::default()
             },
         }
     }

@@ -23,8 +23,10 @@ mod connections;
 mod dialer;
 mod discovery;
 mod gossip;
+mod links;
 mod listening;
 mod liveness;
+mod streams;
 mod task;
 mod transport;
 
@@ -85,11 +87,12 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let setup = |error: Box<dyn std::error::Error + Send + Sync>| NetError::Setup(error);
     let discovery = if config.lan { start_discovery(&config) } else { None };
     let nonce = system::boot_nonce();
+    let (opened, incoming) = mpsc::channel(streams::INCOMING_MAX);
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
         .with_other_transport(transport::build)
         .map_err(|error| setup(error.into()))?
-        .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery))
+        .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery, opened))
         .map_err(|error| setup(error.into()))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT).with_smart_dial())
         .with_connection_timeout(transport::DIAL_TIMEOUT)
@@ -98,8 +101,15 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let listeners = listen(&mut swarm, config.port)?;
     let (to_peers, outbound) = mpsc::channel(TO_PEERS_MAX);
     let (inbound, from_peers) = mpsc::channel(FROM_PEERS_MAX);
-    let (_, peers) = watch::channel(PeerLinks::new());
-    let (_, events) = mpsc::channel(STREAM_EVENTS_MAX);
+    let (told, peers) = watch::channel(PeerLinks::new());
+    let (happened, events) = mpsc::channel(STREAM_EVENTS_MAX);
+    let common = Arc::new(streams::Common::new(
+        happened,
+        inbound.clone(),
+        links::Links::new(told),
+        streams::Patience::default(),
+    ));
+    tokio::spawn(streams::accept(Arc::clone(&common), incoming));
     let (ready, is_ready) = oneshot::channel();
     let audience = Arc::new(Audience::default());
     let task = task::Task::new(
@@ -110,6 +120,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
             inbound,
             listeners,
             ready,
+            streams: common,
             audience: Arc::clone(&audience),
         },
     );
@@ -188,3 +199,7 @@ fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<
 pub fn node_id(peer: &PeerId) -> io::Result<NodeId> {
     NodeId::from_bytes(&peer.to_bytes()).map_err(io::Error::other)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

@@ -1,22 +1,22 @@
 //! The thread that owns the replica and its store. Everything that waits is written in one transaction and then answered
-//! (group commit), so that the price of making a transaction durable is shared. Local requests go first. Which version wins
-//! is the core's decision; nothing here waits for the network.
+//! (group commit), so that the price of making a transaction durable is shared. Local requests go first; after each transaction
+//! the sync sessions, which live on this thread too, get a step. Which version wins is the core's decision; nothing here waits
+//! for the network.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::executor::block_on;
-use p2p_sync_core::replica::{Replica, WriteError};
-use p2p_sync_core::store::Store;
+use p2p_sync_core::sync::Origin;
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::NodeError;
-use super::change_log::ChangeLog;
+use super::checking::{Checking, ScanResult};
+use super::holdings::Holdings;
 use super::remembering::Remembering;
-use super::{Restored, SyncStatus, Synced, Verified};
-use crate::net::{Audience, FromPeers, Link, ToPeers};
-use crate::store::SqliteStore;
+use super::sessions::Sessions;
+use super::{NodeError, Restored, SyncStatus, Synced, Verified};
+use crate::net::{Audience, FromPeers, Link, StreamEvent, Streams, ToPeers};
 use crate::system::{self, Stopwatch};
 
 /// Requests that share a transaction. Enough to make its price small beside the work; few enough that whoever
@@ -61,20 +61,31 @@ enum Work {
         content: Content,
         reply: Reply,
     },
+    Restore {
+        key: Key,
+        timestamp: Option<Timestamp>,
+        reply: oneshot::Sender<Result<Option<Restored>, NodeError>>,
+    },
     Receive {
-        author: NodeId,
-        neighbour: NodeId,
+        from: From,
         records: Vec<Record>,
         /// Held until the records are stored.
         _room: OwnedSemaphorePermit,
     },
 }
 
+/// Which way records came.
+#[derive(Clone, Copy)]
+enum From {
+    Gossip { author: NodeId, neighbour: NodeId },
+    Feed { peer: NodeId },
+}
+
 impl Work {
     /// How many records of others it holds.
     fn records(&self) -> usize {
         match self {
-            Self::Write { .. } => 0,
+            Self::Write { .. } | Self::Restore { .. } => 0,
             Self::Receive { records, .. } => records.len(),
         }
     }
@@ -83,6 +94,7 @@ impl Work {
 /// What is to be told once the transaction is durable.
 enum Outcome {
     Written(Option<Record>),
+    Restored(Option<Restored>),
     /// The records that were stored, of those received.
     Received(Vec<Record>),
     Refused(NodeError),
@@ -90,15 +102,19 @@ enum Outcome {
 
 /// The thread's state.
 pub(super) struct Writer {
-    replica: Replica,
-    store: SqliteStore,
+    holdings: Holdings,
+    sessions: Sessions,
+    checking: Checking,
     requests: mpsc::Receiver<Request>,
     inbound: mpsc::Receiver<FromPeers>,
+    streams: Streams,
+    scans: mpsc::Receiver<ScanResult>,
     to_peers: mpsc::Sender<ToPeers>,
     audience: Arc<Audience>,
     remembering: Remembering,
-    log: ChangeLog,
     watch: Stopwatch,
+    /// For waiting: this thread runs no tasks.
+    runtime: Handle,
     /// How many requests the last transaction had.
     expected: usize,
     stopping: bool,
@@ -107,20 +123,29 @@ pub(super) struct Writer {
 enum Next {
     Request(Request),
     Message(FromPeers),
+    Stream(StreamEvent),
+    Links,
+    Scanned(ScanResult),
+    /// Something has become due, or a session may go on.
+    Turn,
 }
 
 impl Writer {
-    pub(super) fn new(replica: Replica, store: SqliteStore, requests: mpsc::Receiver<Request>, link: Link) -> Self {
+    pub(super) fn new(me: NodeId, holdings: Holdings, requests: mpsc::Receiver<Request>, link: Link, runtime: Handle) -> Self {
+        let (checking, scans) = Checking::new();
         Self {
-            replica,
-            store,
+            holdings,
+            sessions: Sessions::new(me, link.outbound.clone()),
+            checking,
             requests,
             inbound: link.inbound,
+            streams: link.streams,
+            scans,
             to_peers: link.outbound,
             audience: link.audience,
             remembering: Remembering::default(),
-            log: ChangeLog::default(),
             watch: Stopwatch::start(),
+            runtime,
             expected: 0,
             stopping: false,
         }
@@ -129,13 +154,53 @@ impl Writer {
     /// Works until it is asked to stop, or nobody can ask any more.
     pub(super) fn run(mut self) {
         while !self.stopping {
-            let Some(first) = self.next() else { break };
-            let batch = self.gather(first);
-            self.write(batch);
+            self.checking.begin(&mut self.holdings, self.watch.uptime());
+            match self.next() {
+                None => break,
+                Some(Next::Request(request)) => {
+                    let mut batch = Vec::new();
+                    self.take_request(request, &mut batch);
+                    self.write_all(batch);
+                }
+                Some(Next::Message(message)) => {
+                    let mut batch = Vec::new();
+                    self.take_message(message, &mut batch);
+                    self.write_all(batch);
+                }
+                Some(Next::Stream(event)) => self.sessions.on_event(event, &mut self.holdings),
+                Some(Next::Links) => self.on_links(),
+                Some(Next::Scanned(scanned)) => self.checking.end(scanned, &mut self.holdings),
+                Some(Next::Turn) => {}
+            }
+            self.step();
         }
-        self.log.summarise();
-        if let Err(error) = self.store.close() {
-            tracing::warn!("the store was not closed in good order, which the next start makes good: {error}");
+        self.holdings.close();
+    }
+
+    /// One step of the sessions, after each transaction, so that nobody who writes much can keep them from going on.
+    fn step(&mut self) {
+        if let Ok(event) = self.streams.events.try_recv() {
+            self.sessions.on_event(event, &mut self.holdings);
+        }
+        self.sessions.send_one(&mut self.holdings);
+        self.sessions.open_due(&mut self.holdings);
+        self.note_who_listens();
+    }
+
+    fn on_links(&mut self) {
+        let links = self.streams.peers.borrow_and_update().clone();
+        self.sessions.on_links(links);
+    }
+
+    /// Takes note of whether what is written now may be received by somebody.
+    fn note_who_listens(&mut self) {
+        let shared = if self.sessions.has_peers() {
+            self.sessions.has_met()
+        } else {
+            self.audience.is_there()
+        };
+        if let Err(error) = self.holdings.set_shared(shared) {
+            tracing::debug!("it could not be noted who may receive what is written: {error}");
         }
     }
 
@@ -152,27 +217,41 @@ impl Writer {
             std::thread::yield_now();
         }
         self.expected = 0;
-        block_on(async {
+        let due = self.sessions.next_due();
+        let alarm = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ready = self.sessions.is_ready();
+        self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 request = self.requests.recv() => request.map(Next::Request),
                 Some(message) = self.inbound.recv() => Some(Next::Message(message)),
+                Some(event) = self.streams.events.recv() => Some(Next::Stream(event)),
+                Ok(()) = self.streams.peers.changed() => Some(Next::Links),
+                Some(scanned) = self.scans.recv() => Some(Next::Scanned(scanned)),
+                () = std::future::ready(()), if ready => Some(Next::Turn),
+                () = alarm => Some(Next::Turn),
             }
         })
     }
 
+    /// Writes this and everything else that waits.
+    fn write_all(&mut self, mut batch: Vec<Work>) {
+        self.gather(&mut batch);
+        self.write(batch);
+    }
+
     /// Everything that waits, up to a bound, local requests first.
-    fn gather(&mut self, first: Next) -> Vec<Work> {
-        let mut batch = Vec::new();
-        match first {
-            Next::Request(request) => self.take_request(request, &mut batch),
-            Next::Message(message) => self.take_message(message, &mut batch),
-        }
-        self.take_requests(&mut batch);
+    fn gather(&mut self, batch: &mut Vec<Work>) {
+        self.take_requests(batch);
         let since = Instant::now();
         while batch.len() < self.expected.min(BATCH_MAX) && !self.stopping && since.elapsed() < LINGER {
             std::thread::yield_now();
-            self.take_requests(&mut batch);
+            self.take_requests(batch);
         }
         self.expected = batch.iter().filter(|work| matches!(work, Work::Write { .. })).count();
         // Beyond the local requests, so that those cannot keep the others out for ever; but a node that stops has no time.
@@ -182,10 +261,9 @@ impl Writer {
             && let Ok(message) = self.inbound.try_recv()
         {
             let before = batch.len();
-            self.take_message(message, &mut batch);
+            self.take_message(message, batch);
             received += batch.iter().skip(before).map(Work::records).sum::<usize>();
         }
-        batch
     }
 
     fn take_requests(&mut self, batch: &mut Vec<Work>) {
@@ -200,10 +278,11 @@ impl Writer {
     fn take_request(&mut self, request: Request, batch: &mut Vec<Work>) {
         match request {
             Request::Write { key, content, reply } => batch.push(Work::Write { key, content, reply }),
-            Request::Restore { reply, .. } => drop(reply),
-            Request::Sync { reply } => drop(reply),
-            Request::Verify { reply } => drop(reply),
-            Request::SyncStatus { reply } => drop(reply.send(SyncStatus::default())),
+            Request::Restore { key, timestamp, reply } => batch.push(Work::Restore { key, timestamp, reply }),
+            Request::Sync { reply } => self.sessions.ask(reply),
+            Request::Verify { reply } => self.checking.ask(reply),
+            // Whoever asked may have gone away meanwhile.
+            Request::SyncStatus { reply } => drop(reply.send(self.status())),
             Request::Stop => self.stopping = true,
         }
     }
@@ -216,12 +295,15 @@ impl Writer {
                 records,
                 room,
             } => batch.push(Work::Receive {
-                author,
-                neighbour,
+                from: From::Gossip { author, neighbour },
                 records,
                 _room: room,
             }),
-            FromPeers::Fed { .. } => {}
+            FromPeers::Fed { peer, records, room } => batch.push(Work::Receive {
+                from: From::Feed { peer },
+                records,
+                _room: room,
+            }),
             FromPeers::Reached { peer, address } => {
                 self.remembering
                     .reached(peer, address, system::now(), self.watch.uptime());
@@ -234,7 +316,7 @@ impl Writer {
     fn write(&mut self, batch: Vec<Work>) {
         match self.transact(&batch) {
             Ok(outcomes) => self.tell_all(batch, outcomes),
-            Err(error) if batch.len() > 1 && !self.store.is_broken() => {
+            Err(error) if batch.len() > 1 && !self.holdings.is_broken() => {
                 tracing::debug!("a batch of {} is written one by one: {error}", batch.len());
                 for work in batch {
                     self.write(vec![work]);
@@ -252,61 +334,26 @@ impl Writer {
         if batch.is_empty() && peers.is_empty() {
             return Ok(Vec::new());
         }
-        if self.store.is_broken() {
-            self.store.reopen()?;
-        }
-        self.store.begin()?;
-        let written = self.apply_all(batch).and_then(|outcomes| {
-            if !peers.is_empty() {
-                self.store.remember_peers(&peers)?;
-            }
-            self.store.commit()?;
+        let written = self.holdings.transact(|holdings| {
+            let outcomes = batch.iter().map(|work| apply(work, holdings)).collect::<Result<_, _>>()?;
+            holdings.remember(&peers)?;
             Ok(outcomes)
         });
-        if written.is_err() {
-            self.store.rollback();
-            // If it was the disk, it was not their fault.
-            if self.store.is_broken() {
-                self.remembering.put_back(peers);
-            }
+        // If it was the disk, it was not their fault.
+        if written.is_err() && self.holdings.is_broken() {
+            self.remembering.put_back(peers);
         }
         written
     }
 
-    fn apply_all(&mut self, batch: &[Work]) -> Result<Vec<Outcome>, NodeError> {
-        batch.iter().map(|work| self.apply(work)).collect()
-    }
-
-    fn apply(&mut self, work: &Work) -> Result<Outcome, NodeError> {
-        let (store, now) = (&mut self.store, system::now());
-        let written = match work {
-            Work::Write {
-                key,
-                content: Content::Deleted,
-                ..
-            } => self.replica.delete(store, key.clone(), now),
-            Work::Write { key, content, .. } => self.replica.write(store, key.clone(), content.clone(), now).map(Some),
-            Work::Receive { records, .. } => return self.receive(records),
-        };
-        match written {
-            Ok(written) => Ok(Outcome::Written(written.map(|written| written.record))),
-            Err(WriteError::Clock(error)) => Ok(Outcome::Refused(error.into())),
-            Err(WriteError::Store(error)) => Err(error.into()),
+    fn status(&mut self) -> SyncStatus {
+        SyncStatus {
+            ready: self.holdings.store().summary().is_some(),
+            peers: self.sessions.standings.all(),
+            refused: self.sessions.standings.refused(),
+            repaired: self.checking.repaired,
+            ..SyncStatus::default()
         }
-    }
-
-    /// Merges received records; those that were stored are the outcome.
-    fn receive(&mut self, records: &[Record]) -> Result<Outcome, NodeError> {
-        let mut stored = Vec::new();
-        for record in records {
-            match self.replica.receive(&mut self.store, record) {
-                Ok(received) if received.merge.stores_incoming() => stored.push(record.clone()),
-                Ok(_) => {}
-                Err(error) if error.is_one_record() => tracing::error!("a change was not stored: {error}"),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(Outcome::Received(stored))
     }
 
     /// Answers whoever asked, and tells the network and the log, now that it is on the disk.
@@ -314,29 +361,60 @@ impl Writer {
         for (work, outcome) in batch.into_iter().zip(outcomes) {
             match (work, outcome) {
                 (Work::Write { reply, .. }, Outcome::Written(record)) => {
-                    if let Some(record) = record.as_ref().filter(|_| self.audience.listens()) {
-                        // A full queue drops the announcement; the record itself is safe.
-                        if self.to_peers.try_send(ToPeers::Live(record.clone())).is_err() {
-                            self.audience.crowd_out();
-                        }
-                    }
+                    self.announce(record.as_ref());
                     // Whoever asked may have gone away meanwhile.
                     let _ = reply.send(Ok(record));
                 }
                 (Work::Write { reply, .. }, Outcome::Refused(error)) => drop(reply.send(Err(error))),
-                (Work::Receive { author, neighbour, .. }, Outcome::Received(stored)) => {
-                    for record in &stored {
-                        self.log.received(record, self.watch.uptime());
-                    }
-                    if stored.is_empty() {
-                        let _ = self.to_peers.try_send(ToPeers::ChangedNothing { author, neighbour });
-                    }
+                (Work::Restore { reply, .. }, Outcome::Restored(restored)) => {
+                    self.announce(restored.as_ref().map(|restored| &restored.record));
+                    let _ = reply.send(Ok(restored));
                 }
-                (Work::Receive { author, .. }, Outcome::Refused(error)) => {
-                    tracing::error!("changes of {author} were not stored: {error}");
+                (Work::Restore { reply, .. }, Outcome::Refused(error)) => drop(reply.send(Err(error))),
+                (Work::Receive { from, .. }, Outcome::Received(stored)) => self.note_received(from, &stored),
+                (Work::Receive { from, .. }, Outcome::Refused(error)) => {
+                    let (From::Gossip { author: from, .. } | From::Feed { peer: from }) = from;
+                    tracing::error!("changes of {from} were not stored: {error}");
                 }
-                (Work::Write { .. }, Outcome::Received(_)) | (Work::Receive { .. }, Outcome::Written(_)) => {}
+                // Each kind of work has its own outcome.
+                _ => {}
             }
         }
+    }
+
+    /// Tells the network of a local write.
+    fn announce(&mut self, record: Option<&Record>) {
+        let Some(record) = record else { return };
+        self.sessions.changed(Origin::Local);
+        // A full queue drops the announcement; the record itself is safe.
+        if self.audience.listens() && self.to_peers.try_send(ToPeers::Live(record.clone())).is_err() {
+            self.audience.crowd_out();
+        }
+    }
+
+    fn note_received(&mut self, from: From, stored: &[Record]) {
+        self.holdings.log(stored);
+        match from {
+            From::Gossip { author, neighbour } if stored.is_empty() => {
+                let _ = self.to_peers.try_send(ToPeers::ChangedNothing { author, neighbour });
+            }
+            From::Gossip { .. } => self.sessions.changed(Origin::Gossip),
+            From::Feed { .. } if stored.is_empty() => {}
+            From::Feed { peer } => self.sessions.changed(Origin::Sync { from: peer }),
+        }
+    }
+}
+
+/// Does a piece of work in the open transaction.
+fn apply(work: &Work, holdings: &mut Holdings) -> Result<Outcome, NodeError> {
+    let outcome = match work {
+        Work::Write { key, content, .. } => holdings.write(key.clone(), content.clone()).map(Outcome::Written),
+        Work::Restore { key, timestamp, .. } => holdings.restore(key, *timestamp).map(Outcome::Restored),
+        Work::Receive { records, .. } => holdings.merge(records).map(Outcome::Received),
+    };
+    match outcome {
+        // That concerns this one only, and nothing was written for it.
+        Err(error @ NodeError::Clock(_)) => Ok(Outcome::Refused(error)),
+        outcome => outcome,
     }
 }

@@ -1,7 +1,47 @@
 //! Versions that lost to one written without knowledge of them, kept so that the user can look at them and bring them
 //! back. What counts as lost is the core's decision.
+//!
+//! They are bounded, because a peer can cause as many as it likes: the oldest are dropped.
 
-use p2p_sync_core::{Record, Timestamp};
+use p2p_sync_core::replica::Lost;
+use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, ToSql, params};
+
+use super::error::StoreError;
+use super::rows::{self, Authors, StoredContent};
+use super::sqlite::SqliteStore;
+
+/// Lost versions that are kept.
+pub const CONFLICTS_MAX: u64 = 10_000;
+/// Bytes of the values and keys of lost versions and their winners that are kept.
+pub const CONFLICT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What a conflict takes beyond keys and values: an upper bound for timestamps, authors and digest.
+const OVERHEAD_BYTES: usize = 256;
+
+macro_rules! select {
+    ($condition:literal) => {
+        concat!(
+            "SELECT key, noticed, loser_timestamp, loser_author, loser_base, loser_value, winner_timestamp, \
+            winner_author, winner_base, winner_value FROM conflict WHERE ",
+            $condition,
+            " ORDER BY number DESC"
+        )
+    };
+}
+const NEWEST: &str = select!("number IN (SELECT number FROM conflict ORDER BY number DESC LIMIT ?1)");
+const OF_KEY: &str = select!(
+    "number IN (SELECT number FROM conflict INDEXED BY conflict_key WHERE key = ?2 ORDER BY number DESC LIMIT ?1)"
+);
+const OF_LOSER: &str = select!("key = ?1 AND loser_timestamp = ?2");
+const KEEP: &str = "INSERT INTO conflict (key, loser_digest, noticed, bytes, loser_timestamp, loser_author, loser_base, \
+    winner_timestamp, winner_author, winner_base, loser_value, winner_value) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (key, loser_digest) DO NOTHING";
+const DROP: &str = "DELETE FROM conflict WHERE key = ?1 AND loser_digest = ?2 RETURNING bytes";
+const DROP_OLDEST: &str = "DELETE FROM conflict WHERE number = (SELECT MIN(number) FROM conflict) RETURNING bytes";
+const SIZE: &str = "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM conflict";
+const COUNT: &str = "SELECT COUNT(*) FROM conflict";
 
 /// A version that lost to one whose author had not seen it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,4 +52,179 @@ pub struct Conflict {
     pub winner: Record,
     /// When this node noticed, by its clock.
     pub noticed: Timestamp,
+}
+
+/// How much the table holds, so that it need not be counted for every conflict.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    count: u64,
+    bytes: u64,
+}
+
+impl SqliteStore {
+    /// Keeps a version that was lost, unless it is kept already, and drops the oldest beyond [`CONFLICTS_MAX`] and
+    /// [`CONFLICT_BYTES_MAX`]. To be called in a transaction.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must be rolled back then.
+    pub fn keep_conflict(&mut self, lost: &Lost, noticed: Timestamp) -> Result<(), StoreError> {
+        self.transaction()?;
+        let Some(connection) = &self.connection else {
+            return self.connection().map(drop);
+        };
+        let result = keep(connection, &mut self.authors, self.conflicts, lost, noticed)
+            .map_err(|cause| StoreError::sqlite(&self.file, cause));
+        self.conflicts = Some(self.noted(result)?);
+        Ok(())
+    }
+
+    /// The lost version of a key that was noticed last, or the one written at that timestamp.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn conflict(&mut self, key: &Key, timestamp: Option<Timestamp>) -> Result<Option<Conflict>, StoreError> {
+        let found = self.asked(|connection| match timestamp {
+            None => list(connection, Some(key), 1),
+            Some(timestamp) => select(connection, OF_LOSER, params![key.as_str(), timestamp.as_nanos()]),
+        })?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Forgets a lost version. To be called in a transaction.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must be rolled back then.
+    pub fn drop_conflict(&mut self, conflict: &Conflict) -> Result<(), StoreError> {
+        self.transaction()?;
+        self.conflicts = None;
+        self.asked(|connection| {
+            let mut statement = connection.prepare_cached(DROP)?;
+            let mut rows = statement.query(params![conflict.loser.key.as_str(), conflict.loser.digest()])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        })
+    }
+}
+
+fn keep(
+    connection: &Connection,
+    authors: &mut Authors,
+    size: Option<Size>,
+    lost: &Lost,
+    noticed: Timestamp,
+) -> rusqlite::Result<Size> {
+    let mut size = size.map_or_else(|| measure(connection), Ok)?;
+    let bytes = |record: &Record| record.content.value().map_or(0, |value| value.as_bytes().len());
+    let (loser, winner) = (&lost.loser, &lost.winner);
+    let bytes = (loser.key.as_str().len() + bytes(loser) + bytes(winner) + OVERHEAD_BYTES) as u64;
+    let loser_author = authors.text(loser.author).to_owned();
+    let inserted = connection.prepare_cached(KEEP)?.execute(params![
+        loser.key.as_str(),
+        loser.digest(),
+        noticed.as_nanos(),
+        bytes.cast_signed(),
+        loser.timestamp.as_nanos(),
+        loser_author,
+        loser.base.as_nanos(),
+        winner.timestamp.as_nanos(),
+        authors.text(winner.author),
+        winner.base.as_nanos(),
+        StoredContent(&loser.content),
+        StoredContent(&winner.content),
+    ])?;
+    if inserted > 0 {
+        size.count += 1;
+        size.bytes += bytes;
+    }
+    while size.count > CONFLICTS_MAX || size.bytes > CONFLICT_BYTES_MAX {
+        let mut statement = connection.prepare_cached(DROP_OLDEST)?;
+        let mut rows = statement.query([])?;
+        let Some(row) = rows.next()? else { break };
+        let dropped: i64 = row.get(0)?;
+        size.count = size.count.saturating_sub(1);
+        size.bytes = size.bytes.saturating_sub(dropped.unsigned_abs());
+        // The row is gone for certain only once the statement has ended.
+        while rows.next()?.is_some() {}
+    }
+    Ok(size)
+}
+
+fn measure(connection: &Connection) -> rusqlite::Result<Size> {
+    connection.prepare_cached(SIZE)?.query_row([], |row| {
+        Ok(Size {
+            count: row.get::<_, i64>(0)?.unsigned_abs(),
+            bytes: row.get::<_, i64>(1)?.unsigned_abs(),
+        })
+    })
+}
+
+/// Up to `limit` lost versions, of one key if one is given, the one noticed last first.
+pub(super) fn list(connection: &Connection, key: Option<&Key>, limit: usize) -> rusqlite::Result<Vec<Conflict>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    match key {
+        None => select(connection, NEWEST, params![limit]),
+        Some(key) => select(connection, OF_KEY, params![limit, key.as_str()]),
+    }
+}
+
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    let count: i64 = connection.prepare_cached(COUNT)?.query_row([], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+fn select(connection: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> rusqlite::Result<Vec<Conflict>> {
+    let mut authors = Authors::default();
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut conflicts = Vec::new();
+    while let Some(row) = rows.next()? {
+        conflicts.extend(conflict(row, &mut authors)?);
+    }
+    Ok(conflicts)
+}
+
+/// None when the row was changed by hand into something else.
+fn conflict(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Option<Conflict>> {
+    let key = match row.get_ref(0)? {
+        ValueRef::Text(bytes) => rows::text_key(bytes).ok(),
+        _ => None,
+    };
+    let noticed = rows::timestamp(row.get_ref(1)?).ok();
+    let (Some(key), Some(noticed)) = (key, noticed) else {
+        return Ok(None);
+    };
+    let loser = version(row, 2, authors, &key)?;
+    let winner = version(row, 6, authors, &key)?;
+    Ok(loser
+        .zip(winner)
+        .map(|(loser, winner)| Conflict { loser, winner, noticed }))
+}
+
+/// The version in four columns: timestamp, author, base, value.
+fn version(row: &Row<'_>, first: usize, authors: &mut Authors, key: &Key) -> rusqlite::Result<Option<Record>> {
+    let author = match row.get_ref(first + 1)? {
+        ValueRef::Text(text) => std::str::from_utf8(text).ok().and_then(|text| authors.id(text)),
+        _ => None,
+    };
+    let base = match row.get_ref(first + 2)? {
+        ValueRef::Null => Some(Base::Unknown),
+        ValueRef::Integer(nanos) => Base::from_nanos(nanos).ok(),
+        _ => None,
+    };
+    let content = match row.get_ref(first + 3)? {
+        ValueRef::Null => Some(Content::Deleted),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Value::new(bytes).ok().map(Content::Put),
+        _ => None,
+    };
+    let timestamp = rows::timestamp(row.get_ref(first)?).ok();
+    let (Some(timestamp), Some(author), Some(base), Some(content)) = (timestamp, author, base, content) else {
+        return Ok(None);
+    };
+    Ok(Some(Record {
+        key: key.clone(),
+        content,
+        timestamp,
+        author,
+        base,
+    }))
 }

@@ -109,6 +109,12 @@ pub enum StoreError {
         /// The store file.
         file: PathBuf,
     },
+    /// A scan was ended before it was done.
+    #[error("the check of {} was stopped", file.display())]
+    Stopped {
+        /// The store file.
+        file: PathBuf,
+    },
     /// The operating system refused something outside SQLite.
     #[error("cannot {doing} {}: {cause}", path.display())]
     Io {
@@ -182,7 +188,7 @@ impl StoreError {
             Self::Damaged { .. } | Self::DamagedRecord { .. } => StoreErrorKind::Damaged,
             Self::Full { .. } => StoreErrorKind::Full,
             Self::ReadOnly { .. } => StoreErrorKind::NotPermitted,
-            Self::Locked { .. } | Self::ReadersBusy { .. } => StoreErrorKind::Busy,
+            Self::Locked { .. } | Self::ReadersBusy { .. } | Self::Stopped { .. } => StoreErrorKind::Busy,
             Self::Gone { .. } | Self::Disk { .. } | Self::Broken { .. } => StoreErrorKind::Io,
             Self::Io { cause, .. } => match cause.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::NotPermitted,

@@ -1,22 +1,30 @@
 //! The shape of the file and how it came to be: one step a version, in order. A released step is never changed or
 //! removed, only followed by another, because files that went through it exist. What the rows mean is left to `rows`
-//! and `peers`.
+//! and those who read them.
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error::StoreError;
+use super::rows::{self, Authors};
 
 /// Marks the file as ours, so that no other SQLite file is taken for a store: the letters `p2ps`.
 const APPLICATION_ID: i32 = 0x7032_7073;
 
+/// What leads from one version to the next.
+#[derive(Clone, Copy)]
+enum Step {
+    Sql(&'static str),
+    Code(fn(&Connection) -> rusqlite::Result<()>),
+}
+
 /// The step at index N leads from version N to N + 1.
-///
-/// `kv_store` is an ordinary rowid table: rows are appended, and only the small index on the key is written at random
-/// places, which is three times as fast in large transactions as a table ordered by key. The index on the timestamp gives the
-/// highest one and, being the narrowest, is what counting reads; the one on `deleted_at` holds deletions only.
-const STEPS: &[&str] = &["
+const STEPS: &[Step] = &[Step::Sql(FIRST), Step::Code(second)];
+
+/// `kv_store` is an ordinary rowid table: rows are appended, and only small indexes are written at random places, which is
+/// three times as fast in large transactions as a table ordered by key. The index on `deleted_at` holds deletions only.
+const FIRST: &str = "
     CREATE TABLE kv_store (
         key TEXT NOT NULL UNIQUE,
         value TEXT,
@@ -37,7 +45,86 @@ const STEPS: &[&str] = &["
         last_reached INTEGER NOT NULL,
         PRIMARY KEY (peer, address)
     ) WITHOUT ROWID;
-"];
+";
+
+/// What a sync needs. `key_hash` and `digest` are what, with the timestamp, makes the item of a record; they are NULL in
+/// rows that another program wrote. A conflict has no value where the version is a deletion; its size stands before the
+/// values, so that it is read without them.
+const SYNC_COLUMNS: &str = "
+    ALTER TABLE kv_store ADD COLUMN key_hash INTEGER;
+    ALTER TABLE kv_store ADD COLUMN digest BLOB;
+";
+const SYNC_TABLES: &str = "
+    DROP INDEX kv_store_timestamp;
+    CREATE INDEX kv_store_time_key ON kv_store (timestamp, key);
+    CREATE INDEX kv_store_item ON kv_store (key_hash, timestamp, digest);
+    CREATE TABLE sync_position (
+        source INTEGER NOT NULL PRIMARY KEY,
+        timestamp INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        updated INTEGER NOT NULL
+    );
+    CREATE TABLE conflict (
+        number INTEGER NOT NULL PRIMARY KEY,
+        key TEXT NOT NULL,
+        loser_digest BLOB NOT NULL,
+        noticed INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        loser_timestamp INTEGER NOT NULL,
+        loser_author TEXT NOT NULL,
+        loser_base INTEGER,
+        winner_timestamp INTEGER NOT NULL,
+        winner_author TEXT NOT NULL,
+        winner_base INTEGER,
+        loser_value TEXT,
+        winner_value TEXT,
+        UNIQUE (key, loser_digest)
+    );
+    CREATE INDEX conflict_key ON conflict (key);
+    CREATE TABLE summary (
+        id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+        bytes BLOB NOT NULL
+    );
+";
+const NAME_STORE: &str = "INSERT INTO meta (name, value) VALUES ('store_id', ?1)";
+const UNINDEXED: &str = "SELECT value, timestamp, author, deleted_at, base, key, rowid FROM kv_store WHERE rowid > ?1 \
+    ORDER BY rowid LIMIT 1000";
+const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
+
+/// The indexes come last, so that each is written once, in its order.
+fn second(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(SYNC_COLUMNS)?;
+    fill_columns(connection)?;
+    connection.execute_batch(SYNC_TABLES)?;
+    connection
+        .execute(NAME_STORE, [rand::random::<u64>().to_string()])
+        .map(drop)
+}
+
+/// A row that is no record keeps NULL in the new columns, as if another program had written it.
+fn fill_columns(connection: &Connection) -> rusqlite::Result<()> {
+    let mut authors = Authors::default();
+    let mut select = connection.prepare(UNINDEXED)?;
+    let mut update = connection.prepare(INDEX)?;
+    let mut last = i64::MIN;
+    loop {
+        let mut rows = select.query([last])?;
+        let mut page = Vec::new();
+        let mut read = false;
+        while let Some(row) = rows.next()? {
+            (read, last) = (true, row.get(6)?);
+            if let (_, Ok(record)) = rows::whole(row, &mut authors)? {
+                page.push((last, rows::columns(&record)));
+            }
+        }
+        if !read {
+            return Ok(());
+        }
+        for (rowid, columns) in page {
+            update.execute(params![rowid, columns.key_hash(), columns.digest])?;
+        }
+    }
+}
 
 /// The version that this program reads and writes.
 pub(super) fn supported() -> i64 {
@@ -105,7 +192,7 @@ pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), St
     migrate_by(STEPS, connection, file)
 }
 
-fn migrate_by(steps: &[&str], connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
+fn migrate_by(steps: &[Step], connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Exclusive)
@@ -118,7 +205,11 @@ fn migrate_by(steps: &[&str], connection: &mut Connection, file: &Path) -> Resul
         return Ok(());
     }
     for step in steps.iter().skip(done) {
-        transaction.execute_batch(step).map_err(failed)?;
+        match step {
+            Step::Sql(sql) => transaction.execute_batch(sql),
+            Step::Code(code) => code(&transaction),
+        }
+        .map_err(failed)?;
     }
     transaction
         .pragma_update(None, "application_id", APPLICATION_ID)
@@ -148,7 +239,7 @@ mod tests {
             Found::Store { version: supported() }
         );
         connection
-            .execute("INSERT INTO kv_store VALUES ('k', 'v', 1, 'a', NULL, NULL)", [])
+            .execute("INSERT INTO kv_store (key, timestamp, author) VALUES ('k', 1, 'a')", [])
             .unwrap();
         migrate(&mut connection, file()).unwrap();
         let rows: i64 = connection
@@ -191,7 +282,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, file()).unwrap();
         let mut steps = STEPS.to_vec();
-        steps.push("CREATE TABLE extra (a); CREATE TABLE kv_store (a)");
+        steps.push(Step::Sql("CREATE TABLE extra (a); CREATE TABLE kv_store (a)"));
         assert_eq!(
             migrate_by(&steps, &mut connection, file()).unwrap_err().kind(),
             StoreErrorKind::Internal
@@ -206,7 +297,7 @@ mod tests {
         );
 
         steps.pop();
-        steps.push("ALTER TABLE kv_store ADD COLUMN extra");
+        steps.push(Step::Sql("ALTER TABLE kv_store ADD COLUMN extra"));
         migrate_by(&steps, &mut connection, file()).unwrap();
         connection.prepare("SELECT extra FROM kv_store").unwrap();
         assert_eq!(

@@ -28,8 +28,10 @@ pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const WAL_KEPT_BYTES: i64 = 8 * 1024 * 1024;
 /// A reader's page cache in KiB; behind it stands that of the operating system.
 const READER_CACHE_KIB: i64 = 1024;
+/// The writer's page cache in KiB: the upper pages of the indexes, which are written at random places.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// More than the statements of this room.
-const STATEMENTS_MAX: usize = 32;
+const STATEMENTS_MAX: usize = 64;
 
 const NETWORK: &str = "SELECT value FROM meta WHERE name = 'network'";
 
@@ -163,6 +165,9 @@ fn set_up(connection: &Connection, file: &Path) -> Result<(), StoreError> {
             answer: level.to_string(),
         });
     }
+    connection
+        .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
+        .map_err(failed)?;
     // On macOS a plain sync leaves the data in the drive's own memory; elsewhere these two do nothing.
     connection.pragma_update(None, "fullfsync", true).map_err(failed)?;
     connection

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use p2p_sync_core::{Key, Record};
+use p2p_sync_core::{Key, Record, Timestamp};
 use rusqlite::Connection;
 
-use super::conflicts::Conflict;
+use super::conflicts::{self, Conflict};
 use super::error::StoreError;
 use super::opening;
 use super::rows::{self, Authors, Which};
@@ -115,8 +115,28 @@ impl Readers {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn conflicts(&self, _key: Option<&Key>, _limit: usize) -> Result<Vec<Conflict>, StoreError> {
-        Ok(Vec::new())
+    pub fn conflicts(&self, key: Option<&Key>, limit: usize) -> Result<Vec<Conflict>, StoreError> {
+        self.ask(|connection| conflicts::list(connection, key, limit))
+    }
+
+    /// How many lost versions are kept.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn conflict_count(&self) -> Result<u64, StoreError> {
+        self.ask(conflicts::count)
+    }
+
+    /// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn ahead(&self, after: Timestamp, limit: usize) -> Result<(u64, Vec<(Key, Timestamp)>), StoreError> {
+        self.ask(|connection| rows::ahead(connection, after, limit))
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.read(|reader, file| ask(&reader.connection).map_err(|cause| StoreError::sqlite(file, cause)))
     }
 
     fn read<T>(&self, ask: impl FnOnce(&mut Reader, &Path) -> Result<T, StoreError>) -> Result<T, StoreError> {

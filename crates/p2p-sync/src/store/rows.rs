@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::text::shortened;
 use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -12,13 +13,19 @@ use rusqlite::{Connection, Row, params};
 
 use super::error::StoreError;
 
-const GET: &str = "SELECT value, timestamp, author, deleted_at, base FROM kv_store WHERE key = ?1";
-const PUT: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+const GET: &str = "SELECT value, timestamp, author, deleted_at, base, key_hash, digest FROM kv_store WHERE key = ?1";
+const PUT: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base, key_hash, digest) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
-    deleted_at = excluded.deleted_at, base = excluded.base";
+    deleted_at = excluded.deleted_at, base = excluded.base, key_hash = excluded.key_hash, digest = excluded.digest";
+const ITEM: &str = "SELECT key_hash, timestamp, digest FROM kv_store WHERE key = ?1";
 const LAST: &str = "SELECT key, timestamp FROM kv_store ORDER BY timestamp DESC LIMIT 1";
-const COUNT: &str =
-    "SELECT (SELECT COUNT(*) FROM kv_store), (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
+const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
+    (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
+
+const AHEAD: &str =
+    "SELECT key, timestamp FROM kv_store WHERE timestamp > ?1 ORDER BY timestamp, key LIMIT ?2";
+const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store WHERE timestamp > ?1";
 
 macro_rules! page {
     ($condition:literal) => {
@@ -52,27 +59,51 @@ pub(super) fn get(
     file: &Path,
     key: &Key,
 ) -> Result<Option<Record>, StoreError> {
+    Ok(get_with_item(connection, authors, file, key)?.map(|(record, _)| record))
+}
+
+/// The version held of a key, deletions included, and its item as it stands beside it: none where another program wrote
+/// the row.
+pub(super) fn get_with_item(
+    connection: &Connection,
+    authors: &mut Authors,
+    file: &Path,
+    key: &Key,
+) -> Result<Option<(Record, Option<Item>)>, StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let mut statement = connection.prepare_cached(GET).map_err(failed)?;
     let mut rows = statement.query([key.as_str()]).map_err(failed)?;
-    match rows.next().map_err(failed)? {
-        Some(row) => record(row, authors, key.clone())
-            .map(Some)
-            .map_err(|why| damaged(file, key.as_str().as_bytes(), why)),
-        None => Ok(None),
-    }
+    let Some(row) = rows.next().map_err(failed)? else {
+        return Ok(None);
+    };
+    let record = record(row, authors, key.clone()).map_err(|why| damaged(file, key.as_str().as_bytes(), why))?;
+    let item = item_of(row, 5, 1, 6).map_err(failed)?;
+    Ok(Some((record, item)))
 }
 
-/// Holds this version in place of any other of its key.
+/// The item of a key's row as it stands there; none where there is no row, or where another program wrote it.
+pub(super) fn item(connection: &Connection, file: &Path, key: &Key) -> Result<Option<Item>, StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let mut statement = connection.prepare_cached(ITEM).map_err(failed)?;
+    let mut rows = statement.query([key.as_str()]).map_err(failed)?;
+    let item = match rows.next().map_err(failed)? {
+        Some(row) => item_of(row, 0, 1, 2),
+        None => Ok(None),
+    };
+    item.map_err(failed)
+}
+
+/// Holds this version in place of any other of its key. Gives its item.
 pub(super) fn put(
     connection: &Connection,
     authors: &mut Authors,
     file: &Path,
     record: &Record,
-) -> Result<(), StoreError> {
+) -> Result<Item, StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let timestamp = record.timestamp.as_nanos();
     let deleted_at = matches!(record.content, Content::Deleted).then_some(timestamp);
+    let columns = columns(record);
     connection
         .prepare_cached(PUT)
         .and_then(|mut statement| {
@@ -83,10 +114,92 @@ pub(super) fn put(
                 authors.text(record.author),
                 deleted_at,
                 record.base.as_nanos(),
+                columns.key_hash(),
+                columns.digest,
             ])
         })
         .map_err(failed)?;
-    Ok(())
+    Ok(columns.item(record.timestamp))
+}
+
+/// What is stored beside a record so that its item is known without reading it: the hash of the key, and the first
+/// [`DIGEST_BYTES`] of the record's digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Columns {
+    key_hash: KeyHash,
+    pub(super) digest: [u8; DIGEST_BYTES],
+}
+
+/// Bytes of a digest that an item has room for.
+const DIGEST_BYTES: usize = 16;
+
+impl Columns {
+    /// The key hash as SQLite holds it: its 64 bits as a signed number.
+    pub(super) fn key_hash(&self) -> i64 {
+        self.key_hash.bits().cast_signed()
+    }
+
+    pub(super) fn item(&self, timestamp: Timestamp) -> Item {
+        item_from(self.key_hash, timestamp, &self.digest)
+    }
+}
+
+pub(super) fn columns(record: &Record) -> Columns {
+    let bytes = record.digest();
+    let mut digest = [0; DIGEST_BYTES];
+    for (byte, whole) in digest.iter_mut().zip(bytes) {
+        *byte = whole;
+    }
+    Columns {
+        key_hash: KeyHash::of(&record.key),
+        digest,
+    }
+}
+
+fn item_from(key_hash: KeyHash, timestamp: Timestamp, digest: &[u8; DIGEST_BYTES]) -> Item {
+    let [first, second] = digest
+        .as_chunks::<8>()
+        .0
+        .first_chunk::<2>()
+        .map_or([[0; 8]; 2], |halves| *halves);
+    Item::from_parts(
+        key_hash,
+        timestamp,
+        [u64::from_le_bytes(first), u64::from_le_bytes(second)],
+    )
+}
+
+/// The item in these columns of a row; none when another program wrote it and left them empty, or filled them with
+/// something else.
+pub(super) fn item_of(
+    row: &Row<'_>,
+    key_hash: usize,
+    timestamp: usize,
+    digest: usize,
+) -> rusqlite::Result<Option<Item>> {
+    let (ValueRef::Integer(hash), ValueRef::Integer(nanos), ValueRef::Blob(digest)) =
+        (row.get_ref(key_hash)?, row.get_ref(timestamp)?, row.get_ref(digest)?)
+    else {
+        return Ok(None);
+    };
+    let (Ok(timestamp), Ok(digest)) = (Timestamp::from_nanos(nanos), digest.try_into()) else {
+        return Ok(None);
+    };
+    Ok(Some(item_from(
+        KeyHash::from_bits(hash.cast_unsigned()),
+        timestamp,
+        digest,
+    )))
+}
+
+/// The record in a row whose first columns are value, timestamp, author, deleted_at, base and key; with the key for
+/// messages.
+pub(super) fn whole<'row>(
+    row: &'row Row<'_>,
+    authors: &mut Authors,
+) -> rusqlite::Result<(&'row [u8], Result<Record, Why>)> {
+    let (bytes, key) = key_of(row, 5)?;
+    Ok((bytes, key.and_then(|key| record(row, authors, key))))
 }
 
 /// Up to `limit` records in the order of their keys: those whose key starts with `prefix` and lies behind `after`.
@@ -115,11 +228,8 @@ pub(super) fn page(
     .map_err(failed)?;
     let mut records = Vec::with_capacity(limit.min(PAGE_CAPACITY));
     while let Some(row) = rows.next().map_err(failed)? {
-        let (bytes, key) = key_of(row, 5).map_err(failed)?;
-        let record = key
-            .and_then(|key| record(row, authors, key))
-            .map_err(|why| damaged(file, bytes, why))?;
-        records.push(record);
+        let (bytes, record) = whole(row, authors).map_err(failed)?;
+        records.push(record.map_err(|why| damaged(file, bytes, why))?);
     }
     Ok(records)
 }
@@ -147,11 +257,41 @@ pub(super) fn counts(connection: &Connection, file: &Path) -> Result<(u64, u64),
     Ok((all.unsigned_abs(), deleted.unsigned_abs()))
 }
 
+/// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first. Rows that are no records
+/// count, and are left out of the list.
+pub(super) fn ahead(
+    connection: &Connection,
+    after: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<(u64, Vec<(Key, Timestamp)>)> {
+    let count: i64 = connection
+        .prepare_cached(AHEAD_COUNT)?
+        .query_row([after.as_nanos()], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached(AHEAD)?;
+    let mut rows = statement.query([after.as_nanos(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut ahead = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (_, key) = key_of(row, 0)?;
+        ahead.extend(key.ok().zip(timestamp(row.get_ref(1)?).ok()));
+    }
+    Ok((count.unsigned_abs(), ahead))
+}
+
 /// Prepares every statement, so that a table that was changed by hand is noticed when the file is opened.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    [GET, PUT, LAST, COUNT, ALL_TO_END, ALL_BELOW, LIVE_TO_END, LIVE_BELOW]
-        .iter()
-        .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
+    [
+        GET,
+        PUT,
+        ITEM,
+        LAST,
+        COUNT,
+        ALL_TO_END,
+        ALL_BELOW,
+        LIVE_TO_END,
+        LIVE_BELOW,
+    ]
+    .iter()
+    .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
 }
 
 /// Base58 costs more than finding a row, and the authors of a store are few: both directions are remembered.
@@ -165,14 +305,14 @@ pub(super) struct Authors {
 const AUTHORS_MAX: usize = 256;
 
 impl Authors {
-    fn text(&mut self, id: NodeId) -> &str {
+    pub(super) fn text(&mut self, id: NodeId) -> &str {
         if self.texts.len() >= AUTHORS_MAX && !self.texts.contains_key(&id) {
             self.texts.clear();
         }
         self.texts.entry(id).or_insert_with(|| id.to_string().into_boxed_str())
     }
 
-    fn id(&mut self, text: &str) -> Option<NodeId> {
+    pub(super) fn id(&mut self, text: &str) -> Option<NodeId> {
         if let Some(id) = self.ids.get(text) {
             return Some(*id);
         }
@@ -186,7 +326,7 @@ impl Authors {
 }
 
 /// A value as text where that can be read in any SQLite shell, as bytes where it cannot, nothing for a deletion.
-struct StoredContent<'a>(&'a Content);
+pub(super) struct StoredContent<'a>(pub(super) &'a Content);
 
 impl ToSql for StoredContent<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -200,7 +340,7 @@ impl ToSql for StoredContent<'_> {
 }
 
 /// What is wrong with a row.
-type Why = String;
+pub(super) type Why = String;
 
 /// The record in the first five columns of a row.
 fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why> {
@@ -235,7 +375,7 @@ fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why>
     })
 }
 
-fn timestamp(column: ValueRef<'_>) -> Result<Timestamp, Why> {
+pub(super) fn timestamp(column: ValueRef<'_>) -> Result<Timestamp, Why> {
     match column {
         ValueRef::Integer(nanos) => {
             Timestamp::from_nanos(nanos).map_err(|_| "the timestamp is not positive".to_owned())
@@ -253,7 +393,7 @@ fn key_of<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<(&'row [u
     })
 }
 
-fn text_key(bytes: &[u8]) -> Result<Key, Why> {
+pub(super) fn text_key(bytes: &[u8]) -> Result<Key, Why> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the key is not UTF-8".to_owned())?;
     Key::new(text).map_err(|error| error.to_string())
 }
@@ -294,6 +434,7 @@ fn successor(c: char) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sync;
     use crate::store::testing::{Place, deleted, id, key, put, store};
     use p2p_sync_core::store::Store;
 
@@ -367,12 +508,28 @@ mod tests {
         }
         assert_eq!(
             plan(LAST),
-            "SCAN kv_store USING INDEX kv_store_timestamp",
+            "SCAN kv_store USING COVERING INDEX kv_store_time_key",
             "from its end, for one row"
         );
+        for sql in [AHEAD, AHEAD_COUNT] {
+            assert_eq!(
+                plan(sql),
+                "SEARCH kv_store USING COVERING INDEX kv_store_time_key (timestamp>?)"
+            );
+        }
+        assert_eq!(
+            plan(sync::BY_TIME),
+            "SEARCH kv_store USING INDEX kv_store_time_key ((timestamp,key)>(?,?))",
+            "a range, and nothing to sort"
+        );
+        assert_eq!(
+            plan(sync::BY_KEY_HASH),
+            "SEARCH kv_store USING INDEX kv_store_item (key_hash=?)"
+        );
+        assert_eq!(plan(sync::ITEMS), "SCAN kv_store USING COVERING INDEX kv_store_item");
         let count = plan(COUNT);
         assert!(
-            count.contains("SCAN kv_store USING COVERING INDEX kv_store_timestamp"),
+            count.contains("SCAN kv_store USING COVERING INDEX sqlite_autoindex_kv_store_1"),
             "{count}"
         );
         assert!(

@@ -2,16 +2,22 @@
 //! core, when to begin and to commit to the node's writer thread.
 
 use std::path::{Path, PathBuf};
+use std::sync::Weak;
 use std::time::Duration;
 
 use p2p_sync_core::store::Store;
+use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Key, NetworkName, Record, Timestamp};
 use rusqlite::Connection;
 
+use super::conflicts;
 use super::directory::size_of;
 use super::error::StoreError;
 use super::opening::{self, LOCK_PATIENCE, beside};
 use super::rows::{self, Authors, Which};
+use super::scan;
+use super::summary::{Tracker, UNMARK};
+use super::sync;
 
 /// WAL size at which the writer stops to empty it, in bytes. SQLite does that by itself at 4 MiB, but only in moments
 /// without any reader, and such a moment may never come.
@@ -33,14 +39,23 @@ const WAL_PATIENCE: Duration = Duration::from_millis(250);
 ///    and again until that succeeds. Whether the writes of a `commit` that failed are there shows only after that.
 #[derive(Debug)]
 pub struct SqliteStore {
-    file: PathBuf,
+    pub(super) file: PathBuf,
     wal: PathBuf,
-    network: NetworkName,
+    pub(super) network: NetworkName,
     /// None once it was broken.
-    connection: Option<Connection>,
-    authors: Authors,
+    pub(super) connection: Option<Connection>,
+    pub(super) authors: Authors,
     /// WAL size at which it is emptied next, in bytes.
     wal_due_bytes: u64,
+    pub(super) id: StoreId,
+    pub(super) tracker: Tracker,
+    /// How often other programs had written when we last looked.
+    others: i64,
+    /// None when it must be measured.
+    pub(super) conflicts: Option<conflicts::Size>,
+    pub(super) damaged_seen: u64,
+    /// The scan that runs, if one does.
+    pub(super) scan: Weak<scan::Hold>,
 }
 
 /// What an attempt to move the whole WAL into the file came to.
@@ -68,13 +83,21 @@ impl SqliteStore {
     }
 
     fn connect(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
+        let connection = opening::writer(file, network)?;
+        let (id, tracker, others) = look_in(&connection).map_err(|cause| StoreError::sqlite(file, cause))?;
         Ok(Self {
             file: file.to_owned(),
             wal: beside(file, "-wal"),
             network: network.clone(),
-            connection: Some(opening::writer(file, network)?),
+            connection: Some(connection),
             authors: Authors::default(),
             wal_due_bytes: WAL_BYTES_MAX,
+            id,
+            tracker,
+            others,
+            conflicts: None,
+            damaged_seen: 0,
+            scan: Weak::new(),
         })
     }
 
@@ -101,7 +124,10 @@ impl SqliteStore {
                 file: self.file.clone(),
             });
         }
-        self.connection = Some(opening::writer(&self.file, &self.network)?);
+        let connection = opening::writer(&self.file, &self.network)?;
+        let looked = look_in(&connection).map_err(|cause| StoreError::sqlite(&self.file, cause));
+        self.connection = Some(connection);
+        (self.id, self.tracker, self.others) = self.noted(looked)?;
         self.wal_due_bytes = WAL_BYTES_MAX;
         match self.settle()? {
             Checkpoint::Complete => Ok(()),
@@ -121,6 +147,11 @@ impl SqliteStore {
     /// When the WAL could not be moved into the file. Nothing is lost then: the next start does it.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.rollback();
+        self.end_scan();
+        // Without it the next start reads the records, and that is all.
+        if let Err(error) = self.keep_summary() {
+            tracing::warn!(%error, "The summary of the records was not kept");
+        }
         let settled = self.settle().map(drop);
         match self.connection.take().map(Connection::close) {
             Some(Err((_, cause))) => settled.and(Err(StoreError::sqlite(&self.file, cause))),
@@ -154,7 +185,11 @@ impl SqliteStore {
     }
 
     /// Closes the connection and leaves the files as they are.
-    fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self) {
+        self.stop_scan();
+        self.tracker.forget_pending();
+        self.tracker.lose();
+        self.conflicts = None;
         if let Some(connection) = self.connection.take() {
             // Should this fail, closing moves the WAL into the file, which no reader of either can tell.
             let _ = opening::checkpoint_on_close(&connection, false);
@@ -192,11 +227,14 @@ impl SqliteStore {
         if bytes < self.wal_due_bytes {
             return Ok(());
         }
-        self.set_patience(WAL_PATIENCE);
+        // A scan of ours takes longer than anybody should wait.
+        let scanning = self.is_scanning();
+        self.set_patience(if scanning { Duration::ZERO } else { WAL_PATIENCE });
         let outcome = self.settle();
         self.set_patience(LOCK_PATIENCE);
         self.wal_due_bytes = match outcome {
             Ok(Checkpoint::Complete) => WAL_BYTES_MAX,
+            Ok(Checkpoint::Hindered) if scanning => bytes.saturating_add(WAL_RETRY_BYTES),
             Ok(Checkpoint::Hindered) => {
                 tracing::warn!(file = %self.wal.display(), bytes, "The write-ahead log cannot be emptied while another program reads the store");
                 bytes.saturating_add(WAL_RETRY_BYTES)
@@ -209,10 +247,36 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// What is remembered of the records no longer holds once another program has written to the file.
+    fn notice_others(&mut self, others: i64) {
+        if others != self.others {
+            tracing::warn!(file = %self.file.display(), "Another program wrote to the store: its summary is computed anew");
+            self.others = others;
+            self.tracker.lose();
+            self.conflicts = None;
+        }
+    }
+
     fn set_patience(&self, patience: Duration) {
         // It only sets a field of the connection.
         let _ = self.connection().map(|connection| connection.busy_timeout(patience));
     }
+}
+
+/// What is remembered of a file that was just opened.
+fn look_in(connection: &Connection) -> rusqlite::Result<(StoreId, Tracker, i64)> {
+    Ok((
+        sync::store_id(connection)?,
+        Tracker::load(connection)?,
+        writes_of_others(connection)?,
+    ))
+}
+
+/// A number that changes when another connection writes to the file.
+fn writes_of_others(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))
 }
 
 fn checkpoint(connection: &Connection) -> rusqlite::Result<Checkpoint> {
@@ -234,8 +298,13 @@ impl Store for SqliteStore {
         let Some(connection) = &self.connection else {
             return self.connection().map(|_| None);
         };
-        let result = rows::get(connection, &mut self.authors, &self.file, key);
-        self.noted(result)
+        let result = rows::get_with_item(connection, &mut self.authors, &self.file, key);
+        let in_transaction = !connection.is_autocommit();
+        let found = self.noted(result)?;
+        if in_transaction {
+            self.tracker.note_found(key, found.as_ref().and_then(|(_, item)| *item));
+        }
+        Ok(found.map(|(record, _)| record))
     }
 
     fn put(&mut self, record: &Record) -> Result<(), StoreError> {
@@ -243,8 +312,14 @@ impl Store for SqliteStore {
         let Some(connection) = &self.connection else {
             return self.connection().map(drop);
         };
-        let result = rows::put(connection, &mut self.authors, &self.file, record);
-        self.noted(result)
+        let old = match self.tracker.found(&record.key) {
+            Some(old) => Ok(old),
+            None => rows::item(connection, &self.file, &record.key),
+        };
+        let result = old.and_then(|old| Ok((old, rows::put(connection, &mut self.authors, &self.file, record)?)));
+        let (old, new) = self.noted(result)?;
+        self.tracker.note_put(record, old, new);
+        Ok(())
     }
 
     fn scan(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, StoreError> {
@@ -278,16 +353,30 @@ impl Store for SqliteStore {
         let result = self
             .connection()
             .and_then(|connection| self.run(connection, "BEGIN IMMEDIATE"));
-        self.noted(result)
+        self.noted(result)?;
+        let others = self.asked(writes_of_others);
+        if let Err(error) = others.map(|others| self.notice_others(others)) {
+            self.rollback();
+            return Err(error);
+        }
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        let result = self.transaction().and_then(|connection| self.run(connection, "COMMIT"));
+        let result = self.transaction().and_then(|connection| {
+            if self.tracker.must_unmark() {
+                self.run(connection, UNMARK)?;
+            }
+            self.run(connection, "COMMIT")
+        });
         self.noted(result)?;
+        self.tracker.committed();
         self.bound_wal()
     }
 
     fn rollback(&mut self) {
+        self.tracker.forget_pending();
+        self.conflicts = None;
         // After some failures SQLite has rolled back by itself.
         let Some(connection) = self
             .connection

@@ -11,11 +11,14 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{StreamProtocol, identify, kad};
 use p2p_sync_core::NetworkName;
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
+use tokio::sync::mpsc;
 
-use super::{discovery, liveness};
+use super::{discovery, liveness, streams};
 
 /// The protocol name of Kademlia in the default network.
 const KAD: &str = "/p2p-sync/kad/1.0.0";
+/// The protocol name of the sync in the default network.
+const SYNC: &str = "/p2p-sync/sync/1";
 /// Open connections in all. More than the few hundred machines this is made for.
 const CONNECTIONS_MAX: u32 = 1_024;
 /// Open connections that others dialled: whoever takes them all leaves room for those that this node dials.
@@ -33,12 +36,18 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) liveness: liveness::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
+    pub(super) streams: streams::Behaviour,
     pub(super) discovery: Toggle<discovery::Behaviour>,
 }
 
 /// Kademlia's protocol name in a network.
 pub(super) fn kad_protocol(network: &NetworkName) -> Result<StreamProtocol, libp2p::swarm::InvalidProtocol> {
     StreamProtocol::try_from_owned(network.protocol(KAD))
+}
+
+/// The protocol name of the sync in a network.
+pub(super) fn sync_protocol(network: &NetworkName) -> Result<StreamProtocol, libp2p::swarm::InvalidProtocol> {
+    StreamProtocol::try_from_owned(network.protocol(SYNC))
 }
 
 /// The agent version that tells other nodes of this run: a peer that comes back with another nonce has restarted.
@@ -53,12 +62,13 @@ pub(super) fn boot_nonce(agent_version: &str) -> Option<u64> {
 }
 
 impl Behaviour {
-    /// The protocols for one run of a node.
+    /// The protocols for one run of a node. The streams of the sync that peers open go to `incoming`.
     pub(super) fn new(
         key: &Keypair,
         network: &NetworkName,
         boot_nonce: u64,
         discovery: Option<discovery::Behaviour>,
+        incoming: mpsc::Sender<streams::Incoming>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let limits = ConnectionLimits::default()
             .with_max_pending_incoming(Some(PENDING_MAX))
@@ -75,6 +85,7 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             liveness: liveness::Behaviour::new(),
             kad: kademlia(key, network)?,
+            streams: streams::Behaviour::new(sync_protocol(network)?, incoming),
             discovery: discovery.into(),
         })
     }

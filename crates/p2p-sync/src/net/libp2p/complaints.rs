@@ -49,6 +49,15 @@ impl Complaints {
         true
     }
 
+    /// All counts, by cause, with those that were kept elsewhere.
+    pub(super) fn all_with(&self, others: &[(String, u64)]) -> Vec<(String, u64)> {
+        let mut counts = self.counts.clone();
+        for (cause, count) in others {
+            *counts.entry(cause.clone()).or_default() += count;
+        }
+        counts.into_iter().collect()
+    }
+
     /// All counts, by cause.
     pub(super) fn all(&self) -> Vec<(String, u64)> {
         self.counts

@@ -54,8 +54,21 @@ pub(super) struct Peer {
     pub(super) subscribed: bool,
     /// It speaks this network's protocols: gossip is expected of it.
     pub(super) is_node: bool,
+    /// It speaks the sync of this network.
+    pub(super) syncs: bool,
     gossiped: Instant,
     unsubscribed_since: Instant,
+}
+
+impl Peer {
+    /// The connection that is kept when there are several. QUIC notices by itself when it is cut, so it is the better one;
+    /// between equals, the oldest.
+    pub(super) fn best(&self) -> Option<ConnectionId> {
+        self.connections
+            .iter()
+            .min_by_key(|it| (it.transport == Transport::Tcp, it.opened))
+            .map(|it| it.id)
+    }
 }
 
 /// What an identification says of a peer's runs.
@@ -129,6 +142,7 @@ impl Connections {
             connections: vec![connection],
             subscribed: false,
             is_node: false,
+            syncs: false,
             gossiped: now,
             unsubscribed_since: now,
         };
@@ -236,6 +250,13 @@ impl Connections {
         }
     }
 
+    /// Whether the peer says that it speaks the sync of this network.
+    pub(super) fn speaks_sync(&mut self, peer: PeerId, syncs: bool) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.syncs = syncs;
+        }
+    }
+
     /// Connections on which nothing came back for too long.
     pub(super) fn dead(&self, now: Instant) -> Vec<(PeerId, ConnectionId)> {
         let all = self
@@ -272,12 +293,7 @@ impl Connections {
             if known.connections.len() < 2 || age < SPARE_AFTER || !(quiet || age > SPARE_AT_LAST) {
                 continue;
             }
-            // QUIC notices by itself when it is cut, so it is the better one to keep; between equals, the oldest.
-            let keep = known
-                .connections
-                .iter()
-                .min_by_key(|it| (it.transport == Transport::Tcp, it.opened))
-                .map(|it| it.id);
+            let keep = known.best();
             spare.extend(known.connections.iter().map(|it| it.id).filter(|id| Some(*id) != keep));
         }
         spare
@@ -305,6 +321,11 @@ impl Connections {
             .iter()
             .find(|connection| connection.id == id)
             .map(|connection| &connection.address)
+    }
+
+    /// The connection to a peer that is kept when there are several.
+    pub(super) fn best(&self, peer: PeerId) -> Option<ConnectionId> {
+        self.peers.get(&peer)?.best()
     }
 
     /// All connected peers, by id.

@@ -33,6 +33,8 @@ pub(super) struct Gossip {
     watch: Stopwatch,
     /// What was published lately, the oldest first.
     published: VecDeque<(Instant, Record)>,
+    /// Something did not go out although somebody listened.
+    unsent: bool,
     pub(super) complaints: Complaints,
     pub(super) sent: u64,
     pub(super) received: u64,
@@ -46,6 +48,17 @@ pub(super) struct Admitted {
     pub(super) records: Vec<Record>,
 }
 
+/// What becomes of a message that arrived.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// It goes to the node.
+    Admitted(Admitted),
+    /// There may be something new in it, but it was one too many.
+    Missed { neighbour: NodeId },
+    /// It is of no use now.
+    Dropped,
+}
+
 impl Gossip {
     pub(super) fn new(topic: TopicHash) -> Self {
         Self {
@@ -54,6 +67,7 @@ impl Gossip {
             pacer: Pacer::new(),
             watch: Stopwatch::start(),
             published: VecDeque::new(),
+            unsent: false,
             complaints: Complaints::default(),
             sent: 0,
             received: 0,
@@ -64,11 +78,23 @@ impl Gossip {
         &self.topic
     }
 
-    /// Takes over a local write for publishing.
+    /// Takes over a local write for publishing. What there is no room for is counted, and shows in
+    /// [`take_unsent`](Self::take_unsent).
     pub(super) fn push(&mut self, record: Record) {
         if self.pacer.push(record).is_err() {
             self.complaints.count(TOO_MANY, 1);
+            self.unsent = true;
         }
+    }
+
+    /// Whether a write that is pushed now would be published at once.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.pacer.is_ready(self.watch.uptime())
+    }
+
+    /// Whether something did not go out although somebody listened, since this was asked last.
+    pub(super) fn take_unsent(&mut self) -> bool {
+        std::mem::take(&mut self.unsent)
     }
 
     /// One of several connections to a peer is gone, and with it whatever gossipsub had given to it: what was published lately
@@ -96,6 +122,7 @@ impl Gossip {
     pub(super) fn missed(&mut self, unheard: u64, crowded_out: u64) {
         self.complaints.count("not announced: nobody listening", unheard);
         self.complaints.count(TOO_MANY, crowded_out);
+        self.unsent |= crowded_out > 0;
     }
 
     fn publish_one(&mut self, swarm: &mut gossipsub::Behaviour, records: &[Record]) {
@@ -111,6 +138,7 @@ impl Gossip {
             Err(error) => {
                 self.complaints
                     .count("not announced: network busy", records.len() as u64);
+                self.unsent = true;
                 tracing::debug!("{} changes could not be published: {error}", records.len());
             }
         }
@@ -125,17 +153,13 @@ impl Gossip {
     }
 
     /// Judges a message that arrived, before any disk.
-    pub(super) fn judge(
-        &mut self,
-        from: PeerId,
-        message: &gossipsub::Message,
-    ) -> (MessageAcceptance, Option<Admitted>) {
+    pub(super) fn judge(&mut self, from: PeerId, message: &gossipsub::Message) -> (MessageAcceptance, Judged) {
         let (Some(source), Ok(neighbour)) = (message.source, node_id(&from)) else {
-            return (MessageAcceptance::Ignore, None);
+            return (MessageAcceptance::Ignore, Judged::Dropped);
         };
         let Ok(author) = node_id(&source) else {
             self.complaints.count("unknown author", 1);
-            return (MessageAcceptance::Ignore, None);
+            return (MessageAcceptance::Ignore, Judged::Dropped);
         };
         let arrival = Arrival {
             author,
@@ -146,22 +170,24 @@ impl Gossip {
         match self.gate.judge(arrival, system::now(), self.watch.uptime()) {
             Verdict::Accept(records) => {
                 self.received += 1;
-                (
-                    MessageAcceptance::Accept,
-                    Some(Admitted {
-                        author,
-                        neighbour,
-                        records,
-                    }),
-                )
+                let admitted = Admitted {
+                    author,
+                    neighbour,
+                    records,
+                };
+                (MessageAcceptance::Accept, Judged::Admitted(admitted))
             }
             Verdict::Ignore(refusal) => {
                 self.complain(from, source, &refusal);
-                (MessageAcceptance::Ignore, None)
+                let judged = match refusal {
+                    Refusal::RateLimited { .. } => Judged::Missed { neighbour },
+                    _ => Judged::Dropped,
+                };
+                (MessageAcceptance::Ignore, judged)
             }
             Verdict::Reject(refusal) => {
                 self.complain(from, source, &refusal);
-                (MessageAcceptance::Reject, None)
+                (MessageAcceptance::Reject, Judged::Dropped)
             }
         }
     }

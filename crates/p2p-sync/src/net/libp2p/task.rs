@@ -1,7 +1,7 @@
 //! The loop that owns the swarm: orders of the node, dials and checks that fall due, the goodbye. What the swarm's events
 //! mean is in [`events`]. It never waits for the disk or the node: what a full queue cannot take is dropped and counted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +12,15 @@ use libp2p::gossipsub::IdentTopic;
 use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{PeerId, StreamProtocol, Swarm};
+use p2p_sync_core::{NodeId, Record};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::address_book::Source;
-use super::behaviour::{Behaviour, kad_protocol};
+use super::behaviour::{Behaviour, kad_protocol, sync_protocol};
 use super::connections::Connections;
 use super::dialer::{Dialer, Order};
 use super::gossip::Gossip;
+use super::streams::{self, Feeds};
 use super::{NetConfig, discovery, listening, node_id};
 use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NetStatus, PeerStatus, ToPeers};
 
@@ -32,6 +34,8 @@ const STOOD_STILL: Duration = Duration::from_secs(2);
 const ORDERS_MAX: usize = 256;
 /// Dials under way at once; the others wait for their turn.
 const DIALS_MAX: usize = 64;
+/// How long the goodbye waits for the feeds to send what they have.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -42,6 +46,7 @@ pub(super) struct Ends {
     pub(super) listeners: Vec<ListenerId>,
     /// To be told the addresses once they are known.
     pub(super) ready: oneshot::Sender<Vec<String>>,
+    pub(super) streams: Arc<streams::Common>,
     pub(super) audience: Arc<Audience>,
 }
 
@@ -49,6 +54,7 @@ pub(super) struct Ends {
 pub(super) struct Task {
     swarm: Swarm<Behaviour>,
     kad_protocol: Option<StreamProtocol>,
+    sync_protocol: Option<StreamProtocol>,
     outbound: mpsc::Receiver<ToPeers>,
     inbound: mpsc::Sender<FromPeers>,
     /// Bytes of messages that may still wait for the node.
@@ -60,6 +66,10 @@ pub(super) struct Task {
     dials: HashMap<ConnectionId, Order>,
     connections: Connections,
     gossip: Gossip,
+    streams: Arc<streams::Common>,
+    feeds: Feeds,
+    /// Somebody listens to gossip who does not speak the sync, and so cannot be fed.
+    is_stranger_listening: bool,
     /// The topic of [`rouse_gossip`](Self::rouse_gossip).
     rousing: IdentTopic,
     publish_at: Option<Instant>,
@@ -81,6 +91,7 @@ impl Task {
         Self {
             swarm,
             kad_protocol: kad_protocol(&config.network).ok(),
+            sync_protocol: sync_protocol(&config.network).ok(),
             outbound: ends.outbound,
             inbound: ends.inbound,
             waiting: Arc::new(Semaphore::new(FROM_PEERS_BYTES_MAX)),
@@ -91,6 +102,9 @@ impl Task {
             dials: HashMap::new(),
             connections: Connections::default(),
             gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash()),
+            feeds: Feeds::new(Arc::clone(&ends.streams)),
+            streams: ends.streams,
+            is_stranger_listening: false,
             rousing: IdentTopic::new(format!("{}/rouse", config.network.topic())),
             publish_at: None,
             next_check: now + CHECK_INTERVAL,
@@ -114,6 +128,7 @@ impl Task {
                         break stop;
                     }
                     self.publish();
+                    self.feeds.wake();
                 }
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 () = alarm => self.on_alarm(),
@@ -126,14 +141,57 @@ impl Task {
     /// Carries out an order, or hands it back if it is the one to stop.
     fn obey(&mut self, order: ToPeers) -> Option<oneshot::Sender<()>> {
         match order {
-            ToPeers::Live(record) => self.gossip.push(record),
-            ToPeers::OpenStream(_) => {}
+            ToPeers::Live(record) => self.announce(record),
+            ToPeers::OpenStream(peer) => self.open_stream(peer),
             ToPeers::ChangedNothing { author, neighbour } => self.gossip.changed_nothing(author, neighbour),
             // Whoever asked may have gone away meanwhile.
             ToPeers::Status(reply) => drop(reply.send(self.status())),
             ToPeers::Stop(done) => return Some(done),
         }
         None
+    }
+
+    /// Tells the others of a write that was made here: by gossip while its budget lasts, or else by the feeds, which reach
+    /// every direct peer that syncs; whoever is further away hears of it by the sync of those. Who does not sync has only gossip,
+    /// and must wait for its turn there.
+    fn announce(&mut self, record: Record) {
+        let is_fed = !self.feeds.is_empty() && !self.gossip.is_ready();
+        if is_fed {
+            let (streams, connections) = (&mut self.swarm.behaviour_mut().streams, &self.connections);
+            self.feeds.push(&record, |peer| {
+                connections.best(peer).map(|connection| streams.open(peer, connection))
+            });
+        }
+        if !is_fed || self.is_stranger_listening {
+            self.gossip.push(record);
+        }
+    }
+
+    fn open_stream(&mut self, node: NodeId) {
+        let Ok(peer) = PeerId::from_bytes(node.as_bytes()) else {
+            return;
+        };
+        let connection = self.connections.best(peer);
+        let opening = connection.map(|id| self.swarm.behaviour_mut().streams.open(peer, id));
+        // The node asks for one stream a peer at a time, and each ends within seconds when it cannot be opened.
+        tokio::spawn(streams::ask(Arc::clone(&self.streams), peer, node, opening));
+    }
+
+    /// The peers to sync with have changed, or may have.
+    fn count_peers(&mut self) {
+        let mut peers = BTreeMap::new();
+        let (mut is_listening, mut is_stranger_listening) = (false, false);
+        for (peer, known) in self.connections.iter().filter(|(_, known)| known.subscribed) {
+            is_listening = true;
+            match node_id(peer) {
+                Ok(node) if known.is_node && known.syncs => drop(peers.insert(*peer, node)),
+                _ => is_stranger_listening = true,
+            }
+        }
+        self.audience.set_listening(is_listening);
+        self.is_stranger_listening = is_stranger_listening;
+        self.feeds.set(&peers);
+        self.streams.links.set(&peers.into_values().collect());
     }
 
     fn publish(&mut self) {
@@ -176,6 +234,13 @@ impl Task {
         for id in self.connections.spare(*self.swarm.local_peer_id(), now) {
             self.swarm.close_connection(id);
         }
+        let (unheard, crowded_out) = self.audience.take_missed();
+        self.gossip.missed(unheard, crowded_out);
+        if self.gossip.take_unsent() {
+            self.streams.links.missed_by_all(now);
+        }
+        self.feeds.settle(now);
+        self.streams.links.settle(now);
         for peer in self.connections.unsubscribed(now) {
             tracing::debug!(%peer, "connecting anew to a peer that takes no part in gossip");
             self.reconnect(peer);
@@ -244,6 +309,7 @@ impl Task {
             })
             .collect();
         peers.sort_by_key(|peer| peer.peer);
+        let (sync_bytes_in, sync_bytes_out) = self.streams.traffic();
         NetStatus {
             addresses: self.listening(),
             peers,
@@ -251,7 +317,10 @@ impl Task {
             mesh: mesh.len(),
             sent: self.gossip.sent,
             received: self.gossip.received,
-            dropped: self.gossip.complaints.all(),
+            dropped: self.gossip.complaints.all_with(&self.streams.complaints()),
+            sync_streams: self.streams.inbound_streams(),
+            sync_bytes_in,
+            sync_bytes_out,
         }
     }
 
@@ -267,7 +336,15 @@ impl Task {
             .and_then(discovery::Behaviour::withdraw);
         self.publish();
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        let last_words = tokio::time::timeout(LAST_WORDS, self.feeds.finish());
         let farewell = async {
+            let mut last_words = pin!(last_words);
+            loop {
+                tokio::select! {
+                    _ = &mut last_words => break,
+                    _ = self.swarm.select_next_some() => {}
+                }
+            }
             // One round of the swarm's work for what was just published, before its streams are closed.
             let _ = tokio::time::timeout(GOODBYE / 10, self.swarm.select_next_some()).await;
             for listener in listeners {

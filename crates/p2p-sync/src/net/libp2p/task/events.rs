@@ -15,7 +15,7 @@ use crate::net::libp2p::address_book::Source;
 use crate::net::libp2p::behaviour::{BehaviourEvent, boot_nonce};
 use crate::net::libp2p::connections::{Boot, Closed, ip};
 use crate::net::libp2p::dialer::split_peer;
-use crate::net::libp2p::gossip::Admitted;
+use crate::net::libp2p::gossip::{Admitted, Judged};
 use crate::net::libp2p::{discovery, listening, node_id};
 
 impl Task {
@@ -41,6 +41,7 @@ impl Task {
                     Closed::Nothing => self.on_disconnected(peer_id, now),
                     Closed::Unheard => self.reconnect(peer_id),
                     Closed::Others => {
+                        self.missed(peer_id, now);
                         self.rouse_gossip(peer_id);
                         self.gossip.repeat(now);
                         self.publish();
@@ -104,13 +105,15 @@ impl Task {
     fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
         tracing::info!("Connection closed with peer {peer}");
         self.dialer.disconnected(peer, now);
-        self.count_audience();
+        self.count_peers();
         self.search();
     }
 
-    fn count_audience(&self) {
-        self.audience
-            .set_listening(self.connections.iter().any(|(_, peer)| peer.subscribed));
+    /// Something did not get through between a peer and us.
+    fn missed(&self, peer: PeerId, now: Instant) {
+        if let Ok(peer) = node_id(&peer) {
+            self.streams.links.missed(peer, now);
+        }
     }
 
     fn remember(&self, peer: PeerId, address: &Multiaddr) {
@@ -168,6 +171,7 @@ impl Task {
                 info,
             }) => {
                 self.on_identified(peer_id, connection_id, &info, now);
+                self.count_peers();
             }
             BehaviourEvent::Discovery(event) => self.on_discovery(event, now),
             _ => {}
@@ -192,6 +196,11 @@ impl Task {
             .kad_protocol
             .as_ref()
             .is_some_and(|own| info.protocols.contains(own));
+        let syncs = self
+            .sync_protocol
+            .as_ref()
+            .is_some_and(|own| info.protocols.contains(own));
+        self.connections.speaks_sync(peer, syncs);
         let boot = boot_nonce(&info.agent_version);
         match self.connections.identified(peer, id, boot, is_node) {
             Boot::Known => {}
@@ -255,25 +264,31 @@ impl Task {
                 message,
             } => {
                 self.connections.gossiped(propagation_source, true, now);
-                let (acceptance, admitted) = self.gossip.judge(propagation_source, &message);
+                let (acceptance, judged) = self.gossip.judge(propagation_source, &message);
                 self.swarm.behaviour_mut().gossip.report_message_validation_result(
                     &message_id,
                     &propagation_source,
                     acceptance,
                 );
-                if let Some(admitted) = admitted {
-                    self.hand_over(admitted, message.data.len());
+                match judged {
+                    Judged::Admitted(admitted) => self.hand_over(admitted, message.data.len(), now),
+                    Judged::Missed { neighbour } => self.streams.links.missed(neighbour, now),
+                    Judged::Dropped => {}
                 }
             }
             gossipsub::Event::Subscribed { peer_id, topic } if topic == *self.gossip.topic() => {
                 self.connections.subscribed(peer_id, true, now);
-                self.count_audience();
+                self.count_peers();
             }
             gossipsub::Event::Unsubscribed { peer_id, topic } if topic == *self.gossip.topic() => {
                 self.connections.subscribed(peer_id, false, now);
-                self.count_audience();
+                self.count_peers();
             }
-            gossipsub::Event::SlowPeer { failed_messages, .. } => {
+            gossipsub::Event::SlowPeer {
+                peer_id,
+                failed_messages,
+            } => {
+                self.missed(peer_id, now);
                 let failed = failed_messages.priority.saturating_add(failed_messages.non_priority);
                 self.gossip.complaints.count("peer too slow", failed as u64);
             }
@@ -282,7 +297,8 @@ impl Task {
     }
 
     /// Hands changes to the node, unless too much waits there already.
-    fn hand_over(&mut self, admitted: Admitted, bytes: usize) {
+    fn hand_over(&mut self, admitted: Admitted, bytes: usize, now: Instant) {
+        let from = admitted.neighbour;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let handed = Arc::clone(&self.waiting)
             .try_acquire_many_owned(bytes)
@@ -303,6 +319,7 @@ impl Task {
             });
         if !handed {
             self.gossip.complaints.count("store busy", 1);
+            self.streams.links.missed(from, now);
         }
     }
 }

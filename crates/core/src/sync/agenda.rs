@@ -1,0 +1,329 @@
+//! When a node holds a session, and with whom. Nothing but the decision: opening streams, running sessions and telling
+//! what came of them is the caller's work.
+//!
+//! Four things lead to a session with a connected peer:
+//!
+//! - **It is new.** The two begin with a Hello, the one with the smaller id at once, the other two seconds later if
+//!   nothing has happened by then.
+//! - **It is owed one.** Something did not get through, or the last session did not end with both sides equal. The next
+//!   one follows soon, and with growing pauses while such sessions change nothing.
+//! - **It may not have heard.** One or two seconds after the last change that was written here or came by gossip, two
+//!   peers picked by chance are checked. After changes that came by a session or feed, all peers that are not known to
+//!   hold the same are checked, eight at a time: so what one node heard goes on to those whom its author cannot reach.
+//! - **Nothing at all.** Every 30 to 60 seconds one peer picked by chance is checked, for what nobody noticed.
+//!
+//! There is one session at a time with one peer; what falls due meanwhile is done behind it. All of it costs memory for
+//! the connected peers only.
+
+mod peer;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use peer::{Peer, Side};
+
+use super::session::{Opening, Outcome, Report, Settled};
+use crate::id::NodeId;
+use crate::limits::{SYNC_OWN_SESSIONS_MAX, SYNC_TOLD_PEERS_MAX};
+use crate::random::SplitMix64;
+use crate::set_digest::SetDigestValue;
+use crate::time::{Timestamp, Uptime};
+
+/// How long the node with the larger id leaves the first session to the other one.
+const GREETING_PAUSE: Duration = Duration::from_secs(2);
+/// How long a missed message waits for others that go missing with it.
+const OWED_PAUSE: Duration = Duration::from_millis(200);
+/// The check behind the last change, and how many peers it goes to.
+const QUIET_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+const QUIET_PEERS: usize = 2;
+/// From the first change that came by a session or feed to the round of checks that passes it on.
+const ROUND_PAUSE: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// Between two such rounds, while changes keep coming.
+const ROUND_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two checks without any reason.
+const PERIODIC_PAUSE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)];
+/// How often the wall clock is compared while something waits for it: it may step.
+const CLOCK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a change of the node's records came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was written here.
+    Local,
+    /// By gossip, which also passes it on.
+    Gossip,
+    /// By a session with this peer or its feed: nobody but this node passes it on.
+    Sync {
+        /// The peer.
+        from: NodeId,
+    },
+}
+
+/// Whether a session that a peer opens may go on. There is one at a time: of two that were opened at once, that of the
+/// node with the smaller id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It goes on.
+    Accept,
+    /// It goes on; drop the one that is under way with this peer, without calling [`Agenda::ended`] for it.
+    AcceptInsteadOfOurs,
+    /// Close the stream: ours goes on.
+    Refuse,
+}
+
+/// What came of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// Its outcome; none: it broke off, or could not be opened.
+    pub outcome: Option<Outcome>,
+    /// How many records that we received in it were news.
+    pub changed: u64,
+    /// The peer's digest as it was told last.
+    pub peer_digest: Option<SetDigestValue>,
+    /// After [`Outcome::Waiting`]: what is known to differ.
+    pub settled: Option<Settled>,
+    /// When the earliest waiting record falls due, by our wall clock, if this side saw it.
+    pub falls_due: Option<Timestamp>,
+}
+
+impl SessionEnd {
+    /// Of a session that ended or broke off, from its report.
+    pub fn of(outcome: Option<Outcome>, report: &Report) -> Self {
+        let told = report.peer.as_ref().map(|peer| peer.digest);
+        Self {
+            outcome,
+            changed: report.changed,
+            peer_digest: report.equal_digest.or(told),
+            settled: report.settled,
+            falls_due: report.falls_due,
+        }
+    }
+
+    /// Of a session for which no stream could be opened.
+    pub fn unopened() -> Self {
+        Self::of(None, &Report::default())
+    }
+}
+
+/// The agenda of one node.
+///
+/// The caller tells it what happens, and opens the sessions that [`due`](Self::due) gives: after every other call, and
+/// when [`next_due`](Self::next_due) has come. Every session, whoever opened it, is to end by [`ended`](Self::ended),
+/// [`disconnected`](Self::disconnected) or [`Answer::AcceptInsteadOfOurs`]; until then its peer gets no other one.
+///
+/// Between the end of a session and the next one that is opened with the same peer lie 200 ms at least. Behind sessions
+/// that change nothing and do not end equal, pauses double from half a second to 30 s, and a new reason waits for two
+/// seconds of them at most.
+#[derive(Debug)]
+pub struct Agenda {
+    me: NodeId,
+    random: SplitMix64,
+    /// Those connected, and those of which a session came in before the connection was told.
+    peers: BTreeMap<NodeId, Peer>,
+    /// When the check behind the last change is due, and how long after the last change that is.
+    quiet: Option<(Uptime, Duration)>,
+    /// When the next round of checks is due.
+    round: Option<Uptime>,
+    /// Before this there is no other round.
+    round_not_before: Uptime,
+    /// When the next check without a reason is due.
+    periodic: Option<Uptime>,
+    /// When `due` was last asked.
+    asked: Uptime,
+}
+
+impl Agenda {
+    /// The agenda of node `me`, with chance drawn from `seed`.
+    pub fn new(me: NodeId, seed: u64) -> Self {
+        Self {
+            me,
+            random: SplitMix64::new(seed),
+            peers: BTreeMap::new(),
+            quiet: None,
+            round: None,
+            round_not_before: Uptime::default(),
+            periodic: None,
+            asked: Uptime::default(),
+        }
+    }
+
+    /// A peer that speaks the sync is there. Call it once gossip from it is subscribed to, so that nothing falls between
+    /// gossip and session. A peer that is there already stays as it is.
+    pub fn connected(&mut self, peer: NodeId, at: Uptime) {
+        let pause = if self.me < peer { Duration::ZERO } else { GREETING_PAUSE };
+        let entry = self.peers.entry(peer).or_default();
+        if std::mem::replace(&mut entry.connected, true) {
+            return;
+        }
+        if entry.under_way.is_none() {
+            entry.want(at.after(pause));
+        }
+        if self.periodic.is_none() {
+            self.periodic = Some(at.after(between(&mut self.random, PERIODIC_PAUSE)));
+        }
+    }
+
+    /// A peer is gone, and a session with it is over: no [`ended`](Self::ended) is to follow.
+    pub fn disconnected(&mut self, peer: NodeId) {
+        self.peers.remove(&peer);
+    }
+
+    /// Something did not get through between this peer and us: a message dropped or limited, a feed given up.
+    pub fn owe(&mut self, peer: NodeId, at: Uptime) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.want(at.after(OWED_PAUSE));
+        }
+    }
+
+    /// Our records changed.
+    pub fn changed(&mut self, origin: Origin, at: Uptime) {
+        match origin {
+            Origin::Local | Origin::Gossip => {
+                let pause = match self.quiet {
+                    Some((_, pause)) => pause,
+                    None => between(&mut self.random, QUIET_PAUSE),
+                };
+                self.quiet = Some((at.after(pause), pause));
+            }
+            Origin::Sync { from } => {
+                for (id, peer) in &mut self.peers {
+                    peer.untold |= *id != from;
+                }
+                if self.round.is_none() {
+                    let soon = at.after(between(&mut self.random, ROUND_PAUSE));
+                    self.round = Some(soon.max(self.round_not_before));
+                }
+            }
+        }
+    }
+
+    /// A peer opens a session. Unless it is refused, it counts as under way from now on.
+    pub fn asks(&mut self, peer: NodeId) -> Answer {
+        let ours_goes_on = self.me < peer;
+        let peer = self.peers.entry(peer).or_default();
+        let answer = match peer.under_way {
+            None => Answer::Accept,
+            Some(Side::Ours) if ours_goes_on => return Answer::Refuse,
+            // A peer that opens a second session has given up its first one, even if we have not heard of that yet.
+            Some(Side::Ours | Side::Theirs) => Answer::AcceptInsteadOfOurs,
+        };
+        peer.begin(Side::Theirs);
+        answer
+    }
+
+    /// The session under way with this peer, whoever opened it, is over.
+    pub fn ended(&mut self, peer: NodeId, end: SessionEnd, at: Uptime) {
+        if let Some(held) = self.peers.get_mut(&peer) {
+            held.end(end, at, &mut self.random);
+            if !held.connected {
+                self.peers.remove(&peer);
+            }
+        }
+    }
+
+    /// The sessions to be opened now, given the digest of our records and our wall clock. They count as under way; one
+    /// for which no stream can be had is to be ended at once ([`SessionEnd::unopened`]).
+    pub fn due(&mut self, mine: SetDigestValue, now: Timestamp, at: Uptime) -> Vec<(NodeId, Opening)> {
+        self.asked = at;
+        if !self.peers.values().any(|peer| peer.connected) {
+            (self.quiet, self.round, self.periodic) = (None, None, None);
+            return Vec::new();
+        }
+        self.check_behind_changes(at);
+        self.pass_changes_on(&mine, at);
+        self.check_without_reason(at);
+        for peer in self.peers.values_mut() {
+            peer.look_at_the_clock(now, at);
+        }
+        let mut due: Vec<(Uptime, NodeId)> = self
+            .peers
+            .iter()
+            .filter_map(|(id, peer)| Some((peer.free_at()?, *id)))
+            .filter(|(when, _)| *when <= at)
+            .collect();
+        // Who has waited longest goes first, so that nobody waits for ever.
+        due.sort_unstable();
+        due.truncate(SYNC_OWN_SESSIONS_MAX.saturating_sub(self.own_sessions()));
+        let mut open = |(_, id)| Some((id, self.peers.get_mut(&id)?.open()));
+        due.into_iter().filter_map(&mut open).collect()
+    }
+
+    /// When to ask for [`due`](Self::due) at the latest; none: when something has happened.
+    pub fn next_due(&self) -> Option<Uptime> {
+        let connected = self.peers.values().any(|peer| peer.connected);
+        let common = [self.quiet.map(|(when, _)| when), self.round, self.periodic];
+        let common = common.into_iter().flatten().filter(|_| connected);
+        let has_room = self.own_sessions() < SYNC_OWN_SESSIONS_MAX;
+        let of_peers = self.peers.values().filter_map(Peer::free_at).filter(|_| has_room);
+        let waits = self.peers.values().any(Peer::waits_for_the_clock);
+        let clock = waits.then(|| self.asked.after(CLOCK_PAUSE));
+        common.chain(of_peers).chain(clock).min()
+    }
+
+    fn own_sessions(&self) -> usize {
+        let ours = |peer: &&Peer| peer.under_way == Some(Side::Ours);
+        self.peers.values().filter(ours).count()
+    }
+
+    fn check_behind_changes(&mut self, at: Uptime) {
+        if self.quiet.is_some_and(|(when, _)| when <= at) {
+            self.quiet = None;
+            let connected = |peer: &Peer| peer.connected;
+            for id in self.pick(QUIET_PEERS, connected) {
+                self.want(id, at);
+            }
+        }
+    }
+
+    fn check_without_reason(&mut self, at: Uptime) {
+        if self.periodic.is_none_or(|when| when <= at) {
+            let first = self.periodic.is_none();
+            self.periodic = Some(at.after(between(&mut self.random, PERIODIC_PAUSE)));
+            if !first {
+                for id in self.pick(1, |peer| peer.connected) {
+                    self.want(id, at);
+                }
+            }
+        }
+    }
+
+    fn pass_changes_on(&mut self, mine: &SetDigestValue, at: Uptime) {
+        if self.round.is_none_or(|when| when > at) {
+            return;
+        }
+        for peer in self.peers.values_mut() {
+            peer.untold &= !peer.holds_the_same(mine);
+        }
+        let untold = |peer: &Peer| peer.connected && peer.untold;
+        for id in self.pick(SYNC_TOLD_PEERS_MAX, untold) {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.untold = false;
+            }
+            self.want(id, at);
+        }
+        self.round_not_before = at.after(ROUND_INTERVAL);
+        self.round = self.peers.values().any(untold).then_some(self.round_not_before);
+    }
+
+    fn want(&mut self, id: NodeId, at: Uptime) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.want(at);
+        }
+    }
+
+    /// Up to so many of the peers that are suitable, by chance.
+    fn pick(&mut self, count: usize, suitable: impl Fn(&Peer) -> bool) -> Vec<NodeId> {
+        let suitable = self.peers.iter().filter(|(_, peer)| suitable(peer));
+        let mut drawn: Vec<(u64, NodeId)> = suitable.map(|(id, _)| (self.random.draw(), *id)).collect();
+        drawn.sort_unstable();
+        drawn.into_iter().take(count).map(|(_, id)| id).collect()
+    }
+}
+
+/// A pause between two others.
+fn between(random: &mut SplitMix64, [least, most]: [Duration; 2]) -> Duration {
+    let span = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
+    least + Duration::from_micros(random.draw() % span.max(1))
+}

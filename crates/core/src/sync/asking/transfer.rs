@@ -1,0 +1,156 @@
+//! What differs is moved: the records of known keys, all records in bulk, or what the ranges find bit by bit.
+
+use super::{After, Asking, RangeWork, Stage, Transfer, verdict};
+use crate::limits::SYNC_RANGE_MESSAGES_MAX;
+use crate::sketch::Difference;
+use crate::sync::outbox::Order;
+use crate::sync::plan::Plan;
+use crate::sync::ranges::Ranges;
+use crate::sync::session::{Outcome, SessionError, Violation};
+use crate::sync::shared::Shared;
+use crate::sync::store::SyncStore;
+use crate::sync::wire::Frame;
+use crate::time::Timestamp;
+
+impl Asking {
+    /// The difference is known: both get what they lack. A peer that `knows` it too sends unasked.
+    pub(super) fn exchange(
+        &mut self,
+        difference: &Difference,
+        knows: bool,
+        shared: &mut Shared,
+        now: Timestamp,
+    ) -> Result<(), Violation> {
+        let plan = Plan::of(difference, shared.horizons(now));
+        shared.forget_plan();
+        shared.add_plan(&plan, now);
+        let after = if plan.moves_nothing() && plan.waiting > 0 {
+            After::OnlyWaiting(plan.waiting)
+        } else {
+            After::Exchange
+        };
+        let asks = !knows && !plan.want.is_empty();
+        // Asked for first, so that the peer's records travel while ours do.
+        if asks {
+            shared.report.round_trips += 1;
+            shared.outbox.push(Order::Want(plan.want))?;
+        }
+        shared.send_records(plan.send)?;
+        let transfer = Transfer {
+            after,
+            awaits_done: knows || asks,
+            awaits_bulk_wanted: false,
+            ranges: None,
+        };
+        self.continue_transfer(transfer, shared)
+    }
+
+    /// Most records differ: they travel all, in the directions that need it.
+    pub(super) fn move_in_bulk<S: SyncStore>(
+        &mut self,
+        offers: bool,
+        wants: bool,
+        shared: &mut Shared,
+        store: &mut S,
+    ) -> Result<(), SessionError<S::Error>> {
+        shared.report.round_trips += 1;
+        if wants && !shared.receive_bulk(self.tried.bulks > 0, store)? {
+            return Ok(shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
+        }
+        if offers {
+            shared.outbox.push_frame(Frame::BulkOffered)?;
+        }
+        self.tried.bulks += 1;
+        let transfer = Transfer {
+            after: After::Bulk,
+            awaits_done: wants,
+            awaits_bulk_wanted: offers,
+            ranges: None,
+        };
+        self.continue_transfer(transfer, shared).map_err(Into::into)
+    }
+
+    /// Goes on when nothing is awaited any longer: with the ranges if they are not through, else with a Check.
+    pub(super) fn continue_transfer(&mut self, mut transfer: Transfer, shared: &mut Shared) -> Result<(), Violation> {
+        if transfer.awaits_done || transfer.awaits_bulk_wanted {
+            self.stage = Stage::Transferring(transfer);
+            return Ok(());
+        }
+        if let Some(mut work) = transfer.ranges.take() {
+            if let Some(message) = work.next.take() {
+                shared.report.round_trips += 1;
+                self.stage = Stage::Ranging(work);
+                return shared.outbox.push_frame(Frame::Range(message));
+            }
+            if work.moved == 0 && work.waiting > 0 {
+                transfer.after = After::OnlyWaiting(work.waiting);
+            }
+        }
+        self.stage = Stage::Comparing(transfer.after);
+        shared.outbox.push(Order::Check)
+    }
+
+    /// Compares the records themselves, once.
+    pub(super) fn compare_ranges<S: SyncStore>(
+        &mut self,
+        shared: &mut Shared,
+        store: &mut S,
+    ) -> Result<(), SessionError<S::Error>> {
+        if std::mem::replace(&mut self.ranges_done, true) {
+            return Ok(verdict::say_delivered(shared)?);
+        }
+        let Some(slot) = shared.slots.take_ranges() else {
+            return Ok(shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
+        };
+        const OWN: Violation = Violation("cannot be compared with");
+        let items = store.items().map_err(SessionError::Store)?;
+        let mut ranges = Ranges::new(items).map_err(|_| OWN)?;
+        let message = ranges.first_message().map_err(|_| OWN)?;
+        shared.report.ranges = true;
+        shared.forget_plan();
+        shared.report.round_trips += 1;
+        shared.outbox.push_frame(Frame::Range(message))?;
+        self.stage = Stage::Ranging(RangeWork {
+            ranges,
+            next: None,
+            moved: 0,
+            waiting: 0,
+            _slot: slot,
+        });
+        Ok(())
+    }
+
+    /// Moves what an answer of the range-based fallback told, before the next message goes out.
+    pub(super) fn work_off(
+        &mut self,
+        mut work: RangeWork,
+        answer: &[u8],
+        shared: &mut Shared,
+        now: Timestamp,
+    ) -> Result<(), Violation> {
+        self.range_messages += 1;
+        if self.range_messages > SYNC_RANGE_MESSAGES_MAX {
+            return Err(Violation("does not come to an end"));
+        }
+        let compared = work.ranges.compare(answer);
+        let (difference, next) = compared.map_err(|_| Violation("sends a range message that makes no sense"))?;
+        let plan = Plan::of(&difference, shared.horizons(now));
+        shared.add_plan(&plan, now);
+        work.next = next;
+        work.moved += (plan.send.len() + plan.want.len()) as u64;
+        work.waiting += plan.waiting;
+        let asks = !plan.want.is_empty();
+        if asks {
+            shared.report.round_trips += 1;
+            shared.outbox.push(Order::Want(plan.want))?;
+        }
+        shared.send_records(plan.send)?;
+        let transfer = Transfer {
+            after: After::Exchange,
+            awaits_done: asks,
+            awaits_bulk_wanted: false,
+            ranges: Some(work),
+        };
+        self.continue_transfer(transfer, shared)
+    }
+}

@@ -1,0 +1,80 @@
+//! What a comparison of the digests means for the session: it is over, or goes on, and how.
+
+use super::{After, Asking, FRUITLESS_MAX, Progress};
+use crate::limits::SYNC_ROUNDS_MAX;
+use crate::sync::session::{Outcome, SessionError, Violation};
+use crate::sync::shared::Shared;
+use crate::sync::store::SyncStore;
+use crate::sync::wire::{Frame, State};
+use crate::time::Timestamp;
+
+impl Asking {
+    /// Both states after a transfer are there.
+    pub(super) fn compare<S: SyncStore>(
+        &mut self,
+        after: After,
+        theirs: State,
+        shared: &mut Shared,
+        store: &mut S,
+        now: Timestamp,
+    ) -> Result<(), SessionError<S::Error>> {
+        shared.note_peer(theirs, now);
+        let after_all = progress(shared);
+        if after_all.digests.0 == after_all.digests.1 {
+            shared.finish(Outcome::Equal);
+            return Ok(());
+        }
+        let settled = self
+            .settled
+            .filter(|settled| (settled.mine, settled.theirs) == after_all.digests);
+        if let Some(settled) = settled {
+            return Ok(say_waiting(settled.records, shared)?);
+        }
+        if shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
+            return Ok(say_delivered(shared)?);
+        }
+        match after {
+            After::Opening | After::Bulk => return Ok(self.greet(shared, store, now)?),
+            // If neither side changed since the Hello, that is all that differs.
+            After::OnlyWaiting(records) if self.before == Some(after_all) => return Ok(say_waiting(records, shared)?),
+            After::OnlyWaiting(_) => return Ok(self.greet(shared, store, now)?),
+            After::Exchange => {}
+        }
+        // What is still different then was waiting, has changed meanwhile, or does not move.
+        if self.before != Some(after_all) {
+            let goes_on = shared.report.waiting > 0 && !self.ranges_done;
+            if goes_on {
+                self.greet(shared, store, now)?;
+            } else {
+                say_delivered(shared)?;
+            }
+            return Ok(());
+        }
+        self.fruitless += 1;
+        if self.fruitless < FRUITLESS_MAX {
+            return Ok(self.greet(shared, store, now)?);
+        }
+        self.compare_ranges(shared, store)
+    }
+}
+
+/// Where both sides stand, by what was last told and heard.
+pub(super) fn progress(shared: &Shared) -> Progress {
+    let theirs = shared.report.peer.as_ref();
+    Progress {
+        digests: (shared.told, theirs.map_or([0; 32], |peer| peer.digest)),
+        changed: theirs
+            .map_or(0, |peer| peer.changed)
+            .saturating_add(shared.report.changed),
+    }
+}
+
+fn say_waiting(waiting: u64, shared: &mut Shared) -> Result<(), Violation> {
+    shared.finish_waiting(waiting);
+    shared.outbox.push_frame(Frame::End { waiting })
+}
+
+pub(super) fn say_delivered(shared: &mut Shared) -> Result<(), Violation> {
+    shared.finish(Outcome::Delivered);
+    shared.outbox.push_frame(Frame::End { waiting: 0 })
+}

@@ -1,0 +1,191 @@
+//! What both sides of a session do alike: tell their state, take in records, keep to the credit, finish.
+
+use std::time::Duration;
+
+use super::credit::Allowance;
+use super::outbox::{Order, Outbox};
+use super::plan::{Horizons, Plan};
+use super::session::{Outcome, Report, SessionError, Settled, Violation};
+use super::slots::{Slot, Slots};
+use super::store::SyncStore;
+use super::wire::{Frame, Position, State, VERSION};
+use crate::item::KeyHash;
+use crate::limits::FUTURE_MAX;
+use crate::record::Record;
+use crate::set_digest::SetDigestValue;
+use crate::time::Timestamp;
+
+/// What both sides need.
+pub(super) struct Shared {
+    pub(super) outbox: Outbox,
+    pub(super) slots: Slots,
+    pub(super) report: Report,
+    /// The digest that the peer was last told.
+    pub(super) told: SetDigestValue,
+    /// While a bulk comes in: the right to it.
+    pub(super) bulk: Option<Slot>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) allowance: Allowance,
+}
+
+impl Shared {
+    pub(super) fn new(slots: Slots) -> Self {
+        Self {
+            outbox: Outbox::new(),
+            slots,
+            report: Report::default(),
+            told: [0; 32],
+            bulk: None,
+            outcome: None,
+            allowance: Allowance::new(),
+        }
+    }
+
+    /// Our state at this moment.
+    pub(super) fn state<S: SyncStore>(&self, store: &S, now: Timestamp) -> State {
+        State {
+            version: VERSION,
+            now,
+            store: store.id(),
+            count: store.summary().count(),
+            digest: store.summary().digest(),
+            changed: self.report.changed,
+        }
+    }
+
+    /// Takes note of the peer's state.
+    pub(super) fn note_peer(&mut self, state: State, now: Timestamp) {
+        // Both are positive, so the distance fits.
+        self.report.peer_ahead_nanos = state.now.as_nanos() - now.as_nanos();
+        self.report.peer = Some(state);
+    }
+
+    /// Up to when records may be dated for either side. The peer's clock is taken to have gone on as ours did.
+    pub(super) fn horizons(&self, now: Timestamp) -> Horizons {
+        let theirs = now.as_nanos().saturating_add(self.report.peer_ahead_nanos).max(1);
+        Horizons {
+            mine: now.saturating_add(FUTURE_MAX),
+            theirs: Timestamp::from_epoch(Duration::from_nanos(theirs.unsigned_abs())).saturating_add(FUTURE_MAX),
+        }
+    }
+
+    /// What was known to differ does not count any longer.
+    pub(super) fn forget_plan(&mut self) {
+        (self.report.ahead, self.report.behind, self.report.waiting) = (0, 0, 0);
+        (self.report.earliest_waiting, self.report.falls_due) = (None, None);
+    }
+
+    /// Takes note of what differs, or of more of it.
+    pub(super) fn add_plan(&mut self, plan: &Plan, now: Timestamp) {
+        let report = &mut self.report;
+        report.ahead += plan.send.len() as u64;
+        report.behind += plan.want.len() as u64;
+        report.waiting += plan.waiting;
+        let earliest = plan.earliest_waiting.and_then(|nanos| i64::try_from(nanos).ok());
+        let earliest = earliest.and_then(|nanos| Timestamp::from_nanos(nanos).ok());
+        let due_in = plan.due_in.map(Duration::from_nanos);
+        let falls_due = due_in.map(|due_in| now.saturating_add(due_in));
+        report.earliest_waiting = report.earliest_waiting.into_iter().chain(earliest).min();
+        report.falls_due = report.falls_due.into_iter().chain(falls_due).min();
+    }
+
+    /// Orders the records of these keys to be sent.
+    pub(super) fn send_records(&mut self, keys: Vec<KeyHash>) -> Result<(), Violation> {
+        if keys.is_empty() {
+            Ok(())
+        } else {
+            self.outbox.push(Order::Records(keys.into()))
+        }
+    }
+
+    /// Starts to receive a bulk: `afresh` from the first record, else from where an earlier one broke off. False when
+    /// this node has no hand free for it.
+    pub(super) fn receive_bulk<S: SyncStore>(
+        &mut self,
+        afresh: bool,
+        store: &mut S,
+    ) -> Result<bool, SessionError<S::Error>> {
+        let (Some(slot), Some(peer)) = (self.slots.take_bulk(), &self.report.peer) else {
+            return Ok(false);
+        };
+        let after = if afresh {
+            None
+        } else {
+            store.position(peer.store).map_err(SessionError::Store)?
+        };
+        self.outbox.push_frame(Frame::BulkWanted { after })?;
+        self.bulk = Some(slot);
+        self.report.bulk = true;
+        Ok(true)
+    }
+
+    /// Orders a bulk to be sent, and its end.
+    pub(super) fn send_bulk(&mut self, after: Option<Position>) -> Result<(), Violation> {
+        self.report.bulk = true;
+        self.outbox.push(Order::Bulk(after))?;
+        self.outbox.push_frame(Frame::Done)
+    }
+
+    /// The session is over, but for what is still to be sent.
+    pub(super) fn finish(&mut self, outcome: Outcome) {
+        if outcome == Outcome::Equal {
+            self.report.equal_digest = Some(self.told);
+            self.forget_plan();
+        }
+        self.bulk = None;
+        self.outcome = Some(outcome);
+    }
+
+    /// The session is over because this many records wait, and nothing else differs.
+    pub(super) fn finish_waiting(&mut self, records: u64) {
+        self.finish(Outcome::Waiting);
+        self.report.waiting = records;
+        self.report.settled = self.report.peer.as_ref().map(|peer| Settled {
+            mine: self.told,
+            theirs: peer.digest,
+            records,
+        });
+    }
+
+    /// The peer ends the session: what was to be sent to it does not matter any longer.
+    pub(super) fn hear_the_end(&mut self, outcome: Outcome) {
+        self.outbox.clear();
+        self.finish(outcome);
+    }
+
+    /// The session is over for a reason that the peer cannot know: nothing that was ordered before matters any longer.
+    pub(super) fn break_off(&mut self, last_word: Frame, outcome: Outcome) -> Result<(), Violation> {
+        self.outbox.clear();
+        self.finish(outcome);
+        self.outbox.push_frame(last_word)
+    }
+
+    /// Received records go the way of all records, except those that our clock forbids.
+    pub(super) fn take_in<S: SyncStore>(
+        &mut self,
+        bulk: bool,
+        mut records: Vec<Record>,
+        store: &mut S,
+        now: Timestamp,
+    ) -> Result<(), SessionError<S::Error>> {
+        if bulk && self.bulk.is_none() {
+            return Err(Violation("sends a bulk that nobody asked for").into());
+        }
+        self.allowance.charge(&records)?;
+        self.report.received += records.len() as u64;
+        let position = records.last().filter(|_| bulk).map(|last| Position {
+            timestamp: last.timestamp,
+            key: last.key.clone(),
+        });
+        let source = self.report.peer.as_ref().map(|peer| peer.store);
+        let (before, horizon) = (records.len(), self.horizons(now).mine);
+        records.retain(|record| record.timestamp <= horizon);
+        self.report.ahead_of_clock += (before - records.len()) as u64;
+        let applied = store
+            .apply(&records, source.zip(position.as_ref()))
+            .map_err(SessionError::Store)?;
+        self.report.changed += applied.changed;
+        self.report.refused += applied.refused;
+        Ok(())
+    }
+}

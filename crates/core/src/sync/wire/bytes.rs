@@ -1,0 +1,235 @@
+//! Each kind of frame as bytes, and back.
+
+use super::{Frame, InvalidFrame, Position, State, StoreId};
+use crate::item::{ITEM_BYTES, Item, KeyHash};
+use crate::limits::{SYNC_CELLS_PAGE, SYNC_HELLO_CELLS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE};
+use crate::sketch::{Cell, SKETCH_CELLS};
+use crate::sync::codec::{Reader, Writer};
+use crate::sync::page;
+
+const CHECK: u8 = 1;
+const HELLO: u8 = 2;
+const CELLS_WANTED: u8 = 3;
+const CELLS: u8 = 4;
+const RECORDS_WANTED: u8 = 5;
+const RECORDS: u8 = 6;
+const DONE: u8 = 7;
+const BULK_WANTED: u8 = 8;
+const BULK_OFFERED: u8 = 9;
+const RANGE: u8 = 10;
+const CREDIT: u8 = 11;
+const BUSY: u8 = 12;
+const END: u8 = 13;
+const FEED: u8 = 14;
+
+/// What a cell takes at least: item, check, one byte of count.
+const CELL_BYTES_MIN: usize = ITEM_BYTES + 8 + 1;
+
+impl Frame {
+    /// The frame with its length in front.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Writer::new();
+        self.write(&mut body);
+        let mut frame = Writer::new();
+        frame.bytes(&body.into_bytes());
+        frame.into_bytes()
+    }
+
+    fn write(&self, w: &mut Writer) {
+        match self {
+            Self::Check(state) => {
+                w.byte(CHECK);
+                write_state(w, state);
+            }
+            Self::Hello { state, decoded, cells } => {
+                w.byte(HELLO);
+                write_state(w, state);
+                w.byte(u8::from(*decoded));
+                write_cells(w, state.count, 0, cells);
+            }
+            Self::CellsWanted { count } => {
+                w.byte(CELLS_WANTED);
+                w.number((*count).into());
+            }
+            Self::Cells { first, count, cells } => {
+                w.byte(CELLS);
+                w.number((*first).into());
+                w.number(*count);
+                write_cells(w, *count, *first, cells);
+            }
+            Self::RecordsWanted { keys, last } => {
+                w.byte(RECORDS_WANTED);
+                w.byte(u8::from(*last));
+                w.length(keys.len());
+                for key in keys {
+                    w.fixed(&key.bits().to_le_bytes());
+                }
+            }
+            Self::Records { bulk, records } => {
+                w.byte(RECORDS);
+                w.byte(u8::from(*bulk));
+                page::write(w, records);
+            }
+            Self::Done => w.byte(DONE),
+            Self::BulkWanted { after } => {
+                w.byte(BULK_WANTED);
+                w.byte(u8::from(after.is_some()));
+                if let Some(after) = after {
+                    w.number(after.timestamp.as_nanos().unsigned_abs());
+                    w.bytes(after.key.as_str().as_bytes());
+                }
+            }
+            Self::BulkOffered => w.byte(BULK_OFFERED),
+            Self::Range(message) => {
+                w.byte(RANGE);
+                w.bytes(message);
+            }
+            Self::Credit { bytes, records } => {
+                w.byte(CREDIT);
+                w.number((*bytes).into());
+                w.number((*records).into());
+            }
+            Self::Busy => w.byte(BUSY),
+            Self::End { waiting } => {
+                w.byte(END);
+                w.number(*waiting);
+            }
+            Self::Feed => w.byte(FEED),
+        }
+    }
+
+    /// Reads what stands behind a frame's length. None: it is of a kind that this version does not know.
+    ///
+    /// # Errors
+    /// When it is too short or cannot be.
+    pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, InvalidFrame> {
+        let r = &mut Reader::new(bytes);
+        Ok(Some(match r.byte()? {
+            CHECK => Self::Check(read_state(r)?),
+            HELLO => {
+                let state = read_state(r)?;
+                let decoded = read_flag(r)?;
+                let cells = read_cells(r, state.count, 0, SYNC_HELLO_CELLS)?;
+                Self::Hello { state, decoded, cells }
+            }
+            CELLS_WANTED => Self::CellsWanted {
+                count: read_below(r, SKETCH_CELLS)?,
+            },
+            CELLS => {
+                let first = read_below(r, SKETCH_CELLS)?;
+                let count = r.number()?;
+                let cells = read_cells(r, count, first, SYNC_CELLS_PAGE)?;
+                Self::Cells { first, count, cells }
+            }
+            RECORDS_WANTED => {
+                let last = read_flag(r)?;
+                let count = r.count(8, SYNC_WANTED_PAGE)?;
+                let keys = (0..count).map(|_| Ok(KeyHash::from_bits(u64::from_le_bytes(r.array()?))));
+                Self::RecordsWanted {
+                    keys: keys.collect::<Result<_, InvalidFrame>>()?,
+                    last,
+                }
+            }
+            RECORDS => Self::Records {
+                bulk: read_flag(r)?,
+                records: page::read(r)?,
+            },
+            DONE => Self::Done,
+            BULK_WANTED => Self::BulkWanted {
+                after: read_position(r)?,
+            },
+            BULK_OFFERED => Self::BulkOffered,
+            RANGE => {
+                let message = r.bytes()?;
+                if message.len() > SYNC_RANGE_BYTES_MAX {
+                    return Err(InvalidFrame::Malformed("a range message above its limit"));
+                }
+                Self::Range(message.to_vec())
+            }
+            CREDIT => Self::Credit {
+                bytes: read_below(r, u32::MAX as usize)?,
+                records: read_below(r, u32::MAX as usize)?,
+            },
+            BUSY => Self::Busy,
+            END => Self::End { waiting: r.number()? },
+            FEED => Self::Feed,
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn write_state(w: &mut Writer, state: &State) {
+    w.byte(state.version);
+    w.number(state.now.as_nanos().unsigned_abs());
+    w.fixed(&state.store.0.to_le_bytes());
+    w.number(state.count);
+    w.fixed(&state.digest);
+    w.number(state.changed);
+}
+
+fn read_state(r: &mut Reader<'_>) -> Result<State, InvalidFrame> {
+    Ok(State {
+        version: match r.byte()? {
+            0 => return Err(InvalidFrame::Malformed("version 0 does not exist")),
+            version => version,
+        },
+        now: page::read_timestamp(r.number()?)?,
+        store: StoreId(u64::from_le_bytes(r.array()?)),
+        count: r.number()?,
+        digest: r.array()?,
+        changed: r.number()?,
+    })
+}
+
+/// The count that a cell of a sketch over `count` items is expected to have: real ones are near, so that the deviation
+/// takes a byte or two.
+fn expected_count(count: u64, index: u64) -> i64 {
+    let expected = u128::from(count) * 2 / (u128::from(index) + 2);
+    (expected as u64).cast_signed()
+}
+
+fn write_cells(w: &mut Writer, count: u64, first: u32, cells: &[Cell]) {
+    w.length(cells.len());
+    for (index, cell) in (u64::from(first)..).zip(cells) {
+        w.fixed(&cell.items.to_bytes());
+        w.fixed(&cell.checks.to_le_bytes());
+        w.signed(cell.count.wrapping_sub(expected_count(count, index)));
+    }
+}
+
+fn read_cells(r: &mut Reader<'_>, count: u64, first: u32, max: usize) -> Result<Vec<Cell>, InvalidFrame> {
+    let cells = r.count(CELL_BYTES_MIN, max)?;
+    let cells = (0..cells as u64).map(|index| {
+        Ok(Cell {
+            items: Item::from_bytes(&r.array()?),
+            checks: u64::from_le_bytes(r.array()?),
+            count: r
+                .signed()?
+                .wrapping_add(expected_count(count, u64::from(first) + index)),
+        })
+    });
+    cells.collect()
+}
+
+/// A number of at most `max`.
+fn read_below(r: &mut Reader<'_>, max: usize) -> Result<u32, InvalidFrame> {
+    match u32::try_from(r.number()?) {
+        Ok(number) if number as usize <= max => Ok(number),
+        _ => Err(InvalidFrame::Malformed("a number above its limit")),
+    }
+}
+
+/// The lowest bit of a byte; the others are free for later.
+fn read_flag(r: &mut Reader<'_>) -> Result<bool, InvalidFrame> {
+    Ok(r.byte()? & 1 == 1)
+}
+
+fn read_position(r: &mut Reader<'_>) -> Result<Option<Position>, InvalidFrame> {
+    if !read_flag(r)? {
+        return Ok(None);
+    }
+    Ok(Some(Position {
+        timestamp: page::read_timestamp(r.number()?)?,
+        key: page::read_key(r.bytes()?)?,
+    }))
+}

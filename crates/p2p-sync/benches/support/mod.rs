@@ -1,0 +1,103 @@
+//! What several benchmarks need: stores filled by the program's own code, raw SQLite doing the same inserts, and medians.
+
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use p2p_sync::store::SqliteStore;
+use p2p_sync_core::item::Item;
+use p2p_sync_core::replica::Replica;
+use p2p_sync_core::store::Store;
+use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
+use rusqlite::{Connection, params};
+
+pub(crate) const VALUE_BYTES: usize = 100;
+pub(crate) const AUTHOR: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
+
+/// Spreads the keys as hashes would.
+pub(crate) fn key(n: u64) -> String {
+    format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+pub(crate) fn content(n: u64) -> Content {
+    let mut value = [b'v'; VALUE_BYTES];
+    value[..8].copy_from_slice(&n.to_le_bytes().map(|byte| b'a' + byte % 26));
+    Content::Put(Value::new(value).unwrap())
+}
+
+pub(crate) fn author() -> NodeId {
+    AUTHOR.parse().unwrap()
+}
+
+/// What [`fill`] stores under the n-th key, dated in the past.
+pub(crate) fn record(n: u64) -> Record {
+    Record {
+        key: Key::new(key(n)).unwrap(),
+        content: content(n),
+        timestamp: Timestamp::from_nanos(1_700_000_000_000_000_000 + n as i64 * 1_000_000).unwrap(),
+        author: author(),
+        base: Base::Nothing,
+    }
+}
+
+/// Fills a store with `rows` records, all in good order at the end.
+pub(crate) fn fill(file: &Path, rows: u64) {
+    let mut store = SqliteStore::open(file, &NetworkName::default()).unwrap();
+    let mut replica = Replica::new(author(), Clock::new(None));
+    for start in (0..rows).step_by(10_000) {
+        store.begin().unwrap();
+        for n in start..(start + 10_000).min(rows) {
+            replica.receive(&mut store, &record(n)).unwrap();
+        }
+        store.commit().unwrap();
+    }
+    store.close().unwrap();
+}
+
+/// The store's own shape and settings, filled with the same rows without anything of ours in between: what hashes cost
+/// is not counted.
+pub(crate) fn raw(rows: u64, rows_a_transaction: u64) -> Duration {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store.db");
+    drop(SqliteStore::open(&file, &NetworkName::default()).unwrap());
+    let connection = Connection::open(&file).unwrap();
+    for (pragma, value) in [("journal_mode", "WAL"), ("synchronous", "FULL")] {
+        connection.pragma_update(None, pragma, value).unwrap();
+    }
+    connection
+        .pragma_update(None, "cache_size", p2p_sync::store::WRITER_CACHE_PRAGMA)
+        .unwrap();
+    let sql = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base, key_hash, digest) \
+               VALUES (?1, ?2, ?3, ?4, NULL, 0, ?5, ?6)";
+    let mut insert = connection.prepare(sql).unwrap();
+    let mut elapsed = Duration::ZERO;
+    for first in (0..rows).step_by(rows_a_transaction as usize) {
+        let batch: Vec<(Record, [u8; 32])> = (first..(first + rows_a_transaction).min(rows))
+            .map(|n| (record(n), Item::of(&record(n)).to_bytes()))
+            .collect();
+        let start = Instant::now();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        for (record, item) in &batch {
+            let value = record.content.value().unwrap().as_text().unwrap();
+            let key_hash = i64::from_le_bytes(item[..8].try_into().unwrap());
+            let timestamp = record.timestamp.as_nanos();
+            insert
+                .execute(params![record.key.as_str(), value, timestamp, AUTHOR, key_hash, &item[16..]])
+                .unwrap();
+        }
+        connection.execute_batch("COMMIT").unwrap();
+        elapsed += start.elapsed();
+    }
+    elapsed
+}
+
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * share).round() as usize]
+}

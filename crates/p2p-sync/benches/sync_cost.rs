@@ -1,0 +1,196 @@
+//! What a sync between two nodes of equal size costs, both on SQLite, without network and encryption: bytes of our frames,
+//! round trips, CPU of both sides. Then what keeping sketch and digest adds to a write.
+//!
+//! `cargo bench --bench sync_cost [-- sync|writes] [KEYS]`; without a word everything is measured, with a million keys.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use p2p_sync::node::Holdings;
+use p2p_sync::store::SqliteStore;
+use p2p_sync_core::replica::Replica;
+use p2p_sync_core::store::Store;
+use p2p_sync_core::sync::{Opening, Outcome, Report, Session, Slots, SyncStore};
+use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, Record, Timestamp};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustix::time::{ClockId, clock_gettime};
+
+mod support;
+
+use support::{author, content, fill, key, median, quantile, record};
+
+const DIFFERENCES: usize = 10;
+const RUNS: usize = 1_000;
+const WRITES: u64 = 3_000;
+const ROUNDS: usize = 9;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let keys = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
+    let wanted = |name: &str| words.iter().all(|word| word.parse::<u64>().is_ok()) || words.iter().any(|word| word == name);
+    if wanted("sync") {
+        sync(keys);
+    }
+    if wanted("writes") {
+        writes();
+    }
+}
+
+fn open(file: &Path) -> Holdings {
+    let store = SqliteStore::open(file, &NetworkName::default()).unwrap();
+    assert!(store.summary().is_some(), "it was closed in good order");
+    Holdings::new(Replica::new(author(), Clock::new(None)), store).unwrap()
+}
+
+fn sync(keys: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["a.db", "b.db"].map(|name| directory.path().join(name));
+    fill(&files[0], keys);
+    fs::copy(&files[0], &files[1]).unwrap();
+    let mut nodes = files.each_ref().map(|file| open(file));
+    let mut random = StdRng::seed_from_u64(1);
+    let (mut bytes, mut cpu, mut checks) = (Vec::new(), Vec::new(), Vec::new());
+    let mut one_trip = 0;
+    let mut fresh = keys;
+    for run in 0..RUNS as i64 {
+        for _ in 0..DIFFERENCES {
+            differ(&mut nodes, &mut random, keys, &mut fresh, run);
+        }
+        let start = cpu_time();
+        let (sent, report) = hold(&mut nodes, Opening::Hello);
+        cpu.push((cpu_time() - start).as_secs_f64() * 1e3);
+        bytes.push(sent.iter().sum::<usize>() as f64);
+        one_trip += usize::from(report.round_trips == 1);
+        let (sent, _) = hold(&mut nodes, Opening::Check);
+        checks.push(*sent.iter().max().unwrap() as f64);
+    }
+    println!("{keys} keys each, {DIFFERENCES} differences, {RUNS} runs:");
+    let all = |values: &mut [f64]| (median(values), quantile(values, 0.99), quantile(values, 1.0));
+    let (p50, p99, max) = all(&mut bytes);
+    println!("  bytes both ways: p50 {p50:.0}, p99 {p99:.0}, max {max:.0} (at most 8,192)");
+    println!("  one round trip: {one_trip} of {RUNS} (at least 99 %)");
+    let (p50, p99, max) = all(&mut cpu);
+    println!("  CPU of both sides: p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms (at most 5)");
+    let (p50, _, max) = all(&mut checks);
+    println!("  check of equals, each way: p50 {p50:.0} bytes, max {max:.0} (at most 100)");
+    for node in &nodes {
+        println!("  rows that a statement of a sync passed over in a scan: {} (must be 0)", node.scan_steps());
+    }
+}
+
+/// One difference of a random kind: a new key on one side, a newer version on one side, or different ones on both.
+fn differ(nodes: &mut [Holdings; 2], random: &mut StdRng, keys: u64, fresh: &mut u64, run: i64) {
+    let side = usize::from(random.random::<bool>());
+    let at = |extra: i64| Timestamp::from_nanos(1_760_000_000_000_000_000 + run * 1_000_000_000 + extra).unwrap();
+    let moment = random.random_range(0..1_000_000_000);
+    let version = |n: u64, timestamp: Timestamp| Record {
+        content: content(random_free(n, timestamp)),
+        timestamp,
+        base: Base::Unknown,
+        ..record(n)
+    };
+    match random.random_range(0..3) {
+        0 => {
+            *fresh += 1;
+            apply(&mut nodes[side], version(*fresh, at(moment)));
+        }
+        1 => apply(&mut nodes[side], version(random.random_range(0..keys), at(moment))),
+        _ => {
+            let n = random.random_range(0..keys);
+            apply(&mut nodes[0], version(n, at(moment)));
+            apply(&mut nodes[1], version(n, at(moment + 1 + side as i64)));
+        }
+    }
+}
+
+/// A number that differs from one version of a key to the next.
+fn random_free(n: u64, timestamp: Timestamp) -> u64 {
+    n ^ timestamp.as_nanos().unsigned_abs()
+}
+
+fn apply(node: &mut Holdings, record: Record) {
+    node.apply(&[record], None).unwrap();
+}
+
+/// Holds a session and gives the bytes that either side sent, and what the asking side reports.
+fn hold(nodes: &mut [Holdings; 2], opening: Opening) -> ([usize; 2], Report) {
+    let now = Timestamp::from_nanos(1_770_000_000_000_000_000).unwrap();
+    let [a, b] = nodes;
+    let mut asking = Session::ask(opening, Slots::default(), a, now);
+    let mut answering = Session::answer(Slots::default());
+    let mut sent = [0, 0];
+    loop {
+        let mut quiet = true;
+        while let Some(frame) = asking.next_frame(a, now).unwrap() {
+            sent[0] += frame.encode().len();
+            answering.receive(frame, b, now).unwrap();
+            quiet = false;
+        }
+        while let Some(frame) = answering.next_frame(b, now).unwrap() {
+            sent[1] += frame.encode().len();
+            asking.receive(frame, a, now).unwrap();
+            quiet = false;
+        }
+        if quiet {
+            break;
+        }
+    }
+    assert_eq!(asking.outcome(), Some(Outcome::Equal));
+    (sent, asking.report().clone())
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+/// Puts into a store that keeps its summary, against the same without one.
+fn writes() {
+    for (name, each, bound) in [("one by one", 1, "at most 1.05"), ("by 100", 100, "at most 1.4")] {
+        let (mut ratios, mut with, mut without) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let bare = write(each, false);
+            let kept = write(each, true);
+            ratios.push(kept / bare);
+            with.push(kept);
+            without.push(bare);
+        }
+        println!(
+            "puts {name}: {:.1} µs with sketch and digest, {:.1} µs without; median ratio {:.3} ({bound})",
+            median(&mut with),
+            median(&mut without),
+            median(&mut ratios)
+        );
+    }
+}
+
+/// Microseconds for one put.
+fn write(each: u64, keeps_summary: bool) -> f64 {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store.db");
+    let mut store = SqliteStore::open(&file, &NetworkName::default()).unwrap();
+    if !keeps_summary {
+        // As after a stop that was not clean, before the summary is rebuilt.
+        store.forget_summary();
+    }
+    let mut replica = Replica::new(author(), Clock::new(None));
+    let now = record(0).timestamp;
+    let rows = WRITES * each.min(10);
+    let start = Instant::now();
+    for first in (0..rows).step_by(each as usize) {
+        store.begin().unwrap();
+        for n in first..first + each {
+            let key = Key::new(key(n)).unwrap();
+            let content: Content = content(n);
+            replica.write(&mut store, key, content, now).unwrap();
+        }
+        store.commit().unwrap();
+    }
+    let elapsed = start.elapsed();
+    assert_eq!(store.summary().is_some(), keeps_summary);
+    elapsed.as_secs_f64() * 1e6 / rows as f64
+}

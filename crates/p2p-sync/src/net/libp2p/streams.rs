@@ -1,0 +1,250 @@
+//! The streams of the sync: takes in those that peers open, tells a session from a feed by the first frame, and bounds how
+//! many there are. Each runs on a task of its own, so that the swarm waits for none of them. What travels on a session's
+//! stream is the node's business.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::io::{ReadHalf, WriteHalf};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use libp2p::PeerId;
+use p2p_sync_core::NodeId;
+use p2p_sync_core::sync::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::complaints::Complaints;
+use super::links::Links;
+use super::node_id;
+use crate::net::{FromPeers, STREAM_BYTES_MAX, StreamEvent, StreamId};
+
+mod behaviour;
+mod fed;
+mod feed;
+mod feeds;
+mod framing;
+mod session;
+
+pub(super) use behaviour::{Behaviour, INCOMING_MAX, Incoming, Opening};
+pub(super) use feeds::Feeds;
+use framing::{FrameReader, FrameWriter, Pulse, StreamError, Traffic};
+
+/// Streams that one peer may have open to us: a session, a feed, and what replaces them while they end.
+const PER_PEER_MAX: usize = 4;
+/// Streams that all peers together may have open to us. Each takes at most a frame's length of memory.
+const INBOUND_MAX: usize = 256;
+
+/// How long is waited for what. Real ones are in the default; tests have less time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For a stream to be opened, and for its first frame.
+    opening: Duration,
+    /// For anything to happen on a session's stream.
+    silence: Duration,
+    /// For a peer to take some of what is written to a session.
+    stall: Duration,
+    /// For a peer to close its end when we have closed ours.
+    linger: Duration,
+    /// For a peer to take what is fed to it, or to give credit for more.
+    feed_stall: Duration,
+    /// After this a feed on which nothing happens is closed; it is opened again when there is something to say.
+    feed_idle: Duration,
+    /// After a feed failed, its peer gets no new one for this long.
+    feed_pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            opening: Duration::from_secs(10),
+            silence: Duration::from_secs(30),
+            stall: Duration::from_secs(15),
+            linger: Duration::from_secs(5),
+            feed_stall: Duration::from_secs(10),
+            feed_idle: Duration::from_secs(60),
+            feed_pause: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What all streams share.
+pub(super) struct Common {
+    events: mpsc::Sender<StreamEvent>,
+    inbound: mpsc::Sender<FromPeers>,
+    /// [`STREAM_BYTES_MAX`] of it.
+    room: Arc<Semaphore>,
+    pub(super) links: Links,
+    patience: Patience,
+    traffic: Arc<Traffic>,
+    complaints: Mutex<Complaints>,
+    next_stream: AtomicU64,
+    open: Mutex<Open>,
+    receiving: fed::Receiving,
+}
+
+/// The streams that peers have open to us.
+#[derive(Debug, Default)]
+struct Open {
+    all: usize,
+    by_peer: HashMap<PeerId, usize>,
+}
+
+/// One of them: counted until it is dropped.
+struct Slot {
+    common: Arc<Common>,
+    peer: PeerId,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut open = self.common.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.all -= 1;
+        if let Some(count) = open.by_peer.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_peer.remove(&self.peer);
+            }
+        }
+    }
+}
+
+impl Common {
+    pub(super) fn new(
+        events: mpsc::Sender<StreamEvent>,
+        inbound: mpsc::Sender<FromPeers>,
+        links: Links,
+        patience: Patience,
+    ) -> Self {
+        Self {
+            events,
+            inbound,
+            room: Arc::new(Semaphore::new(STREAM_BYTES_MAX)),
+            links,
+            patience,
+            traffic: Arc::default(),
+            complaints: Mutex::default(),
+            next_stream: AtomicU64::new(0),
+            open: Mutex::default(),
+            receiving: fed::Receiving::default(),
+        }
+    }
+
+    /// What was refused or given up, by cause.
+    pub(super) fn complaints(&self) -> Vec<(String, u64)> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).all()
+    }
+
+    /// Bytes read and written.
+    pub(super) fn traffic(&self) -> (u64, u64) {
+        self.traffic.totals()
+    }
+
+    /// How many streams peers have open to us.
+    pub(super) fn inbound_streams(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+
+    /// Counts what a peer did wrong, or did not get; says whether to log it.
+    fn complain(&self, peer: PeerId, cause: &str, count: usize) -> bool {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        complaints.count(cause, count.saturating_sub(1) as u64);
+        complaints.count_of(peer, cause, Instant::now())
+    }
+
+    /// A stream ended before its time: the log gets to know, and the counts if it was the peer's fault.
+    fn note_end(&self, peer: PeerId, what: &str, error: &StreamError) {
+        if error.is_fault() && self.complain(peer, "invalid sync frame", 1) {
+            tracing::warn!("A {what} with peer {peer} was ended: {error}");
+        } else {
+            tracing::debug!(%peer, "a {what} ended: {error}");
+        }
+    }
+
+    fn stream_id(&self) -> StreamId {
+        StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn admit(self: &Arc<Self>, peer: PeerId) -> Option<Slot> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.all >= INBOUND_MAX || open.by_peer.get(&peer).is_some_and(|count| *count >= PER_PEER_MAX) {
+            return None;
+        }
+        open.all += 1;
+        *open.by_peer.entry(peer).or_default() += 1;
+        Some(Slot {
+            common: Arc::clone(self),
+            peer,
+        })
+    }
+
+    /// Waits until what was received has room to wait for the node.
+    async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        // No frame is larger than all the room there is.
+        let bytes = u32::try_from(bytes.min(STREAM_BYTES_MAX)).unwrap_or(u32::MAX);
+        Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()
+    }
+
+    fn halves<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        stall: Duration,
+    ) -> (FrameReader<ReadHalf<S>>, FrameWriter<WriteHalf<S>>) {
+        let (input, output) = stream.split();
+        let pulse = Arc::new(Pulse::new());
+        (
+            FrameReader::new(input, Arc::clone(&pulse), Arc::clone(&self.traffic)),
+            FrameWriter::new(output, pulse, Arc::clone(&self.traffic), stall),
+        )
+    }
+}
+
+/// Takes in the streams that peers open, until there is no swarm any more. It waits for nothing else.
+pub(super) async fn accept(common: Arc<Common>, mut incoming: mpsc::Receiver<Incoming>) {
+    while let Some((peer, stream)) = incoming.recv().await {
+        match common.admit(peer) {
+            Some(slot) => drop(tokio::spawn(answer(peer, stream, slot))),
+            None if common.complain(peer, "too many streams", 1) => {
+                tracing::warn!("Peer {peer} opened too many streams; dropped");
+            }
+            None => {}
+        }
+    }
+}
+
+/// Carries a stream that a peer opened: a feed, if that is what its first frame says, else a session.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(peer: PeerId, stream: S, slot: Slot) {
+    let common = Arc::clone(&slot.common);
+    let Ok(node) = node_id(&peer) else { return };
+    let (mut reader, writer) = common.halves(stream, common.patience.stall);
+    match timeout(common.patience.opening, reader.next()).await {
+        Ok(Ok(Some((Frame::Feed, _)))) => fed::receive(&common, (peer, node), reader, writer).await,
+        Ok(Ok(Some(first))) => session::hold(&common, (peer, node), Some(first), reader, writer).await,
+        Ok(Err(error)) => common.note_end(peer, "stream", &error),
+        Ok(Ok(None)) | Err(_) => tracing::debug!(%peer, "a stream was opened, and nothing said"),
+    }
+}
+
+/// Holds a session on a stream that the node asked for; none when there is no way to open one.
+pub(super) async fn ask(common: Arc<Common>, peer: PeerId, node: NodeId, opening: Option<Opening>) {
+    let opened = match opening {
+        Some(opening) => timeout(common.patience.opening, opening)
+            .await
+            .ok()
+            .and_then(Result::ok),
+        None => None,
+    };
+    match opened {
+        Some(stream) => {
+            let (reader, writer) = common.halves(stream, common.patience.stall);
+            session::hold(&common, (peer, node), None, reader, writer).await;
+        }
+        // If nobody is there to hear it, nobody waits for it.
+        None => drop(common.events.send(StreamEvent::NotOpened { peer: node }).await),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

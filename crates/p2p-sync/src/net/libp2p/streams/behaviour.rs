@@ -1,0 +1,175 @@
+//! The protocol of the sync as libp2p sees it: opens streams and takes in those that peers open. What runs on them is no
+//! business of this file. Nothing is kept for a peer beyond its connections, and nobody is dialled.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use libp2p::core::transport::PortUse;
+use libp2p::core::upgrade::ReadyUpgrade;
+use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::swarm::handler::{
+    ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, SubstreamProtocol,
+};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
+    NotifyHandler, Stream, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use libp2p::{PeerId, StreamProtocol};
+use tokio::sync::{mpsc, oneshot};
+
+/// Streams that peers opened and that wait to be looked at, which takes microseconds. Further ones are dropped.
+pub(in crate::net::libp2p) const INCOMING_MAX: usize = 64;
+/// Streams to be opened that wait on one connection. Further ones are not opened.
+const OPENING_MAX: usize = 16;
+
+/// A stream that a peer opened.
+pub(in crate::net::libp2p) type Incoming = (PeerId, Stream);
+/// A stream that is being opened; fails when that cannot be.
+pub(in crate::net::libp2p) type Opening = oneshot::Receiver<Stream>;
+
+/// Opens streams, and passes on those that peers open.
+pub(in crate::net::libp2p) struct Behaviour {
+    protocol: StreamProtocol,
+    incoming: mpsc::Sender<Incoming>,
+    /// As many as were asked for since the swarm was polled last.
+    orders: VecDeque<(PeerId, ConnectionId, oneshot::Sender<Stream>)>,
+}
+
+impl Behaviour {
+    /// Speaks `protocol`; what peers open goes to `incoming`.
+    pub(in crate::net::libp2p) fn new(protocol: StreamProtocol, incoming: mpsc::Sender<Incoming>) -> Self {
+        Self {
+            protocol,
+            incoming,
+            orders: VecDeque::new(),
+        }
+    }
+
+    /// Opens a stream on a connection to a peer, when the swarm is polled next. It fails when the connection is gone, the peer
+    /// does not speak the protocol, or does not answer within some ten seconds.
+    pub(in crate::net::libp2p) fn open(&mut self, peer: PeerId, connection: ConnectionId) -> Opening {
+        let (reply, opening) = oneshot::channel();
+        self.orders.push_back((peer, connection, reply));
+        opening
+    }
+
+    fn handler(&self, peer: PeerId) -> Handler {
+        Handler {
+            peer,
+            protocol: self.protocol.clone(),
+            incoming: self.incoming.clone(),
+            orders: VecDeque::new(),
+        }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = std::convert::Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer))
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        // Whoever asks for a stream owns the swarm, and polls it next.
+        let Some((peer_id, connection, event)) = self.orders.pop_front() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(ToSwarm::NotifyHandler {
+            peer_id,
+            handler: NotifyHandler::One(connection),
+            event,
+        })
+    }
+}
+
+/// The same on one connection.
+pub(in crate::net::libp2p) struct Handler {
+    peer: PeerId,
+    protocol: StreamProtocol,
+    incoming: mpsc::Sender<Incoming>,
+    /// At most [`OPENING_MAX`].
+    orders: VecDeque<oneshot::Sender<Stream>>,
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = oneshot::Sender<Stream>;
+    type ToBehaviour = std::convert::Infallible;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = oneshot::Sender<Stream>;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ())
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
+        // A connection is polled again after every order that it is given.
+        let Some(order) = self.orders.pop_front() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
+            protocol: SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), order),
+        })
+    }
+
+    fn on_behaviour_event(&mut self, order: Self::FromBehaviour) {
+        if self.orders.len() < OPENING_MAX {
+            self.orders.push_back(order);
+        }
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<
+            Self::InboundProtocol,
+            Self::OutboundProtocol,
+            Self::InboundOpenInfo,
+            Self::OutboundOpenInfo,
+        >,
+    ) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
+                let passed_on = self.incoming.try_send((self.peer, stream));
+                let _ = passed_on.inspect_err(|_| tracing::debug!(peer = %self.peer, "a stream is dropped: too many"));
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
+                // Whoever asked may have given up.
+                drop(info.send(stream));
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info }) => {
+                tracing::debug!(peer = %self.peer, "a stream could not be opened: {error}");
+                drop(info);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Whole networks over loopback, as the node sees them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use libp2p::identity::Keypair;
+use p2p_sync_core::sync::Frame;
+use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::*;
+use crate::net::{FromPeers, NetStatus, STREAM_BYTES_MAX, StreamEvent, StreamId, claim_port};
+
+/// Nothing here takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Net {
+    link: Link,
+    id: NodeId,
+    address: Multiaddr,
+}
+
+impl Net {
+    async fn start(network: &str, peers: &[&Net]) -> Self {
+        let key = Keypair::generate_ed25519();
+        let peer = key.public().to_peer_id();
+        let port = claim_port(0).unwrap();
+        let config = NetConfig {
+            key,
+            name: "test".to_owned(),
+            port,
+            network: network.parse().unwrap(),
+            configured: peers.iter().map(|net| net.address.clone()).collect(),
+            remembered: Vec::new(),
+            lan: false,
+        };
+        let started = spawn(config).await.unwrap();
+        Self {
+            link: started.link,
+            id: node_id(&peer).unwrap(),
+            address: format!("/ip4/127.0.0.1/udp/{port}/quic-v1/p2p/{peer}").parse().unwrap(),
+        }
+    }
+
+    async fn tell(&self, order: ToPeers) {
+        self.link.outbound.send(order).await.unwrap();
+    }
+
+    async fn status(&self) -> NetStatus {
+        let (reply, answer) = oneshot::channel();
+        self.tell(ToPeers::Status(reply)).await;
+        answer.await.unwrap()
+    }
+
+    async fn has_peer(&mut self, peer: NodeId) {
+        let peers = self.link.streams.peers.wait_for(|peers| peers.contains_key(&peer));
+        drop(timeout(PATIENCE, peers).await.expect("not in the table").unwrap());
+    }
+
+    fn missed(&self, peer: NodeId) -> u64 {
+        self.link.streams.peers.borrow().get(&peer).unwrap().missed
+    }
+
+    async fn event(&mut self) -> StreamEvent {
+        let event = self.link.streams.events.recv();
+        timeout(PATIENCE, event).await.expect("nothing happens").unwrap()
+    }
+
+    /// The next stream that is opened: its name, who is at the other end, and our end.
+    async fn opened(&mut self) -> (StreamId, NodeId, mpsc::Sender<Frame>) {
+        match self.event().await {
+            StreamEvent::Opened {
+                stream, peer, outgoing, ..
+            } => (stream, peer, outgoing),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn heard(&mut self) -> Frame {
+        loop {
+            match self.event().await {
+                StreamEvent::Received { frame, .. } => return frame,
+                StreamEvent::Sent { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// What else is told up to the end of the stream, and whether that was in good order.
+    async fn ended(&mut self, stream: StreamId) -> Option<String> {
+        loop {
+            match self.event().await {
+                StreamEvent::Ended { stream: ended, cause } => {
+                    assert_eq!(ended, stream);
+                    return cause;
+                }
+                StreamEvent::Opened { .. } | StreamEvent::NotOpened { .. } => panic!("another stream"),
+                StreamEvent::Received { .. } | StreamEvent::Sent { .. } => {}
+            }
+        }
+    }
+
+    async fn stop(self) {
+        let (done, is_done) = oneshot::channel();
+        self.tell(ToPeers::Stop(done)).await;
+        assert!(timeout(PATIENCE, is_done).await.expect("it hangs").is_err());
+    }
+}
+
+async fn pair() -> (Net, Net) {
+    let mut a = Net::start("", &[]).await;
+    let mut b = Net::start("", &[&a]).await;
+    a.has_peer(b.id).await;
+    b.has_peer(a.id).await;
+    (a, b)
+}
+
+fn record(author: NodeId, number: i64, bytes: usize) -> Record {
+    Record {
+        key: Key::new(format!("{number}")).unwrap(),
+        content: Content::Put(Value::new(vec![0; bytes]).unwrap()),
+        timestamp: Timestamp::from_nanos(number + 1).unwrap(),
+        author,
+        base: Base::Nothing,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_carries_frames_both_ways_at_the_pace_of_a_slow_reader() {
+    /// What QUIC or Yamux may keep for a stream, with the pages in between.
+    const UNDER_WAY_MAX: usize = STREAM_BYTES_MAX + 32 * 1024 * 1024;
+    const PAGES: usize = 240;
+    let (mut a, mut b) = pair().await;
+    a.tell(ToPeers::OpenStream(b.id)).await;
+    let (stream, peer, outgoing) = a.opened().await;
+    assert_eq!(peer, b.id);
+    outgoing.send(Frame::Done).await.unwrap();
+    let (theirs, peer, answers) = b.opened().await;
+    assert_eq!(peer, a.id);
+    assert_eq!(b.heard().await, Frame::Done);
+
+    let author = a.id;
+    let sending = tokio::spawn(async move {
+        for number in 0..PAGES as i64 {
+            let records = vec![record(author, number, 60_000); 4];
+            outgoing.send(Frame::Records { bulk: true, records }).await.unwrap();
+        }
+    });
+    let (mut sent, mut taken, mut arrived) = (0, 0, 0);
+    let mut answered = false;
+    while arrived < PAGES {
+        tokio::select! {
+            biased;
+            event = a.link.streams.events.recv() => match event.unwrap() {
+                StreamEvent::Sent { bytes, .. } => sent += bytes,
+                StreamEvent::Received { frame: Frame::BulkOffered, .. } => answered = true,
+                other => panic!("{other:?}"),
+            },
+            // The reader takes a page only when there is nothing to be heard of the writer.
+            event = b.link.streams.events.recv(), if a.link.streams.events.is_empty() => match event.unwrap() {
+                StreamEvent::Received { frame: Frame::Records { records, .. }, bytes, .. } => {
+                    assert_eq!(records, vec![record(author, arrived as i64, 60_000); 4]);
+                    arrived += 1;
+                    taken += bytes;
+                    if arrived == PAGES / 4 {
+                        assert!(!answered);
+                        answers.send(Frame::BulkOffered).await.unwrap();
+                    }
+                }
+                StreamEvent::Sent { .. } => {}
+                other => panic!("{other:?}"),
+            },
+        }
+        assert!(
+            sent <= taken + UNDER_WAY_MAX,
+            "{sent} bytes were sent and {taken} taken"
+        );
+    }
+    sending.await.unwrap();
+    while !answered {
+        answered = matches!(
+            a.event().await,
+            StreamEvent::Received {
+                frame: Frame::BulkOffered,
+                ..
+            }
+        );
+    }
+    drop(answers);
+    assert_eq!(a.ended(stream).await, None);
+    assert_eq!(b.ended(theirs).await, None);
+    assert!(a.link.streams.events.try_recv().is_err() && b.link.streams.events.try_recv().is_err());
+    let status = b.status().await;
+    assert!(status.sync_bytes_in > (PAGES * 240_000) as u64);
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_beyond_the_budget_of_gossip_are_fed_in_order() {
+    const WRITES: i64 = 5_000;
+    let (a, mut b) = pair().await;
+    let before = a.missed(b.id);
+    let (author, orders) = (a.id, a.link.outbound.clone());
+    let writing = tokio::spawn(async move {
+        for number in 0..WRITES {
+            orders.send(ToPeers::Live(record(author, number, 100))).await.unwrap();
+        }
+    });
+    let (mut gossiped, mut fed) = (BTreeSet::new(), Vec::new());
+    while gossiped.len() + fed.len() < WRITES as usize {
+        let message = timeout(PATIENCE, b.link.inbound.recv()).await.expect("some are lost");
+        match message.unwrap() {
+            FromPeers::Received { records, .. } => gossiped.extend(records.iter().map(|it| it.timestamp)),
+            FromPeers::Fed { peer, records, .. } => {
+                assert_eq!(peer, author);
+                fed.extend(records.iter().map(|it| it.timestamp));
+            }
+            FromPeers::Reached { .. } => {}
+        }
+    }
+    writing.await.unwrap();
+    assert!(fed.is_sorted() && fed.iter().all(|it| !gossiped.contains(it)));
+    assert!(
+        !fed.is_empty() && !gossiped.is_empty(),
+        "{} fed, {} gossiped",
+        fed.len(),
+        gossiped.len()
+    );
+    assert_eq!(a.missed(b.id), before);
+    assert_eq!(b.status().await.sync_streams, 1);
+    // What is written at the very end is sent before the goodbye.
+    a.tell(ToPeers::Live(record(author, WRITES, 60_000))).await;
+    a.stop().await;
+    loop {
+        let message = timeout(PATIENCE, b.link.inbound.recv())
+            .await
+            .expect("the last one is lost");
+        match message.unwrap() {
+            FromPeers::Fed { records, .. } | FromPeers::Received { records, .. } => {
+                assert_eq!(records, [record(author, WRITES, 60_000)]);
+                break;
+            }
+            FromPeers::Reached { .. } => {}
+        }
+    }
+    let gone = b.link.streams.peers.wait_for(|peers| peers.is_empty());
+    drop(
+        timeout(PATIENCE, gone)
+            .await
+            .expect("it is still in the table")
+            .unwrap(),
+    );
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_takes_no_feed_is_left_out_and_owed_a_session() {
+    let (mut a, b) = pair().await;
+    let before = a.missed(b.id);
+    let (author, orders) = (a.id, a.link.outbound.clone());
+    let writing = tokio::spawn(async move {
+        // Far more than all queues on the way hold: nobody at the other side takes any of it.
+        for number in 0..1_500 {
+            orders
+                .send(ToPeers::Live(record(author, number, 60_000)))
+                .await
+                .unwrap();
+        }
+    });
+    let peers = a
+        .link
+        .streams
+        .peers
+        .wait_for(|peers| peers.get(&b.id).is_some_and(|link| link.missed > before));
+    drop(timeout(PATIENCE, peers).await.expect("nothing was missed").unwrap());
+    writing.await.unwrap();
+    let dropped = a.status().await.dropped;
+    assert!(dropped.iter().any(|(cause, _)| cause == "feed too slow"), "{dropped:?}");
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_network_gets_no_stream() {
+    let a = Net::start("", &[]).await;
+    let mut stranger = Net::start("elsewhere", &[&a]).await;
+    while stranger.status().await.peers.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    stranger.tell(ToPeers::OpenStream(a.id)).await;
+    assert!(matches!(stranger.event().await, StreamEvent::NotOpened { peer } if peer == a.id));
+    assert!(!stranger.status().await.peers.is_empty(), "it is still connected");
+    assert!(stranger.link.streams.peers.borrow().is_empty() && a.link.streams.peers.borrow().is_empty());
+    let nobody = node_id(&PeerId::random()).unwrap();
+    stranger.tell(ToPeers::OpenStream(nobody)).await;
+    assert!(matches!(stranger.event().await, StreamEvent::NotOpened { peer } if peer == nobody));
+    a.stop().await;
+    stranger.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_stops_ends_its_streams_and_comes_back_as_another() {
+    let (mut a, b) = pair().await;
+    a.tell(ToPeers::OpenStream(b.id)).await;
+    let (stream, ..) = a.opened().await;
+    b.stop().await;
+    a.ended(stream).await;
+    assert!(a.link.streams.events.try_recv().is_err());
+    let peers = a.link.streams.peers.wait_for(|peers| peers.is_empty());
+    drop(
+        timeout(PATIENCE, peers)
+            .await
+            .expect("it is still in the table")
+            .unwrap(),
+    );
+    a.stop().await;
+}

@@ -1,0 +1,309 @@
+//! The replica with its store: every version that comes in, from whatever side, goes through here in a transaction, and
+//! what is lost by it is kept for the user. It is also what a sync session sees of the records. When to write is left to the
+//! writer, what to say to others to the sessions.
+
+use std::sync::OnceLock;
+
+use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::replica::{Replica, WriteError};
+use p2p_sync_core::store::Store;
+use p2p_sync_core::summary::Summary;
+use p2p_sync_core::sync::{Applied, PageLimit, Position, StoreId, SyncStore};
+use p2p_sync_core::{Content, Key, Record, Timestamp};
+
+use super::change_log::ChangeLog;
+use super::{NodeError, Restored};
+use crate::store::{RememberedPeer, SqliteStore, StoreError};
+use crate::system::{self, Stopwatch};
+
+/// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
+/// of whole sessions make theirs without a network.
+#[derive(Debug)]
+pub struct Holdings {
+    replica: Replica,
+    store: SqliteStore,
+    log: ChangeLog,
+    watch: Stopwatch,
+    /// Whether somebody may receive what is written now.
+    shared: bool,
+}
+
+impl Holdings {
+    /// What was there at the start counts as known to others, unless the last run noted that it is not.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(mut replica: Replica, mut store: SqliteStore) -> Result<Self, StoreError> {
+        let unshared_after = match store.unshared_after()? {
+            Some(noted) => noted,
+            None => {
+                let last = store.last_timestamp()?.unwrap_or(Timestamp::MIN);
+                store.begin()?;
+                store.keep_unshared_after(Some(last))?;
+                store.commit()?;
+                last
+            }
+        };
+        replica.set_unshared_after(Some(unshared_after));
+        Ok(Self {
+            replica,
+            store,
+            log: ChangeLog::default(),
+            watch: Stopwatch::start(),
+            shared: false,
+        })
+    }
+
+    /// The store.
+    pub fn store(&mut self) -> &mut SqliteStore {
+        &mut self.store
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.store.is_broken()
+    }
+
+    /// Does some work in one transaction. If it or the commit fails, nothing of it was done.
+    pub(super) fn transact<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, NodeError>) -> Result<T, NodeError> {
+        if self.store.is_broken() {
+            self.store.reopen()?;
+        }
+        self.store.begin()?;
+        let done = work(self).and_then(|done| {
+            self.store.commit()?;
+            Ok(done)
+        });
+        if done.is_err() {
+            self.store.rollback();
+        }
+        done
+    }
+
+    /// Stores a local write. None when a key to delete was not there. In a transaction.
+    pub(super) fn write(&mut self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
+        let (store, now) = (&mut self.store, system::now());
+        let written = match content {
+            Content::Deleted => self.replica.delete(store, key, now),
+            content => self.replica.write(store, key, content, now).map(Some),
+        };
+        Ok(written.map_err(failed)?.map(|written| written.record))
+    }
+
+    /// Writes the content of a lost version anew. None when there is no such version. In a transaction.
+    pub(super) fn restore(&mut self, key: &Key, timestamp: Option<Timestamp>) -> Result<Option<Restored>, NodeError> {
+        let Some(conflict) = self.store.conflict(key, timestamp)? else {
+            return Ok(None);
+        };
+        let content = conflict.loser.content.clone();
+        let written = self.replica.write(&mut self.store, key.clone(), content, system::now());
+        let written = written.map_err(failed)?;
+        self.store.drop_conflict(&conflict)?;
+        Ok(Some(Restored {
+            record: written.record,
+            replaced: written.replaced,
+        }))
+    }
+
+    /// Merges received records and gives those that won. In a transaction.
+    pub(super) fn merge(&mut self, records: &[Record]) -> Result<Vec<Record>, NodeError> {
+        let mut stored = Vec::new();
+        for record in records {
+            match self.replica.receive(&mut self.store, record) {
+                Ok(received) => {
+                    if let Some(lost) = &received.lost {
+                        self.store.keep_conflict(lost, system::now())?;
+                    }
+                    if received.merge.stores_incoming() {
+                        stored.push(record.clone());
+                    }
+                }
+                Err(error) if error.is_one_record() => tracing::error!("a change was not stored: {error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Notes where peers were reached. In a transaction.
+    pub(super) fn remember(&mut self, peers: &[RememberedPeer]) -> Result<(), NodeError> {
+        if !peers.is_empty() {
+            self.store.remember_peers(peers)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the log what came from others, once it is committed.
+    pub(super) fn log(&mut self, stored: &[Record]) {
+        let uptime = self.watch.uptime();
+        stored.iter().for_each(|record| self.log.received(record, uptime));
+    }
+
+    /// Whether there is somebody who may receive what is written here from now on. What is written while there is nobody
+    /// cannot have been seen by whoever overwrites it elsewhere.
+    pub(super) fn set_shared(&mut self, shared: bool) -> Result<(), NodeError> {
+        if self.shared == shared {
+            return Ok(());
+        }
+        let unshared_after = if shared {
+            None
+        } else {
+            Some(self.store.last_timestamp()?.unwrap_or(Timestamp::MIN))
+        };
+        self.transact(|holdings| Ok(holdings.store.keep_unshared_after(unshared_after)?))?;
+        self.replica.set_unshared_after(unshared_after);
+        self.shared = shared;
+        Ok(())
+    }
+
+    /// Closes the store in good order.
+    pub(super) fn close(mut self) {
+        self.log.summarise();
+        if let Err(error) = self.store.close() {
+            tracing::warn!("the store was not closed in good order, which the next start makes good: {error}");
+        }
+    }
+}
+
+fn failed(error: WriteError<StoreError>) -> NodeError {
+    match error {
+        WriteError::Clock(error) => error.into(),
+        WriteError::Store(error) => error.into(),
+    }
+}
+
+impl SyncStore for Holdings {
+    type Error = NodeError;
+
+    fn id(&self) -> StoreId {
+        self.store.id()
+    }
+
+    /// That of nothing while there is none: no session is begun then, and those that were under way find no records.
+    fn summary(&self) -> &Summary {
+        static NOTHING: OnceLock<Summary> = OnceLock::new();
+        self.store
+            .summary()
+            .unwrap_or_else(|| NOTHING.get_or_init(Summary::new))
+    }
+
+    fn items(&mut self) -> Result<Vec<Item>, NodeError> {
+        Ok(self.store.items()?)
+    }
+
+    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, NodeError> {
+        Ok(self.store.by_key_hash(key_hash, limit)?)
+    }
+
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, NodeError> {
+        Ok(self.store.page_by_time(after, limit)?)
+    }
+
+    fn position(&mut self, source: StoreId) -> Result<Option<Position>, NodeError> {
+        Ok(self.store.position(source)?)
+    }
+
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
+        let stored = self.transact(|holdings| {
+            let stored = holdings.merge(records)?;
+            if let Some((source, position)) = progress {
+                holdings.store.keep_position(source, position)?;
+            }
+            Ok(stored)
+        })?;
+        self.log(&stored);
+        Ok(Applied {
+            changed: stored.len() as u64,
+            refused: 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_sync_core::{Base, Clock, NetworkName, NodeId, Value};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn open(directory: &TempDir) -> Holdings {
+        let store = SqliteStore::open(&directory.path().join("store.db"), &NetworkName::default()).unwrap();
+        let me = NodeId::from_bytes(&[9]).unwrap();
+        Holdings::new(Replica::new(me, Clock::new(None)), store).unwrap()
+    }
+
+    fn key() -> Key {
+        Key::new("key").unwrap()
+    }
+
+    fn value(text: &str) -> Content {
+        Content::Put(Value::new(text.as_bytes()).unwrap())
+    }
+
+    fn theirs(text: &str, base: Base) -> Record {
+        Record {
+            key: key(),
+            content: value(text),
+            timestamp: system::now(),
+            author: NodeId::from_bytes(&[7]).unwrap(),
+            base,
+        }
+    }
+
+    fn write(holdings: &mut Holdings, text: &str) -> Record {
+        let written = holdings.transact(|holdings| holdings.write(key(), value(text)));
+        written.unwrap().unwrap()
+    }
+
+    #[test]
+    fn it_keeps_what_a_sync_store_promises() {
+        let mut directories = Vec::new();
+        p2p_sync_core::sync::conformance(|| {
+            directories.push(TempDir::new().unwrap());
+            open(directories.last().unwrap())
+        });
+    }
+
+    #[test]
+    fn a_lost_write_can_be_brought_back_and_a_seen_one_is_not_lost() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = open(&directory);
+        holdings.set_shared(true).unwrap();
+        let mine = write(&mut holdings, "mine");
+        let winner = theirs("theirs", Base::Nothing);
+        assert_eq!(holdings.apply(&[winner.clone(), winner.clone()], None).unwrap().changed, 1);
+        let seen = theirs("seen", Base::Version(winner.timestamp));
+        holdings.apply(&[seen.clone()], None).unwrap();
+        let conflict = holdings.store.conflict(&key(), None).unwrap().unwrap();
+        assert_eq!((conflict.loser, conflict.winner), (mine, winner));
+
+        let restored = holdings.transact(|holdings| holdings.restore(&key(), None)).unwrap().unwrap();
+        assert_eq!((&restored.record.content, restored.replaced), (&value("mine"), Some(seen)));
+        assert_eq!(holdings.transact(|holdings| holdings.restore(&key(), None)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_written_alone_counts_as_lost_even_behind_what_came_between() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = open(&directory);
+        let mine = write(&mut holdings, "mine");
+        // Its base is later than our write, which nobody has received.
+        let winner = theirs("theirs", Base::Version(mine.timestamp.next().unwrap()));
+        holdings.apply(&[winner], None).unwrap();
+        assert_eq!(holdings.store.conflict(&key(), None).unwrap().unwrap().loser, mine);
+    }
+
+    #[test]
+    fn what_was_written_before_a_restart_may_be_known_to_others_if_some_were_there() {
+        let directory = TempDir::new().unwrap();
+        for (shared, lost) in [(true, false), (false, true)] {
+            let mut holdings = open(&directory);
+            holdings.set_shared(shared).unwrap();
+            let mine = write(&mut holdings, &format!("mine {shared}"));
+            holdings.close();
+            let mut holdings = open(&directory);
+            let winner = theirs("theirs", Base::Version(mine.timestamp.next().unwrap()));
+            holdings.apply(&[winner], None).unwrap();
+            assert_eq!(holdings.store.conflict(&key(), Some(mine.timestamp)).unwrap().is_some(), lost);
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The sync sessions of this node, on the thread that owns its records: which are due, what arrives on them, what is to be
+//! sent. The rules are the core's ([`Agenda`], [`Session`]); streams are opened and carried by the network. Nothing here
+//! waits: a stream that takes no more frames is taken up again when it has sent one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use p2p_sync_core::sync::{
+    Agenda, Answer, Frame, Next, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError, Slots, SyncStore,
+};
+use p2p_sync_core::{NodeId, Uptime};
+use tokio::sync::mpsc;
+
+use super::NodeError;
+use super::holdings::Holdings;
+use super::standings::{Standings, Traffic};
+use crate::net::{PeerLinks, StreamEvent, StreamId, ToPeers};
+use crate::system::{self, Stopwatch};
+
+/// All sessions under way, and what decides about the next ones.
+pub(super) struct Sessions {
+    agenda: Agenda,
+    slots: Slots,
+    to_peers: mpsc::Sender<ToPeers>,
+    watch: Stopwatch,
+    /// The peers as the network told them last.
+    links: PeerLinks,
+    /// Streams that were asked for and are not open yet.
+    openings: BTreeMap<NodeId, Opening>,
+    open: BTreeMap<StreamId, Open>,
+    /// Sessions that may have something to send.
+    ready: VecDeque<StreamId>,
+    /// There is a summary to compare with those of others.
+    can_compare: bool,
+    /// A session was held since there was nobody.
+    met: bool,
+    pub(super) standings: Standings,
+}
+
+/// A session and its stream.
+struct Open {
+    peer: NodeId,
+    session: Session,
+    since: Uptime,
+    /// None once the session is over.
+    outgoing: Option<mpsc::Sender<Frame>>,
+    traffic: Traffic,
+}
+
+impl Sessions {
+    pub(super) fn new(me: NodeId, to_peers: mpsc::Sender<ToPeers>) -> Self {
+        Self {
+            agenda: Agenda::new(me, system::boot_nonce()),
+            slots: Slots::default(),
+            to_peers,
+            watch: Stopwatch::start(),
+            links: PeerLinks::new(),
+            openings: BTreeMap::new(),
+            open: BTreeMap::new(),
+            ready: VecDeque::new(),
+            can_compare: false,
+            met: false,
+            standings: Standings::default(),
+        }
+    }
+
+    /// The network told which peers there are now.
+    pub(super) fn on_links(&mut self, links: PeerLinks) {
+        let at = self.watch.uptime();
+        let before = std::mem::replace(&mut self.links, links);
+        for (peer, was) in &before {
+            if self.links.get(peer).is_none_or(|now| now.connected != was.connected) {
+                self.agenda.disconnected(*peer);
+                self.abandon(*peer);
+                self.standings.disconnected(*peer);
+            }
+        }
+        for (peer, now) in &self.links {
+            match before.get(peer) {
+                Some(was) if was.connected == now.connected => {
+                    if was.missed != now.missed {
+                        self.agenda.owe(*peer, at);
+                    }
+                }
+                _ => {
+                    self.agenda.connected(*peer, at);
+                    self.standings.connected(*peer);
+                }
+            }
+        }
+        self.met &= self.has_peers();
+        self.standings.reply_to_the_satisfied(at);
+    }
+
+    /// Whether there is anybody to sync with.
+    pub(super) fn has_peers(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Whether a session was held with one of them.
+    pub(super) fn has_met(&self) -> bool {
+        self.met
+    }
+
+    /// Records changed here, other than by a session.
+    pub(super) fn changed(&mut self, origin: Origin) {
+        self.agenda.changed(origin, self.watch.uptime());
+    }
+
+    /// Somebody wants a session with everybody.
+    pub(super) fn ask(&mut self, reply: tokio::sync::oneshot::Sender<Vec<super::Synced>>) {
+        let at = self.watch.uptime();
+        for peer in self.links.keys() {
+            self.agenda.owe(*peer, at);
+        }
+        self.standings.ask(reply, at);
+    }
+
+    /// Whether a session may have something to send.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// When [`open_due`](Self::open_due) is to be called at the latest.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let sessions = self.agenda.next_due().filter(|_| self.can_compare);
+        let due = sessions.into_iter().chain(self.standings.next_due()).min();
+        due.map(|due| self.watch.instant_at(due))
+    }
+
+    /// Orders the streams of the sessions that are due. There are none while there is no summary to compare.
+    pub(super) fn open_due(&mut self, holdings: &mut Holdings) {
+        let at = self.watch.uptime();
+        self.standings.reply_to_the_satisfied(at);
+        self.can_compare = holdings.store().summary().is_some();
+        if !self.can_compare || self.agenda.next_due().is_none_or(|due| due > at) {
+            return;
+        }
+        let mine = holdings.summary().digest();
+        for (peer, opening) in self.agenda.due(mine, system::now(), at) {
+            if self.to_peers.try_send(ToPeers::OpenStream(peer)).is_ok() {
+                self.openings.insert(peer, opening);
+            } else {
+                self.agenda.ended(peer, SessionEnd::unopened(), at);
+            }
+        }
+    }
+
+    /// Something happened on a stream.
+    pub(super) fn on_event(&mut self, event: StreamEvent, holdings: &mut Holdings) {
+        match event {
+            StreamEvent::Opened {
+                stream,
+                peer,
+                asked,
+                outgoing,
+            } => self.on_opened(stream, peer, asked, outgoing, holdings),
+            StreamEvent::NotOpened { peer } => {
+                if self.openings.remove(&peer).is_some() {
+                    self.agenda.ended(peer, SessionEnd::unopened(), self.watch.uptime());
+                }
+            }
+            StreamEvent::Received {
+                stream,
+                frame,
+                bytes,
+                room,
+            } => {
+                self.on_frame(stream, frame, bytes, holdings);
+                drop(room);
+            }
+            StreamEvent::Sent { stream, bytes } => {
+                if let Some(open) = self.open.get_mut(&stream) {
+                    open.traffic.sent += bytes as u64;
+                    self.rouse(stream);
+                }
+            }
+            StreamEvent::Ended { stream, cause } => self.on_ended(stream, cause),
+        }
+    }
+
+    /// Sends at most one frame of a session that may have one: a page of a bulk takes milliseconds, and others wait.
+    pub(super) fn send_one(&mut self, holdings: &mut Holdings) {
+        let Some(stream) = self.ready.pop_front() else { return };
+        match self.next_frame(stream, holdings) {
+            Ok(true) => {
+                self.ready.push_back(stream);
+                self.conclude_if_over(stream);
+            }
+            Ok(false) => self.conclude_if_over(stream),
+            Err(error) => self.fail(stream, &error),
+        }
+    }
+
+    /// Gives the stream the next frame of its session, if it takes one. Tells whether there may be another.
+    fn next_frame(&mut self, stream: StreamId, holdings: &mut Holdings) -> Result<bool, SessionError<NodeError>> {
+        let Some(open) = self.open.get_mut(&stream) else {
+            return Ok(false);
+        };
+        let Some(Ok(place)) = open.outgoing.as_ref().map(mpsc::Sender::try_reserve) else {
+            // Full: it comes back when a frame was sent. Closed: the network says so by itself.
+            return Ok(false);
+        };
+        Ok(match open.session.next_frame(holdings, system::now())? {
+            Next::Frame(frame) => {
+                place.send(frame);
+                true
+            }
+            Next::Again => true,
+            Next::Nothing => false,
+        })
+    }
+
+    /// Ends all sessions: what they compared is no longer true.
+    pub(super) fn break_off(&mut self) {
+        let streams: Vec<StreamId> = self.open.keys().copied().collect();
+        for stream in streams {
+            self.conclude(stream, None);
+        }
+    }
+
+    fn on_opened(
+        &mut self,
+        stream: StreamId,
+        peer: NodeId,
+        asked: bool,
+        outgoing: mpsc::Sender<Frame>,
+        holdings: &mut Holdings,
+    ) {
+        let at = self.watch.uptime();
+        let session = if asked {
+            // A session that the peer opened meanwhile took its place.
+            let Some(opening) = self.openings.remove(&peer) else { return };
+            Session::ask(opening, self.slots.clone(), holdings, system::now())
+        } else {
+            if holdings.store().summary().is_none() {
+                // A new queue has room.
+                let _ = outgoing.try_send(Frame::Busy);
+                return;
+            }
+            match self.agenda.asks(peer) {
+                Answer::Refuse => return,
+                Answer::Accept => {}
+                Answer::AcceptInsteadOfOurs => self.abandon(peer),
+            }
+            Session::answer(self.slots.clone())
+        };
+        let open = Open {
+            peer,
+            session,
+            since: at,
+            outgoing: Some(outgoing),
+            traffic: Traffic::default(),
+        };
+        self.open.insert(stream, open);
+        self.standings.began(peer);
+        self.rouse(stream);
+    }
+
+    fn on_frame(&mut self, stream: StreamId, frame: Frame, bytes: usize, holdings: &mut Holdings) {
+        let Some(open) = self.open.get_mut(&stream) else { return };
+        open.traffic.received += bytes as u64;
+        if open.outgoing.is_none() {
+            return;
+        }
+        let changed = open.session.report().changed;
+        let received = open.session.receive(frame, holdings, system::now());
+        if open.session.report().changed > changed {
+            let from = open.peer;
+            self.agenda.changed(Origin::Sync { from }, self.watch.uptime());
+        }
+        match received {
+            Ok(()) => self.rouse(stream),
+            Err(error) => return self.fail(stream, &error),
+        }
+        self.conclude_if_over(stream);
+    }
+
+    fn on_ended(&mut self, stream: StreamId, cause: Option<String>) {
+        if let Some(cause) = &cause
+            && let Some(open) = self.open.get(&stream)
+        {
+            tracing::debug!(peer = %open.peer, "a sync stream ended: {cause}");
+        }
+        self.conclude(stream, None);
+        if let Some(open) = self.open.remove(&stream) {
+            self.standings.travelled(open.peer, open.session.report(), open.traffic);
+        }
+    }
+
+    /// Puts a session on the list of those that may have something to send.
+    fn rouse(&mut self, stream: StreamId) {
+        if !self.ready.contains(&stream) {
+            self.ready.push_back(stream);
+        }
+    }
+
+    fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>) {
+        if let Some(open) = self.open.get(&stream) {
+            match error {
+                SessionError::Violation(violation) => {
+                    self.standings.refuse("broke the rules of the sync", 1);
+                    tracing::warn!("A sync with peer {} was ended: {violation}", open.peer);
+                }
+                SessionError::Store(error) => {
+                    tracing::error!("A sync with peer {} was ended: {error}", open.peer);
+                }
+            }
+        }
+        self.conclude(stream, None);
+    }
+
+    fn conclude_if_over(&mut self, stream: StreamId) {
+        let outcome = self.open.get(&stream).and_then(|open| open.session.outcome());
+        if outcome.is_some() {
+            self.conclude(stream, outcome);
+        }
+    }
+
+    /// A session is over. Dropping its sender ends the stream once everything is sent.
+    fn conclude(&mut self, stream: StreamId, outcome: Option<Outcome>) {
+        let at = self.watch.uptime();
+        let Some(open) = self.open.get_mut(&stream) else { return };
+        if open.outgoing.take().is_none() {
+            return;
+        }
+        let (peer, report) = (open.peer, open.session.report());
+        tell(peer, outcome, report);
+        self.met |= outcome.is_some_and(|outcome| outcome != Outcome::Busy);
+        self.standings.travelled(peer, report, open.traffic);
+        self.standings.ended(peer, outcome, report, open.since, at);
+        self.agenda.ended(peer, SessionEnd::of(outcome, report), at);
+        self.standings.reply_to_the_satisfied(at);
+    }
+
+    /// Drops the session with a peer of which the agenda has heard already: the peer is gone, or opened another one that takes
+    /// its place.
+    fn abandon(&mut self, peer: NodeId) {
+        self.openings.remove(&peer);
+        let at = self.watch.uptime();
+        for open in self.open.values_mut().filter(|open| open.peer == peer) {
+            if open.outgoing.take().is_some() {
+                self.standings.ended(peer, None, &Report::default(), open.since, at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+fn tell(peer: NodeId, outcome: Option<Outcome>, report: &Report) {
+    tracing::debug!(
+        %peer,
+        ?outcome,
+        sent = report.sent,
+        received = report.received,
+        changed = report.changed,
+        round_trips = report.round_trips,
+        rounds = report.rounds,
+        bulk = report.bulk,
+        ranges = report.ranges,
+        "a sync session is over"
+    );
+    if report.changed > 0 {
+        tracing::info!("Synced with peer {peer}: {} changes received, {} sent", report.changed, report.sent);
+    } else if report.sent > 0 {
+        tracing::info!("Synced with peer {peer}: {} changes sent", report.sent);
+    }
+}

@@ -1,0 +1,229 @@
+//! How this node stands with each connected peer, for `status`, and the sessions that somebody asked for and waits for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use p2p_sync_core::sync::{Outcome, Report};
+use p2p_sync_core::{NodeId, Uptime};
+use tokio::sync::oneshot;
+
+use super::{LastSync, PeerSync, Standing, Synced};
+use crate::system;
+
+/// How long whoever asked for sessions waits for those that do not come to an end.
+const ASKED_PATIENCE: Duration = Duration::from_secs(60);
+/// Requests for sessions that wait at a time; a further one is answered with what is known.
+const ASKED_MAX: usize = 16;
+/// Clocks that differ by more than this are told to the log: what their nodes write is soon too far ahead for the others.
+const CLOCK_WORRY: Duration = Duration::from_secs(60);
+/// How often that is told of one peer.
+const CLOCK_WORRY_EVERY: Duration = Duration::from_secs(600);
+
+/// The connected peers.
+#[derive(Debug, Default)]
+pub(super) struct Standings {
+    peers: BTreeMap<NodeId, Peer>,
+    asked: Vec<Asked>,
+    /// Records that were not taken, by cause.
+    refused: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    /// Sessions under way.
+    running: usize,
+    outcome: Option<Standing>,
+    last: Option<LastSync>,
+    clock_ahead_nanos: Option<i64>,
+    worried: Option<Uptime>,
+}
+
+/// Somebody waits until there was a session with each of these.
+#[derive(Debug)]
+struct Asked {
+    reply: oneshot::Sender<Vec<Synced>>,
+    since: Uptime,
+    waiting: BTreeSet<NodeId>,
+    done: Vec<Synced>,
+}
+
+/// Bytes of frames on one stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Traffic {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+impl Standings {
+    pub(super) fn connected(&mut self, peer: NodeId) {
+        self.peers.insert(peer, Peer::default());
+    }
+
+    pub(super) fn disconnected(&mut self, peer: NodeId) {
+        self.peers.remove(&peer);
+        self.answer(peer, None);
+    }
+
+    pub(super) fn began(&mut self, peer: NodeId) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.running += 1;
+        }
+    }
+
+    /// A session that began at `since` is over; without an outcome if it broke off.
+    pub(super) fn ended(&mut self, peer: NodeId, outcome: Option<Outcome>, report: &Report, since: Uptime, at: Uptime) {
+        for (cause, count) in [
+            ("too far ahead", report.ahead_of_clock),
+            ("no room", report.refused),
+        ] {
+            self.refuse(cause, count);
+        }
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.running = known.running.saturating_sub(1);
+        if report.peer.is_some() {
+            known.clock_ahead_nanos = Some(report.peer_ahead_nanos);
+            known.worry(peer, at);
+        }
+        known.outcome = match outcome {
+            Some(Outcome::Equal) => Some(Standing::InSync),
+            Some(Outcome::Waiting) => Some(Standing::Waiting {
+                records: report.waiting,
+            }),
+            Some(Outcome::Delivered | Outcome::Busy) | None if report.peer.is_some() => Some(Standing::Differs {
+                ahead: report.ahead,
+                behind: report.behind,
+            }),
+            Some(Outcome::Delivered | Outcome::Busy) | None => known.outcome,
+        };
+        if matches!(outcome, Some(Outcome::Equal | Outcome::Waiting)) {
+            self.answer(peer, Some(since));
+        }
+    }
+
+    /// What travelled in a session that is over.
+    pub(super) fn travelled(&mut self, peer: NodeId, report: &Report, traffic: Traffic) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.last = Some(LastSync {
+                at: system::now(),
+                bytes_sent: traffic.sent,
+                bytes_received: traffic.received,
+                round_trips: report.round_trips,
+                records_sent: report.sent,
+                records_changed: report.changed,
+            });
+        }
+    }
+
+    /// Records that were not taken.
+    pub(super) fn refuse(&mut self, cause: &'static str, count: u64) {
+        if count > 0 {
+            *self.refused.entry(cause).or_default() += count;
+        }
+    }
+
+    /// Somebody wants a session with everybody.
+    pub(super) fn ask(&mut self, reply: oneshot::Sender<Vec<Synced>>, at: Uptime) {
+        let asked = Asked {
+            reply,
+            since: at,
+            waiting: self.peers.keys().copied().collect(),
+            done: Vec::new(),
+        };
+        self.asked.push(asked);
+        if self.asked.len() > ASKED_MAX {
+            let oldest = self.asked.remove(0);
+            self.give_up(oldest);
+        }
+        self.reply_to_the_satisfied(at);
+    }
+
+    /// When somebody has waited long enough.
+    pub(super) fn next_due(&self) -> Option<Uptime> {
+        self.asked.iter().map(|asked| asked.since.after(ASKED_PATIENCE)).min()
+    }
+
+    /// Answers those whose sessions have all been held, and those who have waited long enough.
+    pub(super) fn reply_to_the_satisfied(&mut self, at: Uptime) {
+        let patient = |asked: &Asked| !asked.waiting.is_empty() && at.saturating_since(asked.since) < ASKED_PATIENCE;
+        let (waiting, over) = std::mem::take(&mut self.asked).into_iter().partition(patient);
+        self.asked = waiting;
+        for asked in Vec::from_iter::<Vec<Asked>>(over) {
+            self.give_up(asked);
+        }
+    }
+
+    /// How it stands with everybody.
+    pub(super) fn all(&self) -> Vec<PeerSync> {
+        let peers = self.peers.iter().map(|(peer, known)| PeerSync {
+            peer: *peer,
+            standing: known.standing(),
+            last: known.last,
+            clock_ahead_nanos: known.clock_ahead_nanos,
+        });
+        peers.collect()
+    }
+
+    /// What was not taken: cause and count.
+    pub(super) fn refused(&self) -> Vec<(String, u64)> {
+        let refused = self.refused.iter();
+        refused.map(|(cause, count)| ((*cause).to_owned(), *count)).collect()
+    }
+
+    /// A session with this peer was held, from a given time on, or there can be none.
+    fn answer(&mut self, peer: NodeId, since: Option<Uptime>) {
+        let synced = self.synced(peer);
+        for asked in &mut self.asked {
+            let counts = since.is_none_or(|since| since >= asked.since);
+            if counts && asked.waiting.remove(&peer) {
+                asked.done.push(synced.clone());
+            }
+        }
+    }
+
+    fn give_up(&self, mut asked: Asked) {
+        let unheard = asked.waiting.iter().map(|peer| Synced {
+            last: None,
+            ..self.synced(*peer)
+        });
+        asked.done.extend(unheard);
+        // Whoever asked may have gone away meanwhile.
+        let _ = asked.reply.send(asked.done);
+    }
+
+    fn synced(&self, peer: NodeId) -> Synced {
+        let known = self.peers.get(&peer);
+        Synced {
+            peer,
+            standing: known.map_or(Standing::Unknown, Peer::standing),
+            last: known.and_then(|known| known.last),
+        }
+    }
+}
+
+impl Peer {
+    fn standing(&self) -> Standing {
+        if self.running > 0 {
+            Standing::Syncing
+        } else {
+            self.outcome.unwrap_or(Standing::Unknown)
+        }
+    }
+
+    fn worry(&mut self, peer: NodeId, at: Uptime) {
+        let ahead = self.clock_ahead_nanos.unwrap_or_default();
+        let distance = Duration::from_nanos(ahead.unsigned_abs());
+        let told = self
+            .worried
+            .is_some_and(|told| at.saturating_since(told) < CLOCK_WORRY_EVERY);
+        if distance < CLOCK_WORRY || told {
+            return;
+        }
+        self.worried = Some(at);
+        tracing::warn!(
+            "The clock of peer {peer} is {:.1} s {} this one. Compare the clocks of both machines: what is dated more than two \
+             minutes ahead is held back until its time has come",
+            distance.as_secs_f64(),
+            if ahead > 0 { "ahead of" } else { "behind" },
+        );
+    }
+}

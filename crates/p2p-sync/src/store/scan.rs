@@ -1,0 +1,677 @@
+//! Reading all records beside the writer: to compute the summary where it is not known, and to find what the disk has
+//! damaged.
+//!
+//! A scan reads one moment of the file, while the store notes what changes after it; the two together give the summary of
+//! now. It has a connection of its own and runs on another thread. As long as it does, the write-ahead log only grows, so
+//! there is one at a time, and it ends by itself, or when the store is closed.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use p2p_sync_core::item::Item;
+use p2p_sync_core::store::Store;
+use p2p_sync_core::summary::Summary;
+use p2p_sync_core::text::shortened;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, InterruptHandle, Row, params};
+
+use super::error::StoreError;
+use super::opening;
+use super::rows::{self, Authors};
+use super::sqlite::SqliteStore;
+
+/// Damaged rows, and as many that another program wrote, of which one scan takes care. What is beyond is left to the next.
+pub const SCAN_ROWS_MAX: usize = 10_000;
+/// Rows taken care of in one transaction.
+const ROWS_PER_TRANSACTION: usize = 500;
+
+const PIN: &str = "SELECT EXISTS (SELECT 1 FROM kv_store)";
+const ITEMS: &str = "SELECT key_hash, timestamp, digest, rowid FROM kv_store INDEXED BY kv_store_item";
+const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
+    NOT INDEXED ORDER BY rowid";
+const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
+    WHERE rowid = ?1";
+const CHECK: &str = "PRAGMA integrity_check(1)";
+const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
+const REMOVE: &str = "DELETE FROM kv_store WHERE rowid = ?1";
+
+/// How thoroughly a scan reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The items, as they stand in the index: about a second for a million records.
+    Items,
+    /// Every byte of every record and of the file.
+    Records,
+}
+
+/// A scan that was begun, to be [run](Self::run) on another thread. Dropping it ends it.
+#[derive(Debug)]
+pub struct Scan {
+    number: u64,
+    depth: Depth,
+    file: PathBuf,
+    hold: Arc<Hold>,
+}
+
+/// What a scan found, for [`SqliteStore::finish_scan`].
+#[derive(Debug)]
+pub struct Scanned {
+    number: u64,
+    summary: Summary,
+    records: u64,
+    damaged: Rows,
+    /// Rows without the right columns for their item.
+    unindexed: Rows,
+    /// What is wrong with the file itself.
+    structure: Option<String>,
+}
+
+/// What a scan came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Records looked at, deletions included.
+    pub records: u64,
+    /// What the summary was.
+    pub summary: SummaryWas,
+    /// Rows that another program wrote, and that are records of the store now.
+    pub indexed: u64,
+    /// Rows that another program wrote, and that are no records. They were left as they are.
+    pub unreadable: u64,
+    /// Keys of the damaged records that were taken out, made printable.
+    pub removed: Vec<String>,
+    /// Rows that are left to another scan, because there were more than [`SCAN_ROWS_MAX`].
+    pub left: u64,
+    /// What is wrong with the file itself: it must be [rescued](SqliteStore::rescue). Nothing was taken out then.
+    pub structure: Option<String>,
+}
+
+/// What a scan found the summary to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SummaryWas {
+    /// Not known. Now it is.
+    Unknown,
+    /// That of the records.
+    Right,
+    /// Another one. It was replaced.
+    Wrong,
+    /// It cannot be told, because the file was opened anew or written by another program since the scan began.
+    Overtaken,
+}
+
+/// The scan's end of the file: the thread that runs it holds the lock, and the store can stop it.
+pub(super) struct Hold {
+    stopped: AtomicBool,
+    interrupt: InterruptHandle,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hold")
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hold {
+    /// Nothing in here panics while it holds the lock, and what it guards is good after every single step.
+    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.interrupt.interrupt();
+    }
+}
+
+/// Some rows by number, and how many more there are.
+#[derive(Debug, Default)]
+struct Rows {
+    some: Vec<i64>,
+    more: u64,
+}
+
+impl Rows {
+    fn push(&mut self, rowid: i64) {
+        if self.some.len() < SCAN_ROWS_MAX {
+            self.some.push(rowid);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+impl Scan {
+    /// Reads the records as they were when the scan was begun.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or when the store was closed meanwhile.
+    pub fn run(self) -> Result<Scanned, StoreError> {
+        let mut lock = self.hold.lock();
+        let mut scanned = Scanned {
+            number: self.number,
+            summary: Summary::new(),
+            records: 0,
+            damaged: Rows::default(),
+            unindexed: Rows::default(),
+            structure: None,
+        };
+        // Closing the connection at the end lets the write-ahead log be emptied again.
+        let done = match lock.take() {
+            Some(connection) => self.read(&connection, &mut scanned),
+            None => Ok(()),
+        };
+        drop(lock);
+        if self.hold.is_stopped() {
+            return Err(StoreError::Stopped { file: self.file });
+        }
+        done.map_err(|cause| StoreError::sqlite(&self.file, cause))?;
+        Ok(scanned)
+    }
+
+    fn read(&self, connection: &Connection, scanned: &mut Scanned) -> rusqlite::Result<()> {
+        match self.depth {
+            Depth::Items => self.each_row(connection, ITEMS, |row| scanned.take_item(row)),
+            Depth::Records => {
+                let mut authors = Authors::default();
+                self.each_row(connection, RECORDS, |row| scanned.take_record(row, &mut authors))?;
+                if self.hold.is_stopped() {
+                    return Ok(());
+                }
+                let verdict: String = connection.query_row(CHECK, [], |row| row.get(0))?;
+                scanned.structure = (verdict != "ok").then_some(verdict);
+                Ok(())
+            }
+        }
+    }
+
+    fn each_row(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while !self.hold.is_stopped()
+            && let Some(row) = rows.next()?
+        {
+            take(row)?;
+        }
+        Ok(())
+    }
+}
+
+impl Scanned {
+    fn take_item(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        self.records += 1;
+        match rows::item_of(row, 0, 1, 2)? {
+            Some(item) => self.summary.inserted(&item),
+            None => self.unindexed.push(row.get(3)?),
+        }
+        Ok(())
+    }
+
+    fn take_record(&mut self, row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<()> {
+        self.records += 1;
+        let examined = examine(row, authors)?;
+        // The summary counts what the columns say, right or wrong, until they are changed.
+        if let Some(item) = examined.stored {
+            self.summary.inserted(&item);
+        }
+        match examined.state {
+            RowState::Sound => {}
+            RowState::Damaged(_) => self.damaged.push(row.get(8)?),
+            RowState::Unindexed(..) | RowState::Unreadable(_) => self.unindexed.push(row.get(8)?),
+        }
+        Ok(())
+    }
+}
+
+/// A row compared with what stands beside it.
+struct Examined {
+    /// The item that its columns give.
+    stored: Option<Item>,
+    state: RowState,
+}
+
+enum RowState {
+    Sound,
+    /// Its content does not give its digest.
+    Damaged(rows::Why),
+    /// Its content is good, or nothing says that it is not; the columns for its item are not.
+    Unindexed(rows::Columns, Item),
+    /// It is no record, and another program wrote it.
+    Unreadable(rows::Why),
+}
+
+/// Examines a row of [`RECORDS`].
+fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Examined> {
+    let stored = rows::item_of(row, 6, 1, 7)?;
+    let (_, record) = rows::whole(row, authors)?;
+    let state = match (record, row.get_ref(7)?) {
+        (Err(why), ValueRef::Null) => RowState::Unreadable(why),
+        (Err(why), _) => RowState::Damaged(why),
+        (Ok(record), digest) => {
+            let columns = rows::columns(&record);
+            let item = columns.item(record.timestamp);
+            match digest {
+                ValueRef::Blob(digest) if digest != columns.digest.as_slice() => {
+                    RowState::Damaged("its digest is another one".to_owned())
+                }
+                _ if stored == Some(item) => RowState::Sound,
+                _ => RowState::Unindexed(columns, item),
+            }
+        }
+    };
+    Ok(Examined { stored, state })
+}
+
+impl SqliteStore {
+    /// Begins a scan of what is committed at this moment. To be called outside a transaction; one scan at a time.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or at another moment.
+    pub fn start_scan(&mut self, depth: Depth) -> Result<Scan, StoreError> {
+        if !self.connection()?.is_autocommit() {
+            return Err(StoreError::Misuse("a scan was begun in a transaction"));
+        }
+        if self.is_scanning() {
+            return Err(StoreError::Misuse("a scan was begun while another one runs"));
+        }
+        let pinned = opening::reader(&self.file).and_then(|connection| {
+            let pin = connection
+                .execute_batch("BEGIN")
+                .and_then(|()| connection.query_row(PIN, [], |row| row.get::<_, bool>(0)));
+            pin.map(|_| ()).map_err(|cause| StoreError::sqlite(&self.file, cause))?;
+            Ok(connection)
+        });
+        let connection = self.noted(pinned)?;
+        let hold = Arc::new(Hold {
+            stopped: AtomicBool::new(false),
+            interrupt: connection.get_interrupt_handle(),
+            connection: Mutex::new(Some(connection)),
+        });
+        self.scan = Arc::downgrade(&hold);
+        Ok(Scan {
+            number: self.tracker.start_scan(),
+            depth,
+            file: self.file.clone(),
+            hold,
+        })
+    }
+
+    /// Takes what a scan found: the summary that it gives with what was committed since; rows that another program wrote,
+    /// which become records of the store; and damaged records, which are taken out so that they come back from other nodes.
+    /// To be called outside a transaction.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written. The summary may be in place then, and another scan can do the rest.
+    pub fn finish_scan(&mut self, scanned: Scanned) -> Result<Verified, StoreError> {
+        if !self.connection()?.is_autocommit() {
+            return Err(StoreError::Misuse("a scan was finished in a transaction"));
+        }
+        let known = self.summary().is_some();
+        let summary = match self.tracker.end_scan(scanned.number) {
+            None => SummaryWas::Overtaken,
+            Some(since) => {
+                let mut summary = scanned.summary;
+                summary.add(&since);
+                match (known, self.tracker.install(summary)) {
+                    (false, _) => SummaryWas::Unknown,
+                    (true, false) => SummaryWas::Right,
+                    (true, true) => SummaryWas::Wrong,
+                }
+            }
+        };
+        if self.tracker.must_unmark() {
+            self.begin()?;
+            self.commit_or_roll_back()?;
+        }
+        let mut verified = Verified {
+            records: scanned.records,
+            summary,
+            indexed: 0,
+            unreadable: 0,
+            removed: Vec::new(),
+            left: scanned.damaged.more + scanned.unindexed.more,
+            structure: scanned.structure,
+        };
+        // A file that is damaged in itself is not written to; its rescue leaves these rows behind.
+        if verified.structure.is_none() {
+            let rowids: Vec<i64> = [scanned.damaged.some, scanned.unindexed.some].concat();
+            for some in rowids.chunks(ROWS_PER_TRANSACTION) {
+                self.begin()?;
+                if let Err(error) = self.mend_all(some, &mut verified) {
+                    self.rollback();
+                    return Err(error);
+                }
+                self.commit_or_roll_back()?;
+            }
+        }
+        Ok(verified)
+    }
+
+    fn commit_or_roll_back(&mut self) -> Result<(), StoreError> {
+        let result = self.commit();
+        if result.is_err() {
+            self.rollback();
+        }
+        result
+    }
+
+    /// Looks at rows again, since they may have changed, and takes out or completes those that need it.
+    fn mend_all(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
+        let Some(connection) = &self.connection else {
+            return self.connection().map(drop);
+        };
+        for rowid in rowids {
+            let mended = mend(connection, &mut self.authors, *rowid, verified);
+            match mended.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
+                Ok(Some((Some(old), None))) => self.tracker.note_removed(old),
+                Ok(Some((old, Some(new)))) => self.tracker.note_indexed(old, new),
+                Ok(_) => {}
+                Err(error) => return self.noted(Err(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a scan holds on to a moment of the file.
+    pub(super) fn is_scanning(&self) -> bool {
+        self.scan.strong_count() > 0
+    }
+
+    /// Ends a scan that runs, without waiting for it.
+    pub(super) fn stop_scan(&mut self) -> Weak<Hold> {
+        let scan = std::mem::take(&mut self.scan);
+        if let Some(hold) = scan.upgrade() {
+            hold.stop();
+        }
+        scan
+    }
+
+    /// Ends a scan that runs, and waits until it has let go of the file.
+    pub(super) fn end_scan(&mut self) {
+        if let Some(hold) = self.stop_scan().upgrade() {
+            hold.lock().take();
+        }
+    }
+}
+
+/// The items of a row before and after.
+type Mended = (Option<Item>, Option<Item>);
+
+fn mend(
+    connection: &Connection,
+    authors: &mut Authors,
+    rowid: i64,
+    verified: &mut Verified,
+) -> rusqlite::Result<Option<Mended>> {
+    let mut statement = connection.prepare_cached(RECORD)?;
+    let mut rows = statement.query([rowid])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let examined = examine(row, authors)?;
+    let key = match row.get_ref(5)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => shortened(bytes),
+        _ => String::new(),
+    };
+    drop(rows);
+    match examined.state {
+        RowState::Sound => Ok(None),
+        RowState::Unreadable(why) => {
+            tracing::warn!(key, why, "Another program wrote a row that is no record");
+            verified.unreadable += 1;
+            Ok(None)
+        }
+        RowState::Unindexed(columns, item) => {
+            connection
+                .prepare_cached(INDEX)?
+                .execute(params![rowid, columns.key_hash(), columns.digest])?;
+            verified.indexed += 1;
+            Ok(Some((examined.stored, Some(item))))
+        }
+        RowState::Damaged(why) => {
+            connection.prepare_cached(REMOVE)?.execute([rowid])?;
+            tracing::warn!(
+                key,
+                why,
+                "A damaged record was taken out, to come back from another node"
+            );
+            verified.removed.push(key);
+            Ok(Some((examined.stored, None)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::store::StoreErrorKind;
+    use crate::store::testing::{Place, deleted, key, put, store};
+    use p2p_sync_core::Record;
+
+    fn summary_of(sqlite: &mut SqliteStore) -> Summary {
+        let records = sqlite.scan("", None, usize::MAX).unwrap();
+        Summary::of(records.iter().map(Item::of))
+    }
+
+    fn scanned(sqlite: &mut SqliteStore, depth: Depth) -> Verified {
+        let scan = sqlite.start_scan(depth).unwrap();
+        let scanned = std::thread::spawn(|| scan.run().unwrap()).join().unwrap();
+        sqlite.finish_scan(scanned).unwrap()
+    }
+
+    fn some_records(count: i64) -> Vec<Record> {
+        (0..count)
+            .map(|n| match n % 5 {
+                0 => deleted(&format!("key {n}"), n + 1),
+                _ => put(&format!("key {n}"), b"value", n + 1),
+            })
+            .collect()
+    }
+
+    /// A store after a crash: it has records, and no summary.
+    fn crashed(records: &[Record]) -> (Place, SqliteStore) {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, records);
+        let crashed = place.crashed();
+        let sqlite = crashed.open();
+        assert_eq!(sqlite.summary(), None);
+        (crashed, sqlite)
+    }
+
+    #[test]
+    fn a_scan_finds_the_summary_while_records_change() {
+        for depth in [Depth::Items, Depth::Records] {
+            let (_place, mut sqlite) = crashed(&some_records(100));
+            let scan = sqlite.start_scan(depth).unwrap();
+            store(&mut sqlite, &[put("key 1", b"other", 1_000), put("new", b"", 1_001)]);
+            let result = std::thread::spawn(|| scan.run().unwrap()).join().unwrap();
+            store(&mut sqlite, &[put("key 2", b"other", 1_002), deleted("new", 1_003)]);
+            assert_eq!(sqlite.summary(), None);
+            let verified = sqlite.finish_scan(result).unwrap();
+            assert_eq!((verified.records, verified.summary), (100, SummaryWas::Unknown));
+            let expected = summary_of(&mut sqlite);
+            assert_eq!(sqlite.summary(), Some(&expected));
+            store(&mut sqlite, &[put("key 3", b"other", 1_004)]);
+            let expected = summary_of(&mut sqlite);
+            assert_eq!(sqlite.summary(), Some(&expected));
+            assert_eq!(scanned(&mut sqlite, depth).summary, SummaryWas::Right);
+        }
+    }
+
+    #[test]
+    fn one_scan_at_a_time_and_none_in_a_transaction() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let scan = sqlite.start_scan(Depth::Items).unwrap();
+        let refused = sqlite.start_scan(Depth::Items).unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::Internal);
+        drop(scan);
+        sqlite.begin().unwrap();
+        assert!(sqlite.start_scan(Depth::Items).is_err());
+        sqlite.rollback();
+        assert_eq!(scanned(&mut sqlite, Depth::Items).summary, SummaryWas::Right);
+    }
+
+    #[test]
+    fn a_scan_ends_when_the_store_is_closed_or_opened_again() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &some_records(10));
+        let early = sqlite.start_scan(Depth::Items).unwrap().run().unwrap();
+        let scan = sqlite.start_scan(Depth::Items).unwrap();
+        sqlite.reopen().unwrap();
+        assert!(matches!(scan.run(), Err(StoreError::Stopped { .. })));
+        assert_eq!(sqlite.finish_scan(early).unwrap().summary, SummaryWas::Overtaken);
+        assert_eq!(sqlite.summary(), None, "what it found was of another time");
+        assert_eq!(scanned(&mut sqlite, Depth::Items).summary, SummaryWas::Unknown);
+        let scan = sqlite.start_scan(Depth::Records).unwrap();
+        sqlite.close().unwrap();
+        assert!(scan.run().is_err());
+        assert!(place.content().keys().eq([&place.file]), "no WAL is left behind");
+    }
+
+    #[test]
+    fn rows_of_another_program_become_records() {
+        for depth in [Depth::Items, Depth::Records] {
+            let place = Place::new();
+            let mut sqlite = place.open();
+            store(&mut sqlite, &some_records(10));
+            sqlite.close().unwrap();
+            place.shell(&format!(
+                "INSERT INTO kv_store (key, value, timestamp, author) SELECT 'theirs ' || timestamp, value, 5, author FROM kv_store;
+                INSERT INTO kv_store (key, value, timestamp, author) VALUES ('bad', 'v', 5, '0');
+                UPDATE kv_store SET digest = NULL WHERE key = 'key {}'", 7
+            ));
+            let mut sqlite = place.open();
+            assert_eq!(sqlite.summary(), None, "what another program wrote is noticed");
+            let verified = scanned(&mut sqlite, depth);
+            assert_eq!((verified.indexed, verified.unreadable, verified.left), (9, 3, 0));
+            assert_eq!(verified.removed, [""; 0]);
+            let held = sqlite.items().unwrap();
+            assert_eq!(held.len(), 10 + 8);
+            assert_eq!(sqlite.summary(), Some(&Summary::of(held)));
+            assert_eq!(scanned(&mut sqlite, depth).indexed, 0);
+        }
+    }
+
+    #[test]
+    fn damaged_records_are_taken_out_unless_they_changed() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &some_records(100));
+        sqlite.close().unwrap();
+        place.shell(
+            "UPDATE kv_store SET value = 'rot' WHERE key IN ('key 1', 'key 2', 'key 3');
+            UPDATE kv_store SET author = 'rot\u{1b}' WHERE key = 'key 4'",
+        );
+        let mut sqlite = place.open();
+        assert!(sqlite.summary().is_some(), "the columns say what they said");
+        let scan = sqlite.start_scan(Depth::Records).unwrap();
+        let result = scan.run().unwrap();
+        let again = put("key 2", b"value", 3);
+        store(&mut sqlite, std::slice::from_ref(&again));
+        let verified = sqlite.finish_scan(result).unwrap();
+        assert_eq!(verified.summary, SummaryWas::Right);
+        assert_eq!(verified.removed, ["key 1", "key 3", "key 4"]);
+        assert_eq!(sqlite.get(&key("key 1")).unwrap(), None);
+        assert_eq!(sqlite.get(&key("key 2")).unwrap(), Some(again));
+        let expected = summary_of(&mut sqlite);
+        assert_eq!(sqlite.summary(), Some(&expected));
+        assert_eq!(expected.count(), 97);
+    }
+
+    #[test]
+    fn a_wrong_summary_is_replaced_and_not_kept() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &some_records(20));
+        sqlite.close().unwrap();
+        // One record in place of another: neither the count nor the columns show it.
+        let other = place.crashed();
+        let mut wrong = other.open();
+        store(&mut wrong, &[put("key 1", b"other", 50)]);
+        wrong.close().unwrap();
+        let bytes = rusqlite::Connection::open(&other.file)
+            .unwrap()
+            .query_row("SELECT bytes FROM summary", [], |row| row.get::<_, Vec<u8>>(0))
+            .unwrap();
+        rusqlite::Connection::open(&place.file)
+            .unwrap()
+            .execute("UPDATE summary SET bytes = ?1", [bytes])
+            .unwrap();
+        let mut sqlite = place.open();
+        let right = summary_of(&mut sqlite);
+        assert!(sqlite.summary().is_some_and(|summary| *summary != right));
+        assert_eq!(scanned(&mut sqlite, Depth::Items).summary, SummaryWas::Wrong);
+        let expected = summary_of(&mut sqlite);
+        assert_eq!(sqlite.summary(), Some(&expected));
+        assert_eq!(
+            place.crashed().open().summary(),
+            None,
+            "the wrong one is not believed again"
+        );
+        sqlite.close().unwrap();
+        assert_eq!(place.open().summary(), Some(&expected));
+    }
+
+    #[test]
+    fn more_rows_than_one_scan_takes_care_of_are_left_to_the_next() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &some_records(1));
+        sqlite.close().unwrap();
+        let beyond = 7;
+        place.shell(&format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {})
+            INSERT INTO kv_store (key, value, timestamp, author) SELECT 'theirs ' || i, 'v', i, author FROM n, kv_store",
+            SCAN_ROWS_MAX + beyond
+        ));
+        let mut sqlite = place.open();
+        let first = scanned(&mut sqlite, Depth::Items);
+        assert_eq!((first.indexed, first.left), (SCAN_ROWS_MAX as u64, beyond as u64));
+        let second = scanned(&mut sqlite, Depth::Items);
+        assert_eq!((second.indexed, second.left), (beyond as u64, 0));
+        let expected = summary_of(&mut sqlite);
+        assert_eq!(sqlite.summary(), Some(&expected));
+    }
+
+    #[test]
+    fn a_damaged_index_is_found_by_the_deep_scan() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &some_records(50));
+        sqlite.close().unwrap();
+        // An index that lacks a row, as only SQLite's own back door can make it.
+        place.shell(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = sql || ' WHERE timestamp <> 7' WHERE name = 'kv_store_time_key';
+            PRAGMA writable_schema = RESET; REINDEX kv_store_time_key; PRAGMA writable_schema = ON;
+            UPDATE sqlite_schema SET sql = replace(sql, ' WHERE timestamp <> 7', '') WHERE name = 'kv_store_time_key'",
+        );
+        let mut sqlite = place.open();
+        assert_eq!(scanned(&mut sqlite, Depth::Items).structure, None);
+        let verified = scanned(&mut sqlite, Depth::Records);
+        assert!(verified.structure.is_some_and(|why| why.contains("kv_store_time_key")));
+        assert_eq!(
+            sqlite
+                .items()
+                .unwrap()
+                .into_iter()
+                .map(|item| (item, ()))
+                .collect::<BTreeMap<_, _>>()
+                .len(),
+            50
+        );
+    }
+}
