@@ -32,6 +32,7 @@ mod testing;
 pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
 pub use directory::DataDir;
 pub use error::{StoreError, StoreErrorKind};
+pub use opening::WRITER_CACHE_KIB;
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use reader::{Counts, Readers};
 pub use scan::{Depth, SCAN_ROWS_MAX, Scan, Scanned, SummaryWas, Verified};

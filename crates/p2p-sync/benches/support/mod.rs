@@ -66,7 +66,7 @@ pub(crate) fn raw(rows: u64, rows_a_transaction: u64) -> Duration {
         connection.pragma_update(None, pragma, value).unwrap();
     }
     connection
-        .pragma_update(None, "cache_size", p2p_sync::store::WRITER_CACHE_PRAGMA)
+        .pragma_update(None, "cache_size", -p2p_sync::store::WRITER_CACHE_KIB)
         .unwrap();
     let sql = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base, key_hash, digest) \
                VALUES (?1, ?2, ?3, ?4, NULL, 0, ?5, ?6)";

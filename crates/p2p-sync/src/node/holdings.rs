@@ -272,7 +272,7 @@ mod tests {
         let winner = theirs("theirs", Base::Nothing);
         assert_eq!(holdings.apply(&[winner.clone(), winner.clone()], None).unwrap().changed, 1);
         let seen = theirs("seen", Base::Version(winner.timestamp));
-        holdings.apply(&[seen.clone()], None).unwrap();
+        holdings.apply(std::slice::from_ref(&seen), None).unwrap();
         let conflict = holdings.store.conflict(&key(), None).unwrap().unwrap();
         assert_eq!((conflict.loser, conflict.winner), (mine, winner));
 

@@ -29,7 +29,7 @@ const WAL_KEPT_BYTES: i64 = 8 * 1024 * 1024;
 /// A reader's page cache in KiB; behind it stands that of the operating system.
 const READER_CACHE_KIB: i64 = 1024;
 /// The writer's page cache in KiB: the upper pages of the indexes, which are written at random places.
-const WRITER_CACHE_KIB: i64 = 16 * 1024;
+pub const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// More than the statements of this room.
 const STATEMENTS_MAX: usize = 64;
 

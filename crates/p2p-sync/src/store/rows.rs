@@ -9,7 +9,7 @@ use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::text::shortened;
 use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, StatementStatus, params};
 
 use super::error::StoreError;
 
@@ -292,6 +292,15 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     ]
     .iter()
     .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
+}
+
+/// Rows that these statements and those for single records passed over in scans, since the connection was opened.
+pub(super) fn scan_steps(connection: &Connection, others: &[&str]) -> rusqlite::Result<i64> {
+    let steps = [GET, PUT, ITEM].iter().chain(others).map(|sql| {
+        let statement = connection.prepare_cached(sql)?;
+        Ok(i64::from(statement.get_status(StatementStatus::FullscanStep)))
+    });
+    steps.sum()
 }
 
 /// Base58 costs more than finding a row, and the authors of a store are few: both directions are remembered.

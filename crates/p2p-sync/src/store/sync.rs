@@ -137,6 +137,15 @@ impl SqliteStore {
         })
     }
 
+    /// Rows that SQLite passed over in scans to answer what sessions asked, since the file was opened: none, whatever the
+    /// number of records, unless all [items](Self::items) were asked for, which does not count here. For benchmarks and tests.
+    ///
+    /// # Errors
+    /// When the store is broken.
+    pub fn scan_steps(&mut self) -> Result<i64, StoreError> {
+        self.asked(|connection| rows::scan_steps(connection, &[BY_KEY_HASH, BY_TIME, POSITION, KEEP_POSITION]))
+    }
+
     /// The timestamp after which no own write has reached anybody; none when that is not known.
     ///
     /// # Errors

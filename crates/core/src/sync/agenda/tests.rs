@@ -1,3 +1,5 @@
+//! Each rule of the agenda, and that whatever happens nobody who is owed a session waits for ever.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
