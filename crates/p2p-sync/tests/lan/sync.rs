@@ -67,37 +67,40 @@ fn open(node: &Node) -> rusqlite::Connection {
         .unwrap()
 }
 
-fn each_row(node: &Node, mut look: impl FnMut(String, Row)) {
+fn each_row(node: &Node, mut look: impl FnMut(String, Row)) -> rusqlite::Result<()> {
     let store = open(node);
-    let mut statement = store
-        .prepare("SELECT key, value, timestamp, author, base, deleted_at FROM kv_store")
-        .unwrap();
-    let mut rows = statement.query([]).unwrap();
-    while let Some(row) = rows.next().unwrap() {
-        let value = match row.get_ref(1).unwrap() {
+    let mut statement = store.prepare("SELECT key, value, timestamp, author, base, deleted_at FROM kv_store")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let value = match row.get_ref(1)? {
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
             _ => None,
         };
-        let deleted: Option<i64> = row.get(5).unwrap();
-        assert_eq!(deleted.is_some(), value.is_none(), "a row is deleted and has a value");
-        let row_read = Row {
+        let deleted: Option<i64> = row.get(5)?;
+        assert_eq!(
+            deleted.is_some(),
+            value.is_none(),
+            "a row is deleted and has a value, or neither"
+        );
+        let version = Row {
             value,
-            timestamp: row.get(2).unwrap(),
-            author: row.get(3).unwrap(),
-            base: row.get(4).unwrap(),
+            timestamp: row.get(2)?,
+            author: row.get(3)?,
+            base: row.get(4)?,
         };
-        look(row.get(0).unwrap(), row_read);
+        look(row.get(0)?, version);
     }
+    Ok(())
 }
 
 /// Everything that a node holds, by its file.
 fn rows(node: &Node) -> Rows {
     let mut all = Rows::new();
-    each_row(node, |key, row| drop(all.insert(key, row)));
+    each_row(node, |key, row| drop(all.insert(key, row))).unwrap();
     all
 }
 
-fn gist(node: &Node) -> Gist {
+fn try_gist(node: &Node) -> rusqlite::Result<Gist> {
     let mut gist = Gist::default();
     each_row(node, |key, row| {
         let mut hasher = DefaultHasher::new();
@@ -105,8 +108,13 @@ fn gist(node: &Node) -> Gist {
         gist.sum = gist.sum.wrapping_add(hasher.finish());
         gist.records += 1;
         gist.deleted += u64::from(row.value.is_none());
-    });
-    gist
+    })?;
+    Ok(gist)
+}
+
+#[track_caller]
+fn gist(node: &Node) -> Gist {
+    try_gist(node).unwrap()
 }
 
 /// How many records a node holds, deletions included.
@@ -123,8 +131,9 @@ fn wait_equal(what: &str, nodes: &[&Node], deadline: Duration) -> Duration {
     let start = Instant::now();
     let equal = poll(deadline, || {
         let (first, rest) = nodes.split_first().unwrap();
-        let first = gist(first);
-        rest.iter().all(|node| gist(node) == first).then_some(())
+        // A file that is damaged is not equal to another, and may become so.
+        let first = try_gist(first).ok()?;
+        rest.iter().all(|node| try_gist(node) == Ok(first)).then_some(())
     });
     assert!(
         equal.is_some(),
