@@ -125,7 +125,11 @@ impl Replica {
 
     fn lost(&self, merge: Merge, held: Record, incoming: &Record) -> Option<Lost> {
         let (lost_unseen, loser, winner) = match merge {
-            Merge::Replaced { lost_unseen } => (lost_unseen || self.is_unshared_loss(&held, incoming), held, incoming.clone()),
+            Merge::Replaced { lost_unseen } => (
+                lost_unseen || self.is_unshared_loss(&held, incoming),
+                held,
+                incoming.clone(),
+            ),
             Merge::Kept { lost_unseen } => (lost_unseen, incoming.clone(), held),
             Merge::Inserted | Merge::Same => return None,
         };
@@ -196,18 +200,35 @@ mod tests {
         let value = Content::Put(Value::new(*b"v").unwrap());
         let written = replica.write(&mut store, winner.key.clone(), value, at(100)).unwrap();
         let received = replica.receive(&mut store, winner).unwrap();
-        assert!(received.lost.iter().all(|lost| lost.loser == written.record && lost.winner == *winner));
+        assert!(
+            received
+                .lost
+                .iter()
+                .all(|lost| lost.loser == written.record && lost.winner == *winner)
+        );
         received.lost
     }
 
     #[test]
     fn a_loss_is_proved_by_the_base_or_by_having_been_alone() {
         assert!(lost(&theirs(200, Base::Nothing), None).is_some(), "it replaced nothing");
-        assert!(lost(&theirs(200, Base::Version(at(50))), None).is_some(), "it replaced something older");
-        assert!(lost(&theirs(200, Base::Version(at(150))), None).is_none(), "what was between may have replaced ours");
-        assert!(lost(&theirs(200, Base::Version(at(150))), Some(at(99))).is_some(), "but not if nobody had ours");
+        assert!(
+            lost(&theirs(200, Base::Version(at(50))), None).is_some(),
+            "it replaced something older"
+        );
+        assert!(
+            lost(&theirs(200, Base::Version(at(150))), None).is_none(),
+            "what was between may have replaced ours"
+        );
+        assert!(
+            lost(&theirs(200, Base::Version(at(150))), Some(at(99))).is_some(),
+            "but not if nobody had ours"
+        );
         assert!(lost(&theirs(200, Base::Version(at(150))), Some(at(100))).is_none());
         assert!(lost(&theirs(200, Base::Unknown), Some(at(99))).is_some());
-        assert!(lost(&theirs(200, Base::Version(at(100))), Some(at(99))).is_none(), "it names ours: it was seen");
+        assert!(
+            lost(&theirs(200, Base::Version(at(100))), Some(at(99))).is_none(),
+            "it names ours: it was seen"
+        );
     }
 }

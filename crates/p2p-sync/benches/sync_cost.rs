@@ -31,7 +31,8 @@ const ROUNDS: usize = 9;
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let keys = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
-    let wanted = |name: &str| words.iter().all(|word| word.parse::<u64>().is_ok()) || words.iter().any(|word| word == name);
+    let wanted =
+        |name: &str| words.iter().all(|word| word.parse::<u64>().is_ok()) || words.iter().any(|word| word == name);
     if wanted("sync") {
         sync(keys);
     }
@@ -78,7 +79,10 @@ fn sync(keys: u64) {
     let (p50, _, max) = all(&mut checks);
     println!("  check of equals, each way: p50 {p50:.0} bytes, max {max:.0} (at most 100)");
     for node in &mut nodes {
-        println!("  rows that a statement of a sync passed over in a scan: {} (must be 0)", node.store().scan_steps().unwrap());
+        println!(
+            "  rows that a statement of a sync passed over in a scan: {} (must be 0)",
+            node.store().scan_steps().unwrap()
+        );
     }
 }
 

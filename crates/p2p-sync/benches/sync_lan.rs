@@ -35,7 +35,13 @@ fn main() {
     }
     let keys: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let wanted = |name: &str| words.len() == keys.len() || words.iter().any(|word| word == name);
-    let sizes = |default: &[u64]| if keys.is_empty() { default.to_vec() } else { keys.clone() };
+    let sizes = |default: &[u64]| {
+        if keys.is_empty() {
+            default.to_vec()
+        } else {
+            keys.clone()
+        }
+    };
     if wanted("copy") {
         sizes(&[100_000, 1_000_000]).into_iter().for_each(copy);
     }
@@ -56,7 +62,11 @@ fn copy(rows: u64) {
         let raw = rows as f64 / raw(rows, 1_000).as_secs_f64();
         let lab = Lab::new();
         let hosts = [lab.host(Addresses::V4), lab.host(Addresses::V4)];
-        let a = Launch::new(PROGRAM).on(&hosts[0]).data_dir(directory.path()).label("a").start();
+        let a = Launch::new(PROGRAM)
+            .on(&hosts[0])
+            .data_dir(directory.path())
+            .label("a")
+            .start();
         let b = Launch::new(PROGRAM).on(&hosts[1]).label("b").start();
         b.wait_log(0, "Connection established", DEADLINE);
         let start = Instant::now();
@@ -116,7 +126,9 @@ fn stream() {
     let hosts: Vec<Host> = (0..3).map(|_| lab.host(Addresses::V4)).collect();
     let directories: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let roles = ["writer", "reader", "reader"];
-    let mut nodes: Vec<Role> = (0..3).map(|n| Role::start(&hosts[n], roles[n], directories[n].path())).collect();
+    let mut nodes: Vec<Role> = (0..3)
+        .map(|n| Role::start(&hosts[n], roles[n], directories[n].path()))
+        .collect();
     for node in &mut nodes {
         assert_eq!(node.line(), "two peers");
     }
@@ -140,7 +152,11 @@ fn stream() {
 }
 
 fn run(directory: &Path, role: impl AsyncFnOnce(&Node) -> Vec<u64>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let config = Config {
             data_dir: directory.to_owned(),
@@ -152,7 +168,17 @@ fn run(directory: &Path, role: impl AsyncFnOnce(&Node) -> Vec<u64>) {
         };
         let node = Node::start(config).await.unwrap();
         let in_sync = |peer: &p2p_sync::node::PeerSync| peer.standing == p2p_sync::node::Standing::InSync;
-        while node.status().await.unwrap().sync.peers.iter().filter(|peer| in_sync(peer)).count() < 2 {
+        while node
+            .status()
+            .await
+            .unwrap()
+            .sync
+            .peers
+            .iter()
+            .filter(|peer| in_sync(peer))
+            .count()
+            < 2
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         println!("two peers");
@@ -180,7 +206,9 @@ fn writer(directory: &Path) {
         for n in 0..STREAM_RATE * STREAM_SECONDS {
             let due = Duration::from_secs(1) * u32::try_from(n).unwrap() / u32::try_from(STREAM_RATE).unwrap();
             tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
-            let Some(value) = content(n).value().cloned() else { continue };
+            let Some(value) = content(n).value().cloned() else {
+                continue;
+            };
             node.put(stream_key(n), value).await.unwrap();
             times.push(wall_nanos());
         }

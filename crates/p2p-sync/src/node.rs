@@ -147,6 +147,13 @@ impl NodeError {
     }
 }
 
+impl NodeError {
+    /// Whether pages of the store's file are damaged, and not just one record.
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Damaged && !error.is_one_record())
+    }
+}
+
 impl From<StoreError> for NodeError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
@@ -185,7 +192,7 @@ impl Node {
         let started = net::libp2p::spawn(net).await?;
         let to_peers = started.link.outbound.clone();
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
-        let writer = Writer::new(id, holdings, waiting, started.link, Handle::current());
+        let writer = Writer::new(id, holdings, readers.clone(), waiting, started.link, Handle::current());
         let thread = tokio::task::spawn_blocking(move || writer.run());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -369,7 +376,12 @@ impl Node {
     ) -> Result<T, NodeError> {
         let readers = self.inner.readers.clone();
         let answer = tokio::task::spawn_blocking(move || read(&readers)).await;
-        Ok(answer.map_err(|_| NodeError::Stopped)??)
+        let answer = answer.map_err(|_| NodeError::Stopped)?.map_err(NodeError::from);
+        if answer.as_ref().is_err_and(NodeError::is_damage) {
+            // A full queue means that there is time to meet it again.
+            let _ = self.inner.requests.try_send(Request::Damaged);
+        }
+        answer
     }
 }
 

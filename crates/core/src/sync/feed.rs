@@ -202,7 +202,10 @@ mod tests {
             }
         }
         assert_eq!(arrived.len(), 9_000);
-        assert!(arrived.is_sorted_by_key(|record| record.timestamp), "in the order in which they were pushed");
+        assert!(
+            arrived.is_sorted_by_key(|record| record.timestamp),
+            "in the order in which they were pushed"
+        );
         assert!(pages <= 20 && credits > 0, "{pages} pages, {credits} times credit");
     }
 
@@ -232,9 +235,7 @@ mod tests {
         assert_eq!(taken, Ok(vec![record(0, 1)]));
         assert_eq!(receiver.ahead(), Some(FUTURE_MAX + Duration::from_secs(5)));
         assert!(receiver.receive(Frame::Done, now).is_err());
-        let flooded = (0..50).any(|_| {
-            receiver.receive(page(vec![record(3, 60_000); 4]), now).is_err()
-        });
+        let flooded = (0..50).any(|_| receiver.receive(page(vec![record(3, 60_000); 4]), now).is_err());
         assert!(flooded, "a sender that ignores the credit is noticed");
         assert!(FeedSender::new().receive(&Frame::Done).is_err());
     }

@@ -84,7 +84,9 @@ impl Node {
     }
 
     pub(crate) fn receive(&mut self, record: &Record) -> Merge {
-        let merged = self.change(&record.key, |replica, store| replica.receive(store, record).unwrap().merge);
+        let merged = self.change(&record.key, |replica, store| {
+            replica.receive(store, record).unwrap().merge
+        });
         if merged.stores_incoming() {
             self.counted = self.counted.max(Some(record.timestamp));
         }

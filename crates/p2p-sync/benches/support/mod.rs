@@ -83,7 +83,14 @@ pub(crate) fn raw(rows: u64, rows_a_transaction: u64) -> Duration {
             let key_hash = i64::from_le_bytes(item[..8].try_into().unwrap());
             let timestamp = record.timestamp.as_nanos();
             insert
-                .execute(params![record.key.as_str(), value, timestamp, AUTHOR, key_hash, &item[16..]])
+                .execute(params![
+                    record.key.as_str(),
+                    value,
+                    timestamp,
+                    AUTHOR,
+                    key_hash,
+                    &item[16..]
+                ])
                 .unwrap();
         }
         connection.execute_batch("COMMIT").unwrap();

@@ -6,8 +6,8 @@ use p2p_sync_core::Uptime;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{NodeError, Verified};
 use super::holdings::Holdings;
+use super::{NodeError, Verified};
 use crate::store::{Depth, Scanned, StoreError, SummaryWas};
 
 /// Requests that one check answers.
@@ -82,11 +82,15 @@ impl Checking {
         self.answered = std::mem::take(&mut self.asked);
         self.running = Some(depth);
         let results = self.results.clone();
-        let started = holdings.store().start_scan(depth).map_err(NodeError::from).and_then(|scan| {
-            let run = move || drop(results.blocking_send(scan.run()));
-            let thread = std::thread::Builder::new().name("scan".to_owned()).spawn(run);
-            thread.map(drop).map_err(|cause| NodeError::Thread(cause.to_string()))
-        });
+        let started = holdings
+            .store()
+            .start_scan(depth)
+            .map_err(NodeError::from)
+            .and_then(|scan| {
+                let run = move || drop(results.blocking_send(scan.run()));
+                let thread = std::thread::Builder::new().name("scan".to_owned()).spawn(run);
+                thread.map(drop).map_err(|cause| NodeError::Thread(cause.to_string()))
+            });
         if let Err(error) = started {
             self.answer(&Err(error));
         }
@@ -100,6 +104,10 @@ impl Checking {
             Ok(found) => {
                 self.repaired += found.removed.len() as u64;
                 self.suspicious |= found.left > 0;
+                if let Some(structure) = &found.structure {
+                    tracing::error!("The file of the store is damaged: {structure}");
+                    holdings.note_damage();
+                }
                 if depth == Some(Depth::Items) {
                     tracing::info!("The summary of {} records is rebuilt", found.records);
                 }

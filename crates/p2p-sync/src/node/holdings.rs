@@ -13,7 +13,7 @@ use p2p_sync_core::{Content, Key, Record, Timestamp};
 
 use super::change_log::ChangeLog;
 use super::{NodeError, Restored};
-use crate::store::{RememberedPeer, SqliteStore, StoreError};
+use crate::store::{Readers, RememberedPeer, SqliteStore, StoreError};
 use crate::system::{self, Stopwatch};
 
 /// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
@@ -26,6 +26,8 @@ pub struct Holdings {
     watch: Stopwatch,
     /// Whether somebody may receive what is written now.
     shared: bool,
+    /// Pages of the file proved damaged.
+    damaged: bool,
 }
 
 impl Holdings {
@@ -51,6 +53,7 @@ impl Holdings {
             log: ChangeLog::default(),
             watch: Stopwatch::start(),
             shared: false,
+            damaged: false,
         })
     }
 
@@ -76,7 +79,41 @@ impl Holdings {
         if done.is_err() {
             self.store.rollback();
         }
-        done
+        self.noted(done)
+    }
+
+    /// Takes note of damage.
+    fn noted<T>(&mut self, result: Result<T, NodeError>) -> Result<T, NodeError> {
+        self.damaged |= result.as_ref().is_err_and(NodeError::is_damage);
+        result
+    }
+
+    /// Whether pages of the file proved damaged, so that it must be rescued.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    /// Somebody else met damage.
+    pub(super) fn note_damage(&mut self) {
+        self.damaged = true;
+    }
+
+    /// Puts a new file with everything that can still be read in the place of a damaged one. What is lost comes back from
+    /// other nodes.
+    pub(super) fn rescue(&mut self, readers: &Readers) {
+        match self.store.rescue(readers) {
+            Ok(rescued) => {
+                self.damaged = false;
+                tracing::warn!(
+                    "The store is mended: {} records were saved, {} were damaged. What is missing comes back from other nodes. The damaged \
+                     file is {}",
+                    rescued.records,
+                    rescued.damaged,
+                    rescued.aside.display()
+                );
+            }
+            Err(error) => tracing::error!("The damaged store could not be mended: {error}"),
+        }
     }
 
     /// Stores a local write. None when a key to delete was not there. In a transaction.
@@ -187,19 +224,23 @@ impl SyncStore for Holdings {
     }
 
     fn items(&mut self) -> Result<Vec<Item>, NodeError> {
-        Ok(self.store.items()?)
+        let found = self.store.items().map_err(NodeError::from);
+        self.noted(found)
     }
 
     fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, NodeError> {
-        Ok(self.store.by_key_hash(key_hash, limit)?)
+        let found = self.store.by_key_hash(key_hash, limit).map_err(NodeError::from);
+        self.noted(found)
     }
 
     fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, NodeError> {
-        Ok(self.store.page_by_time(after, limit)?)
+        let found = self.store.page_by_time(after, limit).map_err(NodeError::from);
+        self.noted(found)
     }
 
     fn position(&mut self, source: StoreId) -> Result<Option<Position>, NodeError> {
-        Ok(self.store.position(source)?)
+        let found = self.store.position(source).map_err(NodeError::from);
+        self.noted(found)
     }
 
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
@@ -270,15 +311,27 @@ mod tests {
         holdings.set_shared(true).unwrap();
         let mine = write(&mut holdings, "mine");
         let winner = theirs("theirs", Base::Nothing);
-        assert_eq!(holdings.apply(&[winner.clone(), winner.clone()], None).unwrap().changed, 1);
+        assert_eq!(
+            holdings.apply(&[winner.clone(), winner.clone()], None).unwrap().changed,
+            1
+        );
         let seen = theirs("seen", Base::Version(winner.timestamp));
         holdings.apply(std::slice::from_ref(&seen), None).unwrap();
         let conflict = holdings.store.conflict(&key(), None).unwrap().unwrap();
         assert_eq!((conflict.loser, conflict.winner), (mine, winner));
 
-        let restored = holdings.transact(|holdings| holdings.restore(&key(), None)).unwrap().unwrap();
-        assert_eq!((&restored.record.content, restored.replaced), (&value("mine"), Some(seen)));
-        assert_eq!(holdings.transact(|holdings| holdings.restore(&key(), None)).unwrap(), None);
+        let restored = holdings
+            .transact(|holdings| holdings.restore(&key(), None))
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (&restored.record.content, restored.replaced),
+            (&value("mine"), Some(seen))
+        );
+        assert_eq!(
+            holdings.transact(|holdings| holdings.restore(&key(), None)).unwrap(),
+            None
+        );
     }
 
     #[test]
@@ -303,7 +356,10 @@ mod tests {
             let mut holdings = open(&directory);
             let winner = theirs("theirs", Base::Version(mine.timestamp.next().unwrap()));
             holdings.apply(&[winner], None).unwrap();
-            assert_eq!(holdings.store.conflict(&key(), Some(mine.timestamp)).unwrap().is_some(), lost);
+            assert_eq!(
+                holdings.store.conflict(&key(), Some(mine.timestamp)).unwrap().is_some(),
+                lost
+            );
         }
     }
 }

@@ -230,7 +230,9 @@ impl Sessions {
         let at = self.watch.uptime();
         let session = if asked {
             // A session that the peer opened meanwhile took its place.
-            let Some(opening) = self.openings.remove(&peer) else { return };
+            let Some(opening) = self.openings.remove(&peer) else {
+                return;
+            };
             Session::ask(opening, self.slots.clone(), holdings, system::now())
         } else {
             if holdings.store().summary().is_none() {
@@ -363,7 +365,11 @@ fn tell(peer: NodeId, outcome: Option<Outcome>, report: &Report) {
         "a sync session is over"
     );
     if report.changed > 0 {
-        tracing::info!("Synced with peer {peer}: {} changes received, {} sent", report.changed, report.sent);
+        tracing::info!(
+            "Synced with peer {peer}: {} changes received, {} sent",
+            report.changed,
+            report.sent
+        );
     } else if report.sent > 0 {
         tracing::info!("Synced with peer {peer}: {} changes sent", report.sent);
     }

@@ -72,10 +72,7 @@ impl Standings {
 
     /// A session that began at `since` is over; without an outcome if it broke off.
     pub(super) fn ended(&mut self, peer: NodeId, outcome: Option<Outcome>, report: &Report, since: Uptime, at: Uptime) {
-        for (cause, count) in [
-            ("too far ahead", report.ahead_of_clock),
-            ("no room", report.refused),
-        ] {
+        for (cause, count) in [("too far ahead", report.ahead_of_clock), ("no room", report.refused)] {
             self.refuse(cause, count);
         }
         let Some(known) = self.peers.get_mut(&peer) else { return };

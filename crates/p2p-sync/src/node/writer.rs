@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::sync::Origin;
-use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp};
+use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Uptime};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -17,6 +17,7 @@ use super::remembering::Remembering;
 use super::sessions::Sessions;
 use super::{NodeError, Restored, SyncStatus, Synced, Verified};
 use crate::net::{Audience, FromPeers, Link, StreamEvent, Streams, ToPeers};
+use crate::store::Readers;
 use crate::system::{self, Stopwatch};
 
 /// Requests that share a transaction. Enough to make its price small beside the work; few enough that whoever
@@ -28,6 +29,8 @@ const RECEIVED_MAX: usize = 1_024;
 /// much as a good part of a transaction. Also how long a transaction waits for as many requests as the last one had, or every
 /// other one would be theirs who happened to be first.
 const LINGER: Duration = Duration::from_micros(100);
+/// A damaged store that could not be mended is tried again after this: meanwhile somebody may have made room on the disk.
+const MEND_PAUSE: Duration = Duration::from_secs(60);
 
 type Reply = oneshot::Sender<Result<Option<Record>, NodeError>>;
 
@@ -50,6 +53,8 @@ pub(super) enum Request {
     },
     /// Say how the sync is doing.
     SyncStatus { reply: oneshot::Sender<SyncStatus> },
+    /// A reader met damage in the file.
+    Damaged,
     /// Finish what waits, and end.
     Stop,
 }
@@ -112,7 +117,10 @@ pub(super) struct Writer {
     to_peers: mpsc::Sender<ToPeers>,
     audience: Arc<Audience>,
     remembering: Remembering,
+    readers: Readers,
     watch: Stopwatch,
+    /// When a damaged store was last tried to be mended.
+    mended: Option<Uptime>,
     /// For waiting: this thread runs no tasks.
     runtime: Handle,
     /// How many requests the last transaction had.
@@ -131,7 +139,14 @@ enum Next {
 }
 
 impl Writer {
-    pub(super) fn new(me: NodeId, holdings: Holdings, requests: mpsc::Receiver<Request>, link: Link, runtime: Handle) -> Self {
+    pub(super) fn new(
+        me: NodeId,
+        holdings: Holdings,
+        readers: Readers,
+        requests: mpsc::Receiver<Request>,
+        link: Link,
+        runtime: Handle,
+    ) -> Self {
         let (checking, scans) = Checking::new();
         Self {
             holdings,
@@ -144,7 +159,9 @@ impl Writer {
             to_peers: link.outbound,
             audience: link.audience,
             remembering: Remembering::default(),
+            readers,
             watch: Stopwatch::start(),
+            mended: None,
             runtime,
             expected: 0,
             stopping: false,
@@ -154,6 +171,7 @@ impl Writer {
     /// Works until it is asked to stop, or nobody can ask any more.
     pub(super) fn run(mut self) {
         while !self.stopping {
+            self.mend();
             self.checking.begin(&mut self.holdings, self.watch.uptime());
             match self.next() {
                 None => break,
@@ -175,6 +193,18 @@ impl Writer {
             self.step();
         }
         self.holdings.close();
+    }
+
+    /// Rescues a damaged store. Sessions end, because what they compared is gone; everybody is owed another one.
+    fn mend(&mut self) {
+        let at = self.watch.uptime();
+        let tried = self.mended.is_some_and(|tried| at.saturating_since(tried) < MEND_PAUSE);
+        if !self.holdings.is_damaged() || tried {
+            return;
+        }
+        self.mended = Some(at);
+        self.sessions.break_off();
+        self.holdings.rescue(&self.readers);
     }
 
     /// One step of the sessions, after each transaction, so that nobody who writes much can keep them from going on.
@@ -283,6 +313,7 @@ impl Writer {
             Request::Verify { reply } => self.checking.ask(reply),
             // Whoever asked may have gone away meanwhile.
             Request::SyncStatus { reply } => drop(reply.send(self.status())),
+            Request::Damaged => self.holdings.note_damage(),
             Request::Stop => self.stopping = true,
         }
     }
@@ -335,7 +366,10 @@ impl Writer {
             return Ok(Vec::new());
         }
         let written = self.holdings.transact(|holdings| {
-            let outcomes = batch.iter().map(|work| apply(work, holdings)).collect::<Result<_, _>>()?;
+            let outcomes = batch
+                .iter()
+                .map(|work| apply(work, holdings))
+                .collect::<Result<_, _>>()?;
             holdings.remember(&peers)?;
             Ok(outcomes)
         });

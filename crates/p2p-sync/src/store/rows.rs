@@ -24,8 +24,7 @@ const LAST: &str = "SELECT key, timestamp FROM kv_store ORDER BY timestamp DESC 
 const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
     (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
 
-const AHEAD: &str =
-    "SELECT key, timestamp FROM kv_store WHERE timestamp > ?1 ORDER BY timestamp, key LIMIT ?2";
+const AHEAD: &str = "SELECT key, timestamp FROM kv_store WHERE timestamp > ?1 ORDER BY timestamp, key LIMIT ?2";
 const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store WHERE timestamp > ?1";
 
 macro_rules! page {

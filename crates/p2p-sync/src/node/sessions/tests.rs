@@ -84,7 +84,8 @@ impl Pair {
     fn link(&mut self, connected: u64) {
         let ids = self.nodes.each_ref().map(|node| node.id);
         for (node, peer) in self.nodes.iter_mut().zip(ids.into_iter().rev()) {
-            node.sessions.on_links([(peer, PeerLink { connected, missed: 0 })].into());
+            node.sessions
+                .on_links([(peer, PeerLink { connected, missed: 0 })].into());
         }
     }
 
@@ -178,10 +179,14 @@ impl Pair {
         // A stream that one side closed ends for both, as soon as the other one has closed it too.
         for stream in ended {
             let other = &self.nodes[1 - side].sending;
-            if other.iter().all(|(id, sending)| *id != stream || sending.is_closed() || sending.is_empty()) {
+            if other
+                .iter()
+                .all(|(id, sending)| *id != stream || sending.is_closed() || sending.is_empty())
+            {
                 for side in 0..2 {
                     self.nodes[side].sending.retain(|(id, _)| *id != stream);
-                    self.events.push_back((side, StreamEvent::Ended { stream, cause: None }));
+                    self.events
+                        .push_back((side, StreamEvent::Ended { stream, cause: None }));
                 }
             }
         }
@@ -233,7 +238,10 @@ fn a_session_that_breaks_off_is_held_again_and_goes_on() {
     pair.frames_left = usize::MAX;
     pair.run_until("never equal", Pair::is_in_sync);
     let last = pair.nodes[0].sessions.standings.all()[0].last.unwrap();
-    assert!(last.records_changed <= 6_000 - held, "it went on from where it was: {last:?}");
+    assert!(
+        last.records_changed <= 6_000 - held,
+        "it went on from where it was: {last:?}"
+    );
 }
 
 #[test]
@@ -246,7 +254,11 @@ fn a_peer_that_comes_back_gets_a_new_session() {
     pair.run_until("never equal", Pair::is_in_sync);
     pair.unlink();
     pair.run_until("events are left", |pair| pair.events.is_empty());
-    assert!(pair.nodes.iter().all(|node| node.sessions.open.is_empty() && !node.sessions.has_met()));
+    assert!(
+        pair.nodes
+            .iter()
+            .all(|node| node.sessions.open.is_empty() && !node.sessions.has_met())
+    );
 }
 
 #[test]
@@ -310,5 +322,8 @@ fn a_peer_that_breaks_the_rules_loses_its_session_only() {
     };
     node.sessions.on_event(received, &mut node.holdings);
     assert!(sending.is_closed(), "our end is given up");
-    assert_eq!(node.sessions.standings.refused(), [("broke the rules of the sync".to_owned(), 1)]);
+    assert_eq!(
+        node.sessions.standings.refused(),
+        [("broke the rules of the sync".to_owned(), 1)]
+    );
 }
