@@ -28,9 +28,11 @@ mod remembering;
 mod report;
 mod sessions;
 mod standings;
+mod work;
 mod writer;
 
-use writer::{Request, Writer};
+use work::Request;
+use writer::Writer;
 
 pub use crate::net::{Direction, NetStatus, PeerStatus, Transport};
 pub use crate::store::{Conflict, Counts, StoreError, StoreErrorKind};

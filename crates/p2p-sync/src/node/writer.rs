@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::sync::Origin;
-use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Uptime};
+use p2p_sync_core::{NodeId, Record, Uptime};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::checking::{Checking, ScanResult};
 use super::holdings::Holdings;
 use super::remembering::Remembering;
 use super::sessions::Sessions;
-use super::{NodeError, Restored, SyncStatus, Synced, Verified};
+use super::work::{From, Outcome, Request, Work};
+use super::{NodeError, SyncStatus};
 use crate::net::{Audience, FromPeers, Link, StreamEvent, Streams, ToPeers};
 use crate::store::Readers;
 use crate::system::{self, Stopwatch};
@@ -31,79 +32,6 @@ const RECEIVED_MAX: usize = 1_024;
 const LINGER: Duration = Duration::from_micros(100);
 /// A damaged store that could not be mended is tried again after this: meanwhile somebody may have made room on the disk.
 const MEND_PAUSE: Duration = Duration::from_secs(60);
-
-type Reply = oneshot::Sender<Result<Option<Record>, NodeError>>;
-
-/// What the node's handle asks of the thread.
-#[derive(Debug)]
-pub(super) enum Request {
-    /// Store a new version of a key. The reply is that version; none when a key to delete was not there.
-    Write { key: Key, content: Content, reply: Reply },
-    /// Bring a lost version back; see [`Node::restore`](super::Node::restore).
-    Restore {
-        key: Key,
-        timestamp: Option<Timestamp>,
-        reply: oneshot::Sender<Result<Option<Restored>, NodeError>>,
-    },
-    /// Hold a session with every peer.
-    Sync { reply: oneshot::Sender<Vec<Synced>> },
-    /// Check the store.
-    Verify {
-        reply: oneshot::Sender<Result<Verified, NodeError>>,
-    },
-    /// Say how the sync is doing.
-    SyncStatus { reply: oneshot::Sender<SyncStatus> },
-    /// A reader met damage in the file.
-    Damaged,
-    /// Finish what waits, and end.
-    Stop,
-}
-
-/// One piece of work inside a transaction.
-enum Work {
-    Write {
-        key: Key,
-        content: Content,
-        reply: Reply,
-    },
-    Restore {
-        key: Key,
-        timestamp: Option<Timestamp>,
-        reply: oneshot::Sender<Result<Option<Restored>, NodeError>>,
-    },
-    Receive {
-        from: From,
-        records: Vec<Record>,
-        /// Held until the records are stored.
-        _room: OwnedSemaphorePermit,
-    },
-}
-
-/// Which way records came.
-#[derive(Clone, Copy)]
-enum From {
-    Gossip { author: NodeId, neighbour: NodeId },
-    Feed { peer: NodeId },
-}
-
-impl Work {
-    /// How many records of others it holds.
-    fn records(&self) -> usize {
-        match self {
-            Self::Write { .. } | Self::Restore { .. } => 0,
-            Self::Receive { records, .. } => records.len(),
-        }
-    }
-}
-
-/// What is to be told once the transaction is durable.
-enum Outcome {
-    Written(Option<Record>),
-    Restored(Option<Restored>),
-    /// The records that were stored, of those received.
-    Received(Vec<Record>),
-    Refused(NodeError),
-}
 
 /// The thread's state.
 pub(super) struct Writer {
@@ -368,7 +296,7 @@ impl Writer {
         let written = self.holdings.transact(|holdings| {
             let outcomes = batch
                 .iter()
-                .map(|work| apply(work, holdings))
+                .map(|work| work.apply(holdings))
                 .collect::<Result<_, _>>()?;
             holdings.remember(&peers)?;
             Ok(outcomes)
@@ -436,19 +364,5 @@ impl Writer {
             From::Feed { .. } if stored.is_empty() => {}
             From::Feed { peer } => self.sessions.changed(Origin::Sync { from: peer }),
         }
-    }
-}
-
-/// Does a piece of work in the open transaction.
-fn apply(work: &Work, holdings: &mut Holdings) -> Result<Outcome, NodeError> {
-    let outcome = match work {
-        Work::Write { key, content, .. } => holdings.write(key.clone(), content.clone()).map(Outcome::Written),
-        Work::Restore { key, timestamp, .. } => holdings.restore(key, *timestamp).map(Outcome::Restored),
-        Work::Receive { records, .. } => holdings.merge(records).map(Outcome::Received),
-    };
-    match outcome {
-        // That concerns this one only, and nothing was written for it.
-        Err(error @ NodeError::Clock(_)) => Ok(Outcome::Refused(error)),
-        outcome => outcome,
     }
 }
