@@ -199,6 +199,40 @@ Stored items (1):
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_lonely_node_has_little_to_say_about_the_sync() {
+        let (node, _directory) = node().await;
+        let lines: &[&[u8]] = &[
+            b"add k v",
+            b"delete k",
+            b"sync",
+            b"sync --json",
+            b"verify",
+            b"verify --json",
+            b"conflicts",
+            b"conflicts --json k",
+            b"conflicts --json ''",
+            b"restore k",
+            b"restore --json k 2025-01-04T08:30:15Z",
+            b"restore --json k yesterday",
+        ];
+        let expected = r#"✓ Added: k = v
+✓ Deleted: k
+✗ No connected peer takes part in the sync. Try: peers
+{"peers":0}
+✓ Verified: 1 record, all as they were stored
+{"records":1,"damaged":0,"summary_was_right":true}
+Lost versions (0):
+{"conflicts":0}
+{"error":"Invalid key: the key is empty. Nothing was changed.","code":8}
+✗ Not found: no lost version of k. Nothing was changed. Try: conflicts
+{"error":"Not found: no lost version of k written at 2025-01-04T08:30:15Z. Nothing was changed. Try: conflicts","code":3}
+{"error":"Invalid timestamp: yesterday. Give it as `conflicts` shows it. Nothing was changed.","code":8}
+"#;
+        assert_eq!(shown(&node, lines).await, expected);
+        node.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn exit_ends_the_session_without_a_word() {
         let (node, _directory) = node().await;
         for (line, words) in [("exit", ""), ("quit", ""), ("exit --json", "{\"exiting\":true}\n")] {
