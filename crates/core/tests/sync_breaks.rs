@@ -1,6 +1,6 @@
 //! Breaks the sync on purpose, in one place after another, and sees that its tests notice: a check that cannot fail is
 //! decoration. Slow, since each break is compiled: `cargo test -p p2p-sync-core --test sync_breaks -- --ignored`;
-//! `P2P_SYNC_BREAK=feed` tries those with that word in their description.
+//! `P2P_SYNC_BREAK=feed` tries those with that word in their description or file.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
@@ -398,7 +398,10 @@ fn every_break_is_noticed() {
     let all = BREAKS.iter().map(|one| (one, ALL));
     let for_the_simulator = BREAKS_FOR_THE_SIMULATOR.iter().map(|one| (one, &[SIMULATOR][..]));
     let mut unnoticed = Vec::new();
-    for (one, tests) in all.chain(for_the_simulator).filter(|(one, _)| one.what.contains(&only)) {
+    for (one, tests) in all
+        .chain(for_the_simulator)
+        .filter(|(one, _)| one.what.contains(&only) || one.file.contains(&only))
+    {
         let (file, whole, becomes) = broken(&copy.join("crates/core/src"), one);
         fs::write(&file, becomes).unwrap();
         assert!(cargo(&copy, &["check", "--lib"]), "{}: compiles", one.what);
