@@ -225,7 +225,8 @@ impl Agenda {
     }
 
     /// The sessions to be opened now, given the digest of our records and our wall clock. They count as under way; one
-    /// for which no stream can be had is to be ended at once ([`SessionEnd::unopened`]).
+    /// for which no stream can be had is to be ended at once ([`SessionEnd::unopened`]). A node that does not know its digest
+    /// yet does not ask; nothing that falls due meanwhile is lost.
     pub fn due(&mut self, mine: SetDigestValue, now: Timestamp, at: Uptime) -> Vec<(NodeId, Opening)> {
         self.asked = at;
         if !self.peers.values().any(|peer| peer.connected) {

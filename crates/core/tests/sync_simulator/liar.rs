@@ -63,8 +63,13 @@ pub(crate) fn twist(lie: Lie, mut frame: Frame, random: &mut Random, made_up: &m
         (Frame::Records { records, .. }, Lie::OtherRecords) => {
             for held in records.iter_mut() {
                 let name = format!("liar {}", random.below(20));
-                // Old enough to lose against most, and dated like a record of that time.
-                let stamp = nanos(held.timestamp.as_nanos() - 1 - i64::try_from(random.below(1_000_000)).unwrap());
+                // Old enough to lose against most, and dated like a record of that time; or a year ahead.
+                let distance = if random.percent(20) {
+                    365 * 86_400 * 1_000_000_000
+                } else {
+                    -1 - i64::try_from(random.below(1_000_000)).unwrap()
+                };
+                let stamp = nanos(held.timestamp.as_nanos() + distance);
                 *held = record(&name, put(&random.bytes(3)), stamp, 250, held.base);
                 made_up.push(held.clone());
             }

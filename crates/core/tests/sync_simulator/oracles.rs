@@ -48,7 +48,7 @@ impl World {
             .filter(|record| record.timestamp <= horizon);
         due.all(|record| {
             let held = self.nodes[to].store.store.get(&record.key);
-            held.is_some_and(|held| rank(held) >= rank(record))
+            held.is_some_and(|held| held == record || rank(held) >= rank(record))
         })
     }
 
