@@ -96,8 +96,8 @@ impl Checking {
         }
     }
 
-    /// A scan has ended.
-    pub(super) fn end(&mut self, scanned: ScanResult, holdings: &mut Holdings) {
+    /// A scan has ended. Tells whether records were taken out, or became known.
+    pub(super) fn end(&mut self, scanned: ScanResult, holdings: &mut Holdings) -> bool {
         let depth = self.running;
         let finished = scanned.and_then(|scanned| holdings.store().finish_scan(scanned));
         match &finished {
@@ -114,12 +114,16 @@ impl Checking {
             }
             Err(error) => tracing::error!("The store could not be read through: {error}"),
         }
+        let changed = finished
+            .as_ref()
+            .is_ok_and(|found| !found.removed.is_empty() || found.indexed > 0);
         let answer = finished.map_err(NodeError::from).map(|found| Verified {
             records: found.records,
             damaged: found.removed.len() as u64 + found.left,
             summary_was_right: found.summary != SummaryWas::Wrong,
         });
         self.answer(&answer);
+        changed
     }
 
     fn answer(&mut self, answer: &Result<Verified, NodeError>) {

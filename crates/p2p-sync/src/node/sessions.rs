@@ -107,13 +107,18 @@ impl Sessions {
         self.agenda.changed(origin, self.watch.uptime());
     }
 
-    /// Somebody wants a session with everybody.
-    pub(super) fn ask(&mut self, reply: tokio::sync::oneshot::Sender<Vec<super::Synced>>) {
+    /// Records were taken out of the store, or it is another one: everybody may have what is missing.
+    pub(super) fn owe_all(&mut self) {
         let at = self.watch.uptime();
         for peer in self.links.keys() {
             self.agenda.owe(*peer, at);
         }
-        self.standings.ask(reply, at);
+    }
+
+    /// Somebody wants a session with everybody.
+    pub(super) fn ask(&mut self, reply: tokio::sync::oneshot::Sender<Vec<super::Synced>>) {
+        self.owe_all();
+        self.standings.ask(reply, self.watch.uptime());
     }
 
     /// Whether a session may have something to send.

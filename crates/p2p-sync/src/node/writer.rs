@@ -115,7 +115,11 @@ impl Writer {
                 }
                 Some(Next::Stream(event)) => self.sessions.on_event(event, &mut self.holdings),
                 Some(Next::Links) => self.on_links(),
-                Some(Next::Scanned(scanned)) => self.checking.end(scanned, &mut self.holdings),
+                Some(Next::Scanned(scanned)) => {
+                    if self.checking.end(scanned, &mut self.holdings) {
+                        self.sessions.owe_all();
+                    }
+                }
                 Some(Next::Turn) => {}
             }
             self.step();
@@ -133,6 +137,7 @@ impl Writer {
         self.mended = Some(at);
         self.sessions.break_off();
         self.holdings.rescue(&self.readers);
+        self.sessions.owe_all();
     }
 
     /// One step of the sessions, after each transaction, so that nobody who writes much can keep them from going on.

@@ -347,15 +347,15 @@ mod tests {
     }
 
     #[test]
-    fn records_ahead_are_counted_the_latest_first() {
+    fn records_ahead_are_counted_the_earliest_first() {
         let place = Place::new();
         let mut sqlite = place.open();
         crate::store::testing::store(&mut sqlite, &[put("a", b"", 5), deleted("b", 7), put("c", b"", 6)]);
         let readers = Readers::open(&place.file, 1).unwrap();
-        assert_eq!(readers.ahead(at(5), 1).unwrap(), (2, vec![(key("b"), at(7))]));
+        assert_eq!(readers.ahead(at(5), 1).unwrap(), (2, vec![(key("c"), at(6))]));
         assert_eq!(
             readers.ahead(at(4), 9).unwrap(),
-            (3, vec![(key("b"), at(7)), (key("c"), at(6)), (key("a"), at(5))])
+            (3, vec![(key("a"), at(5)), (key("c"), at(6)), (key("b"), at(7))])
         );
         assert_eq!(readers.ahead(at(7), 9).unwrap(), (0, vec![]));
     }
