@@ -1,6 +1,8 @@
 //! Measures, by hand and on a quiet machine, what a session costs as stores and differences grow: bytes both ways,
-//! round trips, and the processor time of both sides together without any disk. `cargo run --release -p p2p-sync-core
-//! --example sync_growth [KEYS]`, a million keys if not said otherwise.
+//! round trips, and the time of both sides together on one core, without any disk. Values have 100 bytes.
+//!
+//! `cargo run --release -p p2p-sync-core --example sync_growth 10000 100000 1000000 > growth.csv` gives a line for each
+//! number of keys and differences, which `plots/sync_growth.py growth.csv` draws.
 
 #![allow(
     clippy::print_stdout,
@@ -16,7 +18,8 @@ use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, Next, Opening, Outcome, PageLimit, Position, Report, Session, Slots, StoreId, SyncStore,
+    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, PageLimit, Position, Report, Session, Slots, StoreId,
+    SyncStore,
 };
 use p2p_sync_core::{Base, Content, Key, NodeId, Timestamp, Value};
 
@@ -65,8 +68,22 @@ impl SyncStore for Measured {
     }
 }
 
-impl Measured {
+/// A store that can be made to differ.
+trait Writable: SyncStore<Error = Infallible> {
     /// The record is among those of the summary, and will be asked for.
+    fn remember(&mut self, record: &Record);
+    fn write(&mut self, record: Record);
+}
+
+/// Holds everything: for stores of which so much differs that all of it travels.
+impl Writable for MemorySyncStore {
+    fn remember(&mut self, _: &Record) {}
+    fn write(&mut self, record: Record) {
+        self.merge(&record);
+    }
+}
+
+impl Writable for Measured {
     fn remember(&mut self, record: &Record) {
         self.differing
             .entry(KeyHash::of(&record.key))
@@ -107,7 +124,7 @@ fn record(number: u64, version: u64) -> Result<Record, Anything> {
 }
 
 /// Makes the two stores differ in this many keys: new ones, overwritten ones, and ones overwritten on both sides.
-fn differ(stores: &mut [Measured; 2], keys: u64, differences: u64, run: u64) -> Result<(), Anything> {
+fn differ<S: Writable>(stores: &mut [S; 2], keys: u64, differences: u64, run: u64) -> Result<(), Anything> {
     for number in 0..differences {
         let chance = scatter(run << 20 | number);
         let [a, b] = stores;
@@ -138,7 +155,7 @@ fn differ(stores: &mut [Measured; 2], keys: u64, differences: u64, run: u64) -> 
     Ok(())
 }
 
-fn next(session: &mut Session, store: &mut Measured, now: Timestamp) -> Result<Option<Frame>, Anything> {
+fn next<S: Writable>(session: &mut Session, store: &mut S, now: Timestamp) -> Result<Option<Frame>, Anything> {
     loop {
         match session.next_frame(store, now)? {
             Next::Frame(frame) => return Ok(Some(frame)),
@@ -149,7 +166,7 @@ fn next(session: &mut Session, store: &mut Measured, now: Timestamp) -> Result<O
 }
 
 /// Runs a session to its end: its outcome, what the side that asked reports, bytes both ways, time.
-fn session([a, b]: &mut [Measured; 2]) -> Result<(Option<Outcome>, Report, usize, Duration), Anything> {
+fn session<S: Writable>([a, b]: &mut [S; 2]) -> Result<(Option<Outcome>, Report, usize, Duration), Anything> {
     let now = Timestamp::from_nanos(1_800_000_000_000_000_000)?;
     let start = Instant::now();
     let mut asking = Session::ask(Opening::Hello, Slots::default(), a, now);
@@ -170,55 +187,87 @@ fn session([a, b]: &mut [Measured; 2]) -> Result<(Option<Outcome>, Report, usize
     Ok((asking.outcome(), asking.report().clone(), bytes, start.elapsed()))
 }
 
-fn median<T: Ord + Copy + Default>(mut values: Vec<T>) -> T {
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or_default()
+/// What some runs came to.
+#[derive(Default)]
+struct Runs {
+    equal: u64,
+    one_trip: u64,
+    trips: Vec<u64>,
+    bytes: Vec<usize>,
+    micros: Vec<u128>,
 }
 
-fn main() -> Result<(), Anything> {
-    let keys = std::env::args().nth(1).map_or(Ok(1_000_000), |text| text.parse())?;
-    let start = Instant::now();
+impl Runs {
+    fn measure<S: Writable>(
+        &mut self,
+        mut stores: [S; 2],
+        keys: u64,
+        differences: u64,
+        run: u64,
+    ) -> Result<(), Anything> {
+        differ(&mut stores, keys, differences, run)?;
+        let (outcome, report, bytes, time) = session(&mut stores)?;
+        self.equal += u64::from(outcome == Some(Outcome::Equal));
+        self.one_trip += u64::from(report.round_trips == 1);
+        self.trips.push(report.round_trips);
+        self.bytes.push(bytes);
+        self.micros.push(time.as_micros());
+        Ok(())
+    }
+}
+
+/// The value that so many of a hundred are below.
+fn percentile<T: Ord + Copy + Default>(values: &mut [T], percent: usize) -> T {
+    values.sort_unstable();
+    values.get(values.len() * percent / 100).copied().unwrap_or_default()
+}
+
+fn measure(keys: u64) -> Result<(), Anything> {
     let mut common = Summary::new();
     for number in 0..keys {
         common.inserted(&Item::of(&record(number, 0)?));
     }
-    println!(
-        "summary of {keys} keys from scratch, records made up meanwhile: {:.1?}",
-        start.elapsed()
-    );
-    println!("differences  runs  equal  one round trip  bytes median / 99th  µs median");
     for differences in [1, 10, 100, 1_000, 10_000] {
-        // Where half of all differs, records travel in bulk, which is not measured here.
-        if differences * 3 > keys {
-            continue;
-        }
-        let runs = if differences <= 10 {
+        let mut runs = Runs::default();
+        let count = if differences <= 10 {
             1_000
         } else {
             2_000 / differences + 10
         };
-        let (mut equal, mut one_trip, mut bytes, mut micros) = (0, 0, Vec::new(), Vec::new());
-        for run in 0..runs {
-            let store = |id| Measured {
-                id,
-                summary: common.clone(),
-                differing: BTreeMap::new(),
-            };
-            let mut stores = [store(1), store(2)];
-            differ(&mut stores, keys, differences, run)?;
-            let (outcome, report, sent, time) = session(&mut stores)?;
-            equal += u64::from(outcome == Some(Outcome::Equal));
-            one_trip += u64::from(report.round_trips == 1);
-            bytes.push(sent);
-            micros.push(time.as_micros());
+        for run in 0..count {
+            if differences * 3 > keys {
+                let mut full = [1, 2].map(|id| MemorySyncStore::new(StoreId(id)));
+                for number in 0..keys {
+                    let record = record(number, 0)?;
+                    full.iter_mut().for_each(|store| store.write(record.clone()));
+                }
+                runs.measure(full, keys, differences, run)?;
+            } else {
+                let store = |id| Measured {
+                    id,
+                    summary: common.clone(),
+                    differing: BTreeMap::new(),
+                };
+                runs.measure([store(1), store(2)], keys, differences, run)?;
+            }
         }
-        bytes.sort_unstable();
-        let most = bytes.get(bytes.len() * 99 / 100).copied().unwrap_or_default();
         println!(
-            "{differences:>11} {runs:>5} {equal:>6} {one_trip:>15} {:>12} / {most:<8} {:>8}",
-            median(bytes),
-            median(micros)
+            "{keys},{differences},{count},{},{},{},{},{},{}",
+            runs.equal,
+            runs.one_trip,
+            percentile(&mut runs.trips, 50),
+            percentile(&mut runs.bytes, 50),
+            percentile(&mut runs.bytes, 99),
+            percentile(&mut runs.micros, 50)
         );
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Anything> {
+    println!("keys,differences,runs,equal,one round trip,round trips,bytes,bytes 99th,microseconds");
+    for keys in std::env::args().skip(1) {
+        measure(keys.parse()?)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Breaks the sync on purpose, in one place after another, and sees that its tests notice: a check that cannot fail is
-//! decoration. Slow, since each break is compiled: `cargo test -p p2p-sync-core --test sync_breaks -- --ignored`.
+//! decoration. Slow, since each break is compiled: `cargo test -p p2p-sync-core --test sync_breaks -- --ignored`;
+//! `P2P_SYNC_BREAK=feed` tries those with that word in their description or file.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
@@ -48,13 +49,13 @@ const BREAKS: &[Break] = &[
     },
     Break {
         what: "what is ahead of our clock is taken in",
-        file: "sync/session.rs",
+        file: "sync/shared.rs",
         from: "records.retain(|record| record.timestamp <= horizon);",
         to: "",
     },
     Break {
         what: "everything is called equal",
-        file: "sync/asking.rs",
+        file: "sync/asking/verdict.rs",
         from: "if after_all.digests.0 == after_all.digests.1 {",
         to: "if after_all.digests.0 == after_all.digests.1 || after == After::Exchange {",
     },
@@ -66,7 +67,7 @@ const BREAKS: &[Break] = &[
     },
     Break {
         what: "the asking side keeps its records to itself",
-        file: "sync/asking.rs",
+        file: "sync/asking/transfer.rs",
         from: "        shared.send_records(plan.send)?;\n        let transfer = Transfer {\n            after,",
         to: "        let transfer = Transfer {\n            after,",
     },
@@ -84,7 +85,7 @@ const BREAKS: &[Break] = &[
     },
     Break {
         what: "a bulk starts from the beginning each time",
-        file: "sync/session.rs",
+        file: "sync/shared.rs",
         from: "let after = if afresh {",
         to: "let after = if true {",
     },
@@ -102,9 +103,9 @@ const BREAKS: &[Break] = &[
     },
     Break {
         what: "fruitless rounds go on without the fallback",
-        file: "sync/asking.rs",
-        from: "        self.compare_ranges(shared, store)\n    }\n\n    /// Compares the records themselves, once.",
-        to: "        Ok(say_delivered(shared)?)\n    }\n\n    /// Compares the records themselves, once.",
+        file: "sync/asking/verdict.rs",
+        from: "self.compare_ranges(shared, store)",
+        to: "Ok(say_delivered(shared)?)",
     },
     Break {
         what: "an overwritten record stays in the sketch",
@@ -156,15 +157,163 @@ const BREAKS: &[Break] = &[
     },
     Break {
         what: "key hashes change their byte order",
-        file: "sync/wire.rs",
+        file: "sync/wire/bytes.rs",
         from: "w.fixed(&key.bits().to_le_bytes());",
         to: "w.fixed(&key.bits().to_be_bytes());",
     },
     Break {
         what: "frames of unknown kinds end the stream",
-        file: "sync/wire.rs",
+        file: "sync/wire/bytes.rs",
         from: "_ => return Ok(None),",
         to: "_ => return Err(InvalidFrame::Short),",
+    },
+    Break {
+        what: "a page is sent before it is full",
+        file: "sync/outbox.rs",
+        from: "if !no_more_keys && !lookup.fills(limit) {",
+        to: "if false {",
+    },
+    Break {
+        what: "a session looks up without end",
+        file: "sync/outbox.rs",
+        from: "for _ in 0..SYNC_LOOKUPS_MAX {",
+        to: "for _ in 0..usize::MAX {",
+    },
+    Break {
+        what: "pauses do not grow",
+        file: "sync/agenda/peer.rs",
+        from: "(self.pause * 2)",
+        to: "self.pause",
+    },
+    Break {
+        what: "what is settled is looked at anew each time",
+        file: "sync/agenda/peer.rs",
+        from: "Some(waits) => Opening::Recheck(waits.settled),",
+        to: "Some(_) => Opening::Check,",
+    },
+    Break {
+        what: "a node opens as many sessions as it likes",
+        file: "sync/agenda.rs",
+        from: "due.truncate(SYNC_OWN_SESSIONS_MAX.saturating_sub(self.own_sessions()));",
+        to: "due.truncate(usize::MAX);",
+    },
+    Break {
+        what: "changes are passed back to where they came from",
+        file: "sync/agenda.rs",
+        from: "peer.untold |= *id != from;",
+        to: "peer.untold |= *id != from || true;",
+    },
+    Break {
+        what: "rounds follow each other without a pause",
+        file: "sync/agenda.rs",
+        from: "self.round_not_before = at.after(ROUND_INTERVAL);",
+        to: "self.round_not_before = at;",
+    },
+    Break {
+        what: "of two sessions both go on",
+        file: "sync/agenda.rs",
+        from: "if ours_goes_on => return Answer::Refuse,",
+        to: "if ours_goes_on => return Answer::Accept,",
+    },
+    Break {
+        what: "a feed sends more than its credit",
+        file: "sync/feed.rs",
+        from: "        self.credit.charge(&records);\n",
+        to: "",
+    },
+];
+
+/// Breaks of what leads to sessions, and of the feed, that the simulator must notice by itself.
+const BREAKS_FOR_THE_SIMULATOR: &[Break] = &[
+    Break {
+        what: "new peers are not greeted",
+        file: "sync/agenda.rs",
+        from: "            entry.want(at.after(pause));\n",
+        to: "            let _ = pause;\n",
+    },
+    Break {
+        what: "what is owed is forgotten",
+        file: "sync/agenda.rs",
+        from: "peer.want(at.after(OWED_PAUSE));",
+        to: "let _ = (peer, at);",
+    },
+    Break {
+        what: "nobody is checked behind the last change",
+        file: "sync/agenda.rs",
+        from: "self.quiet = Some((at.after(pause), pause));",
+        to: "let _ = pause;",
+    },
+    Break {
+        what: "what came by a session is passed on to nobody",
+        file: "sync/agenda.rs",
+        from: "peer.untold |= *id != from;",
+        to: "peer.untold |= *id != from && false;",
+    },
+    Break {
+        what: "a round of checks leaves out all but eight peers",
+        file: "sync/agenda.rs",
+        from: "self.round = self.peers.values().any(untold).then_some(self.round_not_before);",
+        to: "self.round = None;",
+    },
+    Break {
+        what: "nobody is checked without a reason",
+        file: "sync/agenda.rs",
+        from: "        for id in picked {\n            self.want(id, at);\n",
+        to: "        for id in picked {\n            let _ = id;\n",
+    },
+    Break {
+        what: "what waits never falls due",
+        file: "sync/agenda/peer.rs",
+        from: "waits.falls_due <= now || waits.until <= at",
+        to: "waits.until <= at",
+    },
+    Break {
+        what: "the wall clock is not looked at",
+        file: "sync/agenda.rs",
+        from: "let clock = waits.then(|| self.asked.after(CLOCK_PAUSE));",
+        to: "let clock = (waits && false).then(|| self.asked.after(CLOCK_PAUSE));",
+    },
+    Break {
+        what: "a session that ended is taken to go on",
+        file: "sync/agenda/peer.rs",
+        from: "let Some(side) = self.under_way.take() else { return };",
+        to: "let Some(side) = self.under_way else { return };",
+    },
+    Break {
+        what: "a session that broke off is not followed by another",
+        file: "sync/agenda/peer.rs",
+        from: "        self.want(at.after(pause + turn));\n",
+        to: "        let _ = (pause, turn);\n",
+    },
+    Break {
+        what: "equals do not leave each other alone",
+        file: "sync/agenda.rs",
+        from: "const PERIODIC_PAUSE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)];",
+        to: "const PERIODIC_PAUSE: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(6)];",
+    },
+    Break {
+        what: "a feed loses records without a word",
+        file: "sync/feed.rs",
+        from: "return Err(TooSlow);",
+        to: "return Ok(());",
+    },
+    Break {
+        what: "a feed skips records",
+        file: "sync/feed.rs",
+        from: "records.extend(self.waiting.pop_front());",
+        to: "records.extend(self.waiting.pop_front().filter(|record| record.timestamp.as_nanos() % 16 != 0));",
+    },
+    Break {
+        what: "what a feed brings from ahead of our clock is taken in",
+        file: "sync/feed.rs",
+        from: "records.retain(|record| record.timestamp <= horizon);",
+        to: "",
+    },
+    Break {
+        what: "what a session brings from ahead of our clock is taken in",
+        file: "sync/shared.rs",
+        from: "records.retain(|record| record.timestamp <= horizon);",
+        to: "",
     },
 ];
 
@@ -211,36 +360,52 @@ fn cargo(copy: &Path, arguments: &[&str]) -> bool {
     status.unwrap().success()
 }
 
-/// Whether the tests of the sync pass, the quick ones first.
-fn tests_pass(copy: &Path) -> bool {
-    [
-        &["test", "--lib"][..],
-        &["test", "--test", "sync_wire"],
-        &["test", "--test", "sync_laws"],
-        &["test", "--test", "sync_simulator"],
-    ]
-    .iter()
-    .all(|arguments| cargo(copy, arguments))
+const SIMULATOR: &[&str] = &["test", "--test", "sync_simulator"];
+/// The tests of the sync, the quick ones first.
+const ALL: &[&[&str]] = &[
+    &["test", "--lib"],
+    &["test", "--test", "sync_wire"],
+    &["test", "--test", "sync_laws"],
+    SIMULATOR,
+];
+
+/// The file to break, as it is and as it becomes.
+fn broken(sources: &Path, one: &Break) -> (PathBuf, String, String) {
+    let file = sources.join(one.file);
+    let whole = fs::read_to_string(&file).unwrap();
+    let found = whole.matches(one.from).count();
+    assert_eq!(found, 1, "{}: the text to break is there once", one.what);
+    let becomes = whole.replace(one.from, one.to);
+    (file, whole, becomes)
+}
+
+#[test]
+fn every_break_still_has_its_place() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for one in BREAKS.iter().chain(BREAKS_FOR_THE_SIMULATOR) {
+        broken(&sources, one);
+    }
 }
 
 #[test]
 #[ignore = "compiles the crate once for each break; .ci/run runs it"]
+#[allow(clippy::disallowed_methods, reason = "which breaks to try is the caller's choice")]
 fn every_break_is_noticed() {
+    let only = std::env::var("P2P_SYNC_BREAK").unwrap_or_default();
     let copy = copy_crate();
-    assert!(tests_pass(&copy), "the tests pass while nothing is broken");
+    let passes = |tests: &[&[&str]]| tests.iter().all(|arguments| cargo(&copy, arguments));
+    assert!(passes(ALL), "the tests pass while nothing is broken");
+    let all = BREAKS.iter().map(|one| (one, ALL));
+    let for_the_simulator = BREAKS_FOR_THE_SIMULATOR.iter().map(|one| (one, &[SIMULATOR][..]));
     let mut unnoticed = Vec::new();
-    for one in BREAKS {
-        let file = copy.join("crates/core/src").join(one.file);
-        let whole = fs::read_to_string(&file).unwrap();
-        assert_eq!(
-            whole.matches(one.from).count(),
-            1,
-            "{}: the text to break is there once",
-            one.what
-        );
-        fs::write(&file, whole.replace(one.from, one.to)).unwrap();
+    for (one, tests) in all
+        .chain(for_the_simulator)
+        .filter(|(one, _)| one.what.contains(&only) || one.file.contains(&only))
+    {
+        let (file, whole, becomes) = broken(&copy.join("crates/core/src"), one);
+        fs::write(&file, becomes).unwrap();
         assert!(cargo(&copy, &["check", "--lib"]), "{}: compiles", one.what);
-        let noticed = !tests_pass(&copy);
+        let noticed = !passes(tests);
         println!("{} {}", if noticed { "noticed  " } else { "UNNOTICED" }, one.what);
         if !noticed {
             unnoticed.push(one.what);

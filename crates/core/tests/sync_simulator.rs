@@ -28,6 +28,8 @@ mod scenario;
 #[path = "sync_simulator/streams.rs"]
 mod streams;
 mod support;
+#[path = "sync_simulator/triggers.rs"]
+mod triggers;
 #[path = "sync_simulator/trouble.rs"]
 mod trouble;
 #[path = "sync_simulator/world.rs"]
@@ -38,7 +40,7 @@ mod writes;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use scenario::{Scenario, Shape};
+use scenario::Scenario;
 use world::{Tally, World};
 
 #[allow(clippy::disallowed_methods, reason = "the number of seeds is the caller's choice")]

@@ -10,7 +10,8 @@
 //! - **It may not have heard.** One or two seconds after the last change that was written here or came by gossip, two
 //!   peers picked by chance are checked. After changes that came by a session or feed, all peers that are not known to
 //!   hold the same are checked, eight at a time: so what one node heard goes on to those whom its author cannot reach.
-//! - **Nothing at all.** Every 30 to 60 seconds one peer picked by chance is checked, for what nobody noticed.
+//! - **Nothing at all.** Every 30 to 60 seconds one peer picked by chance is checked, for what nobody noticed; more
+//!   often one that is not known to hold the same.
 //!
 //! There is one session at a time with one peer; what falls due meanwhile is done behind it. All of it costs memory for
 //! the connected peers only.
@@ -233,7 +234,7 @@ impl Agenda {
         }
         self.check_behind_changes(at);
         self.pass_changes_on(&mine, at);
-        self.check_without_reason(at);
+        self.check_without_reason(&mine, at);
         for peer in self.peers.values_mut() {
             peer.look_at_the_clock(now, at);
         }
@@ -277,15 +278,26 @@ impl Agenda {
         }
     }
 
-    fn check_without_reason(&mut self, at: Uptime) {
-        if self.periodic.is_none_or(|when| when <= at) {
-            let first = self.periodic.is_none();
-            self.periodic = Some(at.after(between(&mut self.random, PERIODIC_PAUSE)));
-            if !first {
-                for id in self.pick(1, |peer| peer.connected) {
-                    self.want(id, at);
-                }
-            }
+    /// Every other time, by chance, it is one of those that are not known to hold the same, if there are any; but never
+    /// only those, because what is known may be out of date, and some may never hold the same.
+    fn check_without_reason(&mut self, mine: &SetDigestValue, at: Uptime) {
+        if self.periodic.is_some_and(|when| when > at) {
+            return;
+        }
+        let first = self.periodic.is_none();
+        self.periodic = Some(at.after(between(&mut self.random, PERIODIC_PAUSE)));
+        if first {
+            return;
+        }
+        let in_doubt = self.pick(1, |peer| peer.connected && !peer.holds_the_same(mine));
+        let anyone = self.pick(1, |peer| peer.connected);
+        let picked = if in_doubt.is_empty() || self.random.draw().is_multiple_of(2) {
+            anyone
+        } else {
+            in_doubt
+        };
+        for id in picked {
+            self.want(id, at);
         }
     }
 

@@ -2,6 +2,7 @@
 //! break, and to peers that may be too slow.
 
 use p2p_sync_core::Record;
+use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::sync::{FeedReceiver, FeedSender, Frame, FrameBuffer};
 
 use crate::connections::peer_id;
@@ -124,8 +125,10 @@ impl World {
     }
 
     fn take_fed(&mut self, from: usize, to: usize, records: &[Record]) {
+        let horizon = self.now(to).saturating_add(FUTURE_MAX);
         let mut news = 0;
         for record in records {
+            assert!(record.timestamp <= horizon, "ahead of the clock");
             if self.nodes[to].store.merge(record).stores_incoming() {
                 self.nodes[to].clock.observe(record.timestamp);
                 news += 1;

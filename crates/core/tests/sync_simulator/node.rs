@@ -8,7 +8,7 @@ use p2p_sync_core::record::Merge;
 use p2p_sync_core::set_digest::SetDigestValue;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{Agenda, Applied, MemorySyncStore, PageLimit, Position, Slots, StoreId, SyncStore};
-use p2p_sync_core::{Clock, Key, Record};
+use p2p_sync_core::{Clock, Key, Record, Timestamp};
 
 use crate::connections::peer_id;
 use crate::liar::Lie;
@@ -29,6 +29,8 @@ pub(crate) fn rank(record: &Record) -> Rank {
 #[derive(Clone)]
 pub(crate) struct Watched {
     pub(crate) store: MemorySyncStore,
+    /// Nothing later is to come in from anywhere else.
+    pub(crate) horizon: Timestamp,
     highest: BTreeMap<Key, Rank>,
 }
 
@@ -36,6 +38,7 @@ impl Watched {
     pub(crate) fn new(id: u64) -> Self {
         Self {
             store: MemorySyncStore::new(StoreId(id)),
+            horizon: Timestamp::MAX,
             highest: BTreeMap::new(),
         }
     }
@@ -119,6 +122,8 @@ impl SyncStore for Watched {
         self.store.position(source)
     }
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Infallible> {
+        let ahead = records.iter().find(|record| record.timestamp > self.horizon);
+        assert_eq!(ahead, None, "ahead of the clock");
         let changed = records
             .iter()
             .filter(|record| self.merge(record).stores_incoming())

@@ -1,5 +1,6 @@
 //! Streams between nodes: in order and without loss, like the real ones, until they break. Each carries one session.
 
+use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::sync::{Answer, Frame, FrameBuffer, Next, Opening, Origin, Outcome, Report, Session, SessionEnd};
 
 use crate::connections::peer_id;
@@ -238,7 +239,9 @@ impl World {
                 break;
             };
             let (now, before) = (self.now(node), session.report().changed);
-            let result = session.receive(frame, &mut self.nodes[node].store, now);
+            let store = &mut self.nodes[node].store;
+            store.horizon = now.saturating_add(FUTURE_MAX);
+            let result = session.receive(frame, store, now);
             self.nodes[node].note_digest(self.time);
             if session.report().changed > before {
                 self.changed_by_sync(node, peer);

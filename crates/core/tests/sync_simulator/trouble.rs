@@ -1,7 +1,7 @@
 //! What befalls the nodes and their network.
 
 use p2p_sync_core::Clock;
-use p2p_sync_core::sync::{Agenda, Origin, SyncStore};
+use p2p_sync_core::sync::{Agenda, Origin};
 
 use crate::connections::peer_id;
 use crate::node::{Watched, rank};

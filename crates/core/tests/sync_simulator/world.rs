@@ -18,7 +18,7 @@ pub(crate) const YEAR_NANOS: i64 = 365 * 86_400 * 1_000_000_000;
 const EPOCH_NANOS: i64 = 55 * YEAR_NANOS;
 /// By when all is quiet and must be equal. Generous: a check without a reason comes every 30 to 60 s, and where clocks
 /// or liars are in the way it may take a few of them.
-const CALM_MS: u64 = 300_000;
+const CALM_MS: u64 = 600_000;
 /// The same where only one side of each pair can open streams: what the other one has is found by those checks alone.
 const ONE_SIDED_CALM_MS: u64 = 10_800_000;
 

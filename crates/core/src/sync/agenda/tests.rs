@@ -200,6 +200,19 @@ fn one_peer_is_checked_now_and_then_without_a_reason() {
 }
 
 #[test]
+fn those_in_doubt_are_checked_more_often_but_not_alone() {
+    let mut bench = Bench::new(6, 1..=10);
+    bench.agenda.asks(id(5));
+    bench.agenda.ended(id(5), end(Some(Outcome::Equal), 0, OTHER), at(0));
+    let ends = |peer| Some(end(Some(Outcome::Equal), 0, if peer == id(5) { OTHER } else { MINE }));
+    bench.run(100 * 60_000, ends);
+    let in_doubt = bench.opened.iter().filter(|(_, peer, _)| *peer == id(5)).count();
+    let all = bench.opened.len();
+    assert!(in_doubt > all * 2 / 5 && in_doubt < all * 7 / 10, "{in_doubt} of {all}");
+    assert_eq!(bench.peers().len(), 10);
+}
+
+#[test]
 fn what_came_by_a_session_is_passed_on_to_those_who_may_lack_it() {
     for seed in 0..100 {
         let mut bench = Bench::new(seed, 1..=5);
