@@ -94,10 +94,15 @@ fn each_row(node: &Node, mut look: impl FnMut(String, Row)) -> rusqlite::Result<
 }
 
 /// Everything that a node holds, by its file.
+#[track_caller]
 fn rows(node: &Node) -> Rows {
+    try_rows(node).unwrap()
+}
+
+fn try_rows(node: &Node) -> rusqlite::Result<Rows> {
     let mut all = Rows::new();
-    each_row(node, |key, row| drop(all.insert(key, row))).unwrap();
-    all
+    each_row(node, |key, row| drop(all.insert(key, row)))?;
+    Ok(all)
 }
 
 fn try_gist(node: &Node) -> rusqlite::Result<Gist> {
@@ -153,10 +158,16 @@ fn wait_equal_since(start: Instant, what: &str, nodes: &[&Node], deadline: Durat
 /// For a failure: what each has that the first has not, and the other way round.
 fn differences(nodes: &[&Node]) -> String {
     let (first, rest) = nodes.split_first().unwrap();
-    let reference = rows(first);
+    let reference = try_rows(first).unwrap_or_default();
     let mut text = format!("{} holds {} records", first.label(), reference.len());
     for node in rest {
-        let other = rows(node);
+        let other = match try_rows(node) {
+            Ok(other) => other,
+            Err(error) => {
+                write!(text, "; {} cannot be read: {error}", node.label()).unwrap();
+                continue;
+            }
+        };
         let lacks = reference.keys().filter(|key| !other.contains_key(*key));
         let others = reference
             .iter()

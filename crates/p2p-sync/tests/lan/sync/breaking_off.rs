@@ -4,14 +4,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use p2p_sync_testbed::{Addresses, Lab, poll, wait_until};
 
-use super::{count, fill, full, gist, measured, wait_equal};
+use super::{count, fill, gist, measured, wait_equal};
 use crate::support::{launch, seconds};
 
 const VALUE_BYTES: usize = 100;
 /// What a record costs on the way, with its key, timestamps and author, at most.
-const RECORD_BYTES: u64 = 300;
+const RECORD_BYTES: u64 = 170;
 /// What a restart costs at most: finding each other again, sketches, and the pages that were on their way.
-const RESTART_BYTES: u64 = 8 << 20;
+const RESTART_BYTES: u64 = 3 << 19;
+/// A store large enough for all the kills to fall into the middle of its copy.
+const RECORDS: u64 = 200_000;
+const KILLS: u64 = 20;
 
 struct Chance(u64);
 
@@ -27,7 +30,6 @@ impl Chance {
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn killed_again_and_again_in_the_middle_of_a_catch_up_it_goes_on_from_where_it_was() {
-    let (records, kills) = if full() { (200_000, 20) } else { (40_000, 6) };
     let seed = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap()
@@ -38,14 +40,14 @@ fn killed_again_and_again_in_the_middle_of_a_catch_up_it_goes_on_from_where_it_w
     let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
     let a = launch(&host_a, "a").start();
     a.stop();
-    fill(&a, "k", records, VALUE_BYTES);
+    fill(&a, "k", RECORDS, VALUE_BYTES);
     let b = launch(&host_b, "b").start();
     a.restart();
     let start = Instant::now();
     let mut held = 0;
-    for kill in 1..=kills {
+    for kill in 1..=KILLS {
         // Somewhere in its share of the way, so that there is something left for the next ones.
-        let share = records / (kills + 1);
+        let share = RECORDS / (KILLS + 1);
         let target = share * (kill - 1) + 1 + chance.below(share);
         wait_until(&format!("kill {kill}: past {target} records"), seconds(120), || {
             count(&b) >= target
@@ -54,7 +56,7 @@ fn killed_again_and_again_in_the_middle_of_a_catch_up_it_goes_on_from_where_it_w
         victim.kill9();
         let now = count(&b);
         assert!(now >= held, "kill {kill}: {now} records are left of {held}");
-        assert!(now < records, "kill {kill}: it was over before, so nothing was tested");
+        assert!(now < RECORDS, "kill {kill}: it was over before, so nothing was tested");
         held = now;
         victim.restart();
         let now = count(&b);
@@ -63,16 +65,16 @@ fn killed_again_and_again_in_the_middle_of_a_catch_up_it_goes_on_from_where_it_w
             "kill {kill}: {now} records are left of {held} after the restart"
         );
     }
-    wait_until("all records are there", seconds(240), || count(&b) >= records);
+    wait_until("all records are there", seconds(240), || count(&b) >= RECORDS);
     wait_equal("at the end", &[&a, &b], seconds(60));
-    assert_eq!(gist(&b).records, records);
+    assert_eq!(gist(&b).records, RECORDS);
     let (received, _) = host_b.traffic_bytes();
-    let limit = records * RECORD_BYTES + u64::from(u32::try_from(kills).unwrap()) * RESTART_BYTES;
+    let limit = RECORDS * RECORD_BYTES + KILLS * RESTART_BYTES;
     measured(&format!(
-        "{records} records with {kills} kills in {:?}, {received} bytes received of at most {limit}",
+        "{RECORDS} records with {KILLS} kills in {:?}, {received} bytes received of at most {limit}",
         start.elapsed()
     ));
-    assert!(received < limit, "{received} bytes received for {records} records");
+    assert!(received < limit, "{received} bytes received for {RECORDS} records");
     // And it stays so.
     let moved = poll(Duration::from_secs(1), || (gist(&a) != gist(&b)).then_some(()));
     assert!(moved.is_none());

@@ -13,7 +13,7 @@ const VALUE_BYTES: usize = 100;
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn while_a_million_records_are_caught_up_with_memory_is_small_and_a_fresh_write_arrives_in_a_second() {
-    let records = if full() { 1_000_000 } else { 100_000 };
+    let records = if full() { 1_000_000 } else { 200_000 };
     let lab = Lab::new();
     let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
     let a = launch(&host_a, "a").start();
