@@ -98,9 +98,16 @@ impl Holdings {
         self.damaged = true;
     }
 
-    /// Puts a new file with everything that can still be read in the place of a damaged one. What is lost comes back from
-    /// other nodes.
-    pub(super) fn rescue(&mut self, readers: &Readers) {
+    /// Opens a broken store again. If its file is damaged, a new one with everything that can still be read is put in its place;
+    /// what is lost comes back from other nodes.
+    pub(super) fn mend(&mut self, readers: &Readers) {
+        if !self.damaged {
+            let reopened = self.store.reopen().map_err(NodeError::from);
+            if let Err(error) = self.noted(reopened) {
+                tracing::error!("The store cannot be opened again: {error}");
+            }
+            return;
+        }
         match self.store.rescue(readers) {
             Ok(rescued) => {
                 self.damaged = false;

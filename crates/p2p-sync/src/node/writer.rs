@@ -32,6 +32,8 @@ const RECEIVED_MAX: usize = 1_024;
 const LINGER: Duration = Duration::from_micros(100);
 /// A damaged store that could not be mended is tried again after this: meanwhile somebody may have made room on the disk.
 const MEND_PAUSE: Duration = Duration::from_secs(60);
+/// A store that was closed after a failure of the disk is opened again after this, if no write does it before.
+const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// The thread's state.
 pub(super) struct Writer {
@@ -115,11 +117,7 @@ impl Writer {
                 }
                 Some(Next::Stream(event)) => self.sessions.on_event(event, &mut self.holdings),
                 Some(Next::Links) => self.on_links(),
-                Some(Next::Scanned(scanned)) => {
-                    if self.checking.end(scanned, &mut self.holdings) {
-                        self.sessions.owe_all();
-                    }
-                }
+                Some(Next::Scanned(scanned)) => self.on_scanned(scanned),
                 Some(Next::Turn) => {}
             }
             self.step();
@@ -127,16 +125,23 @@ impl Writer {
         self.holdings.close();
     }
 
-    /// Rescues a damaged store. Sessions end, because what they compared is gone; everybody is owed another one.
+    /// Rescues a damaged store, and opens a broken one again, for others may wait for its records even if nobody writes here.
+    /// Sessions end, because what they compared is gone; everybody is owed another one.
     fn mend(&mut self) {
         let at = self.watch.uptime();
-        let tried = self.mended.is_some_and(|tried| at.saturating_since(tried) < MEND_PAUSE);
-        if !self.holdings.is_damaged() || tried {
+        let pause = if self.holdings.is_damaged() {
+            MEND_PAUSE
+        } else if self.holdings.is_broken() {
+            REOPEN_PAUSE
+        } else {
+            return;
+        };
+        if self.mended.is_some_and(|tried| at.saturating_since(tried) < pause) {
             return;
         }
         self.mended = Some(at);
         self.sessions.break_off();
-        self.holdings.rescue(&self.readers);
+        self.holdings.mend(&self.readers);
         self.sessions.owe_all();
     }
 
@@ -144,6 +149,12 @@ impl Writer {
     fn step(&mut self) {
         if let Ok(event) = self.streams.events.try_recv() {
             self.sessions.on_event(event, &mut self.holdings);
+        }
+        if self.streams.peers.has_changed().unwrap_or(false) {
+            self.on_links();
+        }
+        if let Ok(scanned) = self.scans.try_recv() {
+            self.on_scanned(scanned);
         }
         self.sessions.send_one(&mut self.holdings);
         self.sessions.open_due(&mut self.holdings);
@@ -153,6 +164,12 @@ impl Writer {
     fn on_links(&mut self) {
         let links = self.streams.peers.borrow_and_update().clone();
         self.sessions.on_links(links);
+    }
+
+    fn on_scanned(&mut self, scanned: ScanResult) {
+        if self.checking.end(scanned, &mut self.holdings) {
+            self.sessions.owe_all();
+        }
     }
 
     /// Takes note of whether what is written now may be received by somebody.
@@ -180,7 +197,8 @@ impl Writer {
             std::thread::yield_now();
         }
         self.expected = 0;
-        let due = self.sessions.next_due();
+        let reopening = self.holdings.is_broken().then(|| Instant::now() + REOPEN_PAUSE);
+        let due = self.sessions.next_due().into_iter().chain(reopening).min();
         let alarm = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
