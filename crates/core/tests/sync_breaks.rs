@@ -1,6 +1,7 @@
 //! Breaks the sync on purpose, in one place after another, and sees that its tests notice: a check that cannot fail is
 //! decoration. Slow, since each break is compiled: `cargo test -p p2p-sync-core --test sync_breaks -- --ignored`;
-//! `P2P_SYNC_BREAK=feed` tries those with that word in their description or file.
+//! `P2P_SYNC_BREAK=feed` tries those with that word in their description or file, `P2P_SYNC_BREAK_SHARE=3/8` those whose place
+//! in the list leaves 3 when divided by 8.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
@@ -379,6 +380,14 @@ fn broken(sources: &Path, one: &Break) -> (PathBuf, String, String) {
     (file, whole, becomes)
 }
 
+/// Which share of how many is to be tried; all without a word.
+fn share(text: &str) -> (usize, usize) {
+    match text.split_once('/') {
+        Some((rest, shares)) => (rest.parse().unwrap(), shares.parse().unwrap()),
+        None => (0, 1),
+    }
+}
+
 #[test]
 fn every_break_still_has_its_place() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -392,16 +401,17 @@ fn every_break_still_has_its_place() {
 #[allow(clippy::disallowed_methods, reason = "which breaks to try is the caller's choice")]
 fn every_break_is_noticed() {
     let only = std::env::var("P2P_SYNC_BREAK").unwrap_or_default();
+    let (rest, shares) = share(&std::env::var("P2P_SYNC_BREAK_SHARE").unwrap_or_default());
+    println!("share {rest} of {shares}");
     let copy = copy_crate();
     let passes = |tests: &[&[&str]]| tests.iter().all(|arguments| cargo(&copy, arguments));
     assert!(passes(ALL), "the tests pass while nothing is broken");
     let all = BREAKS.iter().map(|one| (one, ALL));
     let for_the_simulator = BREAKS_FOR_THE_SIMULATOR.iter().map(|one| (one, &[SIMULATOR][..]));
     let mut unnoticed = Vec::new();
-    for (one, tests) in all
-        .chain(for_the_simulator)
-        .filter(|(one, _)| one.what.contains(&only) || one.file.contains(&only))
-    {
+    let wanted = |at: usize, one: &Break| at % shares == rest && (one.what.contains(&only) || one.file.contains(&only));
+    let listed = all.chain(for_the_simulator).enumerate();
+    for (_, (one, tests)) in listed.filter(|(at, (one, _))| wanted(*at, one)) {
         let (file, whole, becomes) = broken(&copy.join("crates/core/src"), one);
         fs::write(&file, becomes).unwrap();
         assert!(cargo(&copy, &["check", "--lib"]), "{}: compiles", one.what);

@@ -44,6 +44,8 @@ struct Open {
     since: Uptime,
     /// None once the session is over.
     outgoing: Option<mpsc::Sender<Frame>>,
+    /// Another one took its place.
+    abandoned: bool,
     traffic: Traffic,
 }
 
@@ -257,6 +259,7 @@ impl Sessions {
             session,
             since: at,
             outgoing: Some(outgoing),
+            abandoned: false,
             traffic: Traffic::default(),
         };
         self.open.insert(stream, open);
@@ -290,8 +293,10 @@ impl Sessions {
             tracing::debug!(peer = %open.peer, "a sync stream ended: {cause}");
         }
         self.conclude(stream, None);
-        if let Some(open) = self.open.remove(&stream) {
-            self.standings.travelled(open.peer, open.session.report(), open.traffic);
+        // By now all that was sent has been counted.
+        if let Some(open) = self.open.remove(&stream).filter(|open| !open.abandoned) {
+            self.standings
+                .travelled(open.peer, open.session.report(), open.traffic, open.since);
         }
     }
 
@@ -334,7 +339,7 @@ impl Sessions {
         let (peer, report) = (open.peer, open.session.report());
         tell(peer, outcome, report);
         self.met |= outcome.is_some_and(|outcome| outcome != Outcome::Busy);
-        self.standings.travelled(peer, report, open.traffic);
+        self.standings.travelled(peer, report, open.traffic, open.since);
         self.standings.ended(peer, outcome, report, open.since, at);
         self.agenda.ended(peer, SessionEnd::of(outcome, report), at);
         self.standings.reply_to_the_satisfied(at);
@@ -347,6 +352,7 @@ impl Sessions {
         let at = self.watch.uptime();
         for open in self.open.values_mut().filter(|open| open.peer == peer) {
             if open.outgoing.take().is_some() {
+                open.abandoned = true;
                 self.standings.ended(peer, None, &Report::default(), open.since, at);
             }
         }

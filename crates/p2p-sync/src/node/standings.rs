@@ -34,6 +34,8 @@ struct Peer {
     running: usize,
     outcome: Option<Standing>,
     last: Option<LastSync>,
+    /// When that session began.
+    last_since: Uptime,
     clock_ahead_nanos: Option<i64>,
     worried: Option<Uptime>,
 }
@@ -97,9 +99,10 @@ impl Standings {
         }
     }
 
-    /// What travelled in a session that is over.
-    pub(super) fn travelled(&mut self, peer: NodeId, report: &Report, traffic: Traffic) {
-        if let Some(known) = self.peers.get_mut(&peer) {
+    /// What travelled in a session that is over, unless a later one is over already.
+    pub(super) fn travelled(&mut self, peer: NodeId, report: &Report, traffic: Traffic, since: Uptime) {
+        if let Some(known) = self.peers.get_mut(&peer).filter(|known| since >= known.last_since) {
+            known.last_since = since;
             known.last = Some(LastSync {
                 at: system::now(),
                 bytes_sent: traffic.sent,
