@@ -1,6 +1,7 @@
 //! Thirty nodes, each of which sees a few others only.
 
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::{Instant, SystemTime};
 
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, wait_until};
@@ -73,20 +74,20 @@ fn thirty_nodes_with_ten_links_each_are_equal_within_thirty_seconds_of_the_last_
         });
     }
     let linked = start.elapsed();
-    let mut left = RECORDS;
-    while left > 0 {
-        let writer = &nodes[chance.below(NODES)];
-        let count = left.min(1 + chance.below(40));
-        let first = RECORDS - left;
-        add_all(
-            writer,
-            (first..first + count).map(|number| (format!("key {number}"), format!("by {}", writer.label()))),
-        );
-        left -= count;
+    let mut of_node = vec![Vec::new(); NODES];
+    for record in 0..RECORDS {
+        of_node[chance.below(NODES)].push((format!("key {record}"), format!("value {record}")));
     }
+    let first_write = Instant::now();
+    thread::scope(|scope| {
+        for (node, records) in nodes.iter().zip(of_node) {
+            scope.spawn(move || add_all(node, records));
+        }
+    });
+    let written = first_write.elapsed();
     let took = wait_equal("thirty nodes", &nodes.iter().collect::<Vec<_>>(), seconds(30));
     measured(&format!(
-        "all linked {linked:?} after the start; equal {took:?} after the last write"
+        "all linked {linked:?} after the start; {RECORDS} records acknowledged within {written:?}, equal {took:?} after that"
     ));
     for node in &nodes {
         assert_eq!(node.status()["keys"], RECORDS, "{}", node.label());
