@@ -5,7 +5,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::Multiaddr;
-use p2p_sync_core::clock::ClockExhausted;
 use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
@@ -15,14 +14,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::identity::{self, IdentityError};
-use crate::net::libp2p::{NetConfig, NetError};
-use crate::net::{self, PortTaken, ToPeers};
+use crate::identity;
+use crate::net::libp2p::NetConfig;
+use crate::net::{self, ToPeers};
 use crate::store::{DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
 use crate::system;
 
 mod change_log;
 mod checking;
+mod error;
 mod holdings;
 mod remembering;
 mod report;
@@ -36,6 +36,7 @@ use writer::Writer;
 
 pub use crate::net::{Direction, NetStatus, PeerStatus, Transport};
 pub use crate::store::{Conflict, Counts, StoreError, StoreErrorKind};
+pub use error::{ErrorKind, NodeError, StartError};
 pub use holdings::Holdings;
 pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
 
@@ -85,81 +86,6 @@ pub struct Status {
     pub net: NetStatus,
     /// How its sync is doing.
     pub sync: SyncStatus,
-}
-
-/// Why a node did not start. Nothing is left running.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The port is in use.
-    #[error(transparent)]
-    PortTaken(#[from] PortTaken),
-    /// The data directory or the store cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The identity cannot be read or made.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The network cannot be started.
-    #[error(transparent)]
-    Network(#[from] NetError),
-    /// An address of a peer is no multiaddress.
-    #[error("not an address of a peer: {0}")]
-    PeerAddress(String),
-    /// The clock of this machine is set before 1970, which the network protocols cannot express.
-    #[error("the clock of this machine is set before 1970: set it right and start again")]
-    Clock,
-    /// The operating system refused a thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] std::io::Error),
-}
-
-/// Why a request to a running node failed.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum NodeError {
-    /// The store failed. Unless it says otherwise, nothing was written.
-    #[error(transparent)]
-    Store(#[from] Arc<StoreError>),
-    /// No later timestamp exists. Nothing was written.
-    #[error(transparent)]
-    Clock(#[from] ClockExhausted),
-    /// The operating system refused a thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(String),
-    /// The node is stopping or has stopped. Nothing was written.
-    #[error("the node has stopped; nothing was written")]
-    Stopped,
-}
-
-/// What callers tell apart about a request that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The store could not do it.
-    Storage,
-    /// Anything else.
-    Failed,
-}
-
-impl NodeError {
-    /// What kind of failure it is.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Store(_) => ErrorKind::Storage,
-            Self::Clock(_) | Self::Thread(_) | Self::Stopped => ErrorKind::Failed,
-        }
-    }
-}
-
-impl NodeError {
-    /// Whether pages of the store's file are damaged, and not just one record.
-    fn is_damage(&self) -> bool {
-        matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Damaged && !error.is_one_record())
-    }
-}
-
-impl From<StoreError> for NodeError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
-    }
 }
 
 impl Node {
@@ -306,7 +232,7 @@ impl Node {
         })
     }
 
-    /// Holds a session with every connected peer, one after the other, and says what came of each. Nobody has to ask for that:
+    /// Holds a session with every connected peer and says what came of each. Nobody has to ask for that:
     /// it is what the node does by itself whenever there is a reason to.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ pub(super) struct Answering {
     /// The range-based fallback, once it was asked for.
     ranges: Option<(Ranges, Slot)>,
     range_messages: usize,
+    /// The peer has said Hello: only then can it know that it needs the ranges.
+    greeted: bool,
     /// A bulk was offered before: the place that it reached did not suffice.
     bulk_before: bool,
 }
@@ -33,7 +35,10 @@ impl Answering {
     ) -> Result<(), SessionError<S::Error>> {
         match frame {
             Frame::Check(state) => answer_check(state, shared, store, now)?,
-            Frame::Hello { state, cells, .. } => answer_hello(state, &cells, shared, store, now)?,
+            Frame::Hello { state, cells, .. } => {
+                self.greeted = true;
+                answer_hello(state, &cells, shared, store, now)?;
+            }
             Frame::CellsWanted { count } => send_cells(count, shared, store)?,
             Frame::RecordsWanted { keys, last } => {
                 shared.send_records(keys)?;
@@ -49,6 +54,7 @@ impl Answering {
                 self.bulk_before = true;
             }
             Frame::Done => shared.bulk = None,
+            Frame::Range(_) if !self.greeted => return Err(Violation("compares all records without a greeting").into()),
             Frame::Range(message) => self.answer_range(&message, shared, store)?,
             Frame::End { waiting: 0 } => shared.hear_the_end(Outcome::Delivered),
             Frame::End { waiting } => {

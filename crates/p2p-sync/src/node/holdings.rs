@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::{Replica, WriteError};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
@@ -13,7 +14,9 @@ use p2p_sync_core::{Content, Key, Record, Timestamp};
 
 use super::change_log::ChangeLog;
 use super::{NodeError, Restored};
-use crate::store::{Readers, RememberedPeer, SqliteStore, StoreError};
+use crate::store::{
+    Depth, Readers, RememberedPeer, Scan, Scanned, SqliteStore, StoreError, SummaryWas, Verified as ScanFound,
+};
 use crate::system::{self, Stopwatch};
 
 /// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
@@ -28,6 +31,15 @@ pub struct Holdings {
     shared: bool,
     /// Pages of the file proved damaged.
     damaged: bool,
+}
+
+/// What came of received records.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    /// Those that won, and are held now.
+    pub(super) stored: Vec<Record>,
+    /// How many met a damaged row.
+    pub(super) refused: u64,
 }
 
 impl Holdings {
@@ -68,10 +80,8 @@ impl Holdings {
 
     /// Does some work in one transaction. If it or the commit fails, nothing of it was done.
     pub(super) fn transact<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, NodeError>) -> Result<T, NodeError> {
-        if self.store.is_broken() {
-            self.store.reopen()?;
-        }
-        self.store.begin()?;
+        let begun = self.begin().map_err(NodeError::from);
+        self.noted(begun)?;
         let done = work(self).and_then(|done| {
             self.store.commit()?;
             Ok(done)
@@ -80,6 +90,35 @@ impl Holdings {
             self.store.rollback();
         }
         self.noted(done)
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if self.store.is_broken() {
+            self.store.reopen()?;
+        }
+        self.store.begin()
+    }
+
+    /// Begins to read the whole store; see [`SqliteStore::start_scan`].
+    pub(super) fn start_scan(&mut self, depth: Depth) -> Result<Scan, NodeError> {
+        let scan = self.store.start_scan(depth).map_err(NodeError::from);
+        self.noted(scan)
+    }
+
+    /// Takes over what a scan found; see [`SqliteStore::finish_scan`].
+    pub(super) fn finish_scan(&mut self, scanned: Result<Scanned, StoreError>) -> Result<ScanFound, NodeError> {
+        let finished = scanned.and_then(|scanned| self.store.finish_scan(scanned));
+        // A scan of the file that was mended meanwhile says nothing of the one that took its place.
+        if let Ok(found) = &finished
+            && let Some(structure) = found
+                .structure
+                .as_ref()
+                .filter(|_| found.summary != SummaryWas::Overtaken)
+        {
+            tracing::error!("The file of the store is damaged: {structure}");
+            self.damaged = true;
+        }
+        self.noted(finished.map_err(NodeError::from))
     }
 
     /// Takes note of damage.
@@ -99,28 +138,23 @@ impl Holdings {
     }
 
     /// Opens a broken store again. If its file is damaged, a new one with everything that can still be read is put in its place;
-    /// what is lost comes back from other nodes.
-    pub(super) fn mend(&mut self, readers: &Readers) {
+    /// what is lost comes back from other nodes. Gives about how many records that are.
+    pub(super) fn mend(&mut self, readers: &Readers) -> Result<u64, NodeError> {
         if !self.damaged {
             let reopened = self.store.reopen().map_err(NodeError::from);
-            if let Err(error) = self.noted(reopened) {
-                tracing::error!("The store cannot be opened again: {error}");
-            }
-            return;
+            return self.noted(reopened).map(|()| 0);
         }
-        match self.store.rescue(readers) {
-            Ok(rescued) => {
-                self.damaged = false;
-                tracing::warn!(
-                    "The store is mended: {} records were saved, {} were damaged. What is missing comes back from other nodes. The damaged \
-                     file is {}",
-                    rescued.records,
-                    rescued.damaged,
-                    rescued.aside.display()
-                );
-            }
-            Err(error) => tracing::error!("The damaged store could not be mended: {error}"),
-        }
+        let rescued = self.store.rescue(readers)?;
+        self.damaged = false;
+        tracing::warn!(
+            "The store is mended: {} records were saved, {} were damaged, and {} places could not be read. What is missing comes back \
+             from other nodes. The damaged file is {}",
+            rescued.records,
+            rescued.damaged,
+            rescued.gaps,
+            rescued.aside.display()
+        );
+        Ok(rescued.damaged.saturating_add(rescued.gaps).max(1))
     }
 
     /// Stores a local write. None when a key to delete was not there. In a transaction.
@@ -130,6 +164,11 @@ impl Holdings {
             Content::Deleted => self.replica.delete(store, key, now),
             content => self.replica.write(store, key, content, now).map(Some),
         };
+        if let Err(WriteError::Store(error)) = &written
+            && error.is_one_record()
+        {
+            self.store.note_damaged_record();
+        }
         Ok(written.map_err(failed)?.map(|written| written.record))
     }
 
@@ -148,9 +187,10 @@ impl Holdings {
         }))
     }
 
-    /// Merges received records and gives those that won. In a transaction.
-    pub(super) fn merge(&mut self, records: &[Record]) -> Result<Vec<Record>, NodeError> {
-        let mut stored = Vec::new();
+    /// Merges received records and gives those that won. What meets a damaged row is left for the check that takes it out. In a
+    /// transaction.
+    pub(super) fn merge(&mut self, records: &[Record]) -> Result<Merged, NodeError> {
+        let mut merged = Merged::default();
         for record in records {
             match self.replica.receive(&mut self.store, record) {
                 Ok(received) => {
@@ -158,14 +198,18 @@ impl Holdings {
                         self.store.keep_conflict(lost, system::now())?;
                     }
                     if received.merge.stores_incoming() {
-                        stored.push(record.clone());
+                        merged.stored.push(record.clone());
                     }
                 }
-                Err(error) if error.is_one_record() => tracing::error!("a change was not stored: {error}"),
+                Err(error) if error.is_one_record() => {
+                    merged.refused += 1;
+                    self.store.note_damaged_record();
+                    tracing::debug!("a change was not stored: {error}");
+                }
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(stored)
+        Ok(merged)
     }
 
     /// Notes where peers were reached. In a transaction.
@@ -188,15 +232,19 @@ impl Holdings {
         if self.shared == shared {
             return Ok(());
         }
-        let unshared_after = if shared {
-            None
-        } else {
-            Some(self.store.last_timestamp()?.unwrap_or(Timestamp::MIN))
-        };
+        let unshared_after = if shared { None } else { Some(self.last_timestamp()?) };
         self.transact(|holdings| Ok(holdings.store.keep_unshared_after(unshared_after)?))?;
         self.replica.set_unshared_after(unshared_after);
         self.shared = shared;
         Ok(())
+    }
+
+    /// The latest of all timestamps that own writes were given so far. What a wrong clock once dated far ahead does not count: the
+    /// next write will be earlier.
+    fn last_timestamp(&mut self) -> Result<Timestamp, NodeError> {
+        let last = self.store.last_timestamp().map_err(NodeError::from);
+        let last = self.noted(last)?.unwrap_or(Timestamp::MIN);
+        Ok(last.min(system::now().saturating_add(CLOCK_LEAD_MAX)))
     }
 
     /// Closes the store in good order.
@@ -251,17 +299,17 @@ impl SyncStore for Holdings {
     }
 
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
-        let stored = self.transact(|holdings| {
-            let stored = holdings.merge(records)?;
+        let merged = self.transact(|holdings| {
+            let merged = holdings.merge(records)?;
             if let Some((source, position)) = progress {
                 holdings.store.keep_position(source, position)?;
             }
-            Ok(stored)
+            Ok(merged)
         })?;
-        self.log(&stored);
+        self.log(&merged.stored);
         Ok(Applied {
-            changed: stored.len() as u64,
-            refused: 0,
+            changed: merged.stored.len() as u64,
+            refused: merged.refused,
         })
     }
 }

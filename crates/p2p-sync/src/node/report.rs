@@ -13,7 +13,7 @@ pub struct SyncStatus {
     pub peers: Vec<PeerSync>,
     /// Records received by sync that were not taken: cause and count.
     pub refused: Vec<(String, u64)>,
-    /// Own records that are dated further ahead than other nodes accept.
+    /// Records held here that are dated further ahead than other nodes accept.
     pub ahead: Ahead,
     /// Lost versions that are kept; see [`Conflict`](super::Conflict).
     pub conflicts: u64,

@@ -3,7 +3,7 @@
 //! waits: a stream that takes no more frames is taken up again when it has sent one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use p2p_sync_core::sync::{
     Agenda, Answer, Frame, Next, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError, Slots, SyncStore,
@@ -16,6 +16,14 @@ use super::holdings::Holdings;
 use super::standings::{Standings, Traffic};
 use crate::net::{PeerLinks, StreamEvent, StreamId, ToPeers};
 use crate::system::{self, Stopwatch};
+
+/// A session in which no record moves for so long is ended: whoever only keeps it open keeps others from what it holds. A
+/// comparison of all records takes some seconds for a million.
+const IDLE_MAX: Duration = Duration::from_secs(120);
+/// A session that takes longer is ended, so that nobody keeps the right to a bulk for ever. The next one goes on from there.
+const SESSION_MAX: Duration = Duration::from_secs(900);
+/// How often that is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All sessions under way, and what decides about the next ones.
 pub(super) struct Sessions {
@@ -34,19 +42,43 @@ pub(super) struct Sessions {
     can_compare: bool,
     /// A session was held since there was nobody.
     met: bool,
+    /// A session gave reason to doubt the summary.
+    doubt: bool,
+    /// When overdue sessions are looked for next.
+    look_at: Uptime,
     pub(super) standings: Standings,
 }
 
 /// A session and its stream.
 struct Open {
     peer: NodeId,
-    session: Session,
+    /// None once it is over: with it go its memory and its slots, though the stream may take its time to end.
+    running: Option<Running>,
+    /// It came to its end, and this is what it came to.
+    report: Option<Report>,
     since: Uptime,
-    /// None once the session is over.
-    outgoing: Option<mpsc::Sender<Frame>>,
-    /// Another one took its place.
-    abandoned: bool,
     traffic: Traffic,
+}
+
+struct Running {
+    session: Session,
+    outgoing: mpsc::Sender<Frame>,
+    /// When records last moved.
+    moved: Uptime,
+    /// How many had moved by then.
+    records: u64,
+}
+
+impl Running {
+    /// Whether the session has been idle for too long, or has taken too long altogether.
+    fn is_overdue(&mut self, since: Uptime, at: Uptime) -> bool {
+        let report = self.session.report();
+        let records = report.sent + report.received;
+        if records != self.records {
+            (self.records, self.moved) = (records, at);
+        }
+        at.saturating_since(self.moved) > IDLE_MAX || at.saturating_since(since) > SESSION_MAX
+    }
 }
 
 impl Sessions {
@@ -62,6 +94,8 @@ impl Sessions {
             ready: VecDeque::new(),
             can_compare: false,
             met: false,
+            doubt: false,
+            look_at: Uptime::default(),
             standings: Standings::default(),
         }
     }
@@ -104,6 +138,12 @@ impl Sessions {
         self.met
     }
 
+    /// Whether a session, since this was last asked, ended in a way that a wrong summary would explain: everything was compared,
+    /// nothing was found, and yet the two were not equal.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubt)
+    }
+
     /// Records changed here, other than by a session.
     pub(super) fn changed(&mut self, origin: Origin) {
         self.agenda.changed(origin, self.watch.uptime());
@@ -131,7 +171,8 @@ impl Sessions {
     /// When [`open_due`](Self::open_due) is to be called at the latest.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let sessions = self.agenda.next_due().filter(|_| self.can_compare);
-        let due = sessions.into_iter().chain(self.standings.next_due()).min();
+        let look = (!self.open.is_empty()).then_some(self.look_at);
+        let due = sessions.into_iter().chain(self.standings.next_due()).chain(look).min();
         due.map(|due| self.watch.instant_at(due))
     }
 
@@ -139,7 +180,11 @@ impl Sessions {
     pub(super) fn open_due(&mut self, holdings: &mut Holdings) {
         let at = self.watch.uptime();
         self.standings.reply_to_the_satisfied(at);
-        self.can_compare = holdings.store().summary().is_some();
+        self.end_overdue(at);
+        let can_compare = holdings.store().summary().is_some();
+        if std::mem::replace(&mut self.can_compare, can_compare) && !can_compare {
+            self.break_off();
+        }
         if !self.can_compare || self.agenda.next_due().is_none_or(|due| due > at) {
             return;
         }
@@ -201,14 +246,15 @@ impl Sessions {
 
     /// Gives the stream the next frame of its session, if it takes one. Tells whether there may be another.
     fn next_frame(&mut self, stream: StreamId, holdings: &mut Holdings) -> Result<bool, SessionError<NodeError>> {
-        let Some(open) = self.open.get_mut(&stream) else {
+        let running = self.open.get_mut(&stream).and_then(|open| open.running.as_mut());
+        let Some(Running { session, outgoing, .. }) = running else {
             return Ok(false);
         };
-        let Some(Ok(place)) = open.outgoing.as_ref().map(mpsc::Sender::try_reserve) else {
+        let Ok(place) = outgoing.try_reserve() else {
             // Full: it comes back when a frame was sent. Closed: the network says so by itself.
             return Ok(false);
         };
-        Ok(match open.session.next_frame(holdings, system::now())? {
+        Ok(match session.next_frame(holdings, system::now())? {
             Next::Frame(frame) => {
                 place.send(frame);
                 true
@@ -235,14 +281,19 @@ impl Sessions {
         holdings: &mut Holdings,
     ) {
         let at = self.watch.uptime();
+        let has_summary = holdings.store().summary().is_some();
         let session = if asked {
             // A session that the peer opened meanwhile took its place.
             let Some(opening) = self.openings.remove(&peer) else {
                 return;
             };
+            if !has_summary {
+                self.agenda.ended(peer, SessionEnd::unopened(), at);
+                return;
+            }
             Session::ask(opening, self.slots.clone(), holdings, system::now())
         } else {
-            if holdings.store().summary().is_none() {
+            if !has_summary {
                 // A new queue has room.
                 let _ = outgoing.try_send(Frame::Busy);
                 return;
@@ -254,12 +305,17 @@ impl Sessions {
             }
             Session::answer(self.slots.clone())
         };
+        let running = Running {
+            session,
+            outgoing,
+            moved: at,
+            records: 0,
+        };
         let open = Open {
             peer,
-            session,
+            running: Some(running),
+            report: None,
             since: at,
-            outgoing: Some(outgoing),
-            abandoned: false,
             traffic: Traffic::default(),
         };
         self.open.insert(stream, open);
@@ -270,20 +326,22 @@ impl Sessions {
     fn on_frame(&mut self, stream: StreamId, frame: Frame, bytes: usize, holdings: &mut Holdings) {
         let Some(open) = self.open.get_mut(&stream) else { return };
         open.traffic.received += bytes as u64;
-        if open.outgoing.is_none() {
+        let Some(Running { session, .. }) = &mut open.running else {
             return;
-        }
-        let changed = open.session.report().changed;
-        let received = open.session.receive(frame, holdings, system::now());
-        if open.session.report().changed > changed {
+        };
+        let changed = session.report().changed;
+        let received = session.receive(frame, holdings, system::now());
+        if session.report().changed > changed {
             let from = open.peer;
             self.agenda.changed(Origin::Sync { from }, self.watch.uptime());
         }
         match received {
-            Ok(()) => self.rouse(stream),
-            Err(error) => return self.fail(stream, &error),
+            Ok(()) => {
+                self.rouse(stream);
+                self.conclude_if_over(stream);
+            }
+            Err(error) => self.fail(stream, &error),
         }
-        self.conclude_if_over(stream);
     }
 
     fn on_ended(&mut self, stream: StreamId, cause: Option<String>) {
@@ -294,9 +352,25 @@ impl Sessions {
         }
         self.conclude(stream, None);
         // By now all that was sent has been counted.
-        if let Some(open) = self.open.remove(&stream).filter(|open| !open.abandoned) {
-            self.standings
-                .travelled(open.peer, open.session.report(), open.traffic, open.since);
+        if let Some(open) = self.open.remove(&stream)
+            && let Some(report) = &open.report
+        {
+            self.standings.travelled(open.peer, report, open.traffic, open.since);
+        }
+    }
+
+    /// Ends sessions that keep others from what they hold.
+    fn end_overdue(&mut self, at: Uptime) {
+        if at < self.look_at {
+            return;
+        }
+        self.look_at = at.after(LOOK_INTERVAL);
+        let overdue = self.open.iter_mut().filter_map(|(stream, open)| {
+            let since = open.since;
+            open.running.as_mut()?.is_overdue(since, at).then_some(*stream)
+        });
+        for stream in overdue.collect::<Vec<_>>() {
+            self.conclude(stream, None);
         }
     }
 
@@ -315,6 +389,9 @@ impl Sessions {
                     tracing::warn!("A sync with peer {} was ended: {violation}", open.peer);
                 }
                 SessionError::Store(error) => {
+                    if error.is_full() {
+                        self.standings.refuse("no room on the disk", 1);
+                    }
                     tracing::error!("A sync with peer {} was ended: {error}", open.peer);
                 }
             }
@@ -323,7 +400,8 @@ impl Sessions {
     }
 
     fn conclude_if_over(&mut self, stream: StreamId) {
-        let outcome = self.open.get(&stream).and_then(|open| open.session.outcome());
+        let running = self.open.get(&stream).and_then(|open| open.running.as_ref());
+        let outcome = running.and_then(|running| running.session.outcome());
         if outcome.is_some() {
             self.conclude(stream, outcome);
         }
@@ -333,13 +411,16 @@ impl Sessions {
     fn conclude(&mut self, stream: StreamId, outcome: Option<Outcome>) {
         let at = self.watch.uptime();
         let Some(open) = self.open.get_mut(&stream) else { return };
-        if open.outgoing.take().is_none() {
-            return;
-        }
-        let (peer, report) = (open.peer, open.session.report());
+        let Some(running) = open.running.take() else { return };
+        let (peer, report) = (open.peer, running.session.report());
         tell(peer, outcome, report);
+        if outcome.is_some() {
+            open.report = Some(report.clone());
+            self.standings.travelled(peer, report, open.traffic, open.since);
+        }
         self.met |= outcome.is_some_and(|outcome| outcome != Outcome::Busy);
-        self.standings.travelled(peer, report, open.traffic, open.since);
+        self.doubt |= outcome == Some(Outcome::Delivered) && report.ranges && report.sent + report.received == 0;
+        self.standings.refused_by(report);
         self.standings.ended(peer, outcome, report, open.since, at);
         self.agenda.ended(peer, SessionEnd::of(outcome, report), at);
         self.standings.reply_to_the_satisfied(at);
@@ -349,18 +430,14 @@ impl Sessions {
     /// its place.
     fn abandon(&mut self, peer: NodeId) {
         self.openings.remove(&peer);
-        let at = self.watch.uptime();
         for open in self.open.values_mut().filter(|open| open.peer == peer) {
-            if open.outgoing.take().is_some() {
-                open.abandoned = true;
-                self.standings.ended(peer, None, &Report::default(), open.since, at);
+            if let Some(running) = open.running.take() {
+                self.standings.refused_by(running.session.report());
+                self.standings.abandoned(peer);
             }
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
 
 fn tell(peer: NodeId, outcome: Option<Outcome>, report: &Report) {
     tracing::debug!(
@@ -385,3 +462,6 @@ fn tell(peer: NodeId, outcome: Option<Outcome>, report: &Report) {
         tracing::info!("Synced with peer {peer}: {} changes sent", report.sent);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,11 +72,21 @@ impl Standings {
         }
     }
 
+    /// What a session did not take.
+    pub(super) fn refused_by(&mut self, report: &Report) {
+        self.refuse("too far ahead", report.ahead_of_clock);
+        self.refuse("damaged here", report.refused);
+    }
+
+    /// Another session took the place of one.
+    pub(super) fn abandoned(&mut self, peer: NodeId) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.running = known.running.saturating_sub(1);
+        }
+    }
+
     /// A session that began at `since` is over; without an outcome if it broke off.
     pub(super) fn ended(&mut self, peer: NodeId, outcome: Option<Outcome>, report: &Report, since: Uptime, at: Uptime) {
-        for (cause, count) in [("too far ahead", report.ahead_of_clock), ("no room", report.refused)] {
-            self.refuse(cause, count);
-        }
         let Some(known) = self.peers.get_mut(&peer) else { return };
         known.running = known.running.saturating_sub(1);
         if report.peer.is_some() {

@@ -76,7 +76,7 @@ impl Work {
         let outcome = match self {
             Self::Write { key, content, .. } => holdings.write(key.clone(), content.clone()).map(Outcome::Written),
             Self::Restore { key, timestamp, .. } => holdings.restore(key, *timestamp).map(Outcome::Restored),
-            Self::Receive { records, .. } => holdings.merge(records).map(Outcome::Received),
+            Self::Receive { records, .. } => holdings.merge(records).map(|merged| Outcome::Received(merged.stored)),
         };
         match outcome {
             // That concerns this one only, and nothing was written for it.

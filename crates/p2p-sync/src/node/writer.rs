@@ -32,6 +32,8 @@ const RECEIVED_MAX: usize = 1_024;
 const LINGER: Duration = Duration::from_micros(100);
 /// A damaged store that could not be mended is tried again after this: meanwhile somebody may have made room on the disk.
 const MEND_PAUSE: Duration = Duration::from_secs(60);
+/// How long after a mending reports of damage may still be about the old file.
+const STALE_REPORTS: Duration = Duration::from_secs(10);
 /// A store that was closed after a failure of the disk is opened again after this, if no write does it before.
 const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -139,10 +141,14 @@ impl Writer {
         if self.mended.is_some_and(|tried| at.saturating_since(tried) < pause) {
             return;
         }
-        self.mended = Some(at);
         self.sessions.break_off();
-        self.holdings.mend(&self.readers);
+        let mended = self.holdings.mend(&self.readers);
+        if let Err(error) = &mended {
+            tracing::error!("The store could not be mended: {error}");
+        }
+        self.checking.mended(mended);
         self.sessions.owe_all();
+        self.mended = Some(self.watch.uptime());
     }
 
     /// One step of the sessions, after each transaction, so that nobody who writes much can keep them from going on.
@@ -158,6 +164,9 @@ impl Writer {
         }
         self.sessions.send_one(&mut self.holdings);
         self.sessions.open_due(&mut self.holdings);
+        if self.sessions.take_doubt() {
+            self.checking.doubt(self.watch.uptime());
+        }
         self.note_who_listens();
     }
 
@@ -166,19 +175,30 @@ impl Writer {
         self.sessions.on_links(links);
     }
 
+    /// A reader met damage. What was under way when the file was mended has met that of the old one.
+    fn note_damage(&mut self) {
+        let at = self.watch.uptime();
+        if self
+            .mended
+            .is_none_or(|mended| at.saturating_since(mended) > STALE_REPORTS)
+        {
+            self.holdings.note_damage();
+        }
+    }
+
     fn on_scanned(&mut self, scanned: ScanResult) {
-        if self.checking.end(scanned, &mut self.holdings) {
+        if self.checking.end(scanned, &mut self.holdings, self.watch.uptime()) {
             self.sessions.owe_all();
         }
     }
 
     /// Takes note of whether what is written now may be received by somebody.
     fn note_who_listens(&mut self) {
-        let shared = if self.sessions.has_peers() {
-            self.sessions.has_met()
-        } else {
-            self.audience.is_there()
-        };
+        // Until a session was held, what was written alone has not been told to anybody.
+        if self.sessions.has_peers() && !self.sessions.has_met() {
+            return;
+        }
+        let shared = self.sessions.has_peers() || self.audience.has_strangers();
         if let Err(error) = self.holdings.set_shared(shared) {
             tracing::debug!("it could not be noted who may receive what is written: {error}");
         }
@@ -198,7 +218,15 @@ impl Writer {
         }
         self.expected = 0;
         let reopening = self.holdings.is_broken().then(|| Instant::now() + REOPEN_PAUSE);
-        let due = self.sessions.next_due().into_iter().chain(reopening).min();
+        let checking = self.checking.next_due().filter(|_| !self.holdings.is_broken());
+        let checking = checking.map(|due| self.watch.instant_at(due));
+        let due = self
+            .sessions
+            .next_due()
+            .into_iter()
+            .chain(reopening)
+            .chain(checking)
+            .min();
         let alarm = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -264,7 +292,7 @@ impl Writer {
             Request::Verify { reply } => self.checking.ask(reply),
             // Whoever asked may have gone away meanwhile.
             Request::SyncStatus { reply } => drop(reply.send(self.status())),
-            Request::Damaged => self.holdings.note_damage(),
+            Request::Damaged => self.note_damage(),
             Request::Stop => self.stopping = true,
         }
     }
@@ -324,8 +352,8 @@ impl Writer {
             holdings.remember(&peers)?;
             Ok(outcomes)
         });
-        // If it was the disk, it was not their fault.
-        if written.is_err() && self.holdings.is_broken() {
+        // If it was the disk, or another piece of work, it was not their fault.
+        if written.is_err() && (self.holdings.is_broken() || batch.len() > 1) {
             self.remembering.put_back(peers);
         }
         written

@@ -1,0 +1,93 @@
+//! Why a node did not start, and why a request to a running one failed. What became of the data is said by each.
+
+use std::sync::Arc;
+
+use p2p_sync_core::clock::ClockExhausted;
+
+use crate::identity::IdentityError;
+use crate::net::PortTaken;
+use crate::net::libp2p::NetError;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Why a node did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is in use.
+    #[error(transparent)]
+    PortTaken(#[from] PortTaken),
+    /// The data directory or the store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The identity cannot be read or made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The network cannot be started.
+    #[error(transparent)]
+    Network(#[from] NetError),
+    /// An address of a peer is no multiaddress.
+    #[error("not an address of a peer: {0}")]
+    PeerAddress(String),
+    /// The clock of this machine is set before 1970, which the network protocols cannot express.
+    #[error("the clock of this machine is set before 1970: set it right and start again")]
+    Clock,
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a request to a running node failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NodeError {
+    /// The store failed. Unless it says otherwise, nothing was written.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+    /// No later timestamp exists. Nothing was written.
+    #[error(transparent)]
+    Clock(#[from] ClockExhausted),
+    /// The operating system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
+    /// Too many have asked for the same.
+    #[error("too many wait for this already; try again later")]
+    Crowded,
+    /// The node is stopping or has stopped. Nothing was written.
+    #[error("the node has stopped; nothing was written")]
+    Stopped,
+}
+
+/// What callers tell apart about a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The store could not do it.
+    Storage,
+    /// Anything else.
+    Failed,
+}
+
+impl NodeError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(_) => ErrorKind::Storage,
+            Self::Clock(_) | Self::Thread(_) | Self::Crowded | Self::Stopped => ErrorKind::Failed,
+        }
+    }
+}
+
+impl NodeError {
+    /// Whether pages of the store's file are damaged, and not just one record.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_damaged_file())
+    }
+
+    /// Whether there is no room left on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Full)
+    }
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
