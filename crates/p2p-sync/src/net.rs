@@ -84,6 +84,7 @@ pub enum FromPeers {
 #[derive(Debug, Default)]
 pub struct Audience {
     listens: AtomicBool,
+    has_strangers: AtomicBool,
     unheard: AtomicU64,
     crowded_out: AtomicU64,
 }
@@ -103,13 +104,20 @@ impl Audience {
         self.listens.load(Ordering::Relaxed)
     }
 
+    /// Whether somebody listens who is known not to be a peer to sync with, such as another program on libp2p. Who did not
+    /// say yet is none.
+    pub fn has_strangers(&self) -> bool {
+        self.has_strangers.load(Ordering::Relaxed)
+    }
+
     /// A change found the queue to the network full.
     pub fn crowd_out(&self) {
         self.crowded_out.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn set_listening(&self, listens: bool) {
+    fn set_listening(&self, listens: bool, has_strangers: bool) {
         self.listens.store(listens, Ordering::Relaxed);
+        self.has_strangers.store(has_strangers, Ordering::Relaxed);
     }
 
     /// How many changes found nobody to hear them, and how many found the queue full, since this was asked last.

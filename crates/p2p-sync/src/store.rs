@@ -45,6 +45,7 @@ mod summary;
 mod sync;
 #[cfg(test)]
 mod testing;
+mod wal;
 
 pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
 pub use directory::DataDir;

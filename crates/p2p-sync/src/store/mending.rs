@@ -16,6 +16,8 @@ const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, ke
     WHERE rowid = ?1";
 const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
 const REMOVE: &str = "DELETE FROM kv_store WHERE rowid = ?1";
+/// Rows of each kind that a scan names in the log. The others are only counted.
+const NAMED_MAX: usize = 20;
 
 /// A row compared with what stands beside it.
 pub(super) struct Examined {
@@ -75,6 +77,19 @@ impl SqliteStore {
     }
 }
 
+/// Counts in the log what was not named there.
+pub(super) fn log_unnamed(verified: &Verified) {
+    let removed = verified.removed.len().saturating_sub(NAMED_MAX);
+    let unreadable = verified.unreadable.saturating_sub(NAMED_MAX as u64);
+    if removed > 0 || unreadable > 0 {
+        tracing::warn!(
+            removed,
+            unreadable,
+            "More damaged records were taken out, or rows of another program found that are no records"
+        );
+    }
+}
+
 /// The items of a row before and after.
 type Mended = (Option<Item>, Option<Item>);
 
@@ -96,7 +111,9 @@ fn mend(
     match examined.state {
         RowState::Sound => Ok(None),
         RowState::Unreadable(why) => {
-            tracing::warn!(key, why, "Another program wrote a row that is no record");
+            if verified.unreadable < NAMED_MAX as u64 {
+                tracing::warn!(key, why, "Another program wrote a row that is no record");
+            }
             verified.unreadable += 1;
             Ok(None)
         }
@@ -109,11 +126,13 @@ fn mend(
         }
         RowState::Damaged(why) => {
             connection.prepare_cached(REMOVE)?.execute([rowid])?;
-            tracing::warn!(
-                key,
-                why,
-                "A damaged record was taken out, to come back from another node"
-            );
+            if verified.removed.len() < NAMED_MAX {
+                tracing::warn!(
+                    key,
+                    why,
+                    "A damaged record was taken out, to come back from another node"
+                );
+            }
             verified.removed.push(key);
             Ok(Some((examined.stored, None)))
         }

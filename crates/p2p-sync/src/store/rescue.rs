@@ -44,8 +44,8 @@ impl SqliteStore {
     /// transaction is forgotten. After success the store can be used, as after [`reopen`](Self::reopen).
     ///
     /// # Errors
-    /// When nothing can be read, or the new file cannot be written. The damaged one is where it was then, and the store is
-    /// broken.
+    /// When nothing can be read, when reading fails for a reason that may pass, or when the new file cannot be written. The
+    /// damaged one is where it was then, and the store is broken; this may be tried again.
     pub fn rescue(&mut self, readers: &Readers) -> Result<Rescued, StoreError> {
         self.end_scan();
         self.abandon();
@@ -73,7 +73,8 @@ pub(super) fn at_start(file: &Path, network: &NetworkName, damage: StoreError) -
 /// Puts a new file in the place of a damaged one that nothing else in this process has open.
 ///
 /// # Errors
-/// When no record can be read, or when the new file cannot be written. The damaged file is as it was then.
+/// When no record can be read, when reading fails for a reason that may pass, or when the new file cannot be written. The
+/// damaged file is as it was then.
 fn rescue(file: &Path, network: &NetworkName, old: Damaged) -> Result<Rescued, StoreError> {
     tracing::error!(file = %file.display(), "The store is damaged: what can be read is copied into a new file");
     let fresh = beside(file, ".rescue");

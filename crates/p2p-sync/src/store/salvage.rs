@@ -1,15 +1,17 @@
 //! Reading a table around damage. Every row is checked on its own, so that nothing that was damaged is carried over.
 //!
+//! Only damage is passed over: an error that may be gone at the next attempt ends the rescue, and nothing is lost by it.
+//!
 //! A damaged page hides a range of row numbers. Where reading stops, rows further on are tried, at growing distances
 //! until one can be read, and then at halved ones back to the first behind the damage.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use p2p_sync_core::replica::Lost;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{NetworkName, Record, record};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, ErrorCode, Row};
 
 use super::columns;
 use super::conflicts::{self, CONFLICTS_MAX};
@@ -44,6 +46,7 @@ pub(super) struct Tally {
 /// A damaged file of which at least the structure and the network could be read.
 #[derive(Debug)]
 pub(super) struct Damaged {
+    file: PathBuf,
     connection: Connection,
     version: i64,
 }
@@ -70,7 +73,11 @@ pub(super) fn open(file: &Path, network: Option<&NetworkName>) -> Result<Damaged
     if let Some(network) = network {
         opening::recorded_as(&connection, file, network)?;
     }
-    let damaged = Damaged { connection, version };
+    let damaged = Damaged {
+        file: file.to_owned(),
+        connection,
+        version,
+    };
     let prepared = damaged.connection.prepare(damaged.records()).map(drop);
     prepared.map_err(|cause| StoreError::sqlite(file, cause))?;
     Ok(damaged)
@@ -80,12 +87,39 @@ impl Damaged {
     fn records(&self) -> &'static str {
         if self.version > 1 { RECORDS } else { RECORDS_FIRST }
     }
+
+    /// What was read; none of it if that is damaged.
+    fn undamaged<T>(&self, read: rusqlite::Result<T>) -> Result<Option<T>, StoreError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(cause) if is_damage(&cause) => Ok(None),
+            Err(cause) => Err(StoreError::sqlite(&self.file, cause)),
+        }
+    }
+}
+
+/// Whether an error says what the file is like, so that it would be the same at the next attempt.
+fn is_damage(cause: &rusqlite::Error) -> bool {
+    match cause.sqlite_error_code() {
+        Some(code) => matches!(
+            code,
+            ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::SystemIoFailure
+                // A length in a row that no row has.
+                | ErrorCode::TooBig
+                // A table that is not there.
+                | ErrorCode::Unknown
+        ),
+        // A value is not of the type that it ought to be.
+        None => true,
+    }
 }
 
 /// Copies what is sound into a new file, and closes both.
 ///
 /// # Errors
-/// When nothing could be read, or the new file cannot be written.
+/// When nothing could be read, when reading failed for another reason than damage, or when the new file cannot be written.
 pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkName) -> Result<Tally, StoreError> {
     let mut store = SqliteStore::open(fresh, network)?;
     // The caller syncs the whole file before it counts for anything.
@@ -100,13 +134,12 @@ pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkNam
     store.begin()?;
     let copied = copy_the_rest(&old, &mut store);
     match copied.and_then(|()| store.commit()) {
-        // Addresses and lost versions are worth an attempt, but not a failure.
-        Err(error) if error.is_full() || store.is_broken() => return Err(error),
-        Err(error) => {
-            tracing::warn!(%error, "Known addresses and lost versions were not copied");
+        // Those that the new file will not take are not worth a failure.
+        Err(StoreError::Sqlite { cause, .. }) if cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+            tracing::warn!(%cause, "Known addresses and lost versions were not copied");
             store.rollback();
         }
-        Ok(()) => {}
+        other => other?,
     }
     drop(old);
     store.close()?;
@@ -118,7 +151,7 @@ fn copy_records(old: &Damaged, store: &mut SqliteStore) -> Result<Tally, StoreEr
     let mut authors = Authors::default();
     let mut written = 0_u64;
     store.begin()?;
-    let gaps = each_row(&old.connection, old.records(), 7, |row| {
+    let gaps = each_row(old, old.records(), 7, |row| {
         let Some(record) = sound(row, &mut authors) else {
             tally.damaged += 1;
             return Ok(());
@@ -158,13 +191,14 @@ fn sound(row: &Row<'_>, authors: &mut Authors) -> Option<Record> {
 /// Positions are not copied: behind them is what was lost.
 fn copy_the_rest(old: &Damaged, store: &mut SqliteStore) -> Result<(), StoreError> {
     let known = peers::recall(&old.connection, REMEMBERED_PEERS_MAX * peers::PEER_ADDRESSES_MAX);
-    store.remember_peers(&known.unwrap_or_default())?;
+    store.remember_peers(&old.undamaged(known)?.unwrap_or_default())?;
     if old.version < 2 {
         return Ok(());
     }
-    store.keep_unshared_after(sync::read_unshared_after(&old.connection).unwrap_or_default())?;
+    let unshared_after = old.undamaged(sync::read_unshared_after(&old.connection))?;
+    store.keep_unshared_after(unshared_after.flatten())?;
     let mut authors = Authors::default();
-    let gaps = each_row(&old.connection, conflicts::ALL, 10, |row| {
+    let gaps = each_row(old, conflicts::ALL, 10, |row| {
         let Ok(Some(conflict)) = conflicts::conflict(row, &mut authors) else {
             return Ok(());
         };
@@ -192,9 +226,9 @@ enum End {
 /// the column `rowid`. Tells at how many places rows were lost.
 ///
 /// # Errors
-/// Those of `take` only.
+/// Those of `take`, and what may be gone at the next attempt.
 fn each_row(
-    connection: &Connection,
+    old: &Damaged,
     sql: &str,
     rowid: usize,
     mut take: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
@@ -202,12 +236,12 @@ fn each_row(
     let mut gaps = 0;
     let mut from = i64::MIN;
     loop {
-        match run(connection, sql, rowid, from, &mut take)? {
+        match run(old, sql, rowid, from, &mut take)? {
             End::All => return Ok(gaps),
             End::Damage { from: lost } => {
                 gaps += 1;
                 // SQLite itself numbers rows from 1 on.
-                match behind(lost.max(1), |probe| can_read(connection, sql, rowid, probe)) {
+                match behind(lost.max(1), |probe| can_read(old, sql, rowid, probe))? {
                     Some(next) => from = next,
                     None => return Ok(gaps),
                 }
@@ -217,24 +251,24 @@ fn each_row(
 }
 
 fn run(
-    connection: &Connection,
+    old: &Damaged,
     sql: &str,
     rowid: usize,
     from: i64,
     take: &mut impl FnMut(&Row<'_>) -> Result<(), StoreError>,
 ) -> Result<End, StoreError> {
     let mut next = from;
-    let Ok(mut statement) = connection.prepare_cached(sql) else {
+    let Some(mut statement) = old.undamaged(old.connection.prepare_cached(sql))? else {
         return Ok(End::Damage { from });
     };
-    let Ok(mut rows) = statement.query([from]) else {
+    let Some(mut rows) = old.undamaged(statement.query([from]))? else {
         return Ok(End::Damage { from });
     };
     loop {
-        let row = match rows.next() {
-            Ok(Some(row)) => row,
-            Ok(None) => return Ok(End::All),
-            Err(_) => return Ok(End::Damage { from: next }),
+        let row = match old.undamaged(rows.next())? {
+            Some(Some(row)) => row,
+            Some(None) => return Ok(End::All),
+            None => return Ok(End::Damage { from: next }),
         };
         // A page that stands in two places would let reading go round for ever.
         let number = row.get::<_, i64>(rowid).ok().filter(|number| *number >= next);
@@ -247,44 +281,50 @@ fn run(
 }
 
 /// Whether the first row from this number on can be read, or there is none.
-fn can_read(connection: &Connection, sql: &str, rowid: usize, from: i64) -> bool {
+fn can_read(old: &Damaged, sql: &str, rowid: usize, from: i64) -> Result<bool, StoreError> {
     let read = || -> rusqlite::Result<bool> {
-        let mut statement = connection.prepare_cached(sql)?;
+        let mut statement = old.connection.prepare_cached(sql)?;
         let mut rows = statement.query([from])?;
         match rows.next()? {
             Some(row) => Ok(row.get::<_, i64>(rowid)? >= from),
             None => Ok(true),
         }
     };
-    read().unwrap_or(false)
+    Ok(old.undamaged(read())?.unwrap_or(false))
 }
 
 /// The first number behind `lost` that can be read, found at doubled distances and then at halved ones.
-fn behind(lost: i64, can_read: impl Fn(i64) -> bool) -> Option<i64> {
+fn behind(lost: i64, can_read: impl Fn(i64) -> Result<bool, StoreError>) -> Result<Option<i64>, StoreError> {
     let mut bad = lost;
     let mut step = 1_i64;
     let mut good = loop {
-        let probe = lost.checked_add(step)?;
-        if can_read(probe) {
+        let Some(probe) = lost.checked_add(step) else {
+            return Ok(None);
+        };
+        if can_read(probe)? {
             break probe;
         }
         bad = probe;
-        step = step.checked_mul(2)?;
+        let Some(doubled) = step.checked_mul(2) else {
+            return Ok(None);
+        };
+        step = doubled;
     };
     while good - bad > 1 {
         let middle = bad + (good - bad) / 2;
-        if can_read(middle) {
+        if can_read(middle)? {
             good = middle;
         } else {
             bad = middle;
         }
     }
-    Some(good)
+    Ok(Some(good))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::testing::{Place, put, store};
 
     #[test]
     fn the_first_row_behind_the_damage_is_found() {
@@ -292,12 +332,56 @@ mod tests {
             let asked = std::cell::Cell::new(0);
             let found = behind(from, |probe| {
                 asked.set(asked.get() + 1);
-                probe >= to
+                Ok(probe >= to)
             });
-            assert_eq!(found, Some(to));
+            assert_eq!(found.unwrap(), Some(to));
             assert!(asked.get() < 130, "{}", asked.get());
         }
-        assert_eq!(behind(1, |_| false), None);
-        assert_eq!(behind(i64::MAX, |_| true), None);
+        assert_eq!(behind(1, |_| Ok(false)).unwrap(), None);
+        assert_eq!(behind(i64::MAX, |_| Ok(true)).unwrap(), None);
+    }
+
+    #[test]
+    fn an_error_that_may_pass_costs_no_row() {
+        const RECORDS: i64 = 500;
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let records: Vec<_> = (1..=RECORDS).map(|n| put(&format!("key {n}"), b"value", n)).collect();
+        store(&mut sqlite, &records);
+        sqlite.close().unwrap();
+        let before = place.content();
+        let fresh = Place::new();
+        let copy_failing_at = |question: u64| {
+            let mut old = open(&place.file, None).unwrap();
+            let mut asked = 0;
+            let fail = move || {
+                asked += 1;
+                asked == question
+            };
+            old.connection.progress_handler(100, Some(fail)).unwrap();
+            let _ = std::fs::remove_file(&fresh.file);
+            copy(old, &place.file, &fresh.file, &NetworkName::default())
+        };
+        let error = copy_failing_at(20).unwrap_err();
+        assert!(matches!(error, StoreError::Sqlite { .. }), "{error}");
+        assert_eq!(place.content(), before);
+        assert_eq!(copy_failing_at(0).unwrap().records, RECORDS as u64);
+    }
+
+    #[test]
+    fn tables_that_are_gone_cost_no_record() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        sqlite.close().unwrap();
+        place.shell("DROP TABLE conflict; DROP TABLE peer_address; DELETE FROM meta WHERE name = 'unshared_after'");
+        let old = open(&place.file, None).unwrap();
+        let fresh = Place::new();
+        assert_eq!(
+            copy(old, &place.file, &fresh.file, &NetworkName::default())
+                .unwrap()
+                .records,
+            1
+        );
     }
 }

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
-use rusqlite::{Connection, InterruptHandle, Row};
+use rusqlite::{Connection, Row};
 
 use super::columns;
 use super::error::StoreError;
-use super::mending::{RowState, examine};
+use super::mending::{self, RowState, examine};
 use super::opening;
 use super::rows::Authors;
 use super::sqlite::SqliteStore;
@@ -24,6 +24,8 @@ use super::sqlite::SqliteStore;
 pub const SCAN_ROWS_MAX: usize = 10_000;
 /// Rows taken care of in one transaction.
 const ROWS_PER_TRANSACTION: usize = 500;
+/// Steps of SQLite, or pages that it checks, after which it asks whether the scan was stopped: some ten rows.
+const STEPS_PER_QUESTION: i32 = 100;
 
 const PIN: &str = "SELECT EXISTS (SELECT 1 FROM kv_store)";
 const ITEMS: &str = "SELECT key_hash, timestamp, digest, rowid FROM kv_store INDEXED BY kv_store_item";
@@ -96,8 +98,8 @@ pub enum SummaryWas {
 
 /// The scan's end of the file: the thread that runs it holds the lock, and the store can stop it.
 pub(super) struct Hold {
-    stopped: AtomicBool,
-    interrupt: InterruptHandle,
+    /// SQLite itself asks for it, so that no statement runs on, whenever it was begun.
+    stopped: Arc<AtomicBool>,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -121,7 +123,6 @@ impl Hold {
 
     fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
-        self.interrupt.interrupt();
     }
 }
 
@@ -241,17 +242,19 @@ impl SqliteStore {
         if self.is_scanning() {
             return Err(StoreError::Misuse("a scan was begun while another one runs"));
         }
-        let pinned = opening::reader(&self.file).and_then(|connection| {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&stopped);
+        let pinned = opening::reader(&self.file).and_then(|mut connection| {
             let pin = connection
-                .execute_batch("BEGIN")
+                .progress_handler(STEPS_PER_QUESTION, Some(move || asked.load(Ordering::Relaxed)))
+                .and_then(|()| connection.execute_batch("BEGIN"))
                 .and_then(|()| connection.query_row(PIN, [], |row| row.get::<_, bool>(0)));
             pin.map(|_| ()).map_err(|cause| StoreError::sqlite(&self.file, cause))?;
             Ok(connection)
         });
         let connection = self.noted(pinned)?;
         let hold = Arc::new(Hold {
-            stopped: AtomicBool::new(false),
-            interrupt: connection.get_interrupt_handle(),
+            stopped,
             connection: Mutex::new(Some(connection)),
         });
         self.scan = Arc::downgrade(&hold);
@@ -301,17 +304,24 @@ impl SqliteStore {
         };
         // A file that is damaged in itself is not written to; its rescue leaves these rows behind.
         if verified.structure.is_none() {
-            let rowids: Vec<i64> = [scanned.damaged.some, scanned.unindexed.some].concat();
-            for some in rowids.chunks(ROWS_PER_TRANSACTION) {
-                self.begin()?;
-                if let Err(error) = self.mend_all(some, &mut verified) {
-                    self.rollback();
-                    return Err(error);
-                }
-                self.commit_or_roll_back()?;
-            }
+            let rowids = [scanned.damaged.some, scanned.unindexed.some].concat();
+            let mended = self.mend_in_parts(&rowids, &mut verified);
+            mending::log_unnamed(&verified);
+            mended?;
         }
         Ok(verified)
+    }
+
+    fn mend_in_parts(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
+        for some in rowids.chunks(ROWS_PER_TRANSACTION) {
+            self.begin()?;
+            if let Err(error) = self.mend_all(some, verified) {
+                self.rollback();
+                return Err(error);
+            }
+            self.commit_or_roll_back()?;
+        }
+        Ok(())
     }
 
     fn commit_or_roll_back(&mut self) -> Result<(), StoreError> {
@@ -435,6 +445,25 @@ mod tests {
         sqlite.close().unwrap();
         assert!(scan.run().is_err());
         assert!(place.content().keys().eq([&place.file]), "no WAL is left behind");
+    }
+
+    #[test]
+    fn a_statement_that_begins_when_the_scan_was_stopped_ends_soon() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &some_records(2_000));
+        let scan = sqlite.start_scan(Depth::Records).unwrap();
+        let hold = Arc::clone(&scan.hold);
+        let connection = hold.lock().take().unwrap();
+        sqlite.stop_scan();
+        for sql in [CHECK, "SELECT MAX(digest) FROM kv_store"] {
+            let error = connection.query_row(sql, [], |_| Ok(())).unwrap_err();
+            assert_eq!(
+                error.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::OperationInterrupted),
+                "{sql}: {error}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
-use std::time::Duration;
 
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::StoreId;
@@ -13,20 +12,13 @@ use rusqlite::Connection;
 use super::conflicts;
 use super::directory::size_of;
 use super::error::StoreError;
-use super::opening::{self, LOCK_PATIENCE, beside};
+use super::opening::{self, beside};
 use super::rescue;
 use super::rows::{self, Authors, Which};
 use super::scan;
 use super::summary::{Tracker, UNMARK};
 use super::sync;
-
-/// WAL size at which the writer stops to empty it, in bytes. SQLite does that by itself at 4 MiB, but only in moments
-/// without any reader, and such a moment may never come.
-const WAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// How much the WAL grows before the next attempt, after one that a reader of another program did not let through.
-const WAL_RETRY_BYTES: u64 = 8 * 1024 * 1024;
-/// How long that attempt waits for readers. Ours are done sooner.
-const WAL_PATIENCE: Duration = Duration::from_millis(250);
+use super::wal::{Checkpoint, WAL_BYTES_MAX};
 
 /// The records of a node in an SQLite file, for the thread that writes them.
 ///
@@ -43,13 +35,13 @@ const WAL_PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(super) file: PathBuf,
-    wal: PathBuf,
+    pub(super) wal: PathBuf,
     pub(super) network: NetworkName,
     /// None once it was broken.
     pub(super) connection: Option<Connection>,
     pub(super) authors: Authors,
     /// WAL size at which it is emptied next, in bytes.
-    wal_due_bytes: u64,
+    pub(super) wal_due_bytes: u64,
     pub(super) id: StoreId,
     pub(super) tracker: Tracker,
     /// How often other programs had written when we last looked.
@@ -57,16 +49,9 @@ pub struct SqliteStore {
     /// None when it must be measured.
     pub(super) conflicts: Option<conflicts::Size>,
     pub(super) damaged_seen: u64,
+    pub(super) damage_log: sync::DamageLog,
     /// The scan that runs, if one does.
     pub(super) scan: Weak<scan::Hold>,
-}
-
-/// What an attempt to move the whole WAL into the file came to.
-enum Checkpoint {
-    /// All of it is in the file.
-    Complete,
-    /// A reader still needs some of it.
-    Hindered,
 }
 
 impl SqliteStore {
@@ -108,6 +93,7 @@ impl SqliteStore {
             others,
             conflicts: None,
             damaged_seen: 0,
+            damage_log: sync::DamageLog::default(),
             scan: Weak::new(),
         })
     }
@@ -217,50 +203,6 @@ impl SqliteStore {
         done.map(drop).map_err(|cause| StoreError::sqlite(&self.file, cause))
     }
 
-    /// Moves the whole WAL into the file, syncs that, and empties the WAL.
-    fn settle(&mut self) -> Result<Checkpoint, StoreError> {
-        let result = self
-            .connection()
-            .and_then(|connection| checkpoint(connection).map_err(|cause| StoreError::sqlite(&self.file, cause)));
-        self.noted(result)
-    }
-
-    /// Empties the WAL if it has grown too large. It holds the transaction that was just committed, so a failure to do so
-    /// leaves that as it is. But where there is no WAL any more, the files were removed, and the transaction with them.
-    fn bound_wal(&mut self) -> Result<(), StoreError> {
-        let bytes = match size_of(&self.wal) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                self.abandon();
-                return Err(StoreError::Gone {
-                    file: self.file.clone(),
-                });
-            }
-            Err(_) => return Ok(()),
-        };
-        if bytes < self.wal_due_bytes {
-            return Ok(());
-        }
-        // A scan of ours takes longer than anybody should wait.
-        let scanning = self.is_scanning();
-        self.set_patience(if scanning { Duration::ZERO } else { WAL_PATIENCE });
-        let outcome = self.settle();
-        self.set_patience(LOCK_PATIENCE);
-        self.wal_due_bytes = match outcome {
-            Ok(Checkpoint::Complete) => WAL_BYTES_MAX,
-            Ok(Checkpoint::Hindered) if scanning => bytes.saturating_add(WAL_RETRY_BYTES),
-            Ok(Checkpoint::Hindered) => {
-                tracing::warn!(file = %self.wal.display(), bytes, "The write-ahead log cannot be emptied while another program reads the store");
-                bytes.saturating_add(WAL_RETRY_BYTES)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "The write-ahead log was not emptied");
-                bytes.saturating_add(WAL_RETRY_BYTES)
-            }
-        };
-        Ok(())
-    }
-
     /// What is remembered of the records no longer holds once another program has written to the file.
     fn notice_others(&mut self, others: i64) {
         if others != self.others {
@@ -269,11 +211,6 @@ impl SqliteStore {
             self.tracker.lose();
             self.conflicts = None;
         }
-    }
-
-    fn set_patience(&self, patience: Duration) {
-        // It only sets a field of the connection.
-        let _ = self.connection().map(|connection| connection.busy_timeout(patience));
     }
 }
 
@@ -291,18 +228,6 @@ fn writes_of_others(connection: &Connection) -> rusqlite::Result<i64> {
     connection
         .prepare_cached("PRAGMA data_version")?
         .query_row([], |row| row.get(0))
-}
-
-fn checkpoint(connection: &Connection) -> rusqlite::Result<Checkpoint> {
-    let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
-    let (busy, frames, moved): (bool, i64, i64) =
-        statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    // If only the last step was hindered, cutting the WAL to nothing, the file has everything all the same.
-    Ok(if !busy || (frames >= 0 && frames == moved) {
-        Checkpoint::Complete
-    } else {
-        Checkpoint::Hindered
-    })
 }
 
 impl Store for SqliteStore {
@@ -409,7 +334,7 @@ impl Store for SqliteStore {
 mod tests {
     #[cfg(unix)]
     use std::fs;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use super::*;
     use crate::store::testing::{Place, deleted, key, put, store};
@@ -621,53 +546,5 @@ mod tests {
         assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
         place.shell("UPDATE kv_store SET value = 'other'");
         assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"other", 5)));
-    }
-
-    /// Writes until `written` bytes went through, and gives the largest size that the WAL had.
-    fn largest_wal(sqlite: &mut SqliteStore, written: u64) -> u64 {
-        let mut largest = 0;
-        for n in 0..i64::try_from(written.div_ceil(8 * 65_536)).unwrap() {
-            // SQLite writes no page that stays as it was.
-            let value = n.to_le_bytes().repeat(65_536 / 8);
-            let records = [0, 1, 2, 3, 4, 5, 6, 7].map(|key| put(&format!("key {key}"), &value, n + 1));
-            store(sqlite, &records);
-            largest = largest.max(size_of(&sqlite.wal).unwrap().unwrap());
-        }
-        largest
-    }
-
-    #[test]
-    fn readers_that_never_pause_do_not_make_the_wal_grow() {
-        let place = Place::new();
-        let mut sqlite = place.open();
-        let readers = Readers::open(&place.file, 4).unwrap();
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        assert!(readers.list("key", None, 8).unwrap().len() <= 8);
-                    }
-                });
-            }
-            let largest = largest_wal(&mut sqlite, 2 * WAL_BYTES_MAX);
-            done.store(true, Ordering::Relaxed);
-            assert!(largest <= WAL_BYTES_MAX + 2 * 1024 * 1024, "{largest}");
-        });
-    }
-
-    #[test]
-    fn a_program_that_reads_for_hours_slows_nothing_down_and_the_wal_shrinks_after_it() {
-        let place = Place::new();
-        let mut sqlite = place.open();
-        store(&mut sqlite, &[put("a", b"1", 5)]);
-        let other = rusqlite::Connection::open(&place.file).unwrap();
-        other.execute_batch("BEGIN; SELECT * FROM kv_store").unwrap();
-        let grown = largest_wal(&mut sqlite, WAL_BYTES_MAX + 2 * WAL_RETRY_BYTES);
-        assert!(grown > WAL_BYTES_MAX + WAL_RETRY_BYTES, "{grown}");
-        other.execute_batch("COMMIT").unwrap();
-        largest_wal(&mut sqlite, WAL_RETRY_BYTES);
-        let kept = size_of(&sqlite.wal).unwrap().unwrap();
-        assert!(kept < WAL_RETRY_BYTES + 2 * 1024 * 1024, "{kept}");
     }
 }

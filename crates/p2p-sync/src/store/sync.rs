@@ -4,6 +4,8 @@
 //! A record whose content does not give the digest that stands beside it is damaged, by the disk or by hand. It is never
 //! handed out here, so that damage stays where it is; it is counted, and a [scan](SqliteStore::start_scan) takes it out.
 
+use std::time::{Duration, Instant};
+
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::sync::{PageLimit, Position, StoreId, cost};
 use p2p_sync_core::text::shortened;
@@ -18,6 +20,10 @@ use super::sqlite::SqliteStore;
 
 /// Stores of which it is kept how far a bulk came: those that were heard last.
 pub const POSITIONS_MAX: usize = 256;
+/// Rows looked at for a page, for each record that fits into it: where many are damaged, it is cut short.
+const ROWS_PER_RECORD: usize = 4;
+/// How often damaged records are logged at most: nothing of them is new at the next attempt to hand them on.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) const BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest \
     FROM kv_store INDEXED BY kv_store_item WHERE key_hash = ?1";
@@ -47,6 +53,11 @@ impl SqliteStore {
         self.damaged_seen
     }
 
+    /// Counts a damaged record that was met elsewhere, such as by [`get`](p2p_sync_core::store::Store::get).
+    pub fn note_damaged_record(&mut self) {
+        self.damaged_seen = self.damaged_seen.saturating_add(1);
+    }
+
     /// The records held of all keys with this hash, up to `limit`; without damaged ones.
     ///
     /// # Errors
@@ -65,7 +76,7 @@ impl SqliteStore {
     }
 
     /// The next records behind a position, in the order of (timestamp, key), without damaged ones; none only when there
-    /// are no more.
+    /// are no more. There are fewer than the limit allows where many are damaged.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -74,10 +85,15 @@ impl SqliteStore {
         self.sound_records(|connection, records| {
             let mut statement = connection.prepare_cached(BY_TIME)?;
             let mut rows = statement.query(params![timestamp, key])?;
-            let mut bytes = 0;
-            while records.sound.len() < limit.records.max(1)
+            let wanted = limit.records.max(1);
+            let rows_max = wanted.saturating_mul(ROWS_PER_RECORD);
+            let (mut bytes, mut looked_at) = (0, 0_usize);
+            // An empty page would say that there are no more.
+            while records.sound.len() < wanted
+                && (looked_at < rows_max || records.sound.is_empty())
                 && let Some(row) = rows.next()?
             {
+                looked_at += 1;
                 if let Some(record) = records.take(row)? {
                     bytes += cost(record);
                 }
@@ -189,10 +205,16 @@ impl SqliteStore {
             authors: &mut self.authors,
             sound: Vec::new(),
             damaged: 0,
+            first: None,
         };
         let result = read(connection, &mut records).map_err(|cause| StoreError::sqlite(&self.file, cause));
         let (sound, damaged) = (records.sound, records.damaged);
         self.damaged_seen = self.damaged_seen.saturating_add(damaged);
+        if let Some((key, why)) = records.first
+            && let Some(count) = self.damage_log.due(damaged, Instant::now())
+        {
+            tracing::warn!(count, key, why, "Damaged records were not handed on");
+        }
         self.noted(result)?;
         Ok(sound)
     }
@@ -203,6 +225,8 @@ struct Sound<'a> {
     authors: &'a mut Authors,
     sound: Vec<Record>,
     damaged: u64,
+    /// The key of the first damaged one, made printable, and what is wrong with it.
+    first: Option<(String, rows::Why)>,
 }
 
 impl Sound<'_> {
@@ -222,8 +246,30 @@ impl Sound<'_> {
             Err(why) => why,
         };
         self.damaged += 1;
-        tracing::warn!(key = shortened(key), why, "A damaged record was not handed on");
+        if self.first.is_none() {
+            self.first = Some((shortened(key), why));
+        }
         Ok(None)
+    }
+}
+
+/// When damaged records were logged, and how many were met since.
+#[derive(Debug, Default)]
+pub(super) struct DamageLog {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+impl DamageLog {
+    /// How many are to be logged, if it is time for that, when some more were met.
+    fn due(&mut self, damaged: u64, now: Instant) -> Option<u64> {
+        self.untold = self.untold.saturating_add(damaged);
+        let recently = |last: Instant| now.saturating_duration_since(last) < LOG_INTERVAL;
+        if self.last.is_some_and(recently) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.untold))
     }
 }
 
@@ -370,6 +416,42 @@ mod tests {
         assert_eq!(sqlite.damaged_seen(), 4);
         assert_eq!(found(&mut sqlite, "key 5"), records[4..5]);
         assert_eq!(sqlite.damaged_seen(), 4);
+    }
+
+    #[test]
+    fn a_page_is_cut_short_where_many_records_are_damaged() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let records: Vec<_> = (1..101).map(|n| put(&format!("key {n}"), b"value", n)).collect();
+        store(&mut sqlite, &records);
+        place.shell("UPDATE kv_store SET value = 'rot' WHERE timestamp <> 1 AND timestamp <> 60");
+        let limit = PageLimit {
+            records: 2,
+            ..PageLimit::FULL
+        };
+        assert_eq!(sqlite.page_by_time(None, limit).unwrap(), records[..1]);
+        assert_eq!(sqlite.damaged_seen(), 7);
+        let after = |n: i64| Position {
+            timestamp: at(n),
+            key: key(&format!("key {n}")),
+        };
+        let second = sqlite.page_by_time(Some(&after(1)), limit).unwrap();
+        assert_eq!(
+            second,
+            records[59..60],
+            "it goes on as long as there is nothing to hand on"
+        );
+        assert_eq!(sqlite.page_by_time(Some(&after(60)), limit).unwrap(), []);
+        sqlite.note_damaged_record();
+        assert_eq!(sqlite.damaged_seen(), 7 + 58 + 40 + 1);
+    }
+
+    #[test]
+    fn damage_is_logged_now_and_then_and_none_is_left_out_of_the_count() {
+        let (mut log, now) = (DamageLog::default(), Instant::now());
+        assert_eq!(log.due(3, now), Some(3));
+        assert_eq!((log.due(4, now), log.due(5, now)), (None, None));
+        assert_eq!(log.due(1, now + LOG_INTERVAL), Some(10));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The open connections and what is known of the peers behind them: which are alive, which are spare, who has
 //! restarted, who takes part in gossip. Decides what ought to be closed; closing is left to the swarm's task.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,11 @@ use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
+use p2p_sync_core::NodeId;
 
 use super::dialer::split_peer;
 use super::liveness::is_quic;
+use super::node_id;
 use crate::net::{Direction, Transport};
 
 /// A connection on which nothing came back for this long is dead: TCP alone would keep it for a quarter of an hour.
@@ -52,6 +54,8 @@ pub(super) struct Connection {
 pub(super) struct Peer {
     pub(super) connections: Vec<Connection>,
     pub(super) subscribed: bool,
+    /// It said what it speaks, on one connection at least.
+    is_identified: bool,
     /// It speaks this network's protocols: gossip is expected of it.
     pub(super) is_node: bool,
     /// It speaks the sync of this network.
@@ -69,6 +73,17 @@ impl Peer {
             .min_by_key(|it| (it.transport == Transport::Tcp, it.opened))
             .map(|it| it.id)
     }
+}
+
+/// Who takes part in gossip.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Listeners {
+    /// The peers to sync with.
+    pub(super) synced: BTreeMap<PeerId, NodeId>,
+    /// There are others, known or not.
+    pub(super) others: bool,
+    /// There are some of whom it is known that they are none to sync with.
+    pub(super) strangers: bool,
 }
 
 /// What an identification says of a peer's runs.
@@ -141,6 +156,7 @@ impl Connections {
         let state = Peer {
             connections: vec![connection],
             subscribed: false,
+            is_identified: false,
             is_node: false,
             syncs: false,
             gossiped: now,
@@ -213,6 +229,7 @@ impl Connections {
         let Some(known) = self.peers.get_mut(&peer) else {
             return Boot::Repeated;
         };
+        known.is_identified = true;
         known.is_node = is_node;
         let Some(connection) = known.connections.iter_mut().find(|connection| connection.id == id) else {
             return Boot::Repeated;
@@ -255,6 +272,21 @@ impl Connections {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.syncs = syncs;
         }
+    }
+
+    /// Who takes part in gossip, as far as it is known.
+    pub(super) fn listeners(&self) -> Listeners {
+        let mut listeners = Listeners::default();
+        for (peer, known) in self.peers.iter().filter(|(_, known)| known.subscribed) {
+            match node_id(peer) {
+                Ok(node) if known.is_node && known.syncs => drop(listeners.synced.insert(*peer, node)),
+                _ => {
+                    listeners.others = true;
+                    listeners.strangers |= known.is_identified;
+                }
+            }
+        }
+        listeners
     }
 
     /// Connections on which nothing came back for too long.
@@ -457,6 +489,27 @@ mod tests {
                 elsewhere: QUIC.parse().unwrap()
             }
         );
+    }
+
+    #[test]
+    fn a_stranger_is_one_who_said_so() {
+        let (mut all, now) = (Connections::default(), Instant::now());
+        let (peer, stranger) = (PeerId::random(), PeerId::random());
+        for (peer, number) in [(peer, 1), (stranger, 2)] {
+            all.opened(peer, id(number), &dialled(TCP), now);
+            all.subscribed(peer, true, now);
+        }
+        let listeners = all.listeners();
+        assert!(listeners.synced.is_empty() && listeners.others && !listeners.strangers);
+        all.speaks_sync(peer, true);
+        all.identified(peer, id(1), Some(7), true);
+        let listeners = all.listeners();
+        assert!(listeners.synced.keys().eq([&peer]) && listeners.others && !listeners.strangers);
+        all.identified(stranger, id(2), None, false);
+        assert!(all.listeners().strangers);
+        all.subscribed(stranger, false, now);
+        let listeners = all.listeners();
+        assert!(listeners.synced.len() == 1 && !listeners.others && !listeners.strangers);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The loop that owns the swarm: orders of the node, dials and checks that fall due, the goodbye. What the swarm's events
 //! mean is in [`events`]. It never waits for the disk or the node: what a full queue cannot take is dropped and counted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::address_book::Source;
 use super::behaviour::{Behaviour, kad_protocol, sync_protocol};
-use super::connections::Connections;
+use super::connections::{Connections, Listeners};
 use super::dialer::{Dialer, Order};
 use super::gossip::Gossip;
 use super::streams::{self, Feeds};
@@ -68,8 +68,8 @@ pub(super) struct Task {
     gossip: Gossip,
     streams: Arc<streams::Common>,
     feeds: Feeds,
-    /// Somebody listens to gossip who does not speak the sync, and so cannot be fed.
-    is_stranger_listening: bool,
+    /// Somebody listens to gossip who does not speak the sync, or did not say so yet, and so cannot be fed.
+    is_unfed_listening: bool,
     /// A write was neither gossiped nor fed, and is still to be owed to everybody.
     is_unsent: bool,
     /// The topic of [`rouse_gossip`](Self::rouse_gossip).
@@ -106,7 +106,7 @@ impl Task {
             gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash()),
             feeds: Feeds::new(Arc::clone(&ends.streams)),
             streams: ends.streams,
-            is_stranger_listening: false,
+            is_unfed_listening: false,
             is_unsent: false,
             rousing: IdentTopic::new(format!("{}/rouse", config.network.topic())),
             publish_at: None,
@@ -165,7 +165,7 @@ impl Task {
                 connections.best(peer).map(|connection| streams.open(peer, connection))
             });
         }
-        if !is_fed || self.is_stranger_listening {
+        if !is_fed || self.is_unfed_listening {
             let taken = self.gossip.push(record);
             self.is_unsent |= !taken && !is_fed;
         }
@@ -182,19 +182,15 @@ impl Task {
 
     /// The peers to sync with have changed, or may have.
     fn count_peers(&mut self) {
-        let mut peers = BTreeMap::new();
-        let (mut is_listening, mut is_stranger_listening) = (false, false);
-        for (peer, known) in self.connections.iter().filter(|(_, known)| known.subscribed) {
-            is_listening = true;
-            match node_id(peer) {
-                Ok(node) if known.is_node && known.syncs => drop(peers.insert(*peer, node)),
-                _ => is_stranger_listening = true,
-            }
-        }
-        self.audience.set_listening(is_listening);
-        self.is_stranger_listening = is_stranger_listening;
-        self.feeds.set(&peers);
-        self.streams.links.set(&peers.into_values().collect());
+        let Listeners {
+            synced,
+            others,
+            strangers,
+        } = self.connections.listeners();
+        self.audience.set_listening(others || !synced.is_empty(), strangers);
+        self.is_unfed_listening = others;
+        self.feeds.set(&synced);
+        self.streams.links.set(&synced.into_values().collect());
     }
 
     fn publish(&mut self) {

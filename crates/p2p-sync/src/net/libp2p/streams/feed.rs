@@ -46,6 +46,8 @@ pub(super) enum Phase {
     Done,
     /// Something that it had may not have arrived. There is to be no other one before that time.
     Failed { until: Instant },
+    /// Its peer is gone.
+    Abandoned,
 }
 
 /// What the stream's task is to do next.
@@ -114,20 +116,17 @@ impl Feed {
 
     /// Ends now: there is nobody to send it to.
     pub(super) fn abandon(&self) {
-        self.fail(Duration::ZERO);
+        self.state().end(Phase::Abandoned);
         self.failed.notify_one();
     }
 
     fn fail(&self, pause: Duration) {
-        let mut state = self.state();
-        if matches!(state.phase, Phase::Open | Phase::Ending) {
-            state.fail(pause);
-        }
+        self.state().fail(pause);
     }
 
     fn next(&self) -> Step {
         let mut state = self.state();
-        if matches!(state.phase, Phase::Done | Phase::Failed { .. }) {
+        if matches!(state.phase, Phase::Done | Phase::Failed { .. } | Phase::Abandoned) {
             return Step::GiveUp;
         }
         match state.sender.next_frame() {
@@ -160,7 +159,15 @@ impl Feed {
 impl State {
     fn fail(&mut self, pause: Duration) {
         let until = Instant::now() + pause;
-        self.phase = Phase::Failed { until };
+        self.end(Phase::Failed { until });
+    }
+
+    /// It stays as it is if it has ended before.
+    fn end(&mut self, phase: Phase) {
+        if !matches!(self.phase, Phase::Open | Phase::Ending) {
+            return;
+        }
+        self.phase = phase;
         // What waits is not needed any longer; a session brings it.
         self.sender = FeedSender::new();
         self.waiting = 0;
@@ -187,6 +194,8 @@ pub(super) async fn send(
     };
     match ended {
         Ok(()) => feed.done(),
+        // That says nothing of how fast it is, and when it comes back it gets a session anyway.
+        Err(_) if feed.phase() == Phase::Abandoned => tracing::debug!(%peer, "a feed ended: its peer is gone"),
         Err(error) => {
             let is_slow = matches!(error, StreamError::TooSlow | StreamError::Stalled(_));
             if is_slow && common.complain(peer, "feed too slow", 1) {

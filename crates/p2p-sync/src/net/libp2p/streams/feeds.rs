@@ -79,7 +79,7 @@ impl Feeds {
                     receiver.left_out = true;
                     continue;
                 }
-                None | Some(Phase::Ending | Phase::Done | Phase::Failed { .. }) => {}
+                None | Some(Phase::Ending | Phase::Done | Phase::Failed { .. } | Phase::Abandoned) => {}
             }
             let Some(opening) = open(*peer) else {
                 receiver.left_out = true;

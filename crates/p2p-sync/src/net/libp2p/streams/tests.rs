@@ -10,7 +10,7 @@ use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{oneshot, watch};
 
-use super::feed::{Feed, Phase};
+use super::feed::{self, Feed, Phase};
 use super::*;
 use crate::net::{FROM_PEERS_MAX, PeerLinks, STREAM_EVENTS_MAX};
 use crate::system;
@@ -403,4 +403,27 @@ fn a_feed_that_overflows_is_closed_for_a_while() {
     let feed = Feed::new(Duration::from_secs(60));
     feed.finish();
     assert_eq!(feed.push(&record(0, 1)), Phase::Ending);
+}
+
+#[tokio::test]
+async fn a_feed_whose_peer_is_gone_was_not_too_slow() {
+    let ends = ends(Patience::default());
+    let before = ends.missed();
+    for (is_slow, count) in [(false, 0), (true, 1)] {
+        let feed = Arc::new(Feed::new(Duration::from_secs(60)));
+        if is_slow {
+            while feed.push(&record(1, 1_000)) == Phase::Open {}
+        } else {
+            feed.push(&record(1, 1_000));
+        }
+        feed.abandon();
+        // It would be opened for a long time.
+        let (_stream, opening) = oneshot::channel();
+        let (running, _) = mpsc::channel(1);
+        let of = (ends.peer, ends.node);
+        feed::send(Arc::clone(&ends.common), Arc::clone(&feed), of, opening, running).await;
+        assert_eq!(feed.phase() == Phase::Abandoned, !is_slow);
+        assert_eq!(ends.complaints("feed too slow"), count);
+        assert_eq!(ends.missed() > before, is_slow);
+    }
 }

@@ -1,0 +1,147 @@
+//! The write-ahead log of the writer: moved into the file when that is opened or closed, and emptied before it grows too
+//! large. When a transaction is committed is left to `sqlite`.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::directory::size_of;
+use super::error::StoreError;
+use super::opening::LOCK_PATIENCE;
+use super::sqlite::SqliteStore;
+
+/// WAL size at which the writer stops to empty it, in bytes. SQLite does that by itself at 4 MiB, but only in moments
+/// without any reader, and such a moment may never come.
+pub(super) const WAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// How much the WAL grows before the next attempt, after one that a reader of another program did not let through.
+const WAL_RETRY_BYTES: u64 = 8 * 1024 * 1024;
+/// How long that attempt waits for readers. Ours are done sooner.
+const WAL_PATIENCE: Duration = Duration::from_millis(250);
+
+/// What an attempt to move the whole WAL into the file came to.
+pub(super) enum Checkpoint {
+    /// All of it is in the file.
+    Complete,
+    /// A reader still needs some of it.
+    Hindered,
+}
+
+impl SqliteStore {
+    /// Moves the whole WAL into the file, syncs that, and empties the WAL.
+    pub(super) fn settle(&mut self) -> Result<Checkpoint, StoreError> {
+        let result = self
+            .connection()
+            .and_then(|connection| checkpoint(connection).map_err(|cause| StoreError::sqlite(&self.file, cause)));
+        self.noted(result)
+    }
+
+    /// Empties the WAL if it has grown too large. It holds the transaction that was just committed, so a failure to do so
+    /// leaves that as it is. But where there is no WAL any more, the files were removed, and the transaction with them.
+    pub(super) fn bound_wal(&mut self) -> Result<(), StoreError> {
+        let bytes = match size_of(&self.wal) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                self.abandon();
+                return Err(StoreError::Gone {
+                    file: self.file.clone(),
+                });
+            }
+            Err(_) => return Ok(()),
+        };
+        if bytes < self.wal_due_bytes {
+            return Ok(());
+        }
+        // A scan of ours takes longer than anybody should wait.
+        let scanning = self.is_scanning();
+        self.set_patience(if scanning { Duration::ZERO } else { WAL_PATIENCE });
+        let outcome = self.settle();
+        self.set_patience(LOCK_PATIENCE);
+        self.wal_due_bytes = match outcome {
+            Ok(Checkpoint::Complete) => WAL_BYTES_MAX,
+            Ok(Checkpoint::Hindered) if scanning => bytes.saturating_add(WAL_RETRY_BYTES),
+            Ok(Checkpoint::Hindered) => {
+                tracing::warn!(file = %self.wal.display(), bytes, "The write-ahead log cannot be emptied while another program reads the store");
+                bytes.saturating_add(WAL_RETRY_BYTES)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "The write-ahead log was not emptied");
+                bytes.saturating_add(WAL_RETRY_BYTES)
+            }
+        };
+        Ok(())
+    }
+
+    pub(super) fn set_patience(&self, patience: Duration) {
+        // It only sets a field of the connection.
+        let _ = self.connection().map(|connection| connection.busy_timeout(patience));
+    }
+}
+
+fn checkpoint(connection: &Connection) -> rusqlite::Result<Checkpoint> {
+    let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
+    let (busy, frames, moved): (bool, i64, i64) =
+        statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    // If only the last step was hindered, cutting the WAL to nothing, the file has everything all the same.
+    Ok(if !busy || (frames >= 0 && frames == moved) {
+        Checkpoint::Complete
+    } else {
+        Checkpoint::Hindered
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::store::Readers;
+    use crate::store::testing::{Place, put, store};
+
+    /// Writes until `written` bytes went through, and gives the largest size that the WAL had.
+    fn largest_wal(sqlite: &mut SqliteStore, written: u64) -> u64 {
+        let mut largest = 0;
+        for n in 0..i64::try_from(written.div_ceil(8 * 65_536)).unwrap() {
+            // SQLite writes no page that stays as it was.
+            let value = n.to_le_bytes().repeat(65_536 / 8);
+            let records = [0, 1, 2, 3, 4, 5, 6, 7].map(|key| put(&format!("key {key}"), &value, n + 1));
+            store(sqlite, &records);
+            largest = largest.max(size_of(&sqlite.wal).unwrap().unwrap());
+        }
+        largest
+    }
+
+    #[test]
+    fn readers_that_never_pause_do_not_make_the_wal_grow() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let readers = Readers::open(&place.file, 4).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert!(readers.list("key", None, 8).unwrap().len() <= 8);
+                    }
+                });
+            }
+            let largest = largest_wal(&mut sqlite, 2 * WAL_BYTES_MAX);
+            done.store(true, Ordering::Relaxed);
+            assert!(largest <= WAL_BYTES_MAX + 2 * 1024 * 1024, "{largest}");
+        });
+    }
+
+    #[test]
+    fn a_program_that_reads_for_hours_slows_nothing_down_and_the_wal_shrinks_after_it() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        let other = rusqlite::Connection::open(&place.file).unwrap();
+        other.execute_batch("BEGIN; SELECT * FROM kv_store").unwrap();
+        let grown = largest_wal(&mut sqlite, WAL_BYTES_MAX + 2 * WAL_RETRY_BYTES);
+        assert!(grown > WAL_BYTES_MAX + WAL_RETRY_BYTES, "{grown}");
+        other.execute_batch("COMMIT").unwrap();
+        largest_wal(&mut sqlite, WAL_RETRY_BYTES);
+        let kept = size_of(&sqlite.wal).unwrap().unwrap();
+        assert!(kept < WAL_RETRY_BYTES + 2 * 1024 * 1024, "{kept}");
+    }
+}
