@@ -327,3 +327,42 @@ fn a_peer_that_breaks_the_rules_loses_its_session_only() {
         [("broke the rules of the sync".to_owned(), 1)]
     );
 }
+
+#[test]
+fn a_session_in_which_nothing_moves_is_ended() {
+    let (outgoing, _sending) = mpsc::channel(1);
+    let begun = Uptime(Duration::from_secs(10));
+    let mut running = Running {
+        session: Session::answer(Slots::default()),
+        outgoing,
+        moved: begun,
+        records: 0,
+    };
+    assert!(!running.is_overdue(begun, begun.after(IDLE_MAX)));
+    assert!(running.is_overdue(begun, begun.after(IDLE_MAX + Duration::from_secs(1))));
+    // As if records had moved since.
+    running.records = 1;
+    assert!(!running.is_overdue(begun, begun.after(IDLE_MAX + Duration::from_secs(1))));
+    assert!(
+        running.is_overdue(begun, begun.after(SESSION_MAX + Duration::from_secs(1))),
+        "nor may it go on for ever"
+    );
+}
+
+#[test]
+fn a_node_that_loses_its_summary_ends_its_sessions_and_begins_none() {
+    let mut pair = Pair::new();
+    pair.nodes[1].put(0..6_000);
+    pair.link(1);
+    pair.frames_left = 8;
+    pair.run_until("nothing came", |pair| pair.frames_left == 0);
+    assert!(pair.nodes[0].sessions.open.values().any(|open| open.running.is_some()));
+    pair.nodes[0].holdings.store().forget_summary();
+    let node = &mut pair.nodes[0];
+    node.sessions.open_due(&mut node.holdings);
+    assert!(node.sessions.open.values().all(|open| open.running.is_none()));
+    assert!(
+        node.sessions.next_due().is_none_or(|due| due > Instant::now()),
+        "it would never sleep"
+    );
+}
