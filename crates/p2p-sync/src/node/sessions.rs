@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::sync::{
-    Agenda, Answer, Frame, Next, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError, Slots, SyncStore,
+    Agenda, Answer, Frame, Next, Opening, Origin, Outcome, Session, SessionEnd, SessionError, Slots, SyncStore,
 };
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
@@ -17,12 +17,11 @@ use super::standings::{Standings, Traffic};
 use crate::net::{PeerLinks, StreamEvent, StreamId, ToPeers};
 use crate::system::{self, Stopwatch};
 
-/// A session in which no record moves for so long is ended: whoever only keeps it open keeps others from what it holds. A
-/// comparison of all records takes some seconds for a million.
-const IDLE_MAX: Duration = Duration::from_secs(120);
-/// A session that takes longer is ended, so that nobody keeps the right to a bulk for ever. The next one goes on from there.
-const SESSION_MAX: Duration = Duration::from_secs(900);
-/// How often that is looked at.
+mod open;
+
+use open::{Open, Running, tell, tell_failure};
+
+/// How often sessions are looked for that take too long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All sessions under way, and what decides about the next ones.
@@ -47,38 +46,6 @@ pub(super) struct Sessions {
     /// When overdue sessions are looked for next.
     look_at: Uptime,
     pub(super) standings: Standings,
-}
-
-/// A session and its stream.
-struct Open {
-    peer: NodeId,
-    /// None once it is over: with it go its memory and its slots, though the stream may take its time to end.
-    running: Option<Running>,
-    /// It came to its end, and this is what it came to.
-    report: Option<Report>,
-    since: Uptime,
-    traffic: Traffic,
-}
-
-struct Running {
-    session: Session,
-    outgoing: mpsc::Sender<Frame>,
-    /// When records last moved.
-    moved: Uptime,
-    /// How many had moved by then.
-    records: u64,
-}
-
-impl Running {
-    /// Whether the session has been idle for too long, or has taken too long altogether.
-    fn is_overdue(&mut self, since: Uptime, at: Uptime) -> bool {
-        let report = self.session.report();
-        let records = report.sent + report.received;
-        if records != self.records {
-            (self.records, self.moved) = (records, at);
-        }
-        at.saturating_since(self.moved) > IDLE_MAX || at.saturating_since(since) > SESSION_MAX
-    }
 }
 
 impl Sessions {
@@ -382,19 +349,9 @@ impl Sessions {
     }
 
     fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>) {
-        if let Some(open) = self.open.get(&stream) {
-            match error {
-                SessionError::Violation(violation) => {
-                    self.standings.refuse("broke the rules of the sync", 1);
-                    tracing::warn!("A sync with peer {} was ended: {violation}", open.peer);
-                }
-                SessionError::Store(error) => {
-                    if error.is_full() {
-                        self.standings.refuse("no room on the disk", 1);
-                    }
-                    tracing::error!("A sync with peer {} was ended: {error}", open.peer);
-                }
-            }
+        let cause = self.open.get(&stream).and_then(|open| tell_failure(open.peer, error));
+        if let Some(cause) = cause {
+            self.standings.refuse(cause, 1);
         }
         self.conclude(stream, None);
     }
@@ -436,30 +393,6 @@ impl Sessions {
                 self.standings.abandoned(peer);
             }
         }
-    }
-}
-
-fn tell(peer: NodeId, outcome: Option<Outcome>, report: &Report) {
-    tracing::debug!(
-        %peer,
-        ?outcome,
-        sent = report.sent,
-        received = report.received,
-        changed = report.changed,
-        round_trips = report.round_trips,
-        rounds = report.rounds,
-        bulk = report.bulk,
-        ranges = report.ranges,
-        "a sync session is over"
-    );
-    if report.changed > 0 {
-        tracing::info!(
-            "Synced with peer {peer}: {} changes received, {} sent",
-            report.changed,
-            report.sent
-        );
-    } else if report.sent > 0 {
-        tracing::info!("Synced with peer {peer}: {} changes sent", report.sent);
     }
 }
 

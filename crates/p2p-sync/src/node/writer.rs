@@ -11,15 +11,19 @@ use p2p_sync_core::{NodeId, Record, Uptime};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::NodeError;
 use super::checking::{Checking, ScanResult};
 use super::holdings::Holdings;
 use super::remembering::Remembering;
 use super::sessions::Sessions;
 use super::work::{From, Outcome, Request, Work};
-use super::{NodeError, SyncStatus};
 use crate::net::{Audience, FromPeers, Link, StreamEvent, Streams, ToPeers};
 use crate::store::Readers;
 use crate::system::{self, Stopwatch};
+
+mod upkeep;
+
+use upkeep::REOPEN_PAUSE;
 
 /// Requests that share a transaction. Enough to make its price small beside the work; few enough that whoever
 /// waits for an answer waits some milliseconds.
@@ -30,13 +34,6 @@ const RECEIVED_MAX: usize = 1_024;
 /// much as a good part of a transaction. Also how long a transaction waits for as many requests as the last one had, or every
 /// other one would be theirs who happened to be first.
 const LINGER: Duration = Duration::from_micros(100);
-/// A damaged store that could not be mended is tried again after this: meanwhile somebody may have made room on the disk.
-const MEND_PAUSE: Duration = Duration::from_secs(60);
-/// How long after a mending reports of damage may still be about the old file.
-const STALE_REPORTS: Duration = Duration::from_secs(10);
-/// A store that was closed after a failure of the disk is opened again after this, if no write does it before.
-const REOPEN_PAUSE: Duration = Duration::from_secs(5);
-
 /// The thread's state.
 pub(super) struct Writer {
     holdings: Holdings,
@@ -127,30 +124,6 @@ impl Writer {
         self.holdings.close();
     }
 
-    /// Rescues a damaged store, and opens a broken one again, for others may wait for its records even if nobody writes here.
-    /// Sessions end, because what they compared is gone; everybody is owed another one.
-    fn mend(&mut self) {
-        let at = self.watch.uptime();
-        let pause = if self.holdings.is_damaged() {
-            MEND_PAUSE
-        } else if self.holdings.is_broken() {
-            REOPEN_PAUSE
-        } else {
-            return;
-        };
-        if self.mended.is_some_and(|tried| at.saturating_since(tried) < pause) {
-            return;
-        }
-        self.sessions.break_off();
-        let mended = self.holdings.mend(&self.readers);
-        if let Err(error) = &mended {
-            tracing::error!("The store could not be mended: {error}");
-        }
-        self.checking.mended(mended);
-        self.sessions.owe_all();
-        self.mended = Some(self.watch.uptime());
-    }
-
     /// One step of the sessions, after each transaction, so that nobody who writes much can keep them from going on.
     fn step(&mut self) {
         if let Ok(event) = self.streams.events.try_recv() {
@@ -168,40 +141,6 @@ impl Writer {
             self.checking.doubt(self.watch.uptime());
         }
         self.note_who_listens();
-    }
-
-    fn on_links(&mut self) {
-        let links = self.streams.peers.borrow_and_update().clone();
-        self.sessions.on_links(links);
-    }
-
-    /// A reader met damage. What was under way when the file was mended has met that of the old one.
-    fn note_damage(&mut self) {
-        let at = self.watch.uptime();
-        if self
-            .mended
-            .is_none_or(|mended| at.saturating_since(mended) > STALE_REPORTS)
-        {
-            self.holdings.note_damage();
-        }
-    }
-
-    fn on_scanned(&mut self, scanned: ScanResult) {
-        if self.checking.end(scanned, &mut self.holdings, self.watch.uptime()) {
-            self.sessions.owe_all();
-        }
-    }
-
-    /// Takes note of whether what is written now may be received by somebody.
-    fn note_who_listens(&mut self) {
-        // Until a session was held, what was written alone has not been told to anybody.
-        if self.sessions.has_peers() && !self.sessions.has_met() {
-            return;
-        }
-        let shared = self.sessions.has_peers() || self.audience.has_strangers();
-        if let Err(error) = self.holdings.set_shared(shared) {
-            tracing::debug!("it could not be noted who may receive what is written: {error}");
-        }
     }
 
     /// The next thing to do; none when the handle is gone.
@@ -357,16 +296,6 @@ impl Writer {
             self.remembering.put_back(peers);
         }
         written
-    }
-
-    fn status(&mut self) -> SyncStatus {
-        SyncStatus {
-            ready: self.holdings.store().summary().is_some(),
-            peers: self.sessions.standings.all(),
-            refused: self.sessions.standings.refused(),
-            repaired: self.checking.repaired,
-            ..SyncStatus::default()
-        }
     }
 
     /// Answers whoever asked, and tells the network and the log, now that it is on the disk.

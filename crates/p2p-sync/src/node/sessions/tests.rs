@@ -8,6 +8,7 @@ use p2p_sync_core::{Clock, Content, Key, NetworkName, Value};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::open::{IDLE_MAX, SESSION_MAX};
 use super::*;
 use crate::net::{PeerLink, STREAM_OUTGOING_MAX};
 use crate::node::{Standing, Synced};

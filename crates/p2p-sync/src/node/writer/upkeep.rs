@@ -1,0 +1,84 @@
+//! What the writer sees to beside its transactions: who listens, what a scan found, a store that is damaged or broken.
+
+use std::time::Duration;
+
+use super::Writer;
+use crate::node::SyncStatus;
+use crate::node::checking::ScanResult;
+
+/// A damaged store that could not be mended is tried again after this: meanwhile somebody may have made room on the disk.
+const MEND_PAUSE: Duration = Duration::from_secs(60);
+/// How long after a mending reports of damage may still be about the old file.
+const STALE_REPORTS: Duration = Duration::from_secs(10);
+/// A store that was closed after a failure of the disk is opened again after this, if no write does it before.
+pub(super) const REOPEN_PAUSE: Duration = Duration::from_secs(5);
+
+impl Writer {
+    /// Rescues a damaged store, and opens a broken one again, for others may wait for its records even if nobody writes here.
+    /// Sessions end, because what they compared is gone; everybody is owed another one.
+    pub(super) fn mend(&mut self) {
+        let at = self.watch.uptime();
+        let pause = if self.holdings.is_damaged() {
+            MEND_PAUSE
+        } else if self.holdings.is_broken() {
+            REOPEN_PAUSE
+        } else {
+            return;
+        };
+        if self.mended.is_some_and(|tried| at.saturating_since(tried) < pause) {
+            return;
+        }
+        self.sessions.break_off();
+        let mended = self.holdings.mend(&self.readers);
+        if let Err(error) = &mended {
+            tracing::error!("The store could not be mended: {error}");
+        }
+        self.checking.mended(mended);
+        self.sessions.owe_all();
+        self.mended = Some(self.watch.uptime());
+    }
+
+    pub(super) fn on_links(&mut self) {
+        let links = self.streams.peers.borrow_and_update().clone();
+        self.sessions.on_links(links);
+    }
+
+    /// A reader met damage. What was under way when the file was mended has met that of the old one.
+    pub(super) fn note_damage(&mut self) {
+        let at = self.watch.uptime();
+        if self
+            .mended
+            .is_none_or(|mended| at.saturating_since(mended) > STALE_REPORTS)
+        {
+            self.holdings.note_damage();
+        }
+    }
+
+    pub(super) fn on_scanned(&mut self, scanned: ScanResult) {
+        if self.checking.end(scanned, &mut self.holdings, self.watch.uptime()) {
+            self.sessions.owe_all();
+        }
+    }
+
+    /// Takes note of whether what is written now may be received by somebody.
+    pub(super) fn note_who_listens(&mut self) {
+        // Until a session was held, what was written alone has not been told to anybody.
+        if self.sessions.has_peers() && !self.sessions.has_met() {
+            return;
+        }
+        let shared = self.sessions.has_peers() || self.audience.has_strangers();
+        if let Err(error) = self.holdings.set_shared(shared) {
+            tracing::debug!("it could not be noted who may receive what is written: {error}");
+        }
+    }
+
+    pub(super) fn status(&mut self) -> SyncStatus {
+        SyncStatus {
+            ready: self.holdings.store().summary().is_some(),
+            peers: self.sessions.standings.all(),
+            refused: self.sessions.standings.refused(),
+            repaired: self.checking.repaired,
+            ..SyncStatus::default()
+        }
+    }
+}
