@@ -21,12 +21,15 @@ const DOUBT_PAUSE: Duration = Duration::from_secs(3_600);
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 type Reply = oneshot::Sender<Result<Verified, NodeError>>;
-pub(super) type ScanResult = Result<Scanned, StoreError>;
+/// What the scan with this number found.
+pub(super) type ScanResult = (u64, Result<Scanned, StoreError>);
 
 /// The scan under way, and who waits for it.
 pub(super) struct Checking {
     results: mpsc::Sender<ScanResult>,
-    running: Option<Depth>,
+    /// The number of the scan under way. What another one found is of no use any longer.
+    running: Option<(u64, Depth)>,
+    scans: u64,
     /// Answered by the scan that runs.
     answered: Vec<Reply>,
     /// Answered by the next one.
@@ -51,6 +54,7 @@ impl Checking {
         let checking = Self {
             results,
             running: None,
+            scans: 0,
             answered: Vec::new(),
             asked: Vec::new(),
             check_at: None,
@@ -78,10 +82,13 @@ impl Checking {
         self.want_check(DOUBT_PAUSE, at);
     }
 
-    /// The file was mended, at the cost of so many records, or could not be.
+    /// The file was opened again or mended, at the cost of so many records, or could not be. A scan that was under way is over;
+    /// whoever waits for it is answered by the next one.
     pub(super) fn mended(&mut self, lost: Result<u64, NodeError>) {
+        self.running = None;
         match lost {
             Ok(lost) => {
+                self.asked.append(&mut self.answered);
                 self.repaired += lost;
                 self.lost += lost;
             }
@@ -107,7 +114,7 @@ impl Checking {
         if seen > std::mem::replace(&mut self.damaged_seen, seen) {
             self.want_check(PAUSE, at);
         }
-        if self.running.is_some() || holdings.is_broken() || at < self.not_before {
+        if self.running.is_some() || holdings.is_broken() || holdings.is_damaged() || at < self.not_before {
             return;
         }
         self.not_before = Uptime::default();
@@ -123,26 +130,30 @@ impl Checking {
             self.last_check = Some(at);
         }
         self.answered = std::mem::take(&mut self.asked);
-        self.running = Some(depth);
-        let results = self.results.clone();
+        self.scans += 1;
+        self.running = Some((self.scans, depth));
+        let (results, number) = (self.results.clone(), self.scans);
         let started = holdings.start_scan(depth).and_then(|scan| {
-            let run = move || drop(results.blocking_send(scan.run()));
+            let run = move || drop(results.blocking_send((number, scan.run())));
             let thread = std::thread::Builder::new().name("scan".to_owned()).spawn(run);
             thread.map(drop).map_err(|cause| NodeError::Thread(cause.to_string()))
         });
         if let Err(error) = started {
-            self.not_before = at.after(RETRY_PAUSE);
+            self.running = None;
+            self.retry(depth, at);
             self.answer(&Err(error));
         }
     }
 
     /// A scan has ended. Tells whether records were taken out, or became known.
-    pub(super) fn end(&mut self, scanned: ScanResult, holdings: &mut Holdings, at: Uptime) -> bool {
-        let depth = self.running;
+    pub(super) fn end(&mut self, (number, scanned): ScanResult, holdings: &mut Holdings, at: Uptime) -> bool {
+        let Some((_, depth)) = self.running.take_if(|(running, _)| *running == number) else {
+            return false;
+        };
+        let stopped = matches!(scanned, Err(StoreError::Stopped { .. }));
         let finished = holdings.finish_scan(scanned);
-        if holdings.is_damaged() {
-            // Whoever waits is answered by the check behind the mending.
-            self.running = None;
+        if stopped || holdings.is_damaged() {
+            // Whoever waits is answered by the next one, behind the mending.
             self.asked.append(&mut self.answered);
             return false;
         }
@@ -152,26 +163,38 @@ impl Checking {
                 if found.left > 0 {
                     self.want_check(PAUSE, at);
                 }
-                if depth == Some(Depth::Items) {
+                if depth == Depth::Items {
                     tracing::info!("The summary of {} records is rebuilt", found.records);
                 }
             }
             Err(error) => {
-                self.not_before = at.after(RETRY_PAUSE);
+                self.retry(depth, at);
                 tracing::error!("The store could not be read through: {error}");
             }
         }
         let changed = finished
             .as_ref()
             .is_ok_and(|found| !found.removed.is_empty() || found.indexed > 0);
-        let lost = &mut self.lost;
+        let lost = if self.answered.is_empty() {
+            0
+        } else {
+            std::mem::take(&mut self.lost)
+        };
         let answer = finished.map(|found| Verified {
             records: found.records,
-            damaged: found.removed.len() as u64 + found.left + std::mem::take(lost),
+            damaged: found.removed.len() as u64 + found.left + lost,
             summary_was_right: found.summary != SummaryWas::Wrong,
         });
         self.answer(&answer);
         changed
+    }
+
+    /// A scan failed: it is tried again after a pause.
+    fn retry(&mut self, depth: Depth, at: Uptime) {
+        self.not_before = at.after(RETRY_PAUSE);
+        if depth == Depth::Records {
+            self.check_at = Some(self.not_before);
+        }
     }
 
     fn want_check(&mut self, pause: Duration, at: Uptime) {
@@ -180,10 +203,80 @@ impl Checking {
     }
 
     fn answer(&mut self, answer: &Result<Verified, NodeError>) {
-        self.running = None;
         for reply in self.answered.drain(..) {
             // Whoever asked may have gone away meanwhile.
             let _ = reply.send(answer.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_sync_core::replica::Replica;
+    use p2p_sync_core::{Clock, NetworkName, NodeId};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::SqliteStore;
+
+    fn holdings(directory: &TempDir) -> Holdings {
+        let store = SqliteStore::open(&directory.path().join("store.db"), &NetworkName::default()).unwrap();
+        let me = NodeId::from_bytes(&[9]).unwrap();
+        Holdings::new(Replica::new(me, Clock::new(None)), store).unwrap()
+    }
+
+    fn at(seconds: u64) -> Uptime {
+        Uptime(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn whoever_waits_when_the_file_is_mended_is_answered_by_the_next_scan() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = holdings(&directory);
+        let (mut checking, mut finished) = Checking::new();
+        let (reply, mut answer) = oneshot::channel();
+        checking.ask(reply);
+        checking.begin(&mut holdings, at(1));
+        let old = finished.blocking_recv().unwrap();
+        checking.mended(Ok(3));
+        assert!(!checking.end(old, &mut holdings, at(2)), "it is about the old file");
+        assert!(answer.try_recv().is_err());
+        checking.begin(&mut holdings, at(3));
+        checking.end(finished.blocking_recv().unwrap(), &mut holdings, at(4));
+        let verified = answer.try_recv().unwrap().unwrap();
+        assert_eq!(
+            (verified.records, verified.damaged, verified.summary_was_right),
+            (0, 3, true)
+        );
+        assert_eq!((checking.repaired, checking.next_due()), (3, None));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_mended_is_told_and_not_read_again_and_again() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = holdings(&directory);
+        let (mut checking, mut finished) = Checking::new();
+        let (reply, mut answer) = oneshot::channel();
+        checking.ask(reply);
+        holdings.note_damage();
+        checking.begin(&mut holdings, at(1));
+        assert!(finished.try_recv().is_err() && checking.running.is_none());
+        checking.mended(Err(NodeError::Stopped));
+        assert!(answer.try_recv().unwrap().is_err());
+    }
+
+    #[test]
+    fn damage_that_is_met_is_looked_into_at_once_and_then_not_all_the_time() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = holdings(&directory);
+        let (mut checking, mut finished) = Checking::new();
+        for (seconds, scans) in [(1, 1), (2, 1), (62, 2)] {
+            holdings.store().note_damaged_record();
+            checking.begin(&mut holdings, at(seconds));
+            assert_eq!(checking.scans, scans, "after {seconds} s");
+            if checking.running.is_some() {
+                checking.end(finished.blocking_recv().unwrap(), &mut holdings, at(seconds));
+            }
         }
     }
 }

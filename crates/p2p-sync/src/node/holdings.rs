@@ -14,9 +14,7 @@ use p2p_sync_core::{Content, Key, Record, Timestamp};
 
 use super::change_log::ChangeLog;
 use super::{NodeError, Restored};
-use crate::store::{
-    Depth, Readers, RememberedPeer, Scan, Scanned, SqliteStore, StoreError, SummaryWas, Verified as ScanFound,
-};
+use crate::store::{Depth, Readers, RememberedPeer, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound};
 use crate::system::{self, Stopwatch};
 
 /// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
@@ -108,12 +106,8 @@ impl Holdings {
     /// Takes over what a scan found; see [`SqliteStore::finish_scan`].
     pub(super) fn finish_scan(&mut self, scanned: Result<Scanned, StoreError>) -> Result<ScanFound, NodeError> {
         let finished = scanned.and_then(|scanned| self.store.finish_scan(scanned));
-        // A scan of the file that was mended meanwhile says nothing of the one that took its place.
         if let Ok(found) = &finished
-            && let Some(structure) = found
-                .structure
-                .as_ref()
-                .filter(|_| found.summary != SummaryWas::Overtaken)
+            && let Some(structure) = &found.structure
         {
             tracing::error!("The file of the store is damaged: {structure}");
             self.damaged = true;

@@ -48,8 +48,10 @@ pub(super) struct Writer {
     remembering: Remembering,
     readers: Readers,
     watch: Stopwatch,
-    /// When a damaged store was last tried to be mended.
-    mended: Option<Uptime>,
+    /// When a damaged store was last tried to be rescued.
+    rescued: Option<Uptime>,
+    /// When a broken store was last tried to be opened again.
+    reopened: Option<Uptime>,
     /// For waiting: this thread runs no tasks.
     runtime: Handle,
     /// How many requests the last transaction had.
@@ -90,7 +92,8 @@ impl Writer {
             remembering: Remembering::default(),
             readers,
             watch: Stopwatch::start(),
-            mended: None,
+            rescued: None,
+            reopened: None,
             runtime,
             expected: 0,
             stopping: false,
@@ -156,14 +159,15 @@ impl Writer {
             std::thread::yield_now();
         }
         self.expected = 0;
-        let reopening = self.holdings.is_broken().then(|| Instant::now() + REOPEN_PAUSE);
-        let checking = self.checking.next_due().filter(|_| !self.holdings.is_broken());
+        let is_out_of_order = self.holdings.is_broken() || self.holdings.is_damaged();
+        let mending = is_out_of_order.then(|| Instant::now() + REOPEN_PAUSE);
+        let checking = self.checking.next_due().filter(|_| !is_out_of_order);
         let checking = checking.map(|due| self.watch.instant_at(due));
         let due = self
             .sessions
             .next_due()
             .into_iter()
-            .chain(reopening)
+            .chain(mending)
             .chain(checking)
             .min();
         let alarm = async {

@@ -17,15 +17,14 @@ impl Writer {
     /// Rescues a damaged store, and opens a broken one again, for others may wait for its records even if nobody writes here.
     /// Sessions end, because what they compared is gone; everybody is owed another one.
     pub(super) fn mend(&mut self) {
-        let at = self.watch.uptime();
-        let pause = if self.holdings.is_damaged() {
-            MEND_PAUSE
-        } else if self.holdings.is_broken() {
-            REOPEN_PAUSE
-        } else {
-            return;
+        let damaged = self.holdings.is_damaged();
+        let (tried, pause) = match damaged {
+            true => (self.rescued, MEND_PAUSE),
+            false if self.holdings.is_broken() => (self.reopened, REOPEN_PAUSE),
+            false => return,
         };
-        if self.mended.is_some_and(|tried| at.saturating_since(tried) < pause) {
+        let at = self.watch.uptime();
+        if tried.is_some_and(|tried| at.saturating_since(tried) < pause) {
             return;
         }
         self.sessions.break_off();
@@ -35,7 +34,8 @@ impl Writer {
         }
         self.checking.mended(mended);
         self.sessions.owe_all();
-        self.mended = Some(self.watch.uptime());
+        let tried = if damaged { &mut self.rescued } else { &mut self.reopened };
+        *tried = Some(self.watch.uptime());
     }
 
     pub(super) fn on_links(&mut self) {
@@ -47,8 +47,8 @@ impl Writer {
     pub(super) fn note_damage(&mut self) {
         let at = self.watch.uptime();
         if self
-            .mended
-            .is_none_or(|mended| at.saturating_since(mended) > STALE_REPORTS)
+            .rescued
+            .is_none_or(|rescued| at.saturating_since(rescued) > STALE_REPORTS)
         {
             self.holdings.note_damage();
         }
