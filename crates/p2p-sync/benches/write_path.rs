@@ -5,19 +5,18 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use p2p_sync::store::SqliteStore;
 use p2p_sync::{Config, Node};
 use p2p_sync_core::{Key, NetworkName, Value};
-use rusqlite::{Connection, params};
+
+mod support;
+
+use support::{VALUE_BYTES, key, median, raw};
 
 const SINGLE: u64 = 2_000;
 const WRITERS: u64 = 64;
 const WRITES_EACH: u64 = 100;
-const VALUE_BYTES: usize = 100;
-const AUTHOR: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
 
 fn main() {
     let rounds: usize = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(7);
@@ -51,45 +50,6 @@ fn main() {
 
 fn rate(rows: u64, work: impl FnOnce() -> Duration) -> f64 {
     rows as f64 / work().as_secs_f64()
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Spreads the keys as hashes would, the same for both.
-fn key(n: u64) -> String {
-    format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
-/// The store's own shape and settings, filled without anything of ours in between.
-fn raw(rows: u64, rows_a_transaction: u64) -> Duration {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("store.db");
-    drop(SqliteStore::open(&file, &NetworkName::default()).unwrap());
-    let connection = open_raw(&file);
-    let sql = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base) VALUES (?1, ?2, ?3, ?4, NULL, 0)";
-    let mut insert = connection.prepare(sql).unwrap();
-    let value = "v".repeat(VALUE_BYTES);
-    let start = Instant::now();
-    let mut n = 0;
-    while n < rows {
-        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        for _ in 0..rows_a_transaction {
-            insert.execute(params![key(n), value, n as i64 + 1, AUTHOR]).unwrap();
-            n += 1;
-        }
-        connection.execute_batch("COMMIT").unwrap();
-    }
-    start.elapsed()
-}
-
-fn open_raw(file: &Path) -> Connection {
-    let connection = Connection::open(file).unwrap();
-    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
-    connection.pragma_update(None, "synchronous", "FULL").unwrap();
-    connection
 }
 
 /// Writers that each wait for the acknowledgement of one put before the next.

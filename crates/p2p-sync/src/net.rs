@@ -99,11 +99,6 @@ impl Audience {
         listens
     }
 
-    /// The same, without counting anything.
-    pub fn is_there(&self) -> bool {
-        self.listens.load(Ordering::Relaxed)
-    }
-
     /// Whether somebody listens who is known not to be a peer to sync with, such as another program on libp2p. Who did not
     /// say yet is none.
     pub fn has_strangers(&self) -> bool {

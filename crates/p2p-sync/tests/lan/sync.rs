@@ -272,3 +272,19 @@ fn fill(node: &Node, prefix: &str, records: u64, value_bytes: usize) {
 fn wait_sync_ready(node: &Node) {
     wait_status(node, "/sync/ready", Duration::from_secs(120), |ready| ready == true);
 }
+
+/// Chance from a seed that a test prints.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+
+    fn index(&mut self, limit: usize) -> usize {
+        usize::try_from(self.below(limit as u64)).unwrap()
+    }
+}

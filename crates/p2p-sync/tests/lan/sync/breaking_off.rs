@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use p2p_sync_testbed::{Addresses, Lab, poll, wait_until};
 
-use super::{count, fill, gist, measured, wait_equal};
+use super::{Chance, count, fill, gist, measured, wait_equal};
 use crate::support::{launch, seconds};
 
 const VALUE_BYTES: usize = 100;
@@ -15,17 +15,6 @@ const RESTART_BYTES: u64 = 3 << 19;
 /// A store large enough for all the kills to fall into the middle of its copy.
 const RECORDS: u64 = 200_000;
 const KILLS: u64 = 20;
-
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
-    }
-}
 
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, wait_until};
 
-use super::{add_all, measured, wait_equal};
+use super::{Chance, add_all, measured, wait_equal};
 use crate::support::{launch, seconds};
 
 const NODES: usize = 30;
@@ -14,24 +14,13 @@ const NODES: usize = 30;
 const CIRCLES: usize = 5;
 const RECORDS: usize = 800;
 
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
-    }
-}
-
 /// For each node the others that it sees: ten at most, and nobody is cut off.
 fn links(chance: &mut Chance) -> Vec<BTreeSet<usize>> {
     let mut links = vec![BTreeSet::new(); NODES];
     for _ in 0..CIRCLES {
         let mut order: Vec<usize> = (0..NODES).collect();
         for at in (1..NODES).rev() {
-            order.swap(at, chance.below(at + 1));
+            order.swap(at, chance.index(at + 1));
         }
         for at in 0..NODES {
             let (one, other) = (order[at], order[(at + 1) % NODES]);
@@ -76,7 +65,7 @@ fn thirty_nodes_with_ten_links_each_are_equal_within_thirty_seconds_of_the_last_
     let linked = start.elapsed();
     let mut of_node = vec![Vec::new(); NODES];
     for record in 0..RECORDS {
-        of_node[chance.below(NODES)].push((format!("key {record}"), format!("value {record}")));
+        of_node[chance.index(NODES)].push((format!("key {record}"), format!("value {record}")));
     }
     let first_write = Instant::now();
     thread::scope(|scope| {
