@@ -31,20 +31,23 @@ struct Version<'a> {
     author: String,
 }
 
+/// A value as text, or in base64 where it is none.
+fn value_of(record: &Record) -> (Option<&str>, Option<String>) {
+    let value = record.content.value();
+    let text = value.and_then(|value| value.as_text());
+    let encoded = value.filter(|_| text.is_none());
+    (text, encoded.map(|value| BASE64.encode(value.as_bytes())))
+}
+
 impl<'a> Version<'a> {
     fn of(record: &'a Record) -> Self {
-        let value = record.content.value();
-        let text = value.and_then(|value| value.as_text());
+        let (value, value_b64) = value_of(record);
         Self {
             added: None,
             deleted: None,
             key: record.key.as_str(),
-            value: text,
-            value_b64: if text.is_some() {
-                None
-            } else {
-                value.map(|value| BASE64.encode(value.as_bytes()))
-            },
+            value,
+            value_b64,
             timestamp: record.timestamp.to_string(),
             author: record.author.to_string(),
         }

@@ -1,10 +1,9 @@
 //! What the sync has to tell, as JSON for programs.
 
-use data_encoding::BASE64;
 use p2p_sync_core::{Content, Record};
 use serde::Serialize;
 
-use super::line;
+use super::{line, value_of};
 use crate::cli::text::sync::seconds;
 use crate::command::ConflictList;
 use crate::node::{LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
@@ -175,13 +174,10 @@ struct Version<'a> {
 
 impl<'a> Version<'a> {
     fn of(record: &'a Record) -> Self {
-        let value = record.content.value();
-        let text = value.and_then(|value| value.as_text());
+        let (value, value_b64) = value_of(record);
         Self {
-            value: text,
-            value_b64: value
-                .filter(|_| text.is_none())
-                .map(|value| BASE64.encode(value.as_bytes())),
+            value,
+            value_b64,
             deleted: matches!(record.content, Content::Deleted).then_some(true),
             timestamp: record.timestamp.to_string(),
             author: record.author.to_string(),

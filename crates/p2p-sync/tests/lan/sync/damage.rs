@@ -143,26 +143,33 @@ fn page_of(bytes: &[u8], number: usize) -> std::ops::Range<usize> {
     start..start + size
 }
 
+/// Stops a node, changes the page of its file that holds the value of key 150, and starts it again.
+fn damage(node: &Node, change: impl FnOnce(&mut Vec<u8>, std::ops::Range<usize>)) {
+    node.stop();
+    let file = store_file(node);
+    let mut bytes = fs::read(&file).unwrap();
+    let page = page_of(&bytes, 150);
+    change(&mut bytes, page);
+    fs::write(&file, &bytes).unwrap();
+    node.restart();
+}
+
 /// As when a disk gives other bits back than it was given: the page is in order for SQLite, the values are wrong.
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn values_that_have_changed_on_the_disk_are_found_and_made_good() {
     let three = three();
     let expected = rows(&three.a);
-    three.b.stop();
-    let file = store_file(&three.b);
-    let mut bytes = fs::read(&file).unwrap();
-    let page = page_of(&bytes, 150);
     let mut changed = 0;
-    for at in page.start..page.end - 8 {
-        if bytes[at..].starts_with(b"xxxxxxxx") && bytes[at - 1] == b' ' {
-            bytes[at] = b'y';
-            changed += 1;
+    damage(&three.b, |bytes, page| {
+        for at in page.start..page.end - 8 {
+            if bytes[at..].starts_with(b"xxxxxxxx") && bytes[at - 1] == b' ' {
+                bytes[at] = b'y';
+                changed += 1;
+            }
         }
-    }
+    });
     assert!(changed > 1, "a page holds several values");
-    fs::write(&file, &bytes).unwrap();
-    three.b.restart();
     assert!(rows(&three.b) != expected, "damaged, or nothing was tested");
     let verdict = three.b.json("verify --json");
     assert_eq!(verdict["damaged"], changed, "{verdict}");
@@ -183,13 +190,7 @@ fn values_that_have_changed_on_the_disk_are_found_and_made_good() {
 fn a_page_of_garbage_is_found_and_made_good() {
     let three = three();
     let expected = rows(&three.a);
-    three.b.stop();
-    let file = store_file(&three.b);
-    let mut bytes = fs::read(&file).unwrap();
-    let page = page_of(&bytes, 150);
-    bytes[page].fill(0xa5);
-    fs::write(&file, &bytes).unwrap();
-    three.b.restart();
+    damage(&three.b, |bytes, page| bytes[page].fill(0xa5));
     let verdict = three.b.json("verify --json");
     measured(&format!("verify says {verdict}"));
     three.assert_all_hold(&expected, "a page of garbage");
