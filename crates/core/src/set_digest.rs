@@ -84,7 +84,7 @@ impl SetDigest {
         digest
     }
 
-    fn combine(&mut self, item: &Item, operation: fn(u16, u16) -> u16) {
+    fn combine(&mut self, item: &Item, operation: impl Fn(u16, u16) -> u16) {
         let mut stretched = [0; STATE_BYTES];
         blake3::Hasher::new_keyed(STRETCH_KEY)
             .update(&item.to_bytes())
