@@ -289,24 +289,40 @@ fn a_clock_that_is_behind_gets_what_it_may_have_and_learns_its_offset() {
     assert_eq!(b.records().len(), 0);
 }
 
-/// A store whose summary lost track of its records: it shows a record that is not there, and hides another.
-struct Confused {
+/// A store with something the matter with it.
+struct Odd {
     store: MemorySyncStore,
-    summary: Summary,
+    /// It shows the summary of other records.
+    summary: Option<Summary>,
+    /// There is no room for what others send.
+    full: bool,
+    lookups: usize,
 }
 
-impl SyncStore for Confused {
+impl Odd {
+    fn new(store: MemorySyncStore) -> Self {
+        Self {
+            store,
+            summary: None,
+            full: false,
+            lookups: 0,
+        }
+    }
+}
+
+impl SyncStore for Odd {
     type Error = std::convert::Infallible;
     fn id(&self) -> StoreId {
         self.store.id()
     }
     fn summary(&self) -> &Summary {
-        &self.summary
+        self.summary.as_ref().unwrap_or_else(|| self.store.summary())
     }
     fn items(&mut self) -> Result<Vec<Item>, Self::Error> {
         self.store.items()
     }
     fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error> {
+        self.lookups += 1;
         self.store.by_key_hash(key_hash, limit)
     }
     fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Self::Error> {
@@ -316,6 +332,12 @@ impl SyncStore for Confused {
         self.store.position(source)
     }
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
+        if self.full {
+            return Ok(Applied {
+                changed: 0,
+                refused: records.len() as u64,
+            });
+        }
         self.store.apply(records, progress)
     }
 }
@@ -329,10 +351,8 @@ fn a_sketch_that_went_wrong_hides_nothing_for_ever() {
         let mut confused = store(1, &common);
         fill(&mut confused, &hidden);
         let summary = Summary::of(common.iter().chain(&records(2_000, 2)).map(Item::of));
-        let mut a = Confused {
-            store: confused,
-            summary,
-        };
+        let mut a = Odd::new(confused);
+        a.summary = Some(summary);
         let ended = if confused_asks {
             run(Opening::Hello, &mut a, &mut b, now())
         } else {
@@ -392,39 +412,32 @@ fn what_is_taken_is_said_to_be_busy() {
     );
 }
 
-/// Counts the look-ups.
-struct Counting(MemorySyncStore, usize);
-
-impl SyncStore for Counting {
-    type Error = std::convert::Infallible;
-    fn id(&self) -> StoreId {
-        self.0.id()
-    }
-    fn summary(&self) -> &Summary {
-        self.0.summary()
-    }
-    fn items(&mut self) -> Result<Vec<Item>, Self::Error> {
-        self.0.items()
-    }
-    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error> {
-        self.1 += 1;
-        self.0.by_key_hash(key_hash, limit)
-    }
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Self::Error> {
-        self.0.page(after, limit)
-    }
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error> {
-        self.0.position(source)
-    }
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
-        self.0.apply(records, progress)
+#[test]
+fn a_full_store_gives_what_it_has_and_is_not_searched_for_a_reason() {
+    let (common, theirs, mine) = (records(0, 500), records(1_000, 3), records(2_000, 3));
+    for full_asks in [true, false] {
+        let (mut a, mut b) = (Odd::new(store(1, &common)), store(2, &common));
+        fill(&mut a, &mine);
+        fill(&mut b, &theirs);
+        a.full = true;
+        let ended = if full_asks {
+            run(Opening::Hello, &mut a, &mut b, now())
+        } else {
+            run(Opening::Hello, &mut b, &mut a, now())
+        };
+        let outcome = if full_asks { Outcome::Delivered } else { Outcome::Busy };
+        assert_eq!((ended.asking, ended.answering), (outcome, outcome));
+        assert_eq!((ended.asked.rounds, ended.asked.ranges), (1, false));
+        let full = if full_asks { &ended.asked } else { &ended.answered };
+        assert_eq!((full.refused, full.changed, full.sent), (3, 0, 3));
+        assert_same(&b, &b, &[&common, &theirs, &mine]);
     }
 }
 
 #[test]
 fn no_order_keeps_the_store_busy_for_long() {
     let held = records(0, 3_000);
-    let mut store = Counting(store(1, &held), 0);
+    let mut store = Odd::new(store(1, &held));
     let mut session = Session::answer(Slots::default());
     let mut random = Random::new(3);
     let unknown = (0..8_192).map(|_| KeyHash::from_bits(random.bits())).collect();
@@ -435,12 +448,12 @@ fn no_order_keeps_the_store_busy_for_long() {
     }
     let (mut pages, mut again, mut done) = (Vec::new(), 0, 0);
     loop {
-        let before = store.1;
+        let before = store.lookups;
         let next = session.next_frame(&mut store, now()).unwrap();
         assert!(
-            store.1 - before <= SYNC_LOOKUPS_MAX,
+            store.lookups - before <= SYNC_LOOKUPS_MAX,
             "{} look-ups in one call",
-            store.1 - before
+            store.lookups - before
         );
         assert!(session.held_bytes() < 3_000_000, "{}", session.held_bytes());
         match next {

@@ -1,6 +1,6 @@
 //! The sync in a world of its own: seeded, replayable, with its own clock and network, and with nothing spared: loss,
 //! repetition, reordering, partitions both ways and one way, streams that break off, crashes with what was not committed
-//! yet, lost and damaged disks, clocks that are years off or step, feeds that are too slow, and peers that lie. Who holds
+//! yet, lost, damaged and full disks, clocks that are years off or step, feeds that are too slow, and peers that lie. Who holds
 //! a session with whom, and when, is decided by the agendas alone.
 //!
 //! Oracles: no version at any node ever goes down; digests that were said to be equal were equal; no honest peer breaks
@@ -114,6 +114,7 @@ fn honest_nodes_end_equal_whatever_happens() {
             total.feeds_too_slow,
             total.damages,
             total.repairs,
+            total.no_room,
         ];
         assert!(happened.iter().all(|times| *times > 0), "{total:?}");
     }

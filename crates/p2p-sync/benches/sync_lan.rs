@@ -12,7 +12,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use p2p_sync::{Config, Node};
-use p2p_sync_core::{Key, NetworkName};
+use p2p_sync_core::Key;
 use p2p_sync_testbed::{Addresses, Host, Lab, Launch};
 
 mod support;
@@ -158,15 +158,7 @@ fn run(directory: &Path, role: impl AsyncFnOnce(&Node) -> Vec<u64>) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let config = Config {
-            data_dir: directory.to_owned(),
-            port: 4002,
-            name: "bench".to_owned(),
-            network: NetworkName::default(),
-            peers: Vec::new(),
-            lan: true,
-        };
-        let node = Node::start(config).await.unwrap();
+        let node = Node::start(Config::new(directory)).await.unwrap();
         let in_sync = |peer: &p2p_sync::node::PeerSync| peer.standing == p2p_sync::node::Standing::InSync;
         while node
             .status()

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use p2p_sync::{Config, Node};
-use p2p_sync_core::{Key, NetworkName, Value};
+use p2p_sync_core::{Key, Value};
 
 mod support;
 
@@ -56,12 +56,9 @@ fn rate(rows: u64, work: impl FnOnce() -> Duration) -> f64 {
 async fn node(writers: u64, each: u64) -> Duration {
     let directory = tempfile::tempdir().unwrap();
     let config = Config {
-        data_dir: directory.path().to_owned(),
         port: 0,
-        name: "bench".to_owned(),
-        network: NetworkName::default(),
-        peers: Vec::new(),
         lan: false,
+        ..Config::new(directory.path())
     };
     let node = Node::start(config).await.unwrap();
     let start = Instant::now();

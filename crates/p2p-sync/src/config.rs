@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use p2p_sync_core::NetworkName;
@@ -13,6 +14,8 @@ pub const PORT: u16 = 4002;
 pub const NAME_BYTES_MAX: usize = 63;
 /// Most peers that can be configured: each is redialled for ever.
 pub const PEERS_MAX: usize = 1_024;
+/// The smallest size to which a store can be limited.
+pub const STORE_BYTES_MIN: ByteSize = ByteSize::mb(1);
 
 /// What a node is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,23 @@ pub struct Config {
     pub peers: Vec<String>,
     /// Whether other nodes on the LAN are looked for, and told of this one.
     pub lan: bool,
+    /// The size in bytes from which on the store takes nothing more that other nodes send; none: as long as the volume has room.
+    pub max_store: Option<u64>,
+}
+
+impl Config {
+    /// What a node is started with unless something else is chosen, with its data in this directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            port: PORT,
+            name: default_name(),
+            network: NetworkName::default(),
+            peers: Vec::new(),
+            lan: true,
+            max_store: None,
+        }
+    }
 }
 
 /// A text that is not an address at which a peer can be dialled.
@@ -44,6 +64,11 @@ pub struct InvalidPeerAddress {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a node name: expected 1 to {NAME_BYTES_MAX} bytes without control characters")]
 pub struct InvalidName;
+
+/// A text that is not the size of a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a size such as 500MB or 20GB, of at least {}", STORE_BYTES_MIN.display().si())]
+pub struct InvalidSize;
 
 /// Where the data of the machine's user goes by the custom of the platform; none without a home directory.
 pub fn default_data_dir() -> Option<PathBuf> {
@@ -74,6 +99,19 @@ fn host_name() -> Option<String> {
 pub fn node_name(text: &str) -> Result<String, InvalidName> {
     let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
     if fits { Ok(text.to_owned()) } else { Err(InvalidName) }
+}
+
+/// The size that a store may have, in bytes.
+///
+/// # Errors
+/// When it is no size, or less than an empty store has.
+pub fn max_store(text: &str) -> Result<u64, InvalidSize> {
+    let size = text.parse::<ByteSize>().map_err(|_| InvalidSize)?;
+    if size < STORE_BYTES_MIN {
+        Err(InvalidSize)
+    } else {
+        Ok(size.as_u64())
+    }
 }
 
 /// Checks the address of a peer and brings it into its usual form: an IP address, TCP or QUIC v1 with a port, and
@@ -149,6 +187,25 @@ mod tests {
             assert!(refusal.contains("/ip4/192.168.1.5/tcp/4002"), "{refusal}");
         }
         assert!(peer_address(&format!("/ip4/1.2.3.4/tcp/1/p2p/{PEER}/p2p-circuit")).is_err());
+    }
+
+    #[test]
+    fn sizes_have_units_and_a_least() {
+        for (text, bytes) in [
+            ("1MB", 1_000_000),
+            ("1000000", 1_000_000),
+            ("1.5 GB", 1_500_000_000),
+            ("2GiB", 2 << 30),
+        ] {
+            assert_eq!(max_store(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "999kB", "-1GB", "many", "5%", "1e99"] {
+            assert_eq!(max_store(text), Err(InvalidSize), "{text}");
+        }
+        assert_eq!(
+            InvalidSize.to_string(),
+            "expected a size such as 500MB or 20GB, of at least 1.0 MB"
+        );
     }
 
     #[test]

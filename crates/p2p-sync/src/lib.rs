@@ -24,12 +24,8 @@
 //! use p2p_sync_core::{Key, Value};
 //!
 //! let node = Node::start(Config {
-//!     data_dir: "/var/lib/example".into(),
-//!     port: 4002,
-//!     name: "example".to_owned(),
 //!     network: "lab".parse()?,
-//!     peers: Vec::new(),
-//!     lan: true,
+//!     ..Config::new("/var/lib/example")
 //! })
 //! .await?;
 //! node.put(Key::new("hello")?, Value::new(*b"world")?).await?;

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::identity;
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, ToPeers};
-use crate::store::{DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
+use crate::store::{Capacity, DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
 use crate::system;
 
 mod change_log;
@@ -107,7 +107,8 @@ impl Node {
         let readers = Readers::open(&data_dir.store_file(), READERS)?;
         let replica = Replica::new(id, Clock::new(store.last_timestamp()?));
         let remembered = remembering::load(&mut store)?;
-        let holdings = Holdings::new(replica, store)?;
+        let capacity = config.max_store.map_or(Capacity::Volume, Capacity::Bytes);
+        let holdings = Holdings::new(replica, store)?.with_capacity(capacity);
         let net = NetConfig {
             key,
             name: config.name.clone(),

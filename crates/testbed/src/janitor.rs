@@ -2,7 +2,7 @@
 //! that was killed could not remove itself.
 //!
 //! It reads names from its standard input. When that closes, for whatever reason, it kills the process groups
-//! and deletes the network namespaces that it was told of and not told to forget. In an ordinary run that is
+//! and removes the network namespaces and volumes that it was told of and not told to forget. In an ordinary run that is
 //! nothing. On systems other than Unix there is none; there the end of a node's standard input has to do.
 
 #[cfg(unix)]
@@ -14,7 +14,7 @@ mod unix {
 
     const SCRIPT: &str = r#"
 trap '' INT TERM HUP QUIT
-groups= spaces=
+groups= spaces= volumes=
 without() { kept=; for each in $1; do [ "$each" = "$2" ] || kept="$kept $each"; done; }
 while read -r verb name; do
     case $verb in
@@ -22,10 +22,13 @@ while read -r verb name; do
     forget-group) without "$groups" "$name"; groups=$kept ;;
     space) spaces="$spaces $name" ;;
     forget-space) without "$spaces" "$name"; spaces=$kept ;;
+    volume) volumes="$volumes $name" ;;
+    forget-volume) without "$volumes" "$name"; volumes=$kept ;;
     esac
 done
 for group in $groups; do kill -s KILL -- "-$group"; done
 for space in $spaces; do ip netns del "$space"; done
+for volume in $volumes; do umount -l "$volume" && rmdir "$volume"; done
 "#;
 
     pub(crate) fn tell(verb: &str, name: &str) {
@@ -74,4 +77,14 @@ pub(crate) fn watch_space(name: &str) {
 /// The network namespace `name` is gone.
 pub(crate) fn forget_space(name: &str) {
     tell("forget-space", name);
+}
+
+/// From now on the volume mounted at `path`, which has no blanks, must not outlive this process.
+pub(crate) fn watch_volume(path: &str) {
+    tell("volume", path);
+}
+
+/// Nothing is mounted at `path` any longer.
+pub(crate) fn forget_volume(path: &str) {
+    tell("forget-volume", path);
 }

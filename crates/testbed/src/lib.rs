@@ -4,7 +4,7 @@
 //!
 //! Reading order: [`Lab`] and [`Host`] build the network, [`Launch`] describes a process and [`Node`] drives
 //! it, [`Process`] is the same for any other program, [`Sniffer`] watches packets, [`FakeClock`] is a wall
-//! clock that is wrong.
+//! clock that is wrong, [`Volume`] a disk that is small.
 //!
 //! What a test may rely on:
 //! - labs are independent: several live side by side in one process and in several, with the same addresses;
@@ -27,6 +27,7 @@ mod node;
 mod output;
 mod process;
 mod talk;
+mod volume;
 mod wait;
 
 pub use capture::{Seen, Sniffer};
@@ -39,4 +40,5 @@ pub use output::Output;
 pub use process::Process;
 pub use serde_json::{Value, json};
 pub use tempfile;
+pub use volume::Volume;
 pub use wait::{poll, wait_until};

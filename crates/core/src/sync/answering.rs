@@ -98,6 +98,10 @@ fn answer_check<S: SyncStore>(theirs: State, shared: &mut Shared, store: &S, now
     let equal = mine.digest == theirs.digest;
     shared.told = mine.digest;
     shared.note_peer(theirs, now);
+    if !equal && shared.report.refused > 0 {
+        // What could not be taken in now would not be the next time.
+        return shared.break_off(Frame::Busy, Outcome::Busy);
+    }
     shared.outbox.push_frame(Frame::Check(mine))?;
     if equal {
         shared.finish(Outcome::Equal);

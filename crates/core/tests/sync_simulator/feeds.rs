@@ -126,6 +126,10 @@ impl World {
 
     fn take_fed(&mut self, from: usize, to: usize, records: &[Record]) {
         let horizon = self.now(to).saturating_add(FUTURE_MAX);
+        if self.nodes[to].store.full {
+            self.tally.no_room += records.len() as u64;
+            return;
+        }
         let mut news = 0;
         for record in records {
             assert!(record.timestamp <= horizon, "ahead of the clock");

@@ -1,7 +1,6 @@
 //! One node: a store that watches itself, a clock that may be wrong, and what it owes to whom.
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::Merge;
@@ -25,10 +24,16 @@ pub(crate) fn rank(record: &Record) -> Rank {
     )
 }
 
+/// A bulk ends where the disk does.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
 /// A store that notices when a version goes down.
 #[derive(Clone)]
 pub(crate) struct Watched {
     pub(crate) store: MemorySyncStore,
+    /// There is no room for what others send.
+    pub(crate) full: bool,
     /// Nothing later is to come in from anywhere else.
     pub(crate) horizon: Timestamp,
     highest: BTreeMap<Key, Rank>,
@@ -38,6 +43,7 @@ impl Watched {
     pub(crate) fn new(id: u64) -> Self {
         Self {
             store: MemorySyncStore::new(StoreId(id)),
+            full: false,
             horizon: Timestamp::MAX,
             highest: BTreeMap::new(),
         }
@@ -102,33 +108,42 @@ impl Watched {
 }
 
 impl SyncStore for Watched {
-    type Error = Infallible;
+    type Error = NoRoom;
     fn id(&self) -> StoreId {
         self.store.id()
     }
     fn summary(&self) -> &Summary {
         self.store.summary()
     }
-    fn items(&mut self) -> Result<Vec<Item>, Infallible> {
-        self.store.items()
+    fn items(&mut self) -> Result<Vec<Item>, NoRoom> {
+        Ok(self.store.items().unwrap())
     }
-    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Infallible> {
-        self.store.by_key_hash(key_hash, limit)
+    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, NoRoom> {
+        Ok(self.store.by_key_hash(key_hash, limit).unwrap())
     }
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Infallible> {
-        self.store.page(after, limit)
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, NoRoom> {
+        Ok(self.store.page(after, limit).unwrap())
     }
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Infallible> {
-        self.store.position(source)
+    fn position(&mut self, source: StoreId) -> Result<Option<Position>, NoRoom> {
+        Ok(self.store.position(source).unwrap())
     }
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Infallible> {
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NoRoom> {
         let ahead = records.iter().find(|record| record.timestamp > self.horizon);
         assert_eq!(ahead, None, "ahead of the clock");
+        if self.full && progress.is_some() {
+            return Err(NoRoom);
+        }
+        if self.full {
+            return Ok(Applied {
+                changed: 0,
+                refused: records.len() as u64,
+            });
+        }
         let changed = records
             .iter()
             .filter(|record| self.merge(record).stores_incoming())
             .count();
-        self.store.apply(&[], progress)?;
+        self.store.apply(&[], progress).unwrap();
         Ok(Applied {
             changed: changed as u64,
             refused: 0,

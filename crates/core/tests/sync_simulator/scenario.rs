@@ -40,6 +40,8 @@ pub(crate) struct Scenario {
     pub(crate) lost_disks: bool,
     /// Some nodes' summaries are wrong, until they verify them.
     pub(crate) damaged: bool,
+    /// Some disks have no room for a while.
+    pub(crate) full: bool,
     /// Some clocks are ten years off, in either direction.
     pub(crate) skewed: bool,
     /// Only one side of each pair ever opens a stream.
@@ -69,6 +71,7 @@ impl Scenario {
             crashes: false,
             lost_disks: false,
             damaged: false,
+            full: false,
             skewed: false,
             one_sided: false,
             liars: 0,
@@ -111,6 +114,7 @@ impl Scenario {
             crashes: random.percent(40),
             lost_disks: random.percent(15),
             damaged: random.percent(15),
+            full: random.percent(15),
             skewed: random.percent(25),
             one_sided: !large && random.percent(30),
             liars: if nodes > 2 && random.percent(35) {

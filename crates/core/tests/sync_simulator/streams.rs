@@ -1,10 +1,13 @@
 //! Streams between nodes: in order and without loss, like the real ones, until they break. Each carries one session.
 
 use p2p_sync_core::limits::FUTURE_MAX;
-use p2p_sync_core::sync::{Answer, Frame, FrameBuffer, Next, Opening, Origin, Outcome, Report, Session, SessionEnd};
+use p2p_sync_core::sync::{
+    Answer, Frame, FrameBuffer, Next, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError,
+};
 
 use crate::connections::peer_id;
 use crate::liar::twist;
+use crate::node::NoRoom;
 use crate::world::{Event, World};
 
 /// Frames under way in one direction before the sender has to wait.
@@ -249,9 +252,14 @@ impl World {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.ends[end] = End::Open(session);
             }
+            if result == Err(SessionError::Store(NoRoom)) {
+                self.tally.bulks_without_room += 1;
+                self.break_stream(id);
+                return;
+            }
             if let Err(error) = result {
                 let liars = self.nodes[peer].lie.is_some() || self.nodes[node].lie.is_some();
-                assert!(liars, "an honest peer: {error}");
+                assert!(liars, "an honest peer: {error:?}");
                 self.tally.violations += 1;
                 self.break_stream(id);
                 return;

@@ -10,14 +10,15 @@ use crate::world::{Event, World};
 impl World {
     pub(crate) fn trouble(&mut self) {
         let node = self.random.below(self.nodes.len());
-        match self.random.below(8) {
+        match self.random.below(9) {
             0 | 1 if self.scenario.partitions => self.partition(),
             2 if self.scenario.partitions => self.cut.clear(),
             3 | 4 if self.scenario.crashes => self.crash(node),
             5 if self.scenario.lost_disks => self.lose_disk(node),
             6 if self.scenario.damaged && self.nodes[node].lie.is_none() => self.damage(node),
+            7 if self.scenario.full => self.nodes[node].store.full ^= true,
             // The clock is set right.
-            7 if self.scenario.skewed => self.nodes[node].skew = 0,
+            8 if self.scenario.skewed => self.nodes[node].skew = 0,
             // Or steps, in either direction.
             _ => self.nodes[node].skew -= i64::try_from(self.random.below(5_000_000_000)).unwrap() - 2_000_000_000,
         }
@@ -29,6 +30,7 @@ impl World {
         self.cut.clear();
         for node in 0..self.nodes.len() {
             self.restart(node);
+            self.nodes[node].store.full = false;
             let time = self.time + self.random.below(20_000) as u64;
             self.schedule(time, Event::Verify(node));
         }

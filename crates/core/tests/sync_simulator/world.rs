@@ -91,6 +91,9 @@ pub(crate) struct Tally {
     pub(crate) feeds_too_slow: u64,
     pub(crate) damages: u64,
     pub(crate) repairs: u64,
+    /// Records that came by gossip, a feed, or a session, and found no room.
+    pub(crate) no_room: u64,
+    pub(crate) bulks_without_room: u64,
     pub(crate) writes: u64,
     pub(crate) bytes: u64,
     /// The longest time from the end of all trouble until all were equal.
@@ -105,6 +108,7 @@ impl Tally {
             Outcome::Delivered => &mut self.sessions_delivered,
             Outcome::Busy => &mut self.sessions_busy,
         } += 1;
+        self.no_room += report.refused;
         self.bulks += u64::from(report.bulk);
         self.ranges += u64::from(report.ranges);
     }
@@ -127,6 +131,8 @@ impl Tally {
         self.feeds_too_slow += other.feeds_too_slow;
         self.damages += other.damages;
         self.repairs += other.repairs;
+        self.no_room += other.no_room;
+        self.bulks_without_room += other.bulks_without_room;
         self.writes += other.writes;
         self.bytes += other.bytes;
         self.calm_ms_max = self.calm_ms_max.max(other.calm_ms_max);

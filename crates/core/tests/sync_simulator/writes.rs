@@ -106,7 +106,12 @@ impl World {
     pub(crate) fn commit(&mut self, node: usize) {
         let held = &mut self.nodes[node];
         let mut news = false;
-        for record in std::mem::take(&mut held.arrived) {
+        let arrived = std::mem::take(&mut held.arrived);
+        if held.store.full {
+            self.tally.no_room += arrived.len() as u64;
+            return;
+        }
+        for record in arrived {
             if held.store.merge(&record).stores_incoming() {
                 held.clock.observe(record.timestamp);
                 news = true;

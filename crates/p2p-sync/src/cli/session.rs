@@ -78,12 +78,10 @@ pub(super) mod tests {
     /// What such a node is started with.
     pub(in crate::cli) fn config(directory: &TempDir) -> Config {
         Config {
-            data_dir: directory.path().to_owned(),
             port: 0,
             name: "test".to_owned(),
-            network: "".parse().unwrap(),
-            peers: Vec::new(),
             lan: false,
+            ..Config::new(directory.path())
         }
     }
 

@@ -48,6 +48,10 @@ pub(super) struct Start {
     /// Neither looks for nodes on the LAN nor tells them of this one
     #[arg(long, env = "P2P_SYNC_NO_LAN", value_parser = FalseyValueParser::new())]
     no_lan: bool,
+    /// How large the store may grow by what others send, such as 500MB or 20GB [default: 5 % of the volume, at most 1 GiB, are
+    /// left free]
+    #[arg(long, value_name = "SIZE", env = "P2P_SYNC_MAX_STORE", value_parser = config::max_store)]
+    max_store: Option<u64>,
     /// Whether commands are read from standard input
     #[arg(long, env = "P2P_SYNC_PROMPT", default_value = "auto")]
     prompt: PromptChoice,
@@ -127,6 +131,7 @@ impl Start {
             network: self.network,
             peers,
             lan: !self.no_lan,
+            max_store: self.max_store,
         })
     }
 }

@@ -75,6 +75,7 @@ impl From<NodeError> for CommandError {
     fn from(error: NodeError) -> Self {
         let class = match &error {
             NodeError::Store(error) => Class::from(error.kind()),
+            NodeError::NoRoom => Class::Storage,
             NodeError::Clock(_) | NodeError::Thread(_) | NodeError::Crowded | NodeError::Stopped => Class::Failed,
         };
         Self::new(class, error.to_string())

@@ -44,6 +44,9 @@ pub enum NodeError {
     /// No later timestamp exists. Nothing was written.
     #[error(transparent)]
     Clock(#[from] ClockExhausted),
+    /// There is no room for what other nodes send. Nothing of it was written.
+    #[error("there is no room for what other nodes send")]
+    NoRoom,
     /// The operating system refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(String),
@@ -68,7 +71,7 @@ impl NodeError {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Store(_) => ErrorKind::Storage,
+            Self::Store(_) | Self::NoRoom => ErrorKind::Storage,
             Self::Clock(_) | Self::Thread(_) | Self::Crowded | Self::Stopped => ErrorKind::Failed,
         }
     }

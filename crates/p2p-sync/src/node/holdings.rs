@@ -3,19 +3,26 @@
 //! writer, what to say to others to the sessions.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::{Replica, WriteError};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{Applied, PageLimit, Position, StoreId, SyncStore};
-use p2p_sync_core::{Content, Key, Record, Timestamp};
+use p2p_sync_core::{Content, Key, Record, Timestamp, Uptime};
 
 use super::change_log::ChangeLog;
 use super::{NodeError, Restored};
-use crate::store::{Depth, Readers, RememberedPeer, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound};
+use crate::store::{
+    Capacity, Depth, Readers, RememberedPeer, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound,
+};
 use crate::system::{self, Stopwatch};
+
+/// How often the log is told that something received could not be stored.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
 /// of whole sessions make theirs without a network.
@@ -29,6 +36,12 @@ pub struct Holdings {
     shared: bool,
     /// Pages of the file proved damaged.
     damaged: bool,
+    capacity: Capacity,
+    /// There was no room when that was last asked.
+    full: bool,
+    refused: Refused,
+    /// When the log was last told that something could not be stored.
+    complained: Option<Uptime>,
 }
 
 /// What came of received records.
@@ -36,8 +49,24 @@ pub struct Holdings {
 pub(super) struct Merged {
     /// Those that won, and are held now.
     pub(super) stored: Vec<Record>,
-    /// How many met a damaged row.
-    pub(super) refused: u64,
+    /// Those that were not taken.
+    pub(super) refused: Refused,
+}
+
+/// How many received records were not taken, by cause. Each comes back by a session when the cause is gone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Refused {
+    /// They met a damaged row, which is still to be taken out.
+    pub(super) damaged: u64,
+    /// There is no room for them.
+    pub(super) no_room: u64,
+}
+
+impl Refused {
+    /// All of them.
+    pub(super) fn total(&self) -> u64 {
+        self.damaged + self.no_room
+    }
 }
 
 impl Holdings {
@@ -64,7 +93,18 @@ impl Holdings {
             watch: Stopwatch::start(),
             shared: false,
             damaged: false,
+            capacity: Capacity::default(),
+            full: false,
+            refused: Refused::default(),
+            complained: None,
         })
+    }
+
+    /// Sets how far what others send may fill the disk.
+    #[must_use]
+    pub fn with_capacity(mut self, capacity: Capacity) -> Self {
+        self.capacity = capacity;
+        self
     }
 
     /// The store.
@@ -185,6 +225,10 @@ impl Holdings {
     /// transaction.
     pub(super) fn merge(&mut self, records: &[Record]) -> Result<Merged, NodeError> {
         let mut merged = Merged::default();
+        if !records.is_empty() && !self.has_room() {
+            merged.refused.no_room = records.len() as u64;
+            return Ok(merged);
+        }
         for record in records {
             match self.replica.receive(&mut self.store, record) {
                 Ok(received) => {
@@ -196,7 +240,7 @@ impl Holdings {
                     }
                 }
                 Err(error) if error.is_one_record() => {
-                    merged.refused += 1;
+                    merged.refused.damaged += 1;
                     self.store.note_damaged_record();
                     tracing::debug!("a change was not stored: {error}");
                 }
@@ -214,10 +258,57 @@ impl Holdings {
         Ok(())
     }
 
-    /// Tells the log what came from others, once it is committed.
-    pub(super) fn log(&mut self, stored: &[Record]) {
+    /// Whether there is room for what others send. That it ends, and that it is there again, is told to the log.
+    fn has_room(&mut self) -> bool {
+        // Where it cannot be told, the disk itself will say so.
+        let has_room = self.store.has_room(self.capacity).unwrap_or(true);
+        let was_full = std::mem::replace(&mut self.full, !has_room);
+        match (was_full, has_room) {
+            (false, false) => tracing::warn!(
+                "There is no room for what other nodes send: {}. It is not stored, and comes by itself once there is room. What is \
+                 written here is still stored",
+                match self.capacity {
+                    Capacity::Volume =>
+                        "the volume of the store is nearly full; make room on it, or set --max-store".to_owned(),
+                    Capacity::Bytes(most) =>
+                        format!("the store has the {} of --max-store", ByteSize::b(most).display().si()),
+                }
+            ),
+            (true, true) => tracing::info!("There is room again for what other nodes send"),
+            _ => {}
+        }
+        has_room
+    }
+
+    /// Takes note, once it is committed, of what came from others: counts it, and tells the log.
+    pub(super) fn note(&mut self, merged: &Merged) {
         let uptime = self.watch.uptime();
-        stored.iter().for_each(|record| self.log.received(record, uptime));
+        merged
+            .stored
+            .iter()
+            .for_each(|record| self.log.received(record, uptime));
+        self.refused.damaged += merged.refused.damaged;
+        self.refused.no_room += merged.refused.no_room;
+    }
+
+    /// Takes note of received records that could not be stored.
+    pub(super) fn note_failure(&mut self, records: &[Record], error: &NodeError) {
+        self.refused.no_room += no_room(records, error);
+        let at = self.watch.uptime();
+        if self
+            .complained
+            .is_none_or(|last| at.saturating_since(last) >= COMPLAINT_INTERVAL)
+        {
+            self.complained = Some(at);
+            tracing::error!("Changes of other nodes were not stored, and come again by sync: {error}");
+        }
+    }
+
+    /// How many received records were not taken since the start: cause and count.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Refused { damaged, no_room } = self.refused;
+        let causes = [("damaged here", damaged), ("no room on the disk", no_room)];
+        causes.into_iter().filter(|(_, count)| *count > 0)
     }
 
     /// Whether there is somebody who may receive what is written here from now on. What is written while there is nobody
@@ -248,6 +339,11 @@ impl Holdings {
             tracing::warn!("the store was not closed in good order, which the next start makes good: {error}");
         }
     }
+}
+
+/// How many of these records found no room, if that is why they could not be stored.
+fn no_room(records: &[Record], error: &NodeError) -> u64 {
+    if error.is_full() { records.len() as u64 } else { 0 }
 }
 
 fn failed(error: WriteError<StoreError>) -> NodeError {
@@ -293,17 +389,23 @@ impl SyncStore for Holdings {
     }
 
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
+        // More of a bulk would come in vain: another one goes on from here when there is room.
+        if progress.is_some() && !records.is_empty() && !self.has_room() {
+            self.refused.no_room += records.len() as u64;
+            return Err(NodeError::NoRoom);
+        }
         let merged = self.transact(|holdings| {
             let merged = holdings.merge(records)?;
             if let Some((source, position)) = progress {
                 holdings.store.keep_position(source, position)?;
             }
             Ok(merged)
-        })?;
-        self.log(&merged.stored);
+        });
+        let merged = merged.inspect_err(|error| self.refused.no_room += no_room(records, error))?;
+        self.note(&merged);
         Ok(Applied {
             changed: merged.stored.len() as u64,
-            refused: merged.refused,
+            refused: merged.refused.total(),
         })
     }
 }
@@ -392,6 +494,33 @@ mod tests {
         let winner = theirs("theirs", Base::Version(mine.timestamp.next().unwrap()));
         holdings.apply(&[winner], None).unwrap();
         assert_eq!(holdings.store.conflict(&key(), None).unwrap().unwrap().loser, mine);
+    }
+
+    #[test]
+    fn where_there_is_no_room_only_local_writes_are_stored() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = open(&directory).with_capacity(Capacity::Bytes(0));
+        let record = theirs("theirs", Base::Nothing);
+        let page = std::slice::from_ref(&record);
+        let applied = holdings.apply(page, None).unwrap();
+        assert_eq!((applied.changed, applied.refused), (0, 1));
+        let position = Position {
+            timestamp: record.timestamp,
+            key: record.key.clone(),
+        };
+        let bulk = holdings.apply(page, Some((StoreId(7), &position)));
+        assert!(matches!(bulk, Err(NodeError::NoRoom)));
+        assert_eq!(
+            holdings.position(StoreId(7)).unwrap(),
+            None,
+            "the next one begins there"
+        );
+        assert_eq!(holdings.refused().collect::<Vec<_>>(), [("no room on the disk", 2)]);
+        write(&mut holdings, "mine");
+
+        let mut holdings = holdings.with_capacity(Capacity::Volume);
+        let later = theirs("later", Base::Nothing);
+        assert_eq!(holdings.apply(&[later], None).unwrap().changed, 1);
     }
 
     #[test]

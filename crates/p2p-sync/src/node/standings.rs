@@ -75,7 +75,6 @@ impl Standings {
     /// What a session did not take.
     pub(super) fn refused_by(&mut self, report: &Report) {
         self.refuse("too far ahead", report.ahead_of_clock);
-        self.refuse("damaged here", report.refused);
     }
 
     /// Another session took the place of one.
@@ -173,10 +172,9 @@ impl Standings {
         peers.collect()
     }
 
-    /// What was not taken: cause and count.
-    pub(super) fn refused(&self) -> Vec<(String, u64)> {
-        let refused = self.refused.iter();
-        refused.map(|(cause, count)| ((*cause).to_owned(), *count)).collect()
+    /// What sessions did not take: cause and count.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.refused.iter().map(|(cause, count)| (*cause, *count))
     }
 
     /// A session with this peer was held, from a given time on, or there can be none.

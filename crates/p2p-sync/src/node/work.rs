@@ -4,7 +4,7 @@
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::holdings::Holdings;
+use super::holdings::{Holdings, Merged};
 use super::{NodeError, Restored, SyncStatus, Synced, Verified};
 
 /// Where the outcome of a local write goes.
@@ -76,7 +76,7 @@ impl Work {
         let outcome = match self {
             Self::Write { key, content, .. } => holdings.write(key.clone(), content.clone()).map(Outcome::Written),
             Self::Restore { key, timestamp, .. } => holdings.restore(key, *timestamp).map(Outcome::Restored),
-            Self::Receive { records, .. } => holdings.merge(records).map(|merged| Outcome::Received(merged.stored)),
+            Self::Receive { records, .. } => holdings.merge(records).map(Outcome::Received),
         };
         match outcome {
             // That concerns this one only, and nothing was written for it.
@@ -90,7 +90,6 @@ impl Work {
 pub(super) enum Outcome {
     Written(Option<Record>),
     Restored(Option<Restored>),
-    /// The records that were stored, of those received.
-    Received(Vec<Record>),
+    Received(Merged),
     Refused(NodeError),
 }

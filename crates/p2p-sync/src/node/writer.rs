@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::NodeError;
 use super::checking::{Checking, ScanResult};
-use super::holdings::Holdings;
+use super::holdings::{Holdings, Merged};
 use super::remembering::Remembering;
 use super::sessions::Sessions;
 use super::work::{From, Outcome, Request, Work};
@@ -317,10 +317,9 @@ impl Writer {
                     let _ = reply.send(Ok(restored));
                 }
                 (Work::Restore { reply, .. }, Outcome::Refused(error)) => drop(reply.send(Err(error))),
-                (Work::Receive { from, .. }, Outcome::Received(stored)) => self.note_received(from, &stored),
-                (Work::Receive { from, .. }, Outcome::Refused(error)) => {
-                    let (From::Gossip { author: from, .. } | From::Feed { peer: from }) = from;
-                    tracing::error!("changes of {from} were not stored: {error}");
+                (Work::Receive { from, .. }, Outcome::Received(merged)) => self.note_received(from, &merged),
+                (Work::Receive { records, .. }, Outcome::Refused(error)) => {
+                    self.holdings.note_failure(&records, &error)
                 }
                 // Each kind of work has its own outcome.
                 _ => {}
@@ -338,14 +337,16 @@ impl Writer {
         }
     }
 
-    fn note_received(&mut self, from: From, stored: &[Record]) {
-        self.holdings.log(stored);
+    fn note_received(&mut self, from: From, merged: &Merged) {
+        self.holdings.note(merged);
         match from {
-            From::Gossip { author, neighbour } if stored.is_empty() => {
+            // Of what was refused it is not known whether it is news.
+            _ if merged.stored.is_empty() && merged.refused.total() > 0 => {}
+            From::Gossip { author, neighbour } if merged.stored.is_empty() => {
                 let _ = self.to_peers.try_send(ToPeers::ChangedNothing { author, neighbour });
             }
             From::Gossip { .. } => self.sessions.changed(Origin::Gossip),
-            From::Feed { .. } if stored.is_empty() => {}
+            From::Feed { .. } if merged.stored.is_empty() => {}
             From::Feed { peer } => self.sessions.changed(Origin::Sync { from: peer }),
         }
     }

@@ -24,6 +24,7 @@ mod damage;
 mod networks;
 mod partition;
 mod returning;
+mod room;
 
 /// How soon two stores are to be equal when nothing is in the way.
 const SOON: Duration = Duration::from_secs(5);

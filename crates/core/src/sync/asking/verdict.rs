@@ -30,7 +30,8 @@ impl Asking {
         if let Some(settled) = settled {
             return Ok(say_waiting(settled.records, shared)?);
         }
-        if shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
+        // What could not be taken in now would not be the next time.
+        if shared.report.refused > 0 || shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
             return Ok(say_delivered(shared)?);
         }
         match after {

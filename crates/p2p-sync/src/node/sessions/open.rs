@@ -79,9 +79,11 @@ pub(super) fn tell_failure(peer: NodeId, error: &SessionError<NodeError>) -> Opt
             tracing::warn!("A sync with peer {peer} was ended: {violation}");
             Some("broke the rules of the sync")
         }
+        // That was told when it began.
+        SessionError::Store(NodeError::NoRoom) => None,
         SessionError::Store(error) => {
             tracing::error!("A sync with peer {peer} was ended: {error}");
-            error.is_full().then_some("no room on the disk")
+            None
         }
     }
 }

@@ -73,10 +73,12 @@ impl Writer {
     }
 
     pub(super) fn status(&mut self) -> SyncStatus {
+        let ready = self.holdings.store().summary().is_some();
+        let refused = self.sessions.standings.refused().chain(self.holdings.refused());
         SyncStatus {
-            ready: self.holdings.store().summary().is_some(),
+            ready,
             peers: self.sessions.standings.all(),
-            refused: self.sessions.standings.refused(),
+            refused: refused.map(|(cause, count)| (cause.to_owned(), count)).collect(),
             repaired: self.checking.repaired,
             ..SyncStatus::default()
         }
