@@ -107,6 +107,9 @@ pub const SYNC_OWN_SESSIONS_MAX: usize = 8;
 pub const SYNC_TOLD_PEERS_MAX: usize = 8;
 /// Sessions in the range-based fallback at a time, which keep 40 bytes a record.
 pub const SYNC_RANGES_MAX: usize = 1;
+/// From the beginning of one range-based fallback to that of the next: each reads all items, some tenths of a second for
+/// a million, and a peer may make it necessary whenever it likes.
+pub const SYNC_RANGES_PAUSE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(
     SYNC_PAGE_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_PAGE_RECORDS_MAX * NODE_ID_BYTES_MAX

@@ -414,9 +414,10 @@ fn what_is_taken_is_said_to_be_busy() {
 
 #[test]
 fn a_full_store_gives_what_it_has_and_is_not_searched_for_a_reason() {
-    let (common, theirs, mine) = (records(0, 500), records(1_000, 3), records(2_000, 3));
-    for full_asks in [true, false] {
+    let (common, theirs) = (records(0, 500), records(1_000, 3));
+    for (full_asks, gives) in [(true, 3), (false, 3), (true, 0), (false, 0)] {
         let (mut a, mut b) = (Odd::new(store(1, &common)), store(2, &common));
+        let mine = records(2_000, gives);
         fill(&mut a, &mine);
         fill(&mut b, &theirs);
         a.full = true;
@@ -429,7 +430,7 @@ fn a_full_store_gives_what_it_has_and_is_not_searched_for_a_reason() {
         assert_eq!((ended.asking, ended.answering), (outcome, outcome));
         assert_eq!((ended.asked.rounds, ended.asked.ranges), (1, false));
         let full = if full_asks { &ended.asked } else { &ended.answered };
-        assert_eq!((full.refused, full.changed, full.sent), (3, 0, 3));
+        assert_eq!((full.refused, full.changed, full.sent), (3, 0, gives as u64));
         assert_same(&b, &b, &[&common, &theirs, &mine]);
     }
 }

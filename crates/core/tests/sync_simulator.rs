@@ -92,13 +92,13 @@ fn honest_nodes_end_equal_whatever_happens() {
         println!("{:?}", run(seed));
         return;
     }
-    let seeds = from_environment("P2P_SYNC_SIM_SEEDS").unwrap_or(24);
+    let seeds = from_environment("P2P_SYNC_SIM_SEEDS").unwrap_or(48);
     let first = from_environment("P2P_SYNC_SIM_FIRST").unwrap_or(0);
     let threads = from_environment("P2P_SYNC_SIM_THREADS").unwrap_or(2);
     let total = run_all(first..first + seeds, threads);
     println!("{seeds} seeds from {first}: {total:?}");
     // A world in which nothing happened proves nothing.
-    if seeds >= 24 {
+    if seeds >= 48 {
         let happened = [
             total.sessions_equal,
             total.sessions_waiting,

@@ -55,7 +55,7 @@ impl Answering {
             }
             Frame::Done => shared.bulk = None,
             Frame::Range(_) if !self.greeted => return Err(Violation("compares all records without a greeting").into()),
-            Frame::Range(message) => self.answer_range(&message, shared, store)?,
+            Frame::Range(message) => self.answer_range(&message, shared, store, now)?,
             Frame::End { waiting: 0 } => shared.hear_the_end(Outcome::Delivered),
             Frame::End { waiting } => {
                 shared.outbox.clear();
@@ -71,6 +71,7 @@ impl Answering {
         message: &[u8],
         shared: &mut Shared,
         store: &mut S,
+        now: Timestamp,
     ) -> Result<(), SessionError<S::Error>> {
         const NONSENSE: Violation = Violation("sends a range message that makes no sense");
         self.range_messages += 1;
@@ -78,7 +79,7 @@ impl Answering {
             return Err(Violation("does not come to an end").into());
         }
         if self.ranges.is_none() {
-            let Some(slot) = shared.slots.take_ranges() else {
+            let Some(slot) = shared.slots.take_ranges(now) else {
                 return Ok(shared.break_off(Frame::Busy, Outcome::Busy)?);
             };
             let items = store.items().map_err(SessionError::Store)?;

@@ -193,7 +193,7 @@ impl Asking {
             Err(_) if decoded => self
                 .exchange(&Difference::default(), true, shared, now)
                 .map_err(Into::into),
-            Err(_) => self.find_out_more(Sketch::estimate(mine, theirs), mine, theirs, shared, store),
+            Err(_) => self.find_out_more(Sketch::estimate(mine, theirs), mine, theirs, shared, store, now),
         }
     }
 
@@ -205,12 +205,13 @@ impl Asking {
         theirs: &[Cell],
         shared: &mut Shared,
         store: &mut S,
+        now: Timestamp,
     ) -> Result<(), SessionError<S::Error>> {
         let count = |cells: &[Cell]| cells.first().map_or(0, |cell| u64::try_from(cell.count).unwrap_or(0));
         match choose(differing, count(mine), count(theirs), self.tried) {
             Method::Cells(wanted) => self.fetch_cells(wanted, shared).map_err(Into::into),
             Method::Bulk { offers, wants } => self.move_in_bulk(offers, wants, shared, store),
-            Method::Ranges => self.compare_ranges(shared, store),
+            Method::Ranges => self.compare_ranges(shared, store, now),
         }
     }
 
@@ -241,7 +242,7 @@ impl Asking {
                 let wanted = theirs.len().saturating_mul(2).min(SKETCH_CELLS);
                 self.fetch_cells(wanted, shared).map_err(Into::into)
             }
-            Err(_) => self.compare_ranges(shared, store),
+            Err(_) => self.compare_ranges(shared, store, now),
         }
     }
 }

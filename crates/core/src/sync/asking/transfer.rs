@@ -95,11 +95,12 @@ impl Asking {
         &mut self,
         shared: &mut Shared,
         store: &mut S,
+        now: Timestamp,
     ) -> Result<(), SessionError<S::Error>> {
         if std::mem::replace(&mut self.ranges_done, true) {
             return Ok(verdict::say_delivered(shared)?);
         }
-        let Some(slot) = shared.slots.take_ranges() else {
+        let Some(slot) = shared.slots.take_ranges(now) else {
             return Ok(shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
         };
         const OWN: Violation = Violation("cannot be compared with");
