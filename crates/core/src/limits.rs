@@ -1,5 +1,5 @@
-//! Every bound of the protocol in one place: the unit is in the name, the reason beside it. Bounds of the
-//! program's own machinery (connections, queues, caches) stand here too, so that nobody has to search.
+//! Every bound of the protocol in one place: the unit is in the name, the reason beside it. Bounds of the program's own
+//! machinery (connections, queues, caches) stand at the head of the file that they guard.
 
 use std::time::Duration;
 
