@@ -4,7 +4,7 @@
 //!
 //! # Reading order
 //! - [`limits`]: every bound, with its unit and its reason.
-//! - [`id`]: who a node is.
+//! - [`id`]: who a node is; [`network`]: which nodes belong together.
 //! - [`time`]: instants and their text form; [`clock`]: the hybrid logical clock that stamps writes.
 //! - [`record`]: keys, values and versions; which version wins, and who lost without being seen.
 //! - [`message`]: the live changes that nodes gossip, as JSON.

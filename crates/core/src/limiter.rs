@@ -129,7 +129,8 @@ impl Limiter {
     }
 
     /// How many peers have an account of their own.
-    pub fn peers(&self) -> usize {
+    #[cfg(test)]
+    fn peers(&self) -> usize {
         self.accounts.len()
     }
 

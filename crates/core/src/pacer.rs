@@ -93,11 +93,6 @@ impl Pacer {
         self.waiting.is_empty() && uptime >= self.due()
     }
 
-    /// How many records wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
     fn forget_expired(&mut self, uptime: Uptime) {
         while self.sent.front().is_some_and(|sent| uptime >= expiry(*sent)) {
             self.sent.pop_front();

@@ -75,7 +75,7 @@ impl Replica {
         self.id
     }
 
-    /// Stores a value as the newest version of a key.
+    /// Stores a content, a deletion included, as the newest version of a key, whether or not the key is there.
     ///
     /// # Errors
     /// When the clock is exhausted or the store fails; the transaction must be rolled back then.

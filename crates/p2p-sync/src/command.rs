@@ -13,6 +13,7 @@ mod delete;
 mod error;
 mod exit;
 mod get;
+mod grammar;
 mod help;
 mod line;
 mod list;

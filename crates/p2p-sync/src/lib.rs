@@ -16,6 +16,9 @@
 //!        p2p-sync-core           decides
 //! ```
 //!
+//! Beside them stand [`config`] (what a node is started with), [`identity`] (its key pair, for `node`) and [`system`] (the clock and
+//! the boot nonce, for `node` and `net`).
+//!
 //! A program that wants a node inside itself needs [`Config`] and [`Node`]:
 //!
 //! ```no_run

@@ -1,6 +1,6 @@
 //! The port to other nodes: what the node asks of the network, what it hears from it, and what it can be told of its
-//! state. Two enums and a pair of bounded queues; nothing here knows how messages travel, and nothing behind it
-//! knows of stores, users, or who wins.
+//! state: two bounded queues of messages, the streams of the sync, and who listens. Nothing here knows how messages travel, and
+//! nothing behind it knows of stores, users, or who wins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -198,14 +198,6 @@ impl Node {
         self.process().kill9();
     }
 
-    /// Sends SIGTERM and returns its exit code; Unix only.
-    #[track_caller]
-    pub fn terminate(&self, deadline: Duration) -> Option<i32> {
-        let process = self.process();
-        process.signal("TERM");
-        process.wait_exit(deadline).code()
-    }
-
     /// Closes its standard input and waits for its clean end.
     ///
     /// # Panics

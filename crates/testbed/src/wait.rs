@@ -1,4 +1,4 @@
-//! Waiting for conditions: the only two loops of the test bed that look at a clock.
+//! Waiting for conditions by looking again and again. Waiting for output is `output`'s.
 
 use std::thread;
 use std::time::{Duration, Instant};

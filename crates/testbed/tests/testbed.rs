@@ -121,7 +121,6 @@ fn a_host_hears_only_its_neighbours() {
     }
 }
 
-/// What the process believes to be the time, in seconds, with the seconds since its start by the clock for intervals.
 #[test]
 #[ignore = "needs libfaketime; .ci/run runs it"]
 fn a_clock_is_set_while_a_process_runs_and_intervals_stay_right() {
@@ -135,6 +134,7 @@ fn a_clock_is_set_while_a_process_runs_and_intervals_stay_right() {
     Command::new("chmod").arg("+x").arg(&script).status().unwrap();
     let clock = FakeClock::new();
     let process = Launch::new(&script).clock(&clock).spawn();
+    // What the process believes to be the time, in seconds, with the seconds of the clock for intervals.
     let ask = || {
         let mark = process.stdout().mark();
         process.send(b"\n");

@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 
 /// What is logged unless RUST_LOG says otherwise.
-const FILTER: &str = "error,p2p_sync=info,p2p_sync_core=info";
+const FILTER: &str = "error,p2p_sync=info";
 /// Lines that wait. What does not fit is counted and left out.
 const LINES_MAX: usize = 4_096;
 /// Longest line. Values are cut far below that where they are logged.

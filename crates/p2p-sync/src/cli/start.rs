@@ -82,7 +82,6 @@ impl Start {
             Mode::PlainPrompt | Mode::Pipe | Mode::Service => Terminal::default(),
         };
         let config = self.config()?;
-        let history = config.data_dir.join("history");
         let mut requests = StopRequests::listen(mode == Mode::Prompt)
             .map_err(|error| Failure::new(Class::Failed, format!("cannot listen to signals: {error}")))?;
         let node = tokio::select! {
@@ -90,7 +89,7 @@ impl Start {
             () = requests.requested() => return Ok(()),
         };
         let surroundings = Surroundings {
-            history,
+            history: node.data_dir().history_file(),
             editing: terminal.editing(),
             logs: logs.clone(),
             stop: requests.switch(),

@@ -1,6 +1,6 @@
 //! `help`: what the commands are, from the same descriptions that parse them.
 
-use super::line::grammar;
+use super::grammar::grammar;
 use super::{Class, CommandError, Format, Reply};
 
 /// Shows the commands, or one of them in full

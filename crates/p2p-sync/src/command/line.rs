@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 
+use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
-use clap::{CommandFactory, Parser};
 
+use super::grammar::{Line, grammar};
 use super::help::usage;
 use super::{Class, Command, CommandError, Help, Unclosed, Word, Words};
 
@@ -16,20 +17,6 @@ pub struct ParseError {
     pub json: bool,
     /// What is wrong.
     pub error: CommandError,
-}
-
-#[derive(Debug, Parser)]
-#[command(name = "p2p-sync", no_binary_name = true, disable_help_subcommand = true)]
-struct Line {
-    #[command(subcommand)]
-    command: Command,
-}
-
-/// The description of all commands.
-pub(super) fn grammar() -> clap::Command {
-    let mut grammar = Line::command();
-    grammar.build();
-    grammar
 }
 
 /// Makes a command of a line without its line end; none of an empty one. Options stand directly behind the command's

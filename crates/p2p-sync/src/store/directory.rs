@@ -28,11 +28,6 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
-    /// The directory, as an absolute path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The SQLite file with the records.
     pub fn store_file(&self) -> PathBuf {
         self.path.join("store.db")
@@ -154,7 +149,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dir = DataDir::open(parent.path()).unwrap();
         for file in [dir.store_file(), dir.identity_file(), dir.history_file()] {
-            assert_eq!(file.parent(), Some(dir.path()));
+            assert_eq!(file.parent(), Some(parent.path()));
         }
     }
 

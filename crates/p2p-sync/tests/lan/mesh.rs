@@ -2,7 +2,7 @@
 
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, poll, wait_until};
 
-use crate::support::{launch, seconds, status_number};
+use crate::support::{launch, seconds, status_number, wait_subscribed};
 
 const NODES: usize = 12;
 const MESH_MAX: u64 = 8;
@@ -28,12 +28,7 @@ fn twelve_nodes_form_a_mesh_and_apply_each_write_once() {
         node.wait_ready();
     }
     for node in &nodes {
-        wait_until(&format!("{} hears all others", node.label()), seconds(60), || {
-            let status = node.status();
-            let peers = status["peers"].as_array().unwrap();
-            let subscribed = peers.iter().filter(|peer| peer["subscribed"] == true);
-            subscribed.count() == NODES - 1
-        });
+        wait_subscribed(node, NODES - 1, seconds(60));
     }
     assert_mesh_settles(&nodes);
     assert_each_write_is_applied_once(&nodes);

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use p2p_sync_testbed::{Host, Launch, Node, Process, Stdin, Value, poll};
+use p2p_sync_testbed::{Host, Launch, Node, Process, Stdin, Value, poll, wait_until};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
 
@@ -30,6 +30,16 @@ pub(crate) fn tcp(host: &Host) -> String {
 
 pub(crate) fn quic(host: &Host) -> String {
     format!("/ip4/{}/udp/4002/quic-v1", host.ip4())
+}
+
+/// Waits until `node` is connected with so many others and hears all of them.
+#[track_caller]
+pub(crate) fn wait_subscribed(node: &Node, others: usize, deadline: Duration) {
+    wait_until(&format!("{} hears {others} others", node.label()), deadline, || {
+        let status = node.status();
+        let peers = status["peers"].as_array().unwrap();
+        peers.len() == others && peers.iter().all(|peer| peer["subscribed"] == true)
+    });
 }
 
 /// One write each way, right now; both must arrive.
@@ -115,7 +125,7 @@ impl Stranger {
             object["subscribed"] == id.as_str()
         });
         let what = format!("{} hears the stranger", node.label());
-        p2p_sync_testbed::wait_until(&what, PATIENCE, || node.is_subscribed(&self.peer_id));
+        wait_until(&what, PATIENCE, || node.is_subscribed(&self.peer_id));
     }
 
     /// Gives it a line and waits until it has done what the line asks for.

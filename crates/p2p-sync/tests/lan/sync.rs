@@ -274,10 +274,20 @@ fn wait_sync_ready(node: &Node) {
     wait_status(node, "/sync/ready", Duration::from_secs(120), |ready| ready == true);
 }
 
-/// Chance from a seed that a test prints.
+/// Chance from a seed that is printed, and that `P2P_SYNC_LAN_SEED` gives again.
 struct Chance(u64);
 
 impl Chance {
+    fn drawn() -> Self {
+        let given = std::env::var("P2P_SYNC_LAN_SEED").ok();
+        let seed = given.map_or_else(
+            || u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()),
+            |text| text.parse().unwrap(),
+        );
+        measured(&format!("P2P_SYNC_LAN_SEED={seed}"));
+        Self(seed.max(1))
+    }
+
     fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -1,6 +1,6 @@
 //! A copy that is broken off goes on from where it was, whichever side is killed.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use p2p_sync_testbed::{Addresses, Lab, poll, wait_until};
 
@@ -19,12 +19,7 @@ const KILLS: u64 = 20;
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn killed_again_and_again_in_the_middle_of_a_catch_up_it_goes_on_from_where_it_was() {
-    let seed = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .subsec_nanos();
-    measured(&format!("seed {seed}"));
-    let mut chance = Chance(u64::from(seed).max(1));
+    let mut chance = Chance::drawn();
     let lab = Lab::new();
     let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
     let a = launch(&host_a, "a").start();

@@ -41,7 +41,7 @@ fn pair(b_ahead: f64) -> Pair {
 }
 
 impl Pair {
-    /// `b` is told how far the other's clock is from its own.
+    /// Each is told how far the other's clock is from its own.
     #[track_caller]
     fn wait_offset_told(&self, b_ahead: f64) {
         for (node, peer, ahead) in [(&self.b, &self.a, -b_ahead), (&self.a, &self.b, b_ahead)] {

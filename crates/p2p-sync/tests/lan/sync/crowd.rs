@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use p2p_sync_testbed::{Addresses, Host, Lab, Node, wait_until};
+use p2p_sync_testbed::{Addresses, Host, Lab, Node};
 
 use super::{Chance, add_all, measured, wait_equal};
-use crate::support::{launch, seconds};
+use crate::support::{launch, seconds, wait_subscribed};
 
 const NODES: usize = 30;
 /// Circles through all nodes, each in an order of its own: every node has two links by each of them.
@@ -34,12 +34,7 @@ fn links(chance: &mut Chance) -> Vec<BTreeSet<usize>> {
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn thirty_nodes_with_ten_links_each_are_equal_within_thirty_seconds_of_the_last_write() {
-    let seed = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .subsec_nanos();
-    measured(&format!("seed {seed}"));
-    let mut chance = Chance(u64::from(seed).max(1));
+    let mut chance = Chance::drawn();
     let links = links(&mut chance);
     let lab = Lab::new();
     let hosts: Vec<Host> = (0..NODES).map(|_| lab.host(Addresses::V4)).collect();
@@ -56,11 +51,7 @@ fn thirty_nodes_with_ten_links_each_are_equal_within_thirty_seconds_of_the_last_
         node.wait_ready();
     }
     for (node, links) in nodes.iter().zip(&links) {
-        wait_until(&format!("{} hears its neighbours", node.label()), seconds(120), || {
-            let status = node.status();
-            let peers = status["peers"].as_array().unwrap();
-            peers.iter().filter(|peer| peer["subscribed"] == true).count() >= links.len()
-        });
+        wait_subscribed(node, links.len(), seconds(120));
     }
     let linked = start.elapsed();
     let mut of_node = vec![Vec::new(); NODES];

@@ -56,7 +56,7 @@ fn nodes_of_two_networks_exchange_no_record_and_no_key() {
     two[0].add("common", "of two");
     wait_equal("network one", &[&one[0], &one[1]], PATIENCE);
     wait_equal("network two", &[&two[0], &two[1]], PATIENCE);
-    // Time for a periodic check, if there was one.
+    // A check of everybody, now, if there was one.
     for node in one.iter().chain(&two) {
         node.lines("sync");
     }

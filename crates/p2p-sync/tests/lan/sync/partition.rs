@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use p2p_sync_testbed::{Addresses, Host, Lab, Node, Value, wait_until};
+use p2p_sync_testbed::{Addresses, Host, Lab, Node, Value};
 
 use super::{add_all, command_all, delete_all, measured, rows, wait_equal};
-use crate::support::{PATIENCE, RECOVERY, launch, seconds, status_number};
+use crate::support::{PATIENCE, RECOVERY, launch, seconds, status_number, wait_subscribed};
 
 const KEYS: usize = 100;
 /// Of these, both sides had a version before, and one side deletes it.
@@ -46,11 +46,7 @@ impl Sides {
     #[track_caller]
     fn wait_connected(&self, others: usize) {
         for node in &self.nodes {
-            wait_until(&format!("{} hears {others} others", node.label()), PATIENCE, || {
-                let status = node.status();
-                let peers = status["peers"].as_array().unwrap();
-                peers.len() == others && peers.iter().all(|peer| peer["subscribed"] == true)
-            });
+            wait_subscribed(node, others, PATIENCE);
         }
     }
 
