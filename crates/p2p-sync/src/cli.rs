@@ -12,6 +12,7 @@ use crate::command::Class;
 use crate::node::StartError;
 
 mod completion;
+mod execute;
 mod json;
 mod lines;
 mod logging;
@@ -19,7 +20,6 @@ mod mode;
 mod output;
 mod pipe;
 mod prompt;
-mod session;
 mod start;
 mod stop;
 mod terminal;
@@ -148,7 +148,7 @@ fn wait(news: &Receiver<Progress>) -> Result<(), Failure> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::session::tests::{config, node};
+    use super::execute::tests::{config, node};
     use super::*;
     use crate::config::Config;
     use crate::node::Node;

@@ -225,7 +225,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn keys_come_from_the_node() {
-        let (node, _directory) = crate::cli::session::tests::node().await;
+        let (node, _directory) = crate::cli::execute::tests::node().await;
         for key in ["apple", "apricot", "banana"] {
             node.put(Key::new(key).unwrap(), Value::new(*b"v").unwrap())
                 .await

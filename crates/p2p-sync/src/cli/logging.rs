@@ -21,7 +21,7 @@ const FILTER: &str = "error,p2p_sync=info";
 /// Lines that wait. What does not fit is counted and left out.
 const LINES_MAX: usize = 4_096;
 /// Longest line. Values are cut far below that where they are logged.
-const LINE_BYTES_MAX: usize = 4 * 1024;
+const LOG_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Lines that are printed at once.
 const BATCH_LINES_MAX: usize = 256;
 /// How long the end of the program waits for the last lines.
@@ -106,7 +106,7 @@ impl Logs {
 
 impl Write for Logs {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let kept = line.get(..LINE_BYTES_MAX).unwrap_or(line);
+        let kept = line.get(..LOG_LINE_BYTES_MAX).unwrap_or(line);
         if let Err(TrySendError::Full(_)) = self.jobs.try_send(Job::Line(kept.to_vec())) {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
@@ -250,12 +250,12 @@ mod tests {
         let mut logs = Logs::to(print);
         logs.write_all(b"one\n").unwrap();
         logs.write_all(b"two \x1b[31m\ntwo and a half\xff\n").unwrap();
-        logs.write_all(&[b'x'; 2 * LINE_BYTES_MAX]).unwrap();
+        logs.write_all(&[b'x'; 2 * LOG_LINE_BYTES_MAX]).unwrap();
         settle(&logs);
         let printed = printed.lock().unwrap();
         let lines: Vec<_> = printed.lines().collect();
         assert_eq!(lines[..2], ["one", "two \\u{1b}[31m\\ntwo and a half\\xFF"]);
-        assert_eq!((lines.len(), lines[2].len()), (3, LINE_BYTES_MAX));
+        assert_eq!((lines.len(), lines[2].len()), (3, LOG_LINE_BYTES_MAX));
     }
 
     #[test]

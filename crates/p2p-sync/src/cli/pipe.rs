@@ -5,9 +5,9 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
+use super::execute::{Flow, execute};
 use super::lines::{Line, Lines};
 use super::output::Output;
-use super::session::{Flow, execute};
 use crate::node::Node;
 
 /// Lines that are read while a command is carried out. A line may be a megabyte long.

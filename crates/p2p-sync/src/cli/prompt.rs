@@ -13,11 +13,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::completion::Completion;
+use super::execute::{Flow, execute};
 use super::lines::{LINE_BYTES_MAX, Line};
 use super::logging::Logs;
 use super::output::Output;
 use super::pipe::Ended;
-use super::session::{Flow, execute};
 use super::stop::StopSwitch;
 use super::terminal::Editing;
 use crate::node::Node;

@@ -1,4 +1,4 @@
-//! One user's session: lines in, replies out, one after the other, until somebody has had enough.
+//! What a user types or pipes in, carried out line by line: a line in, a reply out, until somebody has had enough.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::output::Output;
 use crate::command::{Class, Command, CommandError, ParseError, Reply, asks_for_json, parse_line};
 use crate::node::Node;
 
-/// How a session goes on behind a line.
+/// How it goes on behind a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Continue,
