@@ -73,8 +73,10 @@ impl Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let class = match &error {
-            StartError::PortTaken(_) => Class::InUse,
+            StartError::Port(error) if error.is_not_permitted() => Class::NotPermitted,
+            StartError::Port(_) => Class::InUse,
             StartError::Store(error) => Class::from(error.kind()),
+            StartError::Identity(error) if error.is_not_permitted() => Class::NotPermitted,
             StartError::Identity(_) => Class::Storage,
             StartError::PeerAddress(_) => Class::Usage,
             _ => Class::Failed,

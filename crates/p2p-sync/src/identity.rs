@@ -34,6 +34,13 @@ pub enum IdentityError {
     },
 }
 
+impl IdentityError {
+    /// Whether the operating system denied this user the file.
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// Reads the key pair from `file`, or makes an Ed25519 one and stores it there if there is no such file. The file holds
 /// libp2p's protobuf encoding, and is complete or absent, whenever the process ends.
 ///

@@ -13,7 +13,7 @@ pub mod libp2p;
 mod port;
 mod streams;
 
-pub use port::{PortTaken, claim_port};
+pub use port::{PortError, claim_port};
 pub use streams::{
     PeerLink, PeerLinks, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_OUTGOING_MAX, StreamEvent, StreamId, Streams,
 };

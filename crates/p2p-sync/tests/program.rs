@@ -249,6 +249,46 @@ fn a_data_directory_in_use_is_an_error_and_not_shared() {
     first.add("still", "mine");
 }
 
+/// The program as a user without special rights runs it, started with these arguments; its exit code and what it said.
+#[cfg(target_os = "linux")]
+fn start_without_rights(data_dir: &std::path::Path, port: u16) -> (Option<i32>, String) {
+    // Root without its capabilities may do no more than anybody else.
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", PROGRAM]);
+    command.args(["start", "--no-lan", "--port", &port.to_string(), "--data-dir"]);
+    command.arg(data_dir);
+    let process = Process::spawn("without rights", command, Stdin::Null);
+    let code = process.wait_exit(PATIENCE).code();
+    (code, process.stderr().tail(20))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_user_may_not_use_is_told_from_what_is_taken_or_damaged() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let unprivileged = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let forbidden = unprivileged.trim().parse::<u16>().unwrap().saturating_sub(1);
+    assert_ne!(
+        forbidden, 0,
+        "this machine allows every port to everybody: nothing can be tested"
+    );
+    let (code, errors) = start_without_rights(directory.path(), forbidden);
+    assert_eq!(code, Some(7), "{errors}");
+    assert!(
+        errors.contains(&format!("may not listen on port {forbidden}")),
+        "{errors}"
+    );
+    assert!(errors.contains("--port"), "says what to do next: {errors}");
+
+    let key = directory.path().join("identity.key");
+    std::fs::write(&key, "").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0)).unwrap();
+    let (code, errors) = start_without_rights(directory.path(), 0);
+    assert_eq!(code, Some(7), "{errors}");
+    assert!(errors.contains("identity.key"), "{errors}");
+}
+
 #[test]
 fn wrong_usage_is_told_apart_from_failure() {
     for wrong in ["--no-such-flag", "--port=notaport", "--peer=not-a-multiaddress"] {

@@ -1,5 +1,5 @@
-//! Packets that a host drops: nftables rules in its namespace, one table, removed as a whole. Its loopback is
-//! never touched.
+//! Packets that a host drops or holds back: nftables rules in its namespace, one table, removed as a whole, and the rate of its
+//! cable. Its loopback is never touched.
 
 use crate::host::Host;
 
@@ -43,7 +43,13 @@ impl Host {
         self.drop_packets("in", "meta nfproto ipv6");
     }
 
-    /// Lets everything pass again.
+    /// Sends no faster than that many kilobits a second, with as much in the queue as a cheap router has.
+    pub fn limit_rate(&self, kilobits: u32) {
+        let rate = format!("rate {kilobits}kbit burst 16kb latency 500ms");
+        self.shell(&format!("tc qdisc replace dev eth0 root tbf {rate}"));
+    }
+
+    /// Lets everything pass again that was dropped.
     pub fn unblock(&self) {
         self.shell(&format!("nft add table {TABLE}; nft delete table {TABLE}"));
     }

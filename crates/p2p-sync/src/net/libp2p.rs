@@ -26,8 +26,14 @@ mod gossip;
 mod links;
 mod listening;
 mod liveness;
+mod log_budget;
+mod muxer;
+mod per_address;
+mod pulse;
 mod streams;
 mod task;
+#[cfg(test)]
+mod testing;
 mod transport;
 
 /// Connections that no protocol needs are closed after this. Gossip needs those to nodes of this network.
@@ -88,9 +94,11 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let discovery = if config.lan { start_discovery(&config) } else { None };
     let nonce = system::boot_nonce();
     let (opened, incoming) = mpsc::channel(streams::INCOMING_MAX);
+    let log = Arc::new(log_budget::LogBudget::new());
+    let pulses = Arc::new(pulse::Pulses::default());
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
-        .with_other_transport(transport::build)
+        .with_other_transport(|key| transport::build(key, Arc::clone(&pulses)))
         .map_err(|error| setup(error.into()))?
         .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery, opened))
         .map_err(|error| setup(error.into()))?
@@ -108,6 +116,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         inbound.clone(),
         links::Links::new(told),
         streams::Patience::default(),
+        Arc::clone(&log),
     ));
     tokio::spawn(streams::accept(Arc::clone(&common), incoming));
     let (ready, is_ready) = oneshot::channel();
@@ -122,6 +131,8 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
             ready,
             streams: common,
             audience: Arc::clone(&audience),
+            log,
+            pulses,
         },
     );
     tokio::spawn(task.run());

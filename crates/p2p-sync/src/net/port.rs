@@ -7,14 +7,41 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 /// How often another free port is tried when the UDP side of one is taken.
 const ATTEMPTS: usize = 64;
 
-/// The port is in use.
+/// The port cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("port {port} is taken ({source}): stop the other program, or choose another with --port (0: any)")]
-pub struct PortTaken {
-    /// Which.
-    pub port: u16,
-    /// What the operating system said.
-    source: io::Error,
+pub enum PortError {
+    /// Another program uses it.
+    #[error("port {port} is taken ({source}): stop the other program, or choose another with --port (0: any)")]
+    Taken {
+        /// Which.
+        port: u16,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// This user must not use it.
+    #[error(
+        "may not listen on port {port} ({source}): choose another with --port (0: any), or run with the right to use it"
+    )]
+    NotPermitted {
+        /// Which.
+        port: u16,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl PortError {
+    fn new(port: u16, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::NotPermitted { port, source },
+            _ => Self::Taken { port, source },
+        }
+    }
+
+    /// Whether another port, or another user, would do.
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::NotPermitted { .. })
+    }
 }
 
 /// Checks that nobody uses `port` for TCP or UDP; finds one that nobody uses when it is 0. The port is free for the
@@ -22,9 +49,9 @@ pub struct PortTaken {
 ///
 /// # Errors
 /// When it is taken, or must not be used by this user.
-pub fn claim_port(port: u16) -> Result<u16, PortTaken> {
+pub fn claim_port(port: u16) -> Result<u16, PortError> {
     if port != 0 {
-        return try_claim(port).map_err(|source| PortTaken { port, source });
+        return try_claim(port).map_err(|source| PortError::new(port, source));
     }
     let mut last = io::Error::other("no free port");
     for _ in 0..ATTEMPTS {
@@ -33,7 +60,7 @@ pub fn claim_port(port: u16) -> Result<u16, PortTaken> {
             Err(error) => last = error,
         }
     }
-    Err(PortTaken { port, source: last })
+    Err(PortError::new(port, last))
 }
 
 fn try_claim(port: u16) -> io::Result<u16> {
@@ -75,5 +102,21 @@ mod tests {
         assert!(claim_port(tcp.local_addr().unwrap().port()).is_err());
         let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         assert!(claim_port(udp.local_addr().unwrap().port()).is_err());
+    }
+
+    #[test]
+    fn a_port_that_is_not_allowed_is_told_from_one_in_use() {
+        let refused = |kind: io::ErrorKind| PortError::new(80, kind.into());
+        let forbidden = refused(io::ErrorKind::PermissionDenied);
+        assert!(matches!(forbidden, PortError::NotPermitted { port: 80, .. }));
+        assert!(
+            forbidden
+                .to_string()
+                .starts_with("may not listen on port 80 (permission denied)"),
+            "{forbidden}"
+        );
+        let taken = refused(io::ErrorKind::AddrInUse);
+        assert!(matches!(taken, PortError::Taken { port: 80, .. }));
+        assert!(taken.to_string().starts_with("port 80 is taken"), "{taken}");
     }
 }

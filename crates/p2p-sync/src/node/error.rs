@@ -5,16 +5,16 @@ use std::sync::Arc;
 use p2p_sync_core::clock::ClockExhausted;
 
 use crate::identity::IdentityError;
-use crate::net::PortTaken;
+use crate::net::PortError;
 use crate::net::libp2p::NetError;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Why a node did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The port is in use.
+    /// The port is in use, or must not be used.
     #[error(transparent)]
-    PortTaken(#[from] PortTaken),
+    Port(#[from] PortError),
     /// The data directory or the store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,8 +1,29 @@
 //! Another program, plain libp2p gossip and nothing of ours, says changes and hears them.
 
-use p2p_sync_testbed::{Addresses, Lab, json, wait_until};
+use p2p_sync_testbed::{Addresses, Lab, Process, Stdin, json, wait_until};
 
 use crate::support::{PATIENCE, RECOVERY, Stranger, launch, seconds, tcp};
+
+/// Opens connections to an address, says nothing on them, and opens them again when they are closed.
+const SILENT_CROWD: &str = r#"
+import selectors, socket, sys
+crowd = selectors.DefaultSelector()
+def join():
+    one = socket.create_connection((sys.argv[1], 4002))
+    crowd.register(one, selectors.EVENT_READ)
+for _ in range(int(sys.argv[2])):
+    join()
+while True:
+    for key, _ in crowd.select():
+        try:
+            closed = not key.fileobj.recv(65536)
+        except OSError:
+            closed = True
+        if closed:
+            crowd.unregister(key.fileobj)
+            key.fileobj.close()
+            join()
+"#;
 
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
@@ -126,4 +147,30 @@ fn what_a_stranger_says_wrong_is_refused_named_and_counted() {
     let count: u64 = dropped.iter().map(|cause| cause["count"].as_u64().unwrap()).sum();
     assert_eq!(count, 3, "{status}");
     assert_eq!(stranger.process().stdout().count(0, "disconnected"), 0);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn one_address_takes_neither_all_connections_nor_the_log() {
+    let lab = Lab::new();
+    let hosts = [(); 3].map(|()| lab.host(Addresses::V4));
+    let a = launch(&hosts[0], "a").start();
+    let mut command = hosts[1].command("python3");
+    command.args(["-c", SILENT_CROWD, &hosts[0].ip4(), "300"]);
+    let _crowd = Process::spawn("crowd", command, Stdin::Null);
+    let refused = || {
+        let status = a.status();
+        let dropped = status["dropped"].as_array().unwrap().iter();
+        let mut refused = dropped.filter(|cause| cause["cause"] == "too many connections");
+        refused.next().map_or(0, |cause| cause["count"].as_u64().unwrap())
+    };
+    let start = std::time::Instant::now();
+    wait_until("they are refused", PATIENCE, || refused() > 1_000);
+    let line = format!("A connection from {} was refused", hosts[1].ip4());
+    let lines = a.stderr().count(0, &line);
+    let most = start.elapsed().as_secs() as usize + 2;
+    assert!((1..=most).contains(&lines), "{lines} lines in {most} s");
+    // And others find their way.
+    let b = launch(&hosts[2], "b").start();
+    a.wait_linked(&b, PATIENCE);
 }

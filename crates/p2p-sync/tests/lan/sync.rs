@@ -25,6 +25,7 @@ mod networks;
 mod partition;
 mod returning;
 mod room;
+mod slow_link;
 
 /// How soon two stores are to be equal when nothing is in the way.
 const SOON: Duration = Duration::from_secs(5);

@@ -13,7 +13,7 @@ use p2p_sync_core::NetworkName;
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 use tokio::sync::mpsc;
 
-use super::{discovery, liveness, streams};
+use super::{discovery, liveness, per_address, streams};
 
 /// The protocol name of Kademlia in the default network.
 const KAD: &str = "/p2p-sync/kad/1.0.0";
@@ -32,6 +32,7 @@ const PENDING_MAX: u32 = 256;
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub(super) limits: connection_limits::Behaviour,
+    pub(super) per_address: per_address::Behaviour,
     pub(super) gossip: gossipsub::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) liveness: liveness::Behaviour,
@@ -81,6 +82,7 @@ impl Behaviour {
             .with_push_listen_addr_updates(true);
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
+            per_address: per_address::Behaviour::default(),
             gossip: gossip(key, network)?,
             identify: identify::Behaviour::new(identify),
             liveness: liveness::Behaviour::new(),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
@@ -14,9 +15,10 @@ use p2p_sync_core::NodeId;
 use super::dialer::split_peer;
 use super::liveness::is_quic;
 use super::node_id;
+use super::pulse::Pulse;
 use crate::net::{Direction, Transport};
 
-/// A connection on which nothing came back for this long is dead: TCP alone would keep it for a quarter of an hour.
+/// A connection on which nothing came in for this long is dead: TCP alone would keep it for a quarter of an hour.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(7);
 /// How long a second connection to a peer is left to settle before one is closed.
 const SPARE_AFTER: Duration = Duration::from_secs(1);
@@ -42,9 +44,8 @@ pub(super) struct Connection {
     pub(super) direction: Direction,
     pub(super) rtt: Option<Duration>,
     opened: Instant,
-    alive: Instant,
-    /// Whether silence means that it is dead. QUIC finds out by itself.
-    watched: bool,
+    /// None if silence does not mean that it is dead: QUIC finds out by itself.
+    watched: Option<Arc<Pulse>>,
     identified: bool,
     boot: Option<u64>,
 }
@@ -128,6 +129,7 @@ impl Connections {
         peer: PeerId,
         id: ConnectionId,
         endpoint: &ConnectedPoint,
+        pulse: Arc<Pulse>,
         now: Instant,
     ) -> Option<bool> {
         let (address, _) = split_peer(endpoint.get_remote_address().clone());
@@ -143,8 +145,7 @@ impl Connections {
             },
             rtt: None,
             opened: now,
-            alive: now,
-            watched: !is_quic,
+            watched: (!is_quic).then_some(pulse),
             identified: false,
             boot: None,
         };
@@ -191,28 +192,24 @@ impl Connections {
     }
 
     /// A ping came back.
-    pub(super) fn pinged(&mut self, peer: PeerId, id: ConnectionId, rtt: Duration, now: Instant) {
+    pub(super) fn pinged(&mut self, peer: PeerId, id: ConnectionId, rtt: Duration) {
         if let Some(connection) = self.connection_mut(peer, id) {
-            connection.alive = now;
             connection.rtt = Some(rtt);
+            connection.watched.iter().for_each(|pulse| pulse.beat());
         }
     }
 
     /// The other side does not know pings, so that their absence says nothing.
     pub(super) fn cannot_ping(&mut self, peer: PeerId, id: ConnectionId) {
         if let Some(connection) = self.connection_mut(peer, id) {
-            connection.watched = false;
+            connection.watched = None;
         }
     }
 
     /// Gossip went to a peer or came from it.
-    pub(super) fn gossiped(&mut self, peer: PeerId, came_in: bool, now: Instant) {
+    pub(super) fn gossiped(&mut self, peer: PeerId, now: Instant) {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.gossiped = now;
-            // With several connections it is unknown which one carried it, and one of them may be dead.
-            if let ([only], true) = (known.connections.as_mut_slice(), came_in) {
-                only.alive = now;
-            }
         }
     }
 
@@ -289,22 +286,23 @@ impl Connections {
         listeners
     }
 
-    /// Connections on which nothing came back for too long.
+    /// Connections on which nothing came in for too long.
     pub(super) fn dead(&self, now: Instant) -> Vec<(PeerId, ConnectionId)> {
         let all = self
             .peers
             .iter()
             .flat_map(|(peer, known)| known.connections.iter().map(move |it| (*peer, it)));
-        all.filter(|(_, connection)| connection.watched && now.saturating_duration_since(connection.alive) > DEAD_AFTER)
+        let is_dead = |pulse: &Arc<Pulse>| now.saturating_duration_since(pulse.last().into_std()) > DEAD_AFTER;
+        all.filter(|(_, connection)| connection.watched.as_ref().is_some_and(is_dead))
             .map(|(peer, connection)| (peer, connection.id))
             .collect()
     }
 
     /// This process itself stood still for a while: silence during that time says nothing of the others.
-    pub(super) fn excuse(&mut self, now: Instant) {
-        for connection in self.peers.values_mut().flat_map(|known| &mut known.connections) {
-            connection.alive = now;
-        }
+    pub(super) fn excuse(&self) {
+        let all = self.peers.values().flat_map(|known| &known.connections);
+        all.filter_map(|connection| connection.watched.as_ref())
+            .for_each(|pulse| pulse.beat());
     }
 
     /// Connections beyond the one that each peer needs, where it is on this side to close them: the smaller peer id does, so
@@ -397,6 +395,10 @@ mod tests {
         }
     }
 
+    fn pulse() -> Arc<Pulse> {
+        Arc::new(Pulse::new())
+    }
+
     const TCP: &str = "/ip4/192.0.2.1/tcp/4002";
     const QUIC: &str = "/ip4/192.0.2.1/udp/4002/quic-v1";
 
@@ -407,12 +409,12 @@ mod tests {
     #[test]
     fn the_first_and_the_last_connection_are_told_from_the_others() {
         let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
-        assert_eq!(all.opened(peer, id(1), &dialled(TCP), now), Some(false));
-        assert_eq!(all.opened(peer, id(2), &dialled(QUIC), now), None);
+        assert_eq!(all.opened(peer, id(1), &dialled(TCP), pulse(), now), Some(false));
+        assert_eq!(all.opened(peer, id(2), &dialled(QUIC), pulse(), now), None);
         assert_eq!(all.closed(peer, id(1), now + STILLBORN), Closed::Others);
         assert_eq!(all.closed(peer, id(2), now), Closed::Nothing);
         assert_eq!(
-            all.opened(peer, id(3), &dialled(TCP), now),
+            all.opened(peer, id(3), &dialled(TCP), pulse(), now),
             Some(true),
             "connected before"
         );
@@ -421,9 +423,9 @@ mod tests {
     #[test]
     fn a_first_connection_that_ends_at_once_took_the_announcement_of_gossip_along() {
         let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
-        all.opened(peer, id(1), &dialled(TCP), now);
-        all.opened(peer, id(2), &dialled(QUIC), now);
-        all.opened(peer, id(3), &dialled(QUIC), now);
+        all.opened(peer, id(1), &dialled(TCP), pulse(), now);
+        all.opened(peer, id(2), &dialled(QUIC), pulse(), now);
+        all.opened(peer, id(3), &dialled(QUIC), pulse(), now);
         assert_eq!(all.closed(peer, id(2), now), Closed::Others, "not the first");
         assert_eq!(all.closed(peer, id(1), now), Closed::Unheard);
     }
@@ -431,23 +433,30 @@ mod tests {
     #[test]
     fn silence_is_death_unless_the_other_side_cannot_ping() {
         let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
-        all.opened(peer, id(1), &dialled(TCP), now);
-        all.opened(peer, id(2), &dialled(QUIC), now);
-        all.pinged(peer, id(2), Duration::from_millis(1), now + DEAD_AFTER);
-        assert_eq!(all.dead(now + DEAD_AFTER + QUIET), [(peer, id(1))]);
+        all.opened(peer, id(1), &dialled(TCP), pulse(), now);
+        all.opened(peer, id(2), &dialled(QUIC), pulse(), now);
+        let later = now + DEAD_AFTER + QUIET;
+        assert_eq!(all.dead(now + DEAD_AFTER), []);
+        assert_eq!(all.dead(later), [(peer, id(1))], "QUIC sees to itself");
+        all.pinged(peer, id(1), Duration::from_millis(1));
         all.cannot_ping(peer, id(1));
-        assert_eq!(all.dead(now + DEAD_AFTER + QUIET), []);
+        assert_eq!(all.dead(later), []);
     }
 
     #[test]
-    fn gossip_counts_as_life_only_where_one_connection_can_have_carried_it() {
+    fn each_connection_lives_by_its_own_bytes_and_all_are_excused_when_this_process_stood_still() {
         let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
-        all.opened(peer, id(1), &dialled(TCP), now);
-        all.gossiped(peer, true, now + DEAD_AFTER);
-        assert_eq!(all.dead(now + DEAD_AFTER + QUIET), []);
-        all.opened(peer, id(2), &dialled(TCP), now + DEAD_AFTER);
-        all.gossiped(peer, true, now + 2 * DEAD_AFTER);
-        assert_eq!(all.dead(now + 3 * DEAD_AFTER).len(), 2);
+        let pulses = [pulse(), pulse()];
+        for (number, pulse) in pulses.iter().enumerate() {
+            all.opened(peer, id(number), &dialled(TCP), Arc::clone(pulse), now);
+        }
+        // After the last beat of both, and before the next one.
+        let later = Instant::now() + DEAD_AFTER;
+        std::thread::sleep(Duration::from_millis(2));
+        pulses[0].beat();
+        assert_eq!(all.dead(later), [(peer, id(1))]);
+        all.excuse();
+        assert_eq!(all.dead(later), []);
     }
 
     #[test]
@@ -455,34 +464,34 @@ mod tests {
         let (mut all, now) = (Connections::default(), Instant::now());
         let (a, b) = (PeerId::random(), PeerId::random());
         let (small, great) = if a < b { (a, b) } else { (b, a) };
-        all.opened(great, id(1), &dialled(TCP), now);
-        all.opened(great, id(2), &dialled(QUIC), now);
+        all.opened(great, id(1), &dialled(TCP), pulse(), now);
+        all.opened(great, id(2), &dialled(QUIC), pulse(), now);
         let later = now + SPARE_AFTER + QUIET;
         assert_eq!(all.spare(small, now), []);
         assert_eq!(all.spare(small, later), [id(1)]);
-        all.gossiped(great, true, later);
+        all.gossiped(great, later);
         assert_eq!(all.spare(small, later), []);
         assert_eq!(all.spare(small, now + 2 * SPARE_AT_LAST), [id(1)]);
 
         let mut all = Connections::default();
-        all.opened(small, id(1), &dialled(TCP), now);
-        all.opened(small, id(2), &dialled(QUIC), now);
+        all.opened(small, id(1), &dialled(TCP), pulse(), now);
+        all.opened(small, id(2), &dialled(QUIC), pulse(), now);
         assert_eq!(all.spare(great, later), [], "the other side does it");
     }
 
     #[test]
     fn a_restart_is_told_from_a_second_machine() {
         let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
-        all.opened(peer, id(1), &dialled(TCP), now);
+        all.opened(peer, id(1), &dialled(TCP), pulse(), now);
         assert_eq!(all.identified(peer, id(1), Some(7), true), Boot::Known);
         assert_eq!(all.identified(peer, id(1), Some(9), true), Boot::Repeated);
-        all.opened(peer, id(2), &dialled(QUIC), now);
+        all.opened(peer, id(2), &dialled(QUIC), pulse(), now);
         assert_eq!(all.identified(peer, id(2), Some(8), true), Boot::Restarted);
         all.closed(peer, id(1), now);
         all.closed(peer, id(2), now);
-        all.opened(peer, id(3), &dialled(QUIC), now);
+        all.opened(peer, id(3), &dialled(QUIC), pulse(), now);
         assert_eq!(all.identified(peer, id(3), Some(8), true), Boot::Known);
-        all.opened(peer, id(4), &dialled(TCP), now);
+        all.opened(peer, id(4), &dialled(TCP), pulse(), now);
         assert_eq!(
             all.identified(peer, id(4), Some(7), true),
             Boot::Twice {
@@ -496,7 +505,7 @@ mod tests {
         let (mut all, now) = (Connections::default(), Instant::now());
         let (peer, stranger) = (PeerId::random(), PeerId::random());
         for (peer, number) in [(peer, 1), (stranger, 2)] {
-            all.opened(peer, id(number), &dialled(TCP), now);
+            all.opened(peer, id(number), &dialled(TCP), pulse(), now);
             all.subscribed(peer, true, now);
         }
         let listeners = all.listeners();
@@ -515,7 +524,7 @@ mod tests {
     #[test]
     fn a_node_without_gossip_is_named_once_in_a_while() {
         let (mut all, peer, now) = (Connections::default(), PeerId::random(), Instant::now());
-        all.opened(peer, id(1), &dialled(TCP), now);
+        all.opened(peer, id(1), &dialled(TCP), pulse(), now);
         let later = now + SUBSCRIBE_WITHIN + QUIET;
         assert_eq!(all.unsubscribed(later), [], "it may be a foreign program");
         all.identified(peer, id(1), Some(7), true);

@@ -2,6 +2,7 @@
 //! core's; here they meet gossipsub, the clock and the counters.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
@@ -10,9 +11,10 @@ use p2p_sync_core::gate::{Arrival, Gate, GateLimits, Refusal, Verdict};
 use p2p_sync_core::message;
 use p2p_sync_core::pacer::{Next, Pacer};
 use p2p_sync_core::text::printable;
-use p2p_sync_core::{NodeId, Record};
+use p2p_sync_core::{NodeId, Record, Timestamp};
 
 use super::complaints::Complaints;
+use super::log_budget::LogBudget;
 use super::node_id;
 use crate::system::{self, Stopwatch};
 
@@ -31,8 +33,10 @@ pub(super) struct Gossip {
     gate: Gate,
     pacer: Pacer,
     watch: Stopwatch,
-    /// What was published lately, the oldest first.
+    /// What was published lately for the first time, the oldest first.
     published: VecDeque<(Instant, Record)>,
+    /// The latest timestamp that was ever among these. Own writes have rising ones.
+    newest: Option<Timestamp>,
     /// Something was due and did not go out.
     unsent: bool,
     pub(super) complaints: Complaints,
@@ -60,15 +64,16 @@ pub(super) enum Judged {
 }
 
 impl Gossip {
-    pub(super) fn new(topic: TopicHash) -> Self {
+    pub(super) fn new(topic: TopicHash, log: Arc<LogBudget>) -> Self {
         Self {
             topic,
             gate: Gate::new(GateLimits::default()),
             pacer: Pacer::new(),
             watch: Stopwatch::start(),
             published: VecDeque::new(),
+            newest: None,
             unsent: false,
-            complaints: Complaints::default(),
+            complaints: Complaints::new(log),
             sent: 0,
             received: 0,
         }
@@ -96,7 +101,7 @@ impl Gossip {
     }
 
     /// One of several connections to a peer is gone, and with it whatever gossipsub had given to it: what was published lately
-    /// is published once more. Whoever has it already finds nothing new in it.
+    /// is published once more, and not again after that. Whoever has it already finds nothing new in it.
     pub(super) fn repeat(&mut self, now: Instant) {
         let published = std::mem::take(&mut self.published);
         let recent = published
@@ -149,8 +154,12 @@ impl Gossip {
 
     fn remember(&mut self, records: &[Record]) {
         let now = Instant::now();
-        self.published
-            .extend(records.iter().map(|record| (now, record.clone())));
+        // What is not later than all that was remembered is repeated: were it remembered anew, a peer that closes one connection
+        // after the other could keep it going round for ever.
+        let is_first = |record: &&Record| Some(record.timestamp) > self.newest;
+        let first: Vec<_> = records.iter().filter(is_first).cloned().collect();
+        self.newest = self.newest.max(first.iter().map(|record| record.timestamp).max());
+        self.published.extend(first.into_iter().map(|record| (now, record)));
         let excess = self.published.len().saturating_sub(REPEATED_MAX);
         self.published.drain(..excess);
     }
@@ -227,5 +236,49 @@ impl Gossip {
                 ahead.as_secs_f64()
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p2p_sync_core::{Base, Content, Key};
+
+    fn record(number: i64) -> Record {
+        Record {
+            key: Key::new(format!("{number}")).unwrap(),
+            content: Content::Deleted,
+            timestamp: Timestamp::from_nanos(number).unwrap(),
+            author: NodeId::from_bytes(&[1; 38]).unwrap(),
+            base: Base::Nothing,
+        }
+    }
+
+    /// What would be published now, which is remembered as if it had been.
+    fn publish(gossip: &mut Gossip) -> usize {
+        let mut count = 0;
+        while let Next::Publish(records) = gossip.pacer.next(gossip.watch.uptime()) {
+            gossip.remember(&records);
+            count += records.len();
+        }
+        count
+    }
+
+    #[test]
+    fn what_was_published_is_repeated_once_however_often_a_connection_ends() {
+        let topic = TopicHash::from_raw("topic");
+        let mut gossip = Gossip::new(topic, Arc::new(LogBudget::new()));
+        let now = Instant::now();
+        gossip.push(record(1));
+        gossip.push(record(2));
+        assert_eq!(publish(&mut gossip), 2);
+        gossip.repeat(now);
+        // A fresh one among them is remembered, and they are not.
+        gossip.push(record(3));
+        assert_eq!(publish(&mut gossip), 3);
+        gossip.repeat(now);
+        assert_eq!(publish(&mut gossip), 1);
+        gossip.repeat(now);
+        assert_eq!(publish(&mut gossip), 0);
     }
 }

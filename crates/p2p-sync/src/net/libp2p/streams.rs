@@ -2,7 +2,6 @@
 //! many there are. Each runs on a task of its own, so that the swarm waits for none of them. What travels on a session's
 //! stream is the node's business.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +16,9 @@ use tokio::time::timeout;
 
 use super::complaints::Complaints;
 use super::links::Links;
+use super::log_budget::LogBudget;
 use super::node_id;
+use super::pulse::Pulse;
 use crate::net::{FromPeers, STREAM_BYTES_MAX, StreamEvent, StreamId};
 
 mod behaviour;
@@ -25,16 +26,13 @@ mod fed;
 mod feed;
 mod feeds;
 mod framing;
+mod places;
 mod session;
 
-pub(super) use behaviour::{Behaviour, INCOMING_MAX, Incoming, Opening};
+pub(super) use behaviour::{Behaviour, INCOMING_MAX, Incoming, Opening, TooMany};
 pub(super) use feeds::Feeds;
-use framing::{FrameReader, FrameWriter, Pulse, StreamError, Traffic};
-
-/// Streams that one peer may have open to us: a session, a feed, and what replaces them while they end.
-const PER_PEER_MAX: usize = 4;
-/// Streams that all peers together may have open to us. Each takes at most a frame's length of memory.
-const INBOUND_MAX: usize = 256;
+use framing::{FrameReader, FrameWriter, StreamError, Traffic};
+use places::Places;
 
 /// How long is waited for what. Real ones are in the default; tests have less time.
 #[derive(Debug, Clone, Copy)]
@@ -80,33 +78,18 @@ pub(super) struct Common {
     traffic: Arc<Traffic>,
     complaints: Mutex<Complaints>,
     next_stream: AtomicU64,
-    open: Mutex<Open>,
-    receiving: fed::Receiving,
+    places: Places,
 }
 
-/// The streams that peers have open to us.
-#[derive(Debug, Default)]
-struct Open {
-    all: usize,
-    by_peer: HashMap<PeerId, usize>,
-}
-
-/// One of them: counted until it is dropped.
+/// A stream that a peer opened: it has its place until this is dropped.
 struct Slot {
     common: Arc<Common>,
-    peer: PeerId,
+    number: u64,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut open = self.common.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.all -= 1;
-        if let Some(count) = open.by_peer.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_peer.remove(&self.peer);
-            }
-        }
+        self.common.places.leave(self.number);
     }
 }
 
@@ -116,6 +99,7 @@ impl Common {
         inbound: mpsc::Sender<FromPeers>,
         links: Links,
         patience: Patience,
+        log: Arc<LogBudget>,
     ) -> Self {
         Self {
             events,
@@ -124,10 +108,9 @@ impl Common {
             links,
             patience,
             traffic: Arc::default(),
-            complaints: Mutex::default(),
+            complaints: Mutex::new(Complaints::new(log)),
             next_stream: AtomicU64::new(0),
-            open: Mutex::default(),
-            receiving: fed::Receiving::default(),
+            places: Places::default(),
         }
     }
 
@@ -143,7 +126,7 @@ impl Common {
 
     /// How many streams peers have open to us.
     pub(super) fn inbound_streams(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).all
+        self.places.taken()
     }
 
     /// Counts what a peer did wrong, or did not get; says whether to log it.
@@ -151,6 +134,13 @@ impl Common {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         complaints.count(cause, count.saturating_sub(1) as u64);
         complaints.count_of(peer, cause, Instant::now())
+    }
+
+    /// A stream that a peer opened is dropped.
+    pub(super) fn refuse(&self, peer: PeerId) {
+        if self.complain(peer, "too many streams", 1) {
+            tracing::warn!("Peer {peer} opened a stream for which there is no place; dropped");
+        }
     }
 
     /// A stream ended before its time: the log gets to know, and the counts if it was the peer's fault.
@@ -166,16 +156,11 @@ impl Common {
         StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn admit(self: &Arc<Self>, peer: PeerId) -> Option<Slot> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.all >= INBOUND_MAX || open.by_peer.get(&peer).is_some_and(|count| *count >= PER_PEER_MAX) {
-            return None;
-        }
-        open.all += 1;
-        *open.by_peer.entry(peer).or_default() += 1;
+    fn admit(self: &Arc<Self>, peer: PeerId, is_stranger: bool) -> Option<Slot> {
+        let number = self.places.take(peer, is_stranger, Instant::now())?;
         Some(Slot {
             common: Arc::clone(self),
-            peer,
+            number,
         })
     }
 
@@ -202,13 +187,15 @@ impl Common {
 
 /// Takes in the streams that peers open, until there is no swarm any more. It waits for nothing else.
 pub(super) async fn accept(common: Arc<Common>, mut incoming: mpsc::Receiver<Incoming>) {
-    while let Some((peer, stream)) = incoming.recv().await {
-        match common.admit(peer) {
+    while let Some(Incoming {
+        peer,
+        is_stranger,
+        stream,
+    }) = incoming.recv().await
+    {
+        match common.admit(peer, is_stranger) {
             Some(slot) => drop(tokio::spawn(answer(peer, stream, slot))),
-            None if common.complain(peer, "too many streams", 1) => {
-                tracing::warn!("Peer {peer} opened too many streams; dropped");
-            }
-            None => {}
+            None => common.refuse(peer),
         }
     }
 }
@@ -219,7 +206,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(peer: PeerId, stream: S, slot
     let Ok(node) = node_id(&peer) else { return };
     let (mut reader, writer) = common.halves(stream, common.patience.stall);
     match timeout(common.patience.opening, reader.next()).await {
-        Ok(Ok(Some((Frame::Feed, _)))) => fed::receive(&common, (peer, node), reader, writer).await,
+        Ok(Ok(Some((Frame::Feed, _)))) => fed::receive(&slot, (peer, node), reader, writer).await,
         Ok(Ok(Some(first))) => session::hold(&common, (peer, node), Some(first), reader, writer).await,
         Ok(Err(error)) => common.note_end(peer, "stream", &error),
         Ok(Ok(None)) | Err(_) => tracing::debug!(%peer, "a stream was opened, and nothing said"),

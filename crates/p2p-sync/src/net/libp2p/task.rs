@@ -20,6 +20,8 @@ use super::behaviour::{Behaviour, kad_protocol, sync_protocol};
 use super::connections::{Connections, Listeners};
 use super::dialer::{Dialer, Order};
 use super::gossip::Gossip;
+use super::log_budget::LogBudget;
+use super::pulse::Pulses;
 use super::streams::{self, Feeds};
 use super::{NetConfig, discovery, listening, node_id};
 use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NetStatus, PeerStatus, ToPeers};
@@ -48,6 +50,8 @@ pub(super) struct Ends {
     pub(super) ready: oneshot::Sender<Vec<String>>,
     pub(super) streams: Arc<streams::Common>,
     pub(super) audience: Arc<Audience>,
+    pub(super) log: Arc<LogBudget>,
+    pub(super) pulses: Arc<Pulses>,
 }
 
 /// The swarm with everything that decides about it.
@@ -65,6 +69,8 @@ pub(super) struct Task {
     dialer: Dialer,
     dials: HashMap<ConnectionId, Order>,
     connections: Connections,
+    pulses: Arc<Pulses>,
+    log: Arc<LogBudget>,
     gossip: Gossip,
     streams: Arc<streams::Common>,
     feeds: Feeds,
@@ -103,7 +109,9 @@ impl Task {
             dialer,
             dials: HashMap::new(),
             connections: Connections::default(),
-            gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash()),
+            pulses: ends.pulses,
+            gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash(), Arc::clone(&ends.log)),
+            log: ends.log,
             feeds: Feeds::new(Arc::clone(&ends.streams)),
             streams: ends.streams,
             is_unfed_listening: false,
@@ -206,7 +214,7 @@ impl Task {
                 .copied()
                 .collect();
             for peer in mesh {
-                self.connections.gossiped(peer, false, now);
+                self.connections.gossiped(peer, now);
             }
         }
     }
@@ -224,10 +232,10 @@ impl Task {
 
     fn check(&mut self, now: Instant) {
         if now.saturating_duration_since(self.next_check) > STOOD_STILL {
-            self.connections.excuse(now);
+            self.connections.excuse();
         }
         for (peer, id) in self.connections.dead(now) {
-            tracing::debug!(%peer, "closing a connection on which nothing comes back");
+            tracing::debug!(%peer, "closing a connection on which nothing comes in");
             self.swarm.close_connection(id);
         }
         for id in self.connections.spare(*self.swarm.local_peer_id(), now) {
@@ -240,6 +248,10 @@ impl Task {
         }
         self.feeds.settle(now);
         self.streams.links.settle(now);
+        let left_out = self.log.take_left_out(now);
+        if left_out > 0 {
+            tracing::warn!("{left_out} more lines about peers were left out");
+        }
         for peer in self.connections.unsubscribed(now) {
             tracing::debug!(%peer, "connecting anew to a peer that takes no part in gossip");
             self.reconnect(peer);

@@ -23,7 +23,17 @@ pub(in crate::net::libp2p) const INCOMING_MAX: usize = 64;
 const OPENING_MAX: usize = 16;
 
 /// A stream that a peer opened.
-pub(in crate::net::libp2p) type Incoming = (PeerId, Stream);
+pub(in crate::net::libp2p) struct Incoming {
+    pub(in crate::net::libp2p) peer: PeerId,
+    /// It dialled the connection.
+    pub(in crate::net::libp2p) is_stranger: bool,
+    pub(in crate::net::libp2p) stream: Stream,
+}
+
+/// A peer opened a stream while too many waited to be looked at; it is dropped.
+#[derive(Debug)]
+pub(in crate::net::libp2p) struct TooMany(pub(in crate::net::libp2p) PeerId);
+
 /// A stream that is being opened; fails when that cannot be.
 pub(in crate::net::libp2p) type Opening = oneshot::Receiver<Stream>;
 
@@ -33,6 +43,8 @@ pub(in crate::net::libp2p) struct Behaviour {
     incoming: mpsc::Sender<Incoming>,
     /// As many as were asked for since the swarm was polled last.
     orders: VecDeque<(PeerId, ConnectionId, oneshot::Sender<Stream>)>,
+    /// As many as connections reported since then.
+    dropped: VecDeque<TooMany>,
 }
 
 impl Behaviour {
@@ -42,6 +54,7 @@ impl Behaviour {
             protocol,
             incoming,
             orders: VecDeque::new(),
+            dropped: VecDeque::new(),
         }
     }
 
@@ -53,19 +66,21 @@ impl Behaviour {
         opening
     }
 
-    fn handler(&self, peer: PeerId) -> Handler {
+    fn handler(&self, peer: PeerId, is_stranger: bool) -> Handler {
         Handler {
             peer,
+            is_stranger,
             protocol: self.protocol.clone(),
             incoming: self.incoming.clone(),
             orders: VecDeque::new(),
+            dropped: 0,
         }
     }
 }
 
 impl NetworkBehaviour for Behaviour {
     type ConnectionHandler = Handler;
-    type ToSwarm = std::convert::Infallible;
+    type ToSwarm = TooMany;
 
     fn handle_established_inbound_connection(
         &mut self,
@@ -74,7 +89,7 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer))
+        Ok(self.handler(peer, true))
     }
 
     fn handle_established_outbound_connection(
@@ -85,16 +100,19 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer))
+        Ok(self.handler(peer, false))
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
 
     fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
-        match event {}
+        self.dropped.push_back(event);
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        if let Some(dropped) = self.dropped.pop_front() {
+            return Poll::Ready(ToSwarm::GenerateEvent(dropped));
+        }
         // Whoever asks for a stream owns the swarm, and polls it next.
         let Some((peer_id, connection, event)) = self.orders.pop_front() else {
             return Poll::Pending;
@@ -110,15 +128,18 @@ impl NetworkBehaviour for Behaviour {
 /// The same on one connection.
 pub(in crate::net::libp2p) struct Handler {
     peer: PeerId,
+    is_stranger: bool,
     protocol: StreamProtocol,
     incoming: mpsc::Sender<Incoming>,
     /// At most [`OPENING_MAX`].
     orders: VecDeque<oneshot::Sender<Stream>>,
+    /// Streams that were dropped and not reported yet.
+    dropped: usize,
 }
 
 impl ConnectionHandler for Handler {
     type FromBehaviour = oneshot::Sender<Stream>;
-    type ToBehaviour = std::convert::Infallible;
+    type ToBehaviour = TooMany;
     type InboundProtocol = ReadyUpgrade<StreamProtocol>;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
@@ -132,6 +153,10 @@ impl ConnectionHandler for Handler {
         &mut self,
         _: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
+        if let Some(fewer) = self.dropped.checked_sub(1) {
+            self.dropped = fewer;
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(TooMany(self.peer)));
+        }
         // A connection is polled again after every order that it is given.
         let Some(order) = self.orders.pop_front() else {
             return Poll::Pending;
@@ -158,8 +183,14 @@ impl ConnectionHandler for Handler {
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
-                let passed_on = self.incoming.try_send((self.peer, stream));
-                let _ = passed_on.inspect_err(|_| tracing::debug!(peer = %self.peer, "a stream is dropped: too many"));
+                let incoming = Incoming {
+                    peer: self.peer,
+                    is_stranger: self.is_stranger,
+                    stream,
+                };
+                if let Err(mpsc::error::TrySendError::Full(_)) = self.incoming.try_send(incoming) {
+                    self.dropped += 1;
+                }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 // Whoever asked may have given up.

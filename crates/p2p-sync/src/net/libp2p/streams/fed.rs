@@ -1,55 +1,31 @@
 //! The feeds that peers send us: pages of fresh writes go to the node as fast as it takes them, and credit goes back.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::PeerId;
 use p2p_sync_core::NodeId;
 use p2p_sync_core::sync::{FeedReceiver, Frame};
-use tokio::sync::oneshot;
+use tokio::time;
 
-use super::Common;
 use super::framing::{FrameReader, FrameWriter, StreamError};
+use super::{Common, Slot};
 use crate::net::FromPeers;
 use crate::system;
 
-/// Who feeds us: one feed a peer. As many as there are streams.
-#[derive(Debug, Default)]
-pub(super) struct Receiving(Mutex<HashMap<PeerId, (u64, oneshot::Sender<()>)>>);
-
-impl Receiving {
-    /// A feed begins. The one that was before it from the same peer ends, as this one will when the receiver here fails.
-    fn begin(&self, peer: PeerId, number: u64) -> oneshot::Receiver<()> {
-        let (replace, replaced) = oneshot::channel();
-        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        feeds.insert(peer, (number, replace));
-        replaced
-    }
-
-    fn end(&self, peer: PeerId, number: u64) {
-        let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if feeds.get(&peer).is_some_and(|(current, _)| *current == number) {
-            feeds.remove(&peer);
-        }
-    }
-}
-
 /// Takes in a feed until the peer ends it.
 pub(super) async fn receive<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    common: &Common,
+    slot: &Slot,
     (peer, node): (PeerId, NodeId),
     reader: FrameReader<R>,
     writer: FrameWriter<W>,
 ) {
-    let number = common.stream_id().0;
-    let replaced = common.receiving.begin(peer, number);
+    let common = &slot.common;
+    let replaced = common.places.feeds(slot.number, Instant::now());
     let ended = tokio::select! {
-        ended = take_in(common, (peer, node), reader, writer) => ended,
+        ended = take_in(slot, (peer, node), reader, writer) => ended,
         _ = replaced => Err(StreamError::Replaced),
     };
-    common.receiving.end(peer, number);
     if let Err(error) = ended {
         common.note_end(peer, "feed", &error);
         // What was under way is lost.
@@ -58,15 +34,21 @@ pub(super) async fn receive<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 }
 
 async fn take_in<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-    common: &Common,
+    slot: &Slot,
     (peer, node): (PeerId, NodeId),
     mut reader: FrameReader<R>,
     mut writer: FrameWriter<W>,
 ) -> Result<(), StreamError> {
+    let common = &slot.common;
     let mut feed = FeedReceiver::new();
-    // The peer closes an idle feed first.
+    // The peer closes an idle feed first. Only records count: single bytes, or frames of no use, would keep it open for ever.
     let patience = common.patience.feed_idle * 2 + common.patience.silence;
-    while let Some((frame, bytes)) = reader.next_within(patience).await? {
+    let mut fed_last = time::Instant::now();
+    loop {
+        let next = time::timeout_at(fed_last + patience, reader.next()).await;
+        let Some((frame, bytes)) = next.map_err(|_| StreamError::Silent(patience))?? else {
+            break;
+        };
         let fed = match &frame {
             Frame::Records { records, .. } => records.len(),
             _ => 0,
@@ -89,7 +71,10 @@ async fn take_in<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
                 return Ok(());
             }
         }
-        reader.pulse().beat();
+        if fed > 0 {
+            fed_last = time::Instant::now();
+            common.places.fed(slot.number, fed_last.into_std());
+        }
         while let Some(credit) = feed.next_frame() {
             writer.write(&credit).await?;
             writer.flush().await?;

@@ -9,6 +9,8 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use p2p_sync_core::sync::{Frame, FrameBuffer, InvalidFrame, Violation};
 use tokio::time::{Instant, timeout};
 
+use crate::net::libp2p::pulse::Pulse;
+
 /// What is read from a stream at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -33,7 +35,7 @@ pub(super) enum StreamError {
     Unwanted,
     #[error("too much waited for the peer")]
     TooSlow,
-    #[error("another feed took its place")]
+    #[error("another stream took its place")]
     Replaced,
 }
 
@@ -55,34 +57,6 @@ impl Traffic {
     /// How many were read and written.
     pub(in crate::net::libp2p) fn totals(&self) -> (u64, u64) {
         (self.read.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed))
-    }
-}
-
-/// When a stream was alive last. Shared by its two halves.
-#[derive(Debug)]
-pub(super) struct Pulse {
-    began: Instant,
-    /// Milliseconds since then.
-    beat: AtomicU64,
-}
-
-impl Pulse {
-    pub(super) fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            beat: AtomicU64::new(0),
-        }
-    }
-
-    /// It is alive now.
-    pub(super) fn beat(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.beat.store(millis, Ordering::Relaxed);
-    }
-
-    /// When it was alive last.
-    pub(super) fn last(&self) -> Instant {
-        self.began + Duration::from_millis(self.beat.load(Ordering::Relaxed))
     }
 }
 

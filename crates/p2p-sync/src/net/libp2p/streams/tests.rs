@@ -1,44 +1,15 @@
 //! Streams over a pipe in memory, with a peer that the test plays itself.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use futures::AsyncWriteExt;
 use p2p_sync_core::sync::FrameBuffer;
 use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{oneshot, watch};
 
 use super::feed::{self, Feed, Phase};
 use super::*;
+use crate::net::libp2p::testing::{Pipe, pipe};
 use crate::net::{FROM_PEERS_MAX, PeerLinks, STREAM_EVENTS_MAX};
 use crate::system;
-
-/// The pipe in the shape that libp2p's streams have.
-struct Pipe(DuplexStream);
-
-impl AsyncRead for Pipe {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(bytes);
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
-        Poll::Ready(Ok(buffer.filled().len()))
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
 
 /// The node's ends.
 struct Ends {
@@ -56,7 +27,8 @@ fn ends(patience: Patience) -> Ends {
     let (told, links) = watch::channel(PeerLinks::new());
     let peer = PeerId::random();
     let node = node_id(&peer).unwrap();
-    let common = Common::new(happened, to_node, Links::new(told), patience);
+    let log = Arc::new(LogBudget::new());
+    let common = Common::new(happened, to_node, Links::new(told), patience, log);
     common.links.set(&[node].into());
     Ends {
         common: Arc::new(common),
@@ -84,10 +56,10 @@ fn short() -> Patience {
 impl Ends {
     /// A stream that the peer opens; its end is returned.
     fn incoming(&self, bytes: usize) -> Pipe {
-        let (ours, theirs) = duplex(bytes);
-        let slot = self.common.admit(self.peer).unwrap();
-        tokio::spawn(answer(self.peer, Pipe(ours), slot));
-        Pipe(theirs)
+        let (ours, theirs) = pipe(bytes);
+        let slot = self.common.admit(self.peer, true).unwrap();
+        tokio::spawn(answer(self.peer, ours, slot));
+        theirs
     }
 
     fn complaints(&self, cause: &str) -> u64 {
@@ -265,21 +237,6 @@ async fn a_stream_on_which_nothing_is_said_is_no_session_and_gives_its_place_bac
 }
 
 #[tokio::test]
-async fn the_streams_of_a_peer_and_of_all_are_bounded() {
-    let ends = ends(Patience::default());
-    let slots: Vec<_> = (0..2 * PER_PEER_MAX)
-        .filter_map(|_| ends.common.admit(ends.peer))
-        .collect();
-    assert_eq!(slots.len(), PER_PEER_MAX);
-    let others: Vec<_> = (0..2 * INBOUND_MAX)
-        .filter_map(|_| ends.common.admit(PeerId::random()))
-        .collect();
-    assert_eq!(others.len(), INBOUND_MAX - PER_PEER_MAX);
-    drop(slots);
-    assert!(ends.common.admit(ends.peer).is_some());
-}
-
-#[tokio::test]
 async fn a_node_that_is_busy_holds_its_peers_back() {
     let mut ends = ends(Patience::default());
     let all = Arc::clone(&ends.common.room)
@@ -390,6 +347,36 @@ async fn one_feed_a_peer_and_what_breaks_the_rules_is_owed_a_session() {
     );
     assert_eq!(ends.complaints("invalid sync frame"), 1);
     assert!(ends.events.try_recv().is_err(), "a feed is no session");
+}
+
+#[tokio::test]
+async fn a_feed_that_brings_no_records_ends_whatever_else_drips() {
+    // A page that never becomes complete, and frames that say nothing.
+    let unfinished = page(vec![record(1, 5_000)]).encode();
+    let empty = page(Vec::new()).encode();
+    for drops in [unfinished.chunks(1).collect::<Vec<_>>(), vec![&empty; 1_000]] {
+        let ends = ends(short());
+        let before = ends.missed();
+        let mut peer = ends.incoming(64);
+        say(&mut peer, &Frame::Feed).await;
+        let (mut input, mut output) = peer.split();
+        let dripping = async {
+            for drop in drops {
+                if output.write_all(drop).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended = async { while input.read(&mut [0; 64]).await.is_ok_and(|count| count > 0) {} };
+        let limit = 10 * short().feed_idle;
+        let is_ended = tokio::select! {
+            () = dripping => false,
+            ended = timeout(limit, ended) => ended.is_ok(),
+        };
+        assert!(is_ended, "it lasts");
+        assert!(ends.missed() > before);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::swarm::{ConnectionDenied, ConnectionId, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, ping};
 use tokio::sync::oneshot;
 
@@ -16,7 +16,8 @@ use crate::net::libp2p::behaviour::{BehaviourEvent, boot_nonce};
 use crate::net::libp2p::connections::{Boot, Closed, ip};
 use crate::net::libp2p::dialer::split_peer;
 use crate::net::libp2p::gossip::{Admitted, Judged};
-use crate::net::libp2p::{discovery, listening, node_id};
+use crate::net::libp2p::log_budget::About;
+use crate::net::libp2p::{discovery, listening, node_id, streams};
 
 impl Task {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -56,6 +57,11 @@ impl Task {
                     self.dialer.failed(&order, now);
                 }
             }
+            SwarmEvent::IncomingConnectionError {
+                send_back_addr,
+                error: ListenError::Denied { cause },
+                ..
+            } => self.on_refused(&send_back_addr, &cause, now),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address, now),
             SwarmEvent::ListenerClosed {
                 reason: Err(error),
@@ -78,13 +84,31 @@ impl Task {
         if let Some(address) = dialled {
             self.remember(peer, &address);
         }
-        match self.connections.opened(peer, id, endpoint, now) {
+        let pulse = self.pulses.of(endpoint);
+        match self.connections.opened(peer, id, endpoint, pulse, now) {
             Some(false) => {
-                tracing::info!("Connection established with peer: {peer}");
+                if self.log.allows(About::Peer(peer), "established", now) {
+                    tracing::info!("Connection established with peer: {peer}");
+                }
                 self.relax_discovery();
             }
-            Some(true) => tracing::info!("Connection re-established with peer {peer}"),
+            Some(true) if self.log.allows(About::Peer(peer), "re-established", now) => {
+                tracing::info!("Connection re-established with peer {peer}");
+            }
+            Some(true) => {}
             None => tracing::debug!(%peer, "an additional connection"),
+        }
+    }
+
+    /// A connection was one too many, in all or from its address.
+    fn on_refused(&mut self, from: &Multiaddr, cause: &ConnectionDenied, now: Instant) {
+        let complaints = &mut self.gossip.complaints;
+        match ip(from) {
+            Some(ip) if complaints.count_about(About::Address(ip), "too many connections", now) => {
+                tracing::warn!("A connection from {ip} was refused: too many connections ({cause})");
+            }
+            Some(_) => {}
+            None => complaints.count("too many connections", 1),
         }
     }
 
@@ -103,7 +127,9 @@ impl Task {
     }
 
     fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
-        tracing::info!("Connection closed with peer {peer}");
+        if self.log.allows(About::Peer(peer), "closed", now) {
+            tracing::info!("Connection closed with peer {peer}");
+        }
         self.dialer.disconnected(peer, now);
         self.count_peers();
         self.search();
@@ -161,7 +187,7 @@ impl Task {
                 connection,
                 result,
             }) => match result {
-                Ok(rtt) => self.connections.pinged(peer, connection, rtt, now),
+                Ok(rtt) => self.connections.pinged(peer, connection, rtt),
                 Err(ping::Failure::Unsupported) => self.connections.cannot_ping(peer, connection),
                 Err(failure) => tracing::debug!(%peer, "ping: {failure}"),
             },
@@ -173,6 +199,7 @@ impl Task {
                 self.on_identified(peer_id, connection_id, &info, now);
                 self.count_peers();
             }
+            BehaviourEvent::Streams(streams::TooMany(peer)) => self.streams.refuse(peer),
             BehaviourEvent::Discovery(event) => self.on_discovery(event, now),
             _ => {}
         }
@@ -263,7 +290,7 @@ impl Task {
                 message_id,
                 message,
             } => {
-                self.connections.gossiped(propagation_source, true, now);
+                self.connections.gossiped(propagation_source, now);
                 let (acceptance, judged) = self.gossip.judge(propagation_source, &message);
                 self.swarm.behaviour_mut().gossip.report_message_validation_result(
                     &message_id,

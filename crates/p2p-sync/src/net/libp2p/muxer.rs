@@ -1,0 +1,155 @@
+//! What a connection over TCP may cost: how many streams it has, how many bytes they hold unread, and how long it takes to
+//! close. Yamux itself bounds these so generously that one connection could hold a gibibyte.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+use libp2p::yamux;
+use tokio::time::{Sleep, sleep};
+
+/// Streams that are open at once on a connection; what the other side opens beyond that is reset. Our protocols need a dozen,
+/// Kademlia may have 32 more for a moment.
+const STREAMS_MAX: usize = 64;
+/// What Yamux lets a stream hold unread, whatever else: each gets this window at its birth.
+const WINDOW_BYTES: usize = 256 * 1024;
+/// What Yamux allows all windows of a connection together.
+const WINDOWS_BYTES: usize = 1024 * 1024 * 1024;
+/// By how much all windows of a connection together may grow beyond the first ones. How fast they do is up to the other side,
+/// which makes the round trips last. No stream of the sync has more than about 1 MiB under way.
+const GROWTH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a connection may take to send what waits when it is closed: were its other end gone, the system would try for a
+/// quarter of an hour.
+const CLOSE_WITHIN: Duration = Duration::from_millis(500);
+
+/// Yamux with bounded windows.
+///
+/// The windows grow out of what is left of [`WINDOWS_BYTES`] when [`WINDOW_BYTES`] are set aside for every stream that there
+/// may be. That sum itself cannot be set from here, so their number is: it leaves [`GROWTH_BYTES_MAX`]. How many streams there
+/// really are is bounded by [`Muxer`].
+pub(super) fn yamux() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams((WINDOWS_BYTES - GROWTH_BYTES_MAX) / WINDOW_BYTES);
+    config
+}
+
+/// A muxer with at most [`STREAMS_MAX`] streams that counts as closed after [`CLOSE_WITHIN`], whatever still waits in it.
+pub(super) struct Muxer<M: StreamMuxer> {
+    inner: M,
+    /// Held by every stream as well.
+    alive: Arc<()>,
+    /// Streams of the other side that nobody has asked for yet. They count.
+    opened: VecDeque<Stream<M::Substream>>,
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl<M: StreamMuxer> Muxer<M> {
+    pub(super) fn new(inner: M) -> Self {
+        Self {
+            inner,
+            alive: Arc::new(()),
+            opened: VecDeque::new(),
+            patience: None,
+        }
+    }
+
+    /// Takes in what the other side opened, and resets what is too much.
+    fn take_in(&mut self, cx: &mut Context<'_>) -> Result<(), M::Error>
+    where
+        M: Unpin,
+    {
+        for _ in 0..STREAMS_MAX {
+            let Poll::Ready(stream) = Pin::new(&mut self.inner).poll_inbound(cx)? else {
+                return Ok(());
+            };
+            let alive = Arc::strong_count(&self.alive) - 1;
+            if alive < STREAMS_MAX {
+                self.opened.push_back(self.stream(stream));
+            } else {
+                tracing::debug!("a stream is reset: its connection has {alive}");
+            }
+        }
+        // There may be more, but others are to have their turn.
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn stream(&self, inner: M::Substream) -> Stream<M::Substream> {
+        Stream {
+            inner,
+            _alive: Arc::clone(&self.alive),
+        }
+    }
+}
+
+impl<M: StreamMuxer + Unpin> StreamMuxer for Muxer<M>
+where
+    M::Substream: Unpin,
+{
+    type Substream = Stream<M::Substream>;
+    type Error = M::Error;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
+        if self.opened.is_empty() {
+            self.take_in(cx)?;
+        }
+        match self.opened.pop_front() {
+            Some(stream) => Poll::Ready(Ok(stream)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
+        let stream = ready!(Pin::new(&mut self.inner).poll_outbound(cx))?;
+        Poll::Ready(Ok(self.stream(stream)))
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
+        let event = Pin::new(&mut self.inner).poll(cx)?;
+        // Or they would wait in the inner muxer, up to a number of its own.
+        self.take_in(cx)?;
+        event.map(Ok)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(CLOSE_WITHIN)));
+        if patience.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+}
+
+/// A stream that is counted.
+pub(super) struct Stream<S> {
+    inner: S,
+    _alive: Arc<()>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_read(cx, bytes)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;
