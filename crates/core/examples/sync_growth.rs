@@ -18,8 +18,8 @@ use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Report, Session, Slots, StoreId,
-    SyncStore,
+    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Report, Session, Slots,
+    StoreId, SyncStore,
 };
 use p2p_sync_core::{Base, Content, Key, NodeId, Timestamp, Value};
 

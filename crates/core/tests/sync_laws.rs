@@ -13,8 +13,8 @@ use p2p_sync_core::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES, SYNC_LOOKUPS_MAX};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Report, Session, SessionError, Slots,
-    StoreId, SyncStore, cost,
+    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Report, Session, SessionError,
+    Slots, StoreId, SyncStore, cost,
 };
 use p2p_sync_core::{Base, Content, Timestamp};
 use proptest::prelude::*;
