@@ -18,8 +18,8 @@ use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, PageLimit, Position, Report, Session, Slots, StoreId,
-    SyncStore,
+    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Report, Session, Slots,
+    StoreId, SyncStore,
 };
 use p2p_sync_core::{Base, Content, Key, NodeId, Timestamp, Value};
 
@@ -46,8 +46,8 @@ impl SyncStore for Measured {
     fn by_key_hash(&mut self, key_hash: KeyHash, _: usize) -> Result<Vec<Record>, Infallible> {
         Ok(self.differing.get(&key_hash).cloned().into_iter().collect())
     }
-    fn page(&mut self, _: Option<&Position>, _: PageLimit) -> Result<Vec<Record>, Infallible> {
-        Ok(Vec::new())
+    fn page(&mut self, _: Option<&Position>, _: PageLimit) -> Result<Page, Infallible> {
+        Ok(Page::default())
     }
     fn position(&mut self, _: StoreId) -> Result<Option<Position>, Infallible> {
         Ok(None)

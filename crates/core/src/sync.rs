@@ -56,5 +56,5 @@ pub use memory::MemorySyncStore;
 pub use page::cost;
 pub use session::{Next, Opening, Outcome, Report, Session, SessionError, Settled, Violation};
 pub use slots::Slots;
-pub use store::{Applied, PageLimit, SyncStore};
+pub use store::{Applied, Page, PageLimit, SyncStore};
 pub use wire::{Frame, FrameBuffer, InvalidFrame, Position, State, StoreId, VERSION};

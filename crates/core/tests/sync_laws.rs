@@ -13,8 +13,8 @@ use p2p_sync_core::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES, SYNC_LOOKUPS_MAX};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, PageLimit, Position, Report, Session, SessionError, Slots,
-    StoreId, SyncStore, cost,
+    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Report, Session, SessionError,
+    Slots, StoreId, SyncStore, cost,
 };
 use p2p_sync_core::{Base, Content, Timestamp};
 use proptest::prelude::*;
@@ -296,6 +296,8 @@ struct Odd {
     summary: Option<Summary>,
     /// There is no room for what others send.
     full: bool,
+    /// Records dated before cannot be handed on.
+    sound_from: Timestamp,
     lookups: usize,
 }
 
@@ -305,6 +307,7 @@ impl Odd {
             store,
             summary: None,
             full: false,
+            sound_from: Timestamp::MIN,
             lookups: 0,
         }
     }
@@ -325,8 +328,10 @@ impl SyncStore for Odd {
         self.lookups += 1;
         self.store.by_key_hash(key_hash, limit)
     }
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Self::Error> {
-        self.store.page(after, limit)
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, Self::Error> {
+        let mut page = self.store.page(after, limit)?;
+        page.records.retain(|record| record.timestamp >= self.sound_from);
+        Ok(page)
     }
     fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error> {
         self.store.position(source)
@@ -433,6 +438,30 @@ fn a_full_store_gives_what_it_has_and_is_not_searched_for_a_reason() {
         assert_eq!((full.refused, full.changed, full.sent), (3, 0, gives as u64));
         assert_same(&b, &b, &[&common, &theirs, &mine]);
     }
+}
+
+#[test]
+fn a_bulk_goes_on_behind_what_cannot_be_handed_on() {
+    let mut held = records(0, 3_000);
+    held.sort_by_key(|record| record.timestamp);
+    let mut store = Odd::new(store(1, &held));
+    store.sound_from = held[2_500].timestamp;
+    let mut session = Session::answer(Slots::default());
+    session
+        .receive(Frame::BulkWanted { after: None }, &mut store, now())
+        .unwrap();
+    let again = |session: &mut Session, store: &mut Odd| session.next_frame(store, now()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(again(&mut session, &mut store), Next::Again, "others get their turn");
+    }
+    let mut found = Vec::new();
+    while let Some(frame) = next(&mut session, &mut store, now()) {
+        match frame {
+            Frame::Records { records, .. } => found.extend(records),
+            frame => assert_eq!(frame, Frame::Done),
+        }
+    }
+    assert_eq!(found, held[2_500..]);
 }
 
 #[test]

@@ -115,6 +115,7 @@ fn honest_nodes_end_equal_whatever_happens() {
             total.damages,
             total.repairs,
             total.no_room,
+            total.taken_without_room,
         ];
         assert!(happened.iter().all(|times| *times > 0), "{total:?}");
     }

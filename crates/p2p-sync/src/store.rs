@@ -45,7 +45,7 @@ mod sqlite;
 mod summary;
 mod sync;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wal;
 
 pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
@@ -55,7 +55,7 @@ pub use opening::WRITER_CACHE_KIB;
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use reader::{Counts, Readers};
 pub use rescue::Rescued;
-pub use room::Capacity;
+pub use room::{Capacity, Room};
 pub use scan::{Depth, SCAN_ROWS_MAX, Scan, Scanned, SummaryWas, Verified};
 pub use sqlite::SqliteStore;
 pub use sync::POSITIONS_MAX;

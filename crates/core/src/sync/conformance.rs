@@ -140,10 +140,18 @@ where
             ..PageLimit::FULL
         };
         let page = store.page(after.as_ref(), limit).expect("the store can be read");
-        assert!(page.len() <= 7, "a page has at most as many records as it may");
-        let Some(last) = page.last() else { break };
-        after = Some(position(last));
-        found.extend(page);
+        assert!(page.records.len() <= 7, "a page has at most as many records as it may");
+        assert!(
+            page.records.last().map(position) <= page.reached,
+            "it reaches its last record, or further"
+        );
+        let Some(reached) = page.reached else { break };
+        assert!(
+            after.is_none_or(|after| reached > after),
+            "as long as there is more, a page comes further"
+        );
+        after = Some(reached);
+        found.extend(page.records);
     }
     assert!(found == records, "all records, once, in the order of (timestamp, key)");
 }
@@ -156,7 +164,7 @@ where
     apply(store, &records);
     let mut page = |bytes| {
         let limit = PageLimit { records: 10, bytes };
-        store.page(None, limit).expect("the store can be read")
+        store.page(None, limit).expect("the store can be read").records
     };
     let two: usize = records.iter().take(2).map(cost).sum();
     assert_eq!(page(two).len(), 2, "as many as fit");

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::ops::Bound;
 
 use super::page::cost;
-use super::store::{Applied, PageLimit, SyncStore};
+use super::store::{Applied, Page, PageLimit, SyncStore};
 use super::wire::{Position, StoreId};
 use crate::item::{Item, KeyHash};
 use crate::record::{Key, Merge, Record, merge};
@@ -101,22 +101,26 @@ impl SyncStore for MemorySyncStore {
             .collect())
     }
 
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Infallible> {
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, Infallible> {
         let start = match after {
             Some(after) => Bound::Excluded((after.timestamp.as_nanos(), after.key.clone())),
             None => Bound::Unbounded,
         };
-        let mut page = Vec::new();
+        let mut records = Vec::new();
         let mut bytes = 0;
         for (_, key) in self.by_time.range((start, Bound::Unbounded)) {
             let Some(record) = self.records.get(key) else { continue };
             bytes += cost(record);
-            if page.len() >= limit.records.max(1) || (bytes > limit.bytes && !page.is_empty()) {
+            if records.len() >= limit.records.max(1) || (bytes > limit.bytes && !records.is_empty()) {
                 break;
             }
-            page.push(record.clone());
+            records.push(record.clone());
         }
-        Ok(page)
+        let reached = records.last().map(|last: &Record| Position {
+            timestamp: last.timestamp,
+            key: last.key.clone(),
+        });
+        Ok(Page { records, reached })
     }
 
     fn position(&mut self, source: StoreId) -> Result<Option<Position>, Infallible> {

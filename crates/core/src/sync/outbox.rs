@@ -8,7 +8,7 @@ use super::credit::Credit;
 use super::page::cost;
 use super::session::Violation;
 use super::slots::Slot;
-use super::store::{PageLimit, SyncStore};
+use super::store::{Page, PageLimit, SyncStore};
 use super::wire::{Frame, Position};
 use crate::item::KeyHash;
 use crate::limits::{SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_LOOKUPS_MAX, SYNC_ORDERS_MAX, SYNC_WANTED_PAGE};
@@ -270,15 +270,16 @@ fn next_bulk<S: SyncStore>(
     let Some(limit) = credit.page_limit() else {
         return Ok(Step::Blocked);
     };
-    let mut records = store.page(after.as_ref(), limit)?;
+    let Page { mut records, reached } = store.page(after.as_ref(), limit)?;
     // They are in the order of their timestamps: behind the first that is too far ahead, all are.
-    records.retain(|record| record.timestamp <= horizon);
-    let Some(last) = records.last() else {
+    let too_far_ahead = records.first().is_some_and(|record| record.timestamp > horizon);
+    if reached.is_none() || too_far_ahead {
         return Ok(Step::Last(None));
-    };
-    *after = Some(Position {
-        timestamp: last.timestamp,
-        key: last.key.clone(),
-    });
+    }
+    *after = reached;
+    records.retain(|record| record.timestamp <= horizon);
+    if records.is_empty() {
+        return Ok(Step::Unready);
+    }
     Ok(Step::Part(Frame::Records { bulk: true, records }))
 }

@@ -24,12 +24,22 @@ impl PageLimit {
     };
 }
 
+/// Records in the order of (timestamp, key), and how far the store has looked for them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The records. There may be none although more follow, where a store has long looked in vain for one that it can
+    /// hand on.
+    pub records: Vec<Record>,
+    /// The place behind which the next page begins; none only when there is nothing more, and no record in this page.
+    pub reached: Option<Position>,
+}
+
 /// What came of a page of received records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
     /// Records that won, and are held now.
     pub changed: u64,
-    /// Records that might have won but were not taken, because there is no room for them.
+    /// Records that won, or may have, but were not taken, because there is no room for them. The others of the page were.
     pub refused: u64,
 }
 
@@ -58,11 +68,12 @@ pub trait SyncStore {
     /// When they cannot be read.
     fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error>;
 
-    /// The next records behind a position, in the order of (timestamp, key); none only when there are no more.
+    /// The next records behind a position, in the order of (timestamp, key). The work is bounded by the limit, whatever
+    /// lies behind the position.
     ///
     /// # Errors
     /// When they cannot be read.
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Self::Error>;
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, Self::Error>;
 
     /// How far a bulk from that store has come, as kept by [`apply`](Self::apply). Forgetting it costs work only.
     ///
@@ -70,10 +81,10 @@ pub trait SyncStore {
     /// When it cannot be read.
     fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error>;
 
-    /// Merges received records, and keeps, in the same transaction, how far the bulk from `source` has come. They are
-    /// durable, and in the summary, when this returns.
+    /// Merges received records, and keeps, in the same transaction, how far the bulk from `source` has come, unless some of
+    /// them were refused. They are durable, and in the summary, when this returns.
     ///
     /// # Errors
-    /// When the store fails; nothing happened then.
+    /// When the store fails, or no more of a bulk is wanted; nothing happened then.
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error>;
 }

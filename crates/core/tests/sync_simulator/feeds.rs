@@ -126,16 +126,16 @@ impl World {
 
     fn take_fed(&mut self, from: usize, to: usize, records: &[Record]) {
         let horizon = self.now(to).saturating_add(FUTURE_MAX);
-        if self.nodes[to].store.full {
-            self.tally.no_room += records.len() as u64;
-            return;
-        }
         let mut news = 0;
         for record in records {
             assert!(record.timestamp <= horizon, "ahead of the clock");
-            if self.nodes[to].store.merge(record).stores_incoming() {
-                self.nodes[to].clock.observe(record.timestamp);
-                news += 1;
+            match self.nodes[to].store.take(record) {
+                None => self.tally.no_room += 1,
+                Some(merge) if merge.stores_incoming() => {
+                    self.nodes[to].clock.observe(record.timestamp);
+                    news += 1;
+                }
+                Some(_) => {}
             }
         }
         if news > 0 {

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use p2p_sync_core::item::{Item, KeyHash};
-use p2p_sync_core::record::Merge;
+use p2p_sync_core::record::{Merge, merge};
 use p2p_sync_core::set_digest::SetDigestValue;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::sync::{Agenda, Applied, MemorySyncStore, PageLimit, Position, Slots, StoreId, SyncStore};
+use p2p_sync_core::sync::{
+    Agenda, Applied, MemorySyncStore, Page, PageLimit, Position, Slots, StoreId, SyncStore, cost,
+};
 use p2p_sync_core::{Clock, Key, Record, Timestamp};
 
 use crate::connections::peer_id;
@@ -24,6 +26,9 @@ pub(crate) fn rank(record: &Record) -> Rank {
     )
 }
 
+/// Pages of a bulk that bring nothing for want of room, one after the other, after which it is ended.
+const PAGES_IN_VAIN_MAX: u32 = 2;
+
 /// A bulk ends where the disk does.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoRoom;
@@ -32,8 +37,10 @@ pub(crate) struct NoRoom;
 #[derive(Clone)]
 pub(crate) struct Watched {
     pub(crate) store: MemorySyncStore,
-    /// There is no room for what others send.
+    /// There is no room for what others send, but in place of what takes as much.
     pub(crate) full: bool,
+    /// How far bulks came although there was no room, and how many pages in a row were in vain.
+    passed: BTreeMap<StoreId, (Position, u32)>,
     /// Nothing later is to come in from anywhere else.
     pub(crate) horizon: Timestamp,
     highest: BTreeMap<Key, Rank>,
@@ -44,6 +51,7 @@ impl Watched {
         Self {
             store: MemorySyncStore::new(StoreId(id)),
             full: false,
+            passed: BTreeMap::new(),
             horizon: Timestamp::MAX,
             highest: BTreeMap::new(),
         }
@@ -56,6 +64,14 @@ impl Watched {
         assert!(held >= *highest, "the version of {} went down", record.key);
         *highest = held;
         merged
+    }
+
+    /// Merges a record as a node does. None: it wins, and there is no room for it.
+    pub(crate) fn take(&mut self, record: &Record) -> Option<Merge> {
+        let held = self.store.get(&record.key);
+        let fits = !self.full || held.is_some_and(|held| cost(record) <= cost(held));
+        let refused = !fits && merge(held, record).stores_incoming();
+        (!refused).then(|| self.merge(record))
     }
 
     /// A disk that tells something else than what it holds: the summary is that of other records.
@@ -121,33 +137,47 @@ impl SyncStore for Watched {
     fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, NoRoom> {
         Ok(self.store.by_key_hash(key_hash, limit).unwrap())
     }
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, NoRoom> {
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, NoRoom> {
         Ok(self.store.page(after, limit).unwrap())
     }
     fn position(&mut self, source: StoreId) -> Result<Option<Position>, NoRoom> {
+        if !self.full {
+            self.passed.remove(&source);
+        }
+        if let Some((reached, in_vain)) = self.passed.get_mut(&source) {
+            *in_vain = 0;
+            return Ok(Some(reached.clone()));
+        }
         Ok(self.store.position(source).unwrap())
     }
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NoRoom> {
         let ahead = records.iter().find(|record| record.timestamp > self.horizon);
         assert_eq!(ahead, None, "ahead of the clock");
-        if self.full && progress.is_some() {
+        let mut applied = Applied::default();
+        for record in records {
+            match self.take(record) {
+                Some(merge) => applied.changed += u64::from(merge.stores_incoming()),
+                None => applied.refused += 1,
+            }
+        }
+        let Some((source, position)) = progress else {
+            return Ok(applied);
+        };
+        if applied.refused == 0 && !self.passed.contains_key(&source) {
+            self.store.apply(&[], progress).unwrap();
+            return Ok(applied);
+        }
+        let (reached, in_vain) = self.passed.entry(source).or_insert_with(|| (position.clone(), 0));
+        *reached = position.clone();
+        match applied {
+            Applied { changed: 0, refused: 0 } => {}
+            Applied { changed: 0, .. } => *in_vain += 1,
+            _ => *in_vain = 0,
+        }
+        if *in_vain > PAGES_IN_VAIN_MAX {
             return Err(NoRoom);
         }
-        if self.full {
-            return Ok(Applied {
-                changed: 0,
-                refused: records.len() as u64,
-            });
-        }
-        let changed = records
-            .iter()
-            .filter(|record| self.merge(record).stores_incoming())
-            .count();
-        self.store.apply(&[], progress).unwrap();
-        Ok(Applied {
-            changed: changed as u64,
-            refused: 0,
-        })
+        Ok(applied)
     }
 }
 

@@ -16,13 +16,24 @@ impl World {
             3 | 4 if self.scenario.crashes => self.crash(node),
             5 if self.scenario.lost_disks => self.lose_disk(node),
             6 if self.scenario.damaged && self.nodes[node].lie.is_none() => self.damage(node),
-            7 if self.scenario.full => self.nodes[node].store.full ^= true,
+            7 if self.scenario.full => self.fill_or_make_room(node),
             // The clock is set right.
             8 if self.scenario.skewed => self.nodes[node].skew = 0,
             // Or steps, in either direction.
             _ => self.nodes[node].skew -= i64::try_from(self.random.below(5_000_000_000)).unwrap() - 2_000_000_000,
         }
         self.update_connections();
+    }
+
+    /// What there was no room for is owed once there is.
+    fn fill_or_make_room(&mut self, node: usize) {
+        self.nodes[node].store.full ^= true;
+        if !self.nodes[node].store.full {
+            let at = self.uptime();
+            for peer in self.neighbours(node) {
+                self.agenda(node).owe(peer_id(peer), at);
+            }
+        }
     }
 
     pub(crate) fn heal(&mut self) {

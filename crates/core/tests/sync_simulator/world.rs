@@ -93,6 +93,8 @@ pub(crate) struct Tally {
     pub(crate) repairs: u64,
     /// Records that came by gossip, a feed, or a session, and found no room.
     pub(crate) no_room: u64,
+    /// Records that came by gossip, and took the place of others where there was no room.
+    pub(crate) taken_without_room: u64,
     pub(crate) bulks_without_room: u64,
     pub(crate) writes: u64,
     pub(crate) bytes: u64,
@@ -132,6 +134,7 @@ impl Tally {
         self.damages += other.damages;
         self.repairs += other.repairs;
         self.no_room += other.no_room;
+        self.taken_without_room += other.taken_without_room;
         self.bulks_without_room += other.bulks_without_room;
         self.writes += other.writes;
         self.bytes += other.bytes;

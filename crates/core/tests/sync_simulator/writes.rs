@@ -107,14 +107,15 @@ impl World {
         let held = &mut self.nodes[node];
         let mut news = false;
         let arrived = std::mem::take(&mut held.arrived);
-        if held.store.full {
-            self.tally.no_room += arrived.len() as u64;
-            return;
-        }
         for record in arrived {
-            if held.store.merge(&record).stores_incoming() {
-                held.clock.observe(record.timestamp);
-                news = true;
+            match held.store.take(&record) {
+                None => self.tally.no_room += 1,
+                Some(merge) if merge.stores_incoming() => {
+                    held.clock.observe(record.timestamp);
+                    self.tally.taken_without_room += u64::from(held.store.full);
+                    news = true;
+                }
+                Some(_) => {}
             }
         }
         if news {

@@ -274,7 +274,7 @@ Conflicts: 2 (to see them: conflicts)
 Ahead:     3 records of this node, dated later than others accept yet:
            a\\u{{202e}}b (due 2027-01-04T08:30:15Z)
            and 2 more
-Repaired:  1 record
+Repaired:  1 (damaged records and wrong summaries)
 Connected peers (2):
   {PEER}  quic  outbound  0.41 ms  in the mesh                    /ip4/192.168.11.52/udp/4002/quic-v1
   {PEER}  tcp   inbound   -        not subscribed, 2 connections  /ip6/fd00::2/tcp/40000

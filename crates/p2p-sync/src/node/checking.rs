@@ -42,7 +42,7 @@ pub(super) struct Checking {
     not_before: Uptime,
     /// What was lost when the file was mended, to be told by the next answer.
     lost: u64,
-    /// Records that were damaged, since the start.
+    /// Damage that was repaired since the start: records, and summaries that were not those of the records.
     pub(super) repaired: u64,
 }
 
@@ -145,7 +145,8 @@ impl Checking {
         }
     }
 
-    /// A scan has ended. Tells whether records were taken out, or became known.
+    /// A scan has ended. Tells whether what others were told of the records was wrong: some were taken out, or became known,
+    /// or the summary was that of others.
     pub(super) fn end(&mut self, (number, scanned): ScanResult, holdings: &mut Holdings, at: Uptime) -> bool {
         let Some((_, depth)) = self.running.take_if(|(running, _)| *running == number) else {
             return false;
@@ -160,6 +161,13 @@ impl Checking {
         match &finished {
             Ok(found) => {
                 self.repaired += found.removed.len() as u64;
+                if found.summary == SummaryWas::Wrong {
+                    self.repaired += 1;
+                    tracing::warn!(
+                        "The summary of the {} records was wrong. It is put right, and compared with all peers again",
+                        found.records
+                    );
+                }
                 if found.left > 0 {
                     self.want_check(PAUSE, at);
                 }
@@ -174,7 +182,7 @@ impl Checking {
         }
         let changed = finished
             .as_ref()
-            .is_ok_and(|found| !found.removed.is_empty() || found.indexed > 0);
+            .is_ok_and(|found| !found.removed.is_empty() || found.indexed > 0 || found.summary == SummaryWas::Wrong);
         let lost = if self.answered.is_empty() {
             0
         } else {
@@ -263,6 +271,22 @@ mod tests {
         assert!(finished.try_recv().is_err() && checking.running.is_none());
         checking.mended(Err(NodeError::Stopped));
         assert!(answer.try_recv().unwrap().is_err());
+    }
+
+    #[test]
+    fn a_wrong_summary_is_counted_as_repaired_even_if_nobody_asked() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = holdings(&directory);
+        let (mut checking, mut finished) = Checking::new();
+        for (round, repaired) in [(1, 1), (5_000, 1)] {
+            if round == 1 {
+                holdings.store().confuse_summary();
+            }
+            checking.doubt(at(round));
+            checking.begin(&mut holdings, at(round));
+            let told_wrong = checking.end(finished.blocking_recv().unwrap(), &mut holdings, at(round));
+            assert_eq!((checking.repaired, told_wrong), (repaired, round == 1), "round {round}");
+        }
     }
 
     #[test]

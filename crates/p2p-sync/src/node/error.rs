@@ -83,6 +83,15 @@ impl NodeError {
         matches!(self, Self::Store(error) if error.is_damaged_file())
     }
 
+    /// Whether other pieces of work in the same transaction may succeed without the one that failed.
+    pub(super) fn may_be_of_one_piece(&self) -> bool {
+        match self {
+            Self::Store(error) => error.may_be_of_one_piece(),
+            Self::Clock(_) => true,
+            Self::NoRoom | Self::Thread(_) | Self::Crowded | Self::Stopped => false,
+        }
+    }
+
     /// Whether there is no room left on the disk.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Full)

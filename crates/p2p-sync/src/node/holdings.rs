@@ -3,23 +3,27 @@
 //! writer, what to say to others to the sessions.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytesize::ByteSize;
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
-use p2p_sync_core::replica::{Replica, WriteError};
+use p2p_sync_core::record::merge;
+use p2p_sync_core::replica::{Received, Replica, WriteError};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::sync::{Applied, PageLimit, Position, StoreId, SyncStore};
+use p2p_sync_core::sync::{Applied, Page, PageLimit, Position, StoreId, SyncStore, cost};
 use p2p_sync_core::{Content, Key, Record, Timestamp, Uptime};
 
 use super::change_log::ChangeLog;
 use super::{NodeError, Restored};
 use crate::store::{
-    Capacity, Depth, Readers, RememberedPeer, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound,
+    Capacity, Depth, Readers, RememberedPeer, Room, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound,
 };
 use crate::system::{self, Stopwatch};
+
+mod room;
+
+use room::RoomWatch;
 
 /// How often the log is told that something received could not be stored.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,9 +40,7 @@ pub struct Holdings {
     shared: bool,
     /// Pages of the file proved damaged.
     damaged: bool,
-    capacity: Capacity,
-    /// There was no room when that was last asked.
-    full: bool,
+    room: RoomWatch,
     refused: Refused,
     /// When the log was last told that something could not be stored.
     complained: Option<Uptime>,
@@ -93,8 +95,7 @@ impl Holdings {
             watch: Stopwatch::start(),
             shared: false,
             damaged: false,
-            capacity: Capacity::default(),
-            full: false,
+            room: RoomWatch::default(),
             refused: Refused::default(),
             complained: None,
         })
@@ -103,7 +104,7 @@ impl Holdings {
     /// Sets how far what others send may fill the disk.
     #[must_use]
     pub fn with_capacity(mut self, capacity: Capacity) -> Self {
-        self.capacity = capacity;
+        self.room.capacity = capacity;
         self
     }
 
@@ -114,6 +115,11 @@ impl Holdings {
 
     pub(super) fn is_broken(&self) -> bool {
         self.store.is_broken()
+    }
+
+    /// Whether nothing is known that would keep a write from the disk.
+    pub(super) fn takes_writes(&self) -> bool {
+        !self.store.is_broken() && !self.store.is_locked()
     }
 
     /// Does some work in one transaction. If it or the commit fails, nothing of it was done.
@@ -225,15 +231,16 @@ impl Holdings {
     /// transaction.
     pub(super) fn merge(&mut self, records: &[Record]) -> Result<Merged, NodeError> {
         let mut merged = Merged::default();
-        if !records.is_empty() && !self.has_room() {
-            merged.refused.no_room = records.len() as u64;
+        if records.is_empty() {
             return Ok(merged);
         }
+        let room = self.room.ask(&self.store, self.watch.uptime());
         for record in records {
-            match self.replica.receive(&mut self.store, record) {
-                Ok(received) => {
-                    if let Some(lost) = &received.lost {
-                        self.store.keep_conflict(lost, system::now())?;
+            match self.receive(record, room) {
+                Ok(None) => merged.refused.no_room += 1,
+                Ok(Some(received)) => {
+                    if let Some(lost) = received.lost.filter(|_| room == Room::Enough) {
+                        self.store.keep_conflict(&lost, system::now())?;
                     }
                     if received.merge.stores_incoming() {
                         merged.stored.push(record.clone());
@@ -250,6 +257,19 @@ impl Holdings {
         Ok(merged)
     }
 
+    /// Merges one record. None when it wins, and there is no room for it.
+    fn receive(&mut self, record: &Record, room: Room) -> Result<Option<Received>, StoreError> {
+        if room != Room::Enough {
+            let held = self.store.get(&record.key)?;
+            let takes_no_more = |held: &Record| cost(record) <= cost(held);
+            let fits = room == Room::ForReplacements && held.as_ref().is_some_and(takes_no_more);
+            if !fits && merge(held.as_ref(), record).stores_incoming() {
+                return Ok(None);
+            }
+        }
+        self.replica.receive(&mut self.store, record).map(Some)
+    }
+
     /// Notes where peers were reached. In a transaction.
     pub(super) fn remember(&mut self, peers: &[RememberedPeer]) -> Result<(), NodeError> {
         if !peers.is_empty() {
@@ -258,26 +278,19 @@ impl Holdings {
         Ok(())
     }
 
-    /// Whether there is room for what others send. That it ends, and that it is there again, is told to the log.
-    fn has_room(&mut self) -> bool {
-        // Where it cannot be told, the disk itself will say so.
-        let has_room = self.store.has_room(self.capacity).unwrap_or(true);
-        let was_full = std::mem::replace(&mut self.full, !has_room);
-        match (was_full, has_room) {
-            (false, false) => tracing::warn!(
-                "There is no room for what other nodes send: {}. It is not stored, and comes by itself once there is room. What is \
-                 written here is still stored",
-                match self.capacity {
-                    Capacity::Volume =>
-                        "the volume of the store is nearly full; make room on it, or set --max-store".to_owned(),
-                    Capacity::Bytes(most) =>
-                        format!("the store has the {} of --max-store", ByteSize::b(most).display().si()),
-                }
-            ),
-            (true, true) => tracing::info!("There is room again for what other nodes send"),
-            _ => {}
+    /// When [`find_room`](Self::find_room) is to be called at the latest.
+    pub(super) fn next_look_for_room(&self) -> Option<Instant> {
+        self.room.next_look().map(|due| self.watch.instant_at(due))
+    }
+
+    /// Looks for room, if there was none and it is time for that. Tells whether there is some again: what was refused may
+    /// come then.
+    pub(super) fn find_room(&mut self) -> bool {
+        let at = self.watch.uptime();
+        if self.room.next_look().is_some_and(|due| due <= at) && !self.store.is_broken() {
+            self.room.ask(&self.store, at);
         }
-        has_room
+        self.room.take_returned()
     }
 
     /// Takes note, once it is committed, of what came from others: counts it, and tells the log.
@@ -378,31 +391,34 @@ impl SyncStore for Holdings {
         self.noted(found)
     }
 
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, NodeError> {
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, NodeError> {
         let found = self.store.page_by_time(after, limit).map_err(NodeError::from);
         self.noted(found)
     }
 
     fn position(&mut self, source: StoreId) -> Result<Option<Position>, NodeError> {
+        if let Some(passed) = self.room.bulk_begins(source) {
+            return Ok(Some(passed));
+        }
         let found = self.store.position(source).map_err(NodeError::from);
         self.noted(found)
     }
 
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
-        // More of a bulk would come in vain: another one goes on from here when there is room.
-        if progress.is_some() && !records.is_empty() && !self.has_room() {
-            self.refused.no_room += records.len() as u64;
-            return Err(NodeError::NoRoom);
-        }
         let merged = self.transact(|holdings| {
             let merged = holdings.merge(records)?;
-            if let Some((source, position)) = progress {
+            if let Some((source, position)) = progress
+                && holdings.room.keeps_position(source, &merged)
+            {
                 holdings.store.keep_position(source, position)?;
             }
             Ok(merged)
         });
         let merged = merged.inspect_err(|error| self.refused.no_room += no_room(records, error))?;
         self.note(&merged);
+        if let Some((source, position)) = progress {
+            self.room.note_page(source, position, &merged)?;
+        }
         Ok(Applied {
             changed: merged.stored.len() as u64,
             refused: merged.refused.total(),
@@ -496,31 +512,137 @@ mod tests {
         assert_eq!(holdings.store.conflict(&key(), None).unwrap().unwrap().loser, mine);
     }
 
-    #[test]
-    fn where_there_is_no_room_only_local_writes_are_stored() {
-        let directory = TempDir::new().unwrap();
-        let mut holdings = open(&directory).with_capacity(Capacity::Bytes(0));
-        let record = theirs("theirs", Base::Nothing);
-        let page = std::slice::from_ref(&record);
-        let applied = holdings.apply(page, None).unwrap();
-        assert_eq!((applied.changed, applied.refused), (0, 1));
-        let position = Position {
+    fn named(key: &str, content: Content, author: u8) -> Record {
+        Record {
+            key: Key::new(key).unwrap(),
+            content,
+            timestamp: system::now(),
+            author: NodeId::from_bytes(&[author]).unwrap(),
+            base: Base::Nothing,
+        }
+    }
+
+    fn place(record: &Record) -> Position {
+        Position {
             timestamp: record.timestamp,
             key: record.key.clone(),
+        }
+    }
+
+    const SOURCE: StoreId = StoreId(7);
+
+    /// A page of a bulk.
+    fn bulk(holdings: &mut Holdings, page: &[Record]) -> Result<Applied, NodeError> {
+        holdings.apply(page, Some((SOURCE, &place(page.last().unwrap()))))
+    }
+
+    #[test]
+    fn where_there_is_no_room_only_what_takes_no_more_is_stored() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = open(&directory);
+        let held = ["a", "b", "c", "d"].map(|key| named(key, value("four"), 7));
+        holdings.apply(&held, None).unwrap();
+        let mine = write(&mut holdings, "mine");
+        let mut holdings = holdings.with_capacity(Capacity::Bytes(0));
+        let old = Record {
+            timestamp: Timestamp::MIN,
+            ..named("d", value("a longer one, which loses"), 7)
         };
-        let bulk = holdings.apply(page, Some((StoreId(7), &position)));
-        assert!(matches!(bulk, Err(NodeError::NoRoom)));
-        assert_eq!(
-            holdings.position(StoreId(7)).unwrap(),
-            None,
-            "the next one begins there"
-        );
-        assert_eq!(holdings.refused().collect::<Vec<_>>(), [("no room on the disk", 2)]);
-        write(&mut holdings, "mine");
+        let page = [
+            named("a", Content::Deleted, 7),
+            named("b", value("five!"), 7),
+            named("c", value("4444"), 7),
+            named("new", value(""), 7),
+            named("never was here", Content::Deleted, 7),
+            old,
+            theirs("not", Base::Nothing),
+        ];
+        let applied = holdings.apply(&page, None).unwrap();
+        assert_eq!((applied.changed, applied.refused), (3, 3));
+        let mut now = |record: &Record| holdings.store.get(&record.key).unwrap();
+        for (record, taken) in page.iter().zip([true, false, true, false, false, false, true]) {
+            assert_eq!(now(record).as_ref() == Some(record), taken, "{record:?}");
+        }
+        assert_eq!(now(&held[1]).as_ref(), Some(&held[1]));
+        let lost = holdings.store.conflict(&mine.key, None).unwrap();
+        assert_eq!(lost, None, "there is no room to keep what lost");
+        assert_eq!(holdings.refused().collect::<Vec<_>>(), [("no room on the disk", 3)]);
+        write(&mut holdings, "local writes are stored all the same");
+        let before = holdings.store.get(&key()).unwrap();
 
         let mut holdings = holdings.with_capacity(Capacity::Volume);
         let later = theirs("later", Base::Nothing);
         assert_eq!(holdings.apply(&[later], None).unwrap().changed, 1);
+        let lost = holdings.store.conflict(&key(), None).unwrap().unwrap();
+        assert_eq!(Some(lost.loser), before);
+    }
+
+    #[test]
+    fn a_bulk_without_room_brings_what_can_be_taken_and_goes_on_where_it_was_ended() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = open(&directory);
+        let held = named("held", value("old"), 7);
+        bulk(&mut holdings, std::slice::from_ref(&held)).unwrap();
+        let mut holdings = holdings.with_capacity(Capacity::Bytes(0));
+        let pages: Vec<_> = (0..100)
+            .map(|n| {
+                [
+                    named(&format!("{n}"), value("v"), 7),
+                    named(&format!("{n} too"), value("v"), 7),
+                ]
+            })
+            .collect();
+        let last = [named("another", value("v"), 7), named("held", Content::Deleted, 7)];
+        let mut ended = 0;
+        let mut next = 0;
+        while let Some(page) = pages.get(next) {
+            match bulk(&mut holdings, page) {
+                Ok(applied) => assert_eq!((applied.changed, applied.refused), (0, 2)),
+                Err(error) => {
+                    assert!(matches!(error, NodeError::NoRoom));
+                    ended += 1;
+                    let begins = holdings.position(SOURCE).unwrap();
+                    assert_eq!(begins, Some(place(&page[1])), "behind what came in vain");
+                }
+            }
+            next += 1;
+        }
+        assert!((2..10).contains(&ended), "{ended} times");
+        let applied = bulk(&mut holdings, &last).unwrap();
+        assert_eq!((applied.changed, applied.refused), (1, 1));
+        assert_eq!(
+            holdings.store.position(SOURCE).unwrap(),
+            Some(place(&held)),
+            "none of it is kept"
+        );
+
+        let mut holdings = holdings.with_capacity(Capacity::Volume);
+        assert!(!holdings.find_room(), "nobody looked yet");
+        holdings.apply(&pages[0], None).unwrap();
+        assert!(holdings.find_room() && !holdings.find_room(), "it is told once");
+        assert_eq!(
+            holdings.position(SOURCE).unwrap(),
+            Some(place(&held)),
+            "and the bulk brings all"
+        );
+        bulk(&mut holdings, &pages[1]).unwrap();
+        assert_eq!(holdings.position(SOURCE).unwrap(), Some(place(&pages[1][1])));
+    }
+
+    #[test]
+    fn room_that_came_back_is_found_though_nothing_asks_for_it() {
+        let directory = TempDir::new().unwrap();
+        let mut holdings = open(&directory).with_capacity(Capacity::Bytes(0));
+        assert_eq!(holdings.next_look_for_room(), None, "it has not run out");
+        let refused = holdings.apply(&[theirs("theirs", Base::Nothing)], None).unwrap();
+        assert_eq!(refused.refused, 1);
+        let mut holdings = holdings.with_capacity(Capacity::Volume);
+        let due = holdings.next_look_for_room().unwrap();
+        while !holdings.find_room() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(Instant::now() >= due);
+        assert_eq!(holdings.next_look_for_room(), None);
     }
 
     #[test]

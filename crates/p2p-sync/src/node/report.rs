@@ -17,7 +17,8 @@ pub struct SyncStatus {
     pub ahead: Ahead,
     /// Lost versions that are kept; see [`Conflict`](super::Conflict).
     pub conflicts: u64,
-    /// Damage that was found in the store and repaired since the start, in records.
+    /// What was found wrong in the store and repaired since the start: damaged records, and summaries that were not those of
+    /// the records.
     pub repaired: u64,
 }
 

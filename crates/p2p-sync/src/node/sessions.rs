@@ -116,7 +116,12 @@ impl Sessions {
         self.agenda.changed(origin, self.watch.uptime());
     }
 
-    /// Records were taken out of the store, or it is another one: everybody may have what is missing.
+    /// Something that this peer brought was not stored.
+    pub(super) fn owe(&mut self, peer: NodeId) {
+        self.agenda.owe(peer, self.watch.uptime());
+    }
+
+    /// Records were taken out of the store, there is room for more, or it is another one: everybody may have what is missing.
     pub(super) fn owe_all(&mut self) {
         let at = self.watch.uptime();
         for peer in self.links.keys() {

@@ -62,6 +62,16 @@ pub(super) enum From {
     Feed { peer: NodeId },
 }
 
+impl From {
+    /// The direct peer that brought them.
+    pub(super) fn deliverer(self) -> NodeId {
+        match self {
+            Self::Gossip { neighbour, .. } => neighbour,
+            Self::Feed { peer } => peer,
+        }
+    }
+}
+
 impl Work {
     /// How many records of others it holds.
     pub(super) fn records(&self) -> usize {

@@ -21,6 +21,8 @@ use crate::net::{Audience, FromPeers, Link, StreamEvent, Streams, ToPeers};
 use crate::store::Readers;
 use crate::system::{self, Stopwatch};
 
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use upkeep::REOPEN_PAUSE;
@@ -56,6 +58,8 @@ pub(super) struct Writer {
     runtime: Handle,
     /// How many requests the last transaction had.
     expected: usize,
+    /// It could not be noted who listens; it is tried again then.
+    note_again_at: Option<Uptime>,
     stopping: bool,
 }
 
@@ -96,6 +100,7 @@ impl Writer {
             reopened: None,
             runtime,
             expected: 0,
+            note_again_at: None,
             stopping: false,
         }
     }
@@ -104,6 +109,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         while !self.stopping {
             self.mend();
+            self.find_room();
             self.checking.begin(&mut self.holdings, self.watch.uptime());
             match self.next() {
                 None => break,
@@ -163,12 +169,14 @@ impl Writer {
         let mending = is_out_of_order.then(|| Instant::now() + REOPEN_PAUSE);
         let checking = self.checking.next_due().filter(|_| !is_out_of_order);
         let checking = checking.map(|due| self.watch.instant_at(due));
+        let room = self.holdings.next_look_for_room().filter(|_| !is_out_of_order);
         let due = self
             .sessions
             .next_due()
             .into_iter()
             .chain(mending)
             .chain(checking)
+            .chain(room)
             .min();
         let alarm = async {
             match due {
@@ -264,12 +272,12 @@ impl Writer {
         }
     }
 
-    /// Writes a batch in one transaction. If that fails, each piece of work gets one of its own, so that only what cannot be
-    /// written is refused; unless the disk failed, because then it is unknown what was written.
+    /// Writes a batch in one transaction. If that fails for a reason that may lie in one piece of work, each gets a transaction
+    /// of its own, so that only what cannot be written is refused.
     fn write(&mut self, batch: Vec<Work>) {
         match self.transact(&batch) {
             Ok(outcomes) => self.tell_all(batch, outcomes),
-            Err(error) if batch.len() > 1 && !self.holdings.is_broken() => {
+            Err(error) if batch.len() > 1 && error.may_be_of_one_piece() && !self.holdings.is_broken() => {
                 tracing::debug!("a batch of {} is written one by one: {error}", batch.len());
                 for work in batch {
                     self.write(vec![work]);
@@ -295,8 +303,10 @@ impl Writer {
             holdings.remember(&peers)?;
             Ok(outcomes)
         });
-        // If it was the disk, or another piece of work, it was not their fault.
-        if written.is_err() && (self.holdings.is_broken() || batch.len() > 1) {
+        // If it was the disk, or may have been another piece of work, it was not their fault.
+        if let Err(error) = &written
+            && (!error.may_be_of_one_piece() || self.holdings.is_broken() || batch.len() > 1)
+        {
             self.remembering.put_back(peers);
         }
         written
@@ -318,8 +328,9 @@ impl Writer {
                 }
                 (Work::Restore { reply, .. }, Outcome::Refused(error)) => drop(reply.send(Err(error))),
                 (Work::Receive { from, .. }, Outcome::Received(merged)) => self.note_received(from, &merged),
-                (Work::Receive { records, .. }, Outcome::Refused(error)) => {
-                    self.holdings.note_failure(&records, &error)
+                (Work::Receive { from, records, .. }, Outcome::Refused(error)) => {
+                    self.holdings.note_failure(&records, &error);
+                    self.sessions.owe(from.deliverer());
                 }
                 // Each kind of work has its own outcome.
                 _ => {}
@@ -340,7 +351,7 @@ impl Writer {
     fn note_received(&mut self, from: From, merged: &Merged) {
         self.holdings.note(merged);
         match from {
-            // Of what was refused it is not known whether it is news.
+            // What found no room is owed by all once there is some, what met damage once that is taken out.
             _ if merged.stored.is_empty() && merged.refused.total() > 0 => {}
             From::Gossip { author, neighbour } if merged.stored.is_empty() => {
                 let _ = self.to_peers.try_send(ToPeers::ChangedNothing { author, neighbour });

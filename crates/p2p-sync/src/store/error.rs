@@ -209,6 +209,16 @@ impl StoreError {
         matches!(self, Self::DamagedRecord { .. })
     }
 
+    /// Whether it may be due to one of several pieces of work in a transaction, so that the others can succeed without that.
+    /// What another program or the whole disk is to blame for would fail each of them.
+    pub fn may_be_of_one_piece(&self) -> bool {
+        // On a full disk, a deletion may still fit where a large value does not.
+        matches!(
+            self,
+            Self::DamagedRecord { .. } | Self::Full { .. } | Self::Misuse(_) | Self::Sqlite { .. }
+        )
+    }
+
     /// Whether pages of the file are damaged, so that it must be rescued.
     pub fn is_damaged_file(&self) -> bool {
         matches!(self, Self::Damaged { .. })
@@ -272,18 +282,19 @@ mod tests {
     #[test]
     fn failures_of_sqlite_are_told_apart() {
         use rusqlite::ffi;
-        for (code, kind, breaks) in [
-            (ffi::SQLITE_FULL, StoreErrorKind::Full, false),
-            (ffi::SQLITE_IOERR_FSYNC, StoreErrorKind::Io, true),
-            (ffi::SQLITE_IOERR_WRITE, StoreErrorKind::Io, true),
-            (ffi::SQLITE_CORRUPT, StoreErrorKind::Damaged, true),
-            (ffi::SQLITE_NOTADB, StoreErrorKind::Damaged, true),
-            (ffi::SQLITE_READONLY, StoreErrorKind::NotPermitted, false),
-            (ffi::SQLITE_BUSY, StoreErrorKind::Busy, false),
-            (ffi::SQLITE_ERROR, StoreErrorKind::Internal, false),
+        for (code, kind, breaks, of_one_piece) in [
+            (ffi::SQLITE_FULL, StoreErrorKind::Full, false, true),
+            (ffi::SQLITE_IOERR_FSYNC, StoreErrorKind::Io, true, false),
+            (ffi::SQLITE_IOERR_WRITE, StoreErrorKind::Io, true, false),
+            (ffi::SQLITE_CORRUPT, StoreErrorKind::Damaged, true, false),
+            (ffi::SQLITE_NOTADB, StoreErrorKind::Damaged, true, false),
+            (ffi::SQLITE_READONLY, StoreErrorKind::NotPermitted, false, false),
+            (ffi::SQLITE_BUSY, StoreErrorKind::Busy, false, false),
+            (ffi::SQLITE_ERROR, StoreErrorKind::Internal, false, true),
         ] {
             let error = of_code(code);
             assert_eq!((error.kind(), error.breaks_connection()), (kind, breaks), "{error}");
+            assert_eq!(error.may_be_of_one_piece(), of_one_piece, "{error}");
             assert!(error.to_string().contains("store.db"), "{error}");
         }
     }

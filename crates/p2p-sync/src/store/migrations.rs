@@ -365,8 +365,8 @@ mod tests {
         let expected: BTreeSet<_> = records.iter().map(Item::of).collect();
         assert_eq!(store.items().unwrap().into_iter().collect::<BTreeSet<_>>(), expected);
         let page = store.page_by_time(None, PageLimit::FULL).unwrap();
-        assert_eq!(page, records[..page.len()]);
-        assert!(page.len() >= 999);
+        assert_eq!(page.records, records[..page.records.len()]);
+        assert!(page.records.len() >= 999);
         assert_eq!(store.get(&key("key 7")).unwrap(), Some(put("key 7", b"value", 7)));
         let name = store.id();
         store.close().unwrap();

@@ -22,8 +22,9 @@ const SQLITE_MIN: i32 = 3_051_003;
 /// The smallest page, and so the smallest file, that SQLite knows.
 pub(super) const PAGE_BYTES_MIN: u64 = 512;
 
-/// How long a statement waits for a lock. Within p2p-sync nobody waits: only other programs lock the file.
-pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a statement waits for a lock while the file is opened, and a reader at any time. Within p2p-sync nobody waits: only
+/// other programs lock the file.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// What is left of the WAL file after it was emptied, in bytes: above the 4 MiB at which SQLite empties it by itself.
 const WAL_KEPT_BYTES: i64 = 8 * 1024 * 1024;
 /// A reader's page cache in KiB; behind it stands that of the operating system.

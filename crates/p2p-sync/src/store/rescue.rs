@@ -383,11 +383,8 @@ mod tests {
         let error = loop {
             match sqlite.page_by_time(after.as_ref(), PageLimit::FULL) {
                 Ok(page) => {
-                    let last = page.last().expect("the damage comes before the end");
-                    after = Some(Position {
-                        timestamp: last.timestamp,
-                        key: last.key.clone(),
-                    });
+                    assert!(page.reached.is_some(), "the damage comes before the end");
+                    after = page.reached;
                 }
                 Err(error) => break error,
             }

@@ -1,4 +1,4 @@
-//! Whether there is room for what other nodes send. What is written at this node is not asked: it may fill the disk to its
+//! How much room there is for what other nodes send. What is written at this node is not asked: it may fill the disk to its
 //! last byte, because whoever writes is told when it does not fit.
 
 use rusqlite::Connection;
@@ -10,36 +10,56 @@ use super::sqlite::SqliteStore;
 const RESERVE_PERCENT: u64 = 5;
 /// The most that is left free on the volume, in bytes: enough for others who need the disk, for a long time.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// What is left free even by records that take the place of others, in percent of the volume, but never more than
+/// [`LAST_RESERVE_BYTES_MAX`].
+const LAST_RESERVE_PERCENT: u64 = 1;
+/// The most of that, in bytes: the write-ahead log at its largest, and a transaction of received records that hits other
+/// pages with each of them.
+const LAST_RESERVE_BYTES_MAX: u64 = 64 << 20;
 
 /// How far what other nodes send may fill the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capacity {
-    /// Until 5 % of the volume are left free, or 1 GiB if that is less.
+    /// Until 5 % of the volume are left free, or 1 GiB if that is less. What deletions have freed within the store counts as
+    /// free.
     #[default]
     Volume,
-    /// Until the store has this many bytes.
+    /// Until the store has this many bytes, without those that deletions have freed.
     Bytes(u64),
 }
 
+/// What there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Anything.
+    Enough,
+    /// What takes no more room than the version that it replaces. A full store would keep for ever what others delete to
+    /// make room, if it did not take that.
+    ForReplacements,
+    /// Nothing at all: the volume is full.
+    Nothing,
+}
+
 impl SqliteStore {
-    /// Whether there is room for what others send.
+    /// What there is room for of what others send.
     ///
     /// # Errors
     /// When the size of the store or of its volume cannot be told.
-    pub fn has_room(&self, capacity: Capacity) -> Result<bool, StoreError> {
-        match capacity {
-            Capacity::Volume => {
-                let volume =
-                    fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
-                // Some file systems do not tell, and say that they have no byte at all.
-                let total = volume.total_space();
-                Ok(total == 0 || volume.available_space() > reserve(total))
-            }
-            Capacity::Bytes(most) => {
-                let used = used_bytes(self.connection()?).map_err(|cause| StoreError::sqlite(&self.file, cause))?;
-                Ok(used < most)
-            }
+    pub fn room(&self, capacity: Capacity) -> Result<Room, StoreError> {
+        let pages = Pages::of(self.connection()?).map_err(|cause| StoreError::sqlite(&self.file, cause))?;
+        if matches!(capacity, Capacity::Bytes(most) if pages.used_bytes < most) {
+            return Ok(Room::Enough);
         }
+        let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
+        let (total, available) = (volume.total_space(), volume.available_space());
+        Ok(match capacity {
+            // Some file systems do not tell, and say that they have no byte at all.
+            Capacity::Volume if total == 0 => Room::Enough,
+            Capacity::Bytes(_) if total == 0 => Room::ForReplacements,
+            _ if available <= last_reserve(total) => Room::Nothing,
+            Capacity::Volume if available.saturating_add(pages.freed_bytes) > reserve(total) => Room::Enough,
+            _ => Room::ForReplacements,
+        })
     }
 }
 
@@ -48,42 +68,76 @@ fn reserve(total: u64) -> u64 {
     (total / 100 * RESERVE_PERCENT).min(RESERVE_BYTES_MAX)
 }
 
-/// Bytes of the pages in use: those that deletions have freed are used again before the file grows.
-fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let number = |pragma: &str| {
-        connection
-            .prepare_cached(pragma)?
-            .query_row([], |row| row.get::<_, i64>(0))
-    };
-    let pages = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
-    Ok(pages.saturating_mul(number("PRAGMA page_size")?).unsigned_abs())
+/// What is left free of it even by what takes the place of something else.
+fn last_reserve(total: u64) -> u64 {
+    (total / 100 * LAST_RESERVE_PERCENT).min(LAST_RESERVE_BYTES_MAX)
+}
+
+/// The pages of the file, in bytes.
+struct Pages {
+    used_bytes: u64,
+    /// Those that deletions have freed: they are used again before the file grows.
+    freed_bytes: u64,
+}
+
+impl Pages {
+    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let number = |pragma: &str| {
+            let mut statement = connection.prepare_cached(pragma)?;
+            statement.query_row([], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))
+        };
+        let (pages, freed) = (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?);
+        let page_bytes = number("PRAGMA page_size")?;
+        Ok(Self {
+            used_bytes: pages.saturating_sub(freed).saturating_mul(page_bytes),
+            freed_bytes: freed.saturating_mul(page_bytes),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{Place, put, store};
+    use crate::store::testing::{Place, deleted, put, store};
 
     #[test]
     fn a_part_of_the_volume_is_left_free_but_not_a_large_one() {
         assert_eq!(reserve(0), 0);
         assert_eq!(reserve(100_000), 5_000);
         assert_eq!(reserve(u64::MAX), RESERVE_BYTES_MAX);
+        for total in [0, 1_000, 100_000, 1 << 34, u64::MAX] {
+            assert!(last_reserve(total) <= reserve(total), "{total}");
+        }
+        assert_eq!(last_reserve(100_000), 1_000);
+        assert_eq!(last_reserve(u64::MAX), LAST_RESERVE_BYTES_MAX);
     }
 
     #[test]
-    fn a_store_grows_up_to_the_size_that_was_set() {
+    fn a_store_grows_up_to_the_size_that_was_set_and_again_after_deletions() {
         let place = Place::new();
         let mut held = place.open();
-        let empty = used_bytes(held.connection().unwrap()).unwrap();
+        let empty = Pages::of(held.connection().unwrap()).unwrap().used_bytes;
         let most = Capacity::Bytes(empty + 100_000);
-        let mut written = 0;
-        while held.has_room(most).unwrap() {
-            store(&mut held, &[put(&format!("key {written}"), &[0; 10_000], 1)]);
-            written += 1;
-            assert!(written < 20, "it never fills");
-        }
+        let fill = |held: &mut SqliteStore, from: i64| {
+            let mut written = 0;
+            while held.room(most).unwrap() == Room::Enough {
+                store(held, &[put(&format!("key {written}"), &[0; 10_000], from)]);
+                written += 1;
+                assert!(written < 20, "it never fills");
+            }
+            written
+        };
+        let written = fill(&mut held, 1);
         assert!(written >= 8, "{written}");
-        assert!(held.has_room(Capacity::Volume).unwrap(), "tests need room, too");
+        assert_eq!(held.room(most).unwrap(), Room::ForReplacements);
+        assert_eq!(
+            held.room(Capacity::Volume).unwrap(),
+            Room::Enough,
+            "tests need room, too"
+        );
+        store(&mut held, &[deleted("key 0", 2), deleted("key 1", 2)]);
+        assert!(Pages::of(held.connection().unwrap()).unwrap().freed_bytes >= 16_000);
+        assert_eq!(held.room(most).unwrap(), Room::Enough, "what was freed is room");
+        fill(&mut held, 3);
     }
 }

@@ -20,12 +20,15 @@ const PUT: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_
     ON CONFLICT (key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
     deleted_at = excluded.deleted_at, base = excluded.base, key_hash = excluded.key_hash, digest = excluded.digest";
 const ITEM: &str = "SELECT key_hash, timestamp, digest FROM kv_store WHERE key = ?1";
-const LAST: &str = "SELECT key, timestamp FROM kv_store ORDER BY timestamp DESC LIMIT 1";
+/// Text and blobs are greater than any number: where another program wrote such timestamps, they are not the last ones.
+const LAST: &str = "SELECT timestamp FROM kv_store \
+    WHERE timestamp BETWEEN 1 AND 9223372036854775807 AND typeof(timestamp) = 'integer' ORDER BY timestamp DESC LIMIT 1";
 const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
     (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
 
-const AHEAD: &str = "SELECT key, timestamp FROM kv_store WHERE timestamp > ?1 ORDER BY timestamp, key LIMIT ?2";
-const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store WHERE timestamp > ?1";
+const AHEAD: &str = "SELECT key, timestamp FROM kv_store WHERE timestamp > ?1 AND timestamp <= 9223372036854775807 \
+    ORDER BY timestamp, key LIMIT ?2";
+const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store WHERE timestamp > ?1 AND timestamp <= 9223372036854775807";
 
 macro_rules! page {
     ($condition:literal) => {
@@ -164,17 +167,12 @@ pub(super) fn page(
     Ok(records)
 }
 
-/// The highest timestamp held.
-pub(super) fn last_timestamp(connection: &Connection, file: &Path) -> Result<Option<Timestamp>, StoreError> {
-    let failed = |cause| StoreError::sqlite(file, cause);
-    let mut statement = connection.prepare_cached(LAST).map_err(failed)?;
-    let mut rows = statement.query([]).map_err(failed)?;
-    let Some(row) = rows.next().map_err(failed)? else {
-        return Ok(None);
-    };
-    let (bytes, _) = key_of(row, 0).map_err(failed)?;
-    let timestamp = timestamp(row.get_ref(1).map_err(failed)?);
-    timestamp.map(Some).map_err(|why| damaged(file, bytes, why))
+/// The highest timestamp held. Rows whose timestamp is none do not count.
+pub(super) fn last_timestamp(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let mut statement = connection.prepare_cached(LAST)?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(timestamp(row.get_ref(0)?).ok())
 }
 
 /// How many rows there are, and how many of them are deletions, at one moment.
@@ -187,8 +185,8 @@ pub(super) fn counts(connection: &Connection, file: &Path) -> Result<(u64, u64),
     Ok((all.unsigned_abs(), deleted.unsigned_abs()))
 }
 
-/// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first. Rows that are no records
-/// count, and are left out of the list.
+/// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first. Rows that are dated, and
+/// are no records, count, and are left out of the list.
 pub(super) fn ahead(
     connection: &Connection,
     after: Timestamp,
@@ -374,7 +372,7 @@ fn successor(c: char) -> Option<char> {
 mod tests {
     use super::*;
     use crate::store::sync;
-    use crate::store::testing::{Place, deleted, id, key, put, store};
+    use crate::store::testing::{Place, at, deleted, id, key, put, store};
     use p2p_sync_core::store::Store;
 
     #[test]
@@ -447,18 +445,18 @@ mod tests {
         }
         assert_eq!(
             plan(LAST),
-            "SCAN kv_store USING COVERING INDEX kv_store_time_key",
+            "SEARCH kv_store USING COVERING INDEX kv_store_time_key (timestamp>? AND timestamp<?)",
             "from its end, for one row"
         );
         for sql in [AHEAD, AHEAD_COUNT] {
             assert_eq!(
                 plan(sql),
-                "SEARCH kv_store USING COVERING INDEX kv_store_time_key (timestamp>?)"
+                "SEARCH kv_store USING COVERING INDEX kv_store_time_key (timestamp>? AND timestamp<?)"
             );
         }
         assert_eq!(
             plan(sync::BY_TIME),
-            "SEARCH kv_store USING INDEX kv_store_time_key ((timestamp,key)>(?,?))",
+            "SEARCH kv_store USING INDEX kv_store_time_key ((timestamp,key)>(?,?) AND timestamp<?)",
             "a range, and nothing to sort"
         );
         assert_eq!(
@@ -576,12 +574,36 @@ mod tests {
     }
 
     #[test]
-    fn the_last_timestamp_is_not_taken_from_a_damaged_row() {
+    fn a_timestamp_that_is_none_is_not_the_last_one() {
+        for timestamp in ["'soon'", "x'ff'", "1e300", "1.5", "0", "-5"] {
+            let place = Place::new();
+            let mut sqlite = place.open();
+            store(&mut sqlite, &[put("a", b"1", 5), put("b", b"1", 6)]);
+            place.shell(&format!("UPDATE kv_store SET timestamp = {timestamp} WHERE key = 'b'"));
+            assert_eq!(sqlite.last_timestamp().unwrap(), Some(at(5)), "{timestamp}");
+            place.shell("DELETE FROM kv_store WHERE key = 'a'");
+            assert_eq!(sqlite.last_timestamp().unwrap(), None, "{timestamp}");
+            drop(sqlite);
+            assert_eq!(place.open().last_timestamp().unwrap(), None, "{timestamp}");
+        }
+    }
+
+    #[test]
+    fn a_timestamp_that_is_none_is_not_ahead_of_others() {
         let place = Place::new();
         let mut sqlite = place.open();
-        store(&mut sqlite, &[put("a", b"1", 5), put("b", b"1", 6)]);
-        place.shell("UPDATE kv_store SET timestamp = 'soon' WHERE key = 'b'");
-        assert!(sqlite.last_timestamp().unwrap_err().to_string().contains("key b "));
+        store(
+            &mut sqlite,
+            &[
+                put("a", b"1", 5),
+                put("b", b"1", 6),
+                put("c", b"1", 7),
+                put("d", b"1", 8),
+            ],
+        );
+        place.shell("UPDATE kv_store SET timestamp = 'soon' WHERE key = 'b'; UPDATE kv_store SET timestamp = x'ff' WHERE key = 'c'");
+        let ahead = ahead(sqlite.connection().unwrap(), at(5), 9).unwrap();
+        assert_eq!(ahead, (1, vec![(key("d"), at(8))]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
+use std::time::Duration;
 
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::StoreId;
@@ -19,6 +20,12 @@ use super::scan;
 use super::summary::{Tracker, UNMARK};
 use super::sync;
 use super::wal::{Checkpoint, WAL_BYTES_MAX};
+
+/// How long the writer waits for a lock of another program: longer than a statement typed into a shell takes. Whoever asks the
+/// writer's thread for anything waits with it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same once that was in vain, until the lock is gone: others who want to write must not wait as long one after the other.
+const PATIENCE_WHILE_LOCKED: Duration = Duration::from_millis(50);
 
 /// The records of a node in an SQLite file, for the thread that writes them.
 ///
@@ -46,6 +53,8 @@ pub struct SqliteStore {
     pub(super) tracker: Tracker,
     /// How often other programs had written when we last looked.
     others: i64,
+    /// Another program had the lock when we last wanted to write.
+    locked: bool,
     /// None when it must be measured.
     pub(super) conflicts: Option<conflicts::Size>,
     pub(super) damaged_seen: u64,
@@ -73,7 +82,10 @@ impl SqliteStore {
         // nor a full disk keeps us from starting.
         match store.settle() {
             Err(error) if !error.is_full() => Err(error),
-            _ => Ok(store),
+            _ => {
+                store.set_patience(store.patience());
+                Ok(store)
+            }
         }
     }
 
@@ -91,6 +103,7 @@ impl SqliteStore {
             id,
             tracker,
             others,
+            locked: false,
             conflicts: None,
             damaged_seen: 0,
             damage_log: sync::DamageLog::default(),
@@ -127,10 +140,12 @@ impl SqliteStore {
         self.connection = Some(connection);
         (self.id, self.tracker, self.others) = self.noted(looked)?;
         self.wal_due_bytes = WAL_BYTES_MAX;
+        self.set_patience(self.patience());
         match self.settle()? {
             Checkpoint::Complete => Ok(()),
             Checkpoint::Hindered => {
                 self.abandon();
+                self.locked = true;
                 Err(StoreError::Locked {
                     file: self.file.clone(),
                 })
@@ -157,6 +172,16 @@ impl SqliteStore {
             Some(Err((_, cause))) => settled.and(Err(StoreError::sqlite(&self.file, cause))),
             _ => settled,
         }
+    }
+
+    /// Whether another program had the lock when this store last wanted to write. What is written then fails soon.
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    /// How long to wait for a lock of another program.
+    pub(super) fn patience(&self) -> Duration {
+        if self.locked { PATIENCE_WHILE_LOCKED } else { PATIENCE }
     }
 
     /// The connection, outside a transaction or in one.
@@ -277,10 +302,7 @@ impl Store for SqliteStore {
     }
 
     fn last_timestamp(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        let result = self
-            .connection()
-            .and_then(|connection| rows::last_timestamp(connection, &self.file));
-        self.noted(result)
+        self.asked(rows::last_timestamp)
     }
 
     /// Opens a transaction that other programs cannot come between. One that is open already is rolled back, with an error.
@@ -292,6 +314,10 @@ impl Store for SqliteStore {
         let result = self
             .connection()
             .and_then(|connection| self.run(connection, "BEGIN IMMEDIATE"));
+        let locked = matches!(result, Err(StoreError::Locked { .. }));
+        if std::mem::replace(&mut self.locked, locked) != locked {
+            self.set_patience(self.patience());
+        }
         self.noted(result)?;
         let others = self.asked(writes_of_others);
         if let Err(error) = others.map(|others| self.notice_others(others)) {
@@ -334,7 +360,7 @@ impl Store for SqliteStore {
 mod tests {
     #[cfg(unix)]
     use std::fs;
-    use std::time::Duration;
+    use std::time::Instant;
 
     use super::*;
     use crate::store::testing::{Place, deleted, key, put, store};
@@ -536,6 +562,31 @@ mod tests {
         sqlite.rollback();
         other.execute_batch("COMMIT").unwrap();
         store(&mut sqlite, &[put("a", b"1", 5)]);
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_once_and_not_by_everybody() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let other = rusqlite::Connection::open(&place.file).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let since = Instant::now();
+        for _ in 0..20 {
+            assert!(matches!(sqlite.begin(), Err(StoreError::Locked { .. })));
+        }
+        assert!(since.elapsed() < PATIENCE * 5, "{:?}", since.elapsed());
+        assert!(sqlite.is_locked() && !sqlite.is_broken());
+        other.execute_batch("COMMIT").unwrap();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        assert_eq!((sqlite.is_locked(), sqlite.patience()), (false, PATIENCE));
+        let patience: i64 = sqlite
+            .asked(|connection| connection.pragma_query_value(None, "busy_timeout", |row| row.get(0)))
+            .unwrap();
+        assert_eq!(
+            u128::try_from(patience).unwrap(),
+            PATIENCE.as_millis(),
+            "the next lock is waited for"
+        );
     }
 
     #[test]

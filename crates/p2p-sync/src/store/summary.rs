@@ -190,6 +190,14 @@ impl SqliteStore {
         self.tracker.lose();
     }
 
+    /// Takes an item that no record has for one of a record, as a fault in memory may do: for tests.
+    #[cfg(test)]
+    pub(crate) fn confuse_summary(&mut self) {
+        let mut summary = self.tracker.summary().cloned().unwrap_or_default();
+        summary.inserted(&Item::from_bytes(&[7; 32]));
+        self.tracker.install(summary);
+    }
+
     /// Keeps the summary for the next start, unless the one in the file is good.
     pub(super) fn keep_summary(&mut self) -> Result<(), StoreError> {
         // This also notices what another program wrote in the meantime.

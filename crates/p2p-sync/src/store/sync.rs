@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::item::{Item, KeyHash};
-use p2p_sync_core::sync::{PageLimit, Position, StoreId, cost};
+use p2p_sync_core::sync::{Page, PageLimit, Position, StoreId, cost};
 use p2p_sync_core::text::shortened;
 use p2p_sync_core::{Record, Timestamp};
 use rusqlite::types::ValueRef;
@@ -20,15 +20,17 @@ use super::sqlite::SqliteStore;
 
 /// Stores of which it is kept how far a bulk came: those that were heard last.
 pub const POSITIONS_MAX: usize = 256;
-/// Rows looked at for a page, for each record that fits into it: where many are damaged, it is cut short.
-const ROWS_PER_RECORD: usize = 4;
+/// Rows looked at for a page, for each record that fits into it, and the same for their bytes: where many are damaged, it is
+/// cut short.
+const LOOKED_AT_PER_PAGE: usize = 4;
 /// How often damaged records are logged at most: nothing of them is new at the next attempt to hand them on.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) const BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest \
     FROM kv_store INDEXED BY kv_store_item WHERE key_hash = ?1";
 pub(super) const BY_TIME: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest \
-    FROM kv_store INDEXED BY kv_store_time_key WHERE (timestamp, key) > (?1, ?2) ORDER BY timestamp, key";
+    FROM kv_store INDEXED BY kv_store_time_key WHERE (timestamp, key) > (?1, ?2) AND timestamp <= 9223372036854775807 \
+    ORDER BY timestamp, key";
 pub(super) const ITEMS: &str = "SELECT key_hash, timestamp, digest FROM kv_store INDEXED BY kv_store_item";
 const POSITION: &str = "SELECT timestamp, key FROM sync_position WHERE source = ?1";
 const KEEP_POSITION: &str = "INSERT OR REPLACE INTO sync_position (source, timestamp, key, updated) \
@@ -75,37 +77,45 @@ impl SqliteStore {
         })
     }
 
-    /// The next records behind a position, in the order of (timestamp, key), without damaged ones; none only when there
-    /// are no more. There are fewer than the limit allows where many are damaged.
+    /// The next records behind a position, in the order of (timestamp, key), without damaged ones. There are fewer than the
+    /// limit allows, or none, where many are damaged. Rows whose timestamp is no number, or whose key is none, have no place in
+    /// that order: they are passed over however many they are.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn page_by_time(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, StoreError> {
+    pub fn page_by_time(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, StoreError> {
         let (timestamp, key) = after.map_or((0, ""), |after| (after.timestamp.as_nanos(), after.key.as_str()));
-        self.sound_records(|connection, records| {
+        let mut reached = None;
+        let records = self.sound_records(|connection, records| {
             let mut statement = connection.prepare_cached(BY_TIME)?;
             let mut rows = statement.query(params![timestamp, key])?;
             let wanted = limit.records.max(1);
-            let rows_max = wanted.saturating_mul(ROWS_PER_RECORD);
-            let (mut bytes, mut looked_at) = (0, 0_usize);
-            // An empty page would say that there are no more.
+            let (rows_max, bytes_max) = (
+                wanted.saturating_mul(LOOKED_AT_PER_PAGE),
+                limit.bytes.saturating_mul(LOOKED_AT_PER_PAGE),
+            );
+            let (mut bytes, mut rows_seen, mut bytes_seen) = (0, 0_usize, 0_usize);
             while records.sound.len() < wanted
-                && (looked_at < rows_max || records.sound.is_empty())
+                && (reached.is_none() || (rows_seen < rows_max && bytes_seen < bytes_max))
                 && let Some(row) = rows.next()?
             {
-                looked_at += 1;
+                rows_seen += 1;
+                bytes_seen = bytes_seen.saturating_add(value_bytes(row)?);
                 if let Some(record) = records.take(row)? {
                     bytes += cost(record);
                 }
+                if bytes > limit.bytes && records.sound.len() > 1 {
+                    records.sound.pop();
+                    break;
+                }
+                reached = place(row)?.or(reached.take());
                 if bytes > limit.bytes {
-                    if records.sound.len() > 1 {
-                        records.sound.pop();
-                    }
                     break;
                 }
             }
             Ok(())
-        })
+        })?;
+        Ok(Page { records, reached })
     }
 
     /// The items of all records, in no order that matters. 32 bytes each.
@@ -132,7 +142,7 @@ impl SqliteStore {
         self.asked(|connection| {
             let mut statement = connection.prepare_cached(POSITION)?;
             let mut rows = statement.query([source.0.cast_signed()])?;
-            rows.next()?.map_or(Ok(None), position)
+            rows.next()?.map_or(Ok(None), |row| position(row, 0, 1))
         })
     }
 
@@ -273,9 +283,23 @@ impl DamageLog {
     }
 }
 
-fn position(row: &Row<'_>) -> rusqlite::Result<Option<Position>> {
-    let timestamp = rows::timestamp(row.get_ref(0)?).ok();
-    let key = match row.get_ref(1)? {
+/// The place of a row of [`BY_TIME`].
+fn place(row: &Row<'_>) -> rusqlite::Result<Option<Position>> {
+    position(row, 1, 5)
+}
+
+/// Bytes of the value of a row of [`BY_TIME`].
+fn value_bytes(row: &Row<'_>) -> rusqlite::Result<usize> {
+    Ok(match row.get_ref(0)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+        _ => 0,
+    })
+}
+
+/// The position in two columns; none if another program wrote something else there.
+fn position(row: &Row<'_>, timestamp: usize, key: usize) -> rusqlite::Result<Option<Position>> {
+    let timestamp = rows::timestamp(row.get_ref(timestamp)?).ok();
+    let key = match row.get_ref(key)? {
         ValueRef::Text(bytes) => rows::text_key(bytes).ok(),
         _ => None,
     };
@@ -343,7 +367,7 @@ mod tests {
             self.sqlite.by_key_hash(key_hash, limit)
         }
 
-        fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, StoreError> {
+        fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, StoreError> {
             self.sqlite.page_by_time(after, limit)
         }
 
@@ -409,7 +433,11 @@ mod tests {
             ..PageLimit::FULL
         };
         let first = sqlite.page_by_time(None, limit).unwrap();
-        assert_eq!(first, records[3..5], "a page is not empty for what is left out of it");
+        assert_eq!(
+            first.records,
+            records[3..5],
+            "a page is not empty for what is left out of it"
+        );
         assert_eq!(sqlite.damaged_seen(), 3);
         let found = |sqlite: &mut SqliteStore, name: &str| sqlite.by_key_hash(KeyHash::of(&key(name)), 9).unwrap();
         assert_eq!(found(&mut sqlite, "key 1"), []);
@@ -429,21 +457,27 @@ mod tests {
             records: 2,
             ..PageLimit::FULL
         };
-        assert_eq!(sqlite.page_by_time(None, limit).unwrap(), records[..1]);
-        assert_eq!(sqlite.damaged_seen(), 7);
-        let after = |n: i64| Position {
-            timestamp: at(n),
-            key: key(&format!("key {n}")),
+        let after = |n: i64| {
+            Some(Position {
+                timestamp: at(n),
+                key: key(&format!("key {n}")),
+            })
         };
-        let second = sqlite.page_by_time(Some(&after(1)), limit).unwrap();
+        let (mut reached, mut found) = (None, Vec::new());
+        for page in 1..=12 {
+            let next = sqlite.page_by_time(reached.as_ref(), limit).unwrap();
+            assert_eq!(next.reached, after(8 * page), "eight rows at a time, whatever is found");
+            (reached, found) = (next.reached, [found, next.records].concat());
+        }
+        assert_eq!(found, [records[0].clone(), records[59].clone()]);
         assert_eq!(
-            second,
-            records[59..60],
-            "it goes on as long as there is nothing to hand on"
+            sqlite.page_by_time(reached.as_ref(), limit).unwrap().reached,
+            after(100)
         );
-        assert_eq!(sqlite.page_by_time(Some(&after(60)), limit).unwrap(), []);
+        let behind = sqlite.page_by_time(after(100).as_ref(), limit).unwrap();
+        assert_eq!(behind, Page::default(), "there is nothing more");
         sqlite.note_damaged_record();
-        assert_eq!(sqlite.damaged_seen(), 7 + 58 + 40 + 1);
+        assert_eq!(sqlite.damaged_seen(), 98 + 1);
     }
 
     #[test]
@@ -468,12 +502,59 @@ mod tests {
             records: 5,
             ..PageLimit::FULL
         };
-        assert_eq!(sqlite.page_by_time(Some(&after), limit).unwrap(), records[101..106]);
+        let page = sqlite.page_by_time(Some(&after), limit).unwrap();
+        assert_eq!(page.records, records[101..106]);
         let last = Position {
             timestamp: at(5),
             key: key("key 299"),
         };
-        assert_eq!(sqlite.page_by_time(Some(&last), limit).unwrap(), []);
+        assert_eq!(sqlite.page_by_time(Some(&last), limit).unwrap(), Page::default());
+    }
+
+    #[test]
+    fn large_damaged_rows_are_looked_at_a_few_at_a_time() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let records: Vec<_> = (1..31).map(|n| put(&format!("key {n}"), &[b'v'; 10_000], n)).collect();
+        store(&mut sqlite, &records);
+        place.shell("UPDATE kv_store SET digest = zeroblob(16)");
+        let limit = PageLimit {
+            records: 1_000,
+            bytes: 15_000,
+        };
+        let page = sqlite.page_by_time(None, limit).unwrap();
+        assert_eq!(page.reached.map(|reached| reached.timestamp), Some(at(6)));
+        assert_eq!(page.records, []);
+    }
+
+    #[test]
+    fn rows_without_a_place_in_the_order_are_passed_over() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let sound = [put("a", b"1", 5), put("z", b"1", 9)];
+        store(&mut sqlite, &sound);
+        let foreign = |key: &str, timestamp: &str| {
+            format!("INSERT INTO kv_store (key, value, timestamp, author) VALUES ({key}, 'v', {timestamp}, 'me');")
+        };
+        let mut sql: String = (0..20).map(|n| foreign(&format!("x'{n:02x}'"), "7")).collect();
+        sql += &(0..20)
+            .map(|n| foreign(&format!("'k{n}'"), "'soon'"))
+            .collect::<String>();
+        place.shell(&sql);
+        let limit = PageLimit {
+            records: 2,
+            ..PageLimit::FULL
+        };
+        let first = sqlite.page_by_time(None, limit).unwrap();
+        assert_eq!(first.records, sound[..1]);
+        let second = sqlite.page_by_time(first.reached.as_ref(), limit).unwrap();
+        assert_eq!(second.records, sound[1..]);
+        let end = sqlite.page_by_time(second.reached.as_ref(), limit).unwrap();
+        assert_eq!(
+            end,
+            Page::default(),
+            "a timestamp that is text is none, and late in no order"
+        );
     }
 
     #[test]

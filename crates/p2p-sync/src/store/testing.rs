@@ -1,4 +1,4 @@
-//! What the tests of this room share.
+//! What the tests of this room share, and the other program that those of the node need.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -53,6 +53,19 @@ impl Place {
     /// Runs SQL like somebody with an SQLite shell.
     pub(super) fn shell(&self, sql: &str) {
         shell(&self.file, sql);
+    }
+}
+
+/// Another program that has begun to write and does not come to an end, as long as this is held.
+pub(crate) struct Lock {
+    _begun: rusqlite::Connection,
+}
+
+impl Lock {
+    pub(crate) fn of(file: &Path) -> Self {
+        let begun = rusqlite::Connection::open(file).unwrap();
+        begun.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Self { _begun: begun }
     }
 }
 

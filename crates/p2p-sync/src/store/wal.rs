@@ -7,7 +7,6 @@ use rusqlite::Connection;
 
 use super::directory::size_of;
 use super::error::StoreError;
-use super::opening::LOCK_PATIENCE;
 use super::sqlite::SqliteStore;
 
 /// WAL size at which the writer stops to empty it, in bytes. SQLite does that by itself at 4 MiB, but only in moments
@@ -55,7 +54,7 @@ impl SqliteStore {
         let scanning = self.is_scanning();
         self.set_patience(if scanning { Duration::ZERO } else { WAL_PATIENCE });
         let outcome = self.settle();
-        self.set_patience(LOCK_PATIENCE);
+        self.set_patience(self.patience());
         self.wal_due_bytes = match outcome {
             Ok(Checkpoint::Complete) => WAL_BYTES_MAX,
             Ok(Checkpoint::Hindered) if scanning => bytes.saturating_add(WAL_RETRY_BYTES),

@@ -32,7 +32,8 @@ pub(super) fn facts(sync: &SyncStatus) -> Vec<(&'static str, Vec<String>)> {
         facts.push(("Ahead", ahead(sync)));
     }
     if sync.repaired > 0 {
-        facts.push(("Repaired", vec![count(sync.repaired, "record")]));
+        let repaired = format!("{} (damaged records and wrong summaries)", sync.repaired);
+        facts.push(("Repaired", vec![repaired]));
     }
     facts
 }
@@ -331,7 +332,10 @@ pub(in crate::cli) mod tests {
                 "3 records of this node, dated later than others accept yet:|a\\u{202e}b (due 2027-01-04T08:30:15Z)|and 2 more"
             )
         );
-        assert_eq!(told("Repaired").as_deref(), Some("1 record"));
+        assert_eq!(
+            told("Repaired").as_deref(),
+            Some("1 (damaged records and wrong summaries)")
+        );
         let expected = format!(
             "\
 Sync with peers (2):

@@ -10,6 +10,8 @@ use crate::node::checking::ScanResult;
 const MEND_PAUSE: Duration = Duration::from_secs(60);
 /// How long after a mending reports of damage may still be about the old file.
 const STALE_REPORTS: Duration = Duration::from_secs(10);
+/// Who listens is noted again after this, if it could not be.
+const NOTE_PAUSE: Duration = Duration::from_secs(1);
 /// A store that was closed after a failure of the disk is opened again after this, if no write does it before.
 pub(super) const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -36,6 +38,13 @@ impl Writer {
         self.sessions.owe_all();
         let tried = if damaged { &mut self.rescued } else { &mut self.reopened };
         *tried = Some(self.watch.uptime());
+    }
+
+    /// What was refused for want of room may come once there is some.
+    pub(super) fn find_room(&mut self) {
+        if self.holdings.find_room() {
+            self.sessions.owe_all();
+        }
     }
 
     pub(super) fn on_links(&mut self) {
@@ -66,10 +75,17 @@ impl Writer {
         if self.sessions.has_peers() && !self.sessions.has_met() {
             return;
         }
+        let at = self.watch.uptime();
+        // While another program locks the store, or it is broken, each attempt may take its time.
+        if self.note_again_at.is_some_and(|due| at < due) && !self.holdings.takes_writes() {
+            return;
+        }
         let shared = self.sessions.has_peers() || self.audience.has_strangers();
-        if let Err(error) = self.holdings.set_shared(shared) {
+        let noted = self.holdings.set_shared(shared);
+        if let Err(error) = &noted {
             tracing::debug!("it could not be noted who may receive what is written: {error}");
         }
+        self.note_again_at = noted.is_err().then(|| at.after(NOTE_PAUSE));
     }
 
     pub(super) fn status(&mut self) -> SyncStatus {

@@ -1,0 +1,132 @@
+//! What room there is for what other nodes send, from one question to the next: what the log is told of it, when it is looked
+//! for again, and how far bulks came although there was none. How much is left free is the store's business.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use p2p_sync_core::Uptime;
+use p2p_sync_core::sync::{Position, StoreId};
+
+use super::{Merged, NodeError};
+use crate::store::{Capacity, POSITIONS_MAX, Room, SqliteStore};
+
+/// While there is no room, it is looked for this often: nothing that arrives may ask for it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the log is told that there is no room, or some again. At the very edge it may come and go with each record.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+/// Pages of a bulk that bring nothing for want of room, one after the other, after which it is ended: up to 8 MiB in vain.
+/// What a full store can take, such as deletions, mostly stands behind what it cannot, because it is newer.
+const PAGES_IN_VAIN_MAX: u32 = 32;
+
+/// The room, as it was last seen.
+#[derive(Debug, Default)]
+pub(super) struct RoomWatch {
+    pub(super) capacity: Capacity,
+    /// There was not enough.
+    full: bool,
+    /// There is again, and nobody was told yet.
+    returned: bool,
+    /// When it is looked for next.
+    look_at: Uptime,
+    /// What the log was told last, and when.
+    told_full: bool,
+    told_at: Option<Uptime>,
+    /// How far bulks came, by the store that they came from, since there was no room for something in them.
+    passed: BTreeMap<StoreId, Passed>,
+}
+
+#[derive(Debug)]
+struct Passed {
+    reached: Position,
+    /// Pages that brought nothing, one after the other.
+    in_vain: u32,
+}
+
+impl RoomWatch {
+    /// What there is room for.
+    pub(super) fn ask(&mut self, store: &SqliteStore, at: Uptime) -> Room {
+        // Where it cannot be told, the disk itself will say so.
+        let room = store.room(self.capacity).unwrap_or(Room::Enough);
+        let was_full = std::mem::replace(&mut self.full, room != Room::Enough);
+        self.returned |= was_full && !self.full;
+        self.look_at = at.after(LOOK_INTERVAL);
+        self.tell(at);
+        room
+    }
+
+    /// When it is to be looked for, if there was none.
+    pub(super) fn next_look(&self) -> Option<Uptime> {
+        self.full.then_some(self.look_at)
+    }
+
+    /// Whether room came back since this was last asked.
+    pub(super) fn take_returned(&mut self) -> bool {
+        std::mem::take(&mut self.returned)
+    }
+
+    fn tell(&mut self, at: Uptime) {
+        let recently = |told: Uptime| at.saturating_since(told) < TELL_INTERVAL;
+        if self.full == self.told_full || self.told_at.is_some_and(recently) {
+            return;
+        }
+        (self.told_full, self.told_at) = (self.full, Some(at));
+        if !self.full {
+            tracing::info!("There is room again for what other nodes send");
+            return;
+        }
+        let why = match self.capacity {
+            Capacity::Volume => {
+                "the volume of the store is nearly full; make room on it, or set --max-store".to_owned()
+            }
+            Capacity::Bytes(most) => format!("the store has the {} of --max-store", ByteSize::b(most).display().si()),
+        };
+        tracing::warn!(
+            "There is no room for what other nodes send: {why}. Only what takes no more room than before, such as a deletion, is \
+             stored; the rest comes by itself once there is room. What is written here is still stored"
+        );
+    }
+
+    /// Where a bulk from this store is to begin, if not where the last one that found room for everything came to.
+    pub(super) fn bulk_begins(&mut self, source: StoreId) -> Option<Position> {
+        if !self.full {
+            self.passed.remove(&source);
+        }
+        let passed = self.passed.get_mut(&source)?;
+        passed.in_vain = 0;
+        Some(passed.reached.clone())
+    }
+
+    /// Whether the position behind a page of a bulk may be kept: not if something before it is still missing.
+    pub(super) fn keeps_position(&self, source: StoreId, merged: &Merged) -> bool {
+        merged.refused.no_room == 0 && !self.passed.contains_key(&source)
+    }
+
+    /// Takes note of a page of a bulk. The next bulk goes on behind it while there is no room, so that all of them together
+    /// come to the end, and then begin anew.
+    ///
+    /// # Errors
+    /// [`NodeError::NoRoom`] when too much of the bulk came in vain. Nothing of this page was stored then.
+    pub(super) fn note_page(&mut self, source: StoreId, place: &Position, merged: &Merged) -> Result<(), NodeError> {
+        if self.keeps_position(source, merged) {
+            return Ok(());
+        }
+        if self.passed.len() >= POSITIONS_MAX && !self.passed.contains_key(&source) {
+            self.passed.clear();
+        }
+        let passed = self.passed.entry(source).or_insert_with(|| Passed {
+            reached: place.clone(),
+            in_vain: 0,
+        });
+        passed.reached = place.clone();
+        if !merged.stored.is_empty() {
+            passed.in_vain = 0;
+        } else if merged.refused.no_room > 0 {
+            passed.in_vain += 1;
+        }
+        if passed.in_vain > PAGES_IN_VAIN_MAX {
+            return Err(NodeError::NoRoom);
+        }
+        Ok(())
+    }
+}
