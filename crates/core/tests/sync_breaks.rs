@@ -229,6 +229,12 @@ const BREAKS: &[Break] = &[
         to: "peer.untold |= *id != from || true;",
     },
     Break {
+        what: "a session that compared an older moment stands for what came since",
+        file: "sync/agenda/peer.rs",
+        from: "(self.pause, self.waits) = (Duration::ZERO, None);",
+        to: "(self.pause, self.waits, self.untold) = (Duration::ZERO, None, false);",
+    },
+    Break {
         what: "rounds follow each other without a pause",
         file: "sync/agenda.rs",
         from: "self.round_not_before = at.after(ROUND_INTERVAL);",

@@ -106,7 +106,8 @@ impl Peer {
         );
         match end.outcome {
             Some(Outcome::Equal) => {
-                (self.pause, self.waits, self.untold) = (Duration::ZERO, None, false);
+                // What it may not have heard stays: the two compared a moment that may be older than that.
+                (self.pause, self.waits) = (Duration::ZERO, None);
             }
             Some(Outcome::Waiting) => {
                 self.pause = Duration::ZERO;

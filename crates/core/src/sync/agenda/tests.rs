@@ -232,6 +232,23 @@ fn what_came_by_a_session_is_passed_on_to_those_who_may_lack_it() {
 }
 
 #[test]
+fn a_session_that_compared_an_older_moment_does_not_stand_for_what_came_since() {
+    let newer = [3; 32];
+    for seed in 0..100 {
+        let mut bench = Bench::new(seed, [1, 2]);
+        bench.agenda.owe(id(2), at(0));
+        bench.run(1_000, |_| None);
+        // Both sides have told their digests when something comes from another peer.
+        bench.mine = newer;
+        bench.agenda.changed(Origin::Sync { from: id(1) }, at(1_000));
+        bench.agenda.ended(id(2), equal(), at(1_050));
+        bench.run(5_000, |_| Some(end(Some(Outcome::Equal), 0, newer)));
+        let peers: Vec<NodeId> = bench.opened.iter().map(|(_, peer, _)| *peer).collect();
+        assert_eq!(peers, [id(2), id(2)], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_stream_of_changes_is_passed_on_in_rounds_of_eight() {
     let mut bench = Bench::new(7, 1..=30);
     bench.mine = [3; 32];
