@@ -87,10 +87,15 @@ pub const SYNC_LOOKUPS_MAX: usize = 256;
 pub const SYNC_KEY_HASH_RECORDS_MAX: usize = 16;
 /// Orders that wait to be carried out because the peer does not read. One that keeps ordering is cut off.
 pub const SYNC_ORDERS_MAX: usize = 32;
+/// Keys that wait for one peer in all its orders together, 512 KiB: no more are asked for at a time than a sketch has cells.
+pub const SYNC_ORDERED_KEYS_MAX: usize = 65_536;
 /// Greetings within one session, each with a transfer behind it: what is left after so many is left to the next one.
 pub const SYNC_ROUNDS_MAX: usize = 6;
-/// Messages of the range-based fallback within one session. Guess: ten million differing records need fewer.
-pub const SYNC_RANGE_MESSAGES_MAX: usize = 20_000;
+/// Messages of the range-based fallback that may find nothing to move, within one session: each reads all items. What waits for
+/// its time does not move, and 100,000 such records take 30.
+pub const SYNC_RANGE_MESSAGES_MIN: u64 = 64;
+/// Moved records that allow for one message more. Measured: one finds 100 to 300.
+pub const SYNC_RANGE_MESSAGE_RECORDS: u64 = 8;
 /// Longest message of the range-based fallback.
 pub const SYNC_RANGE_BYTES_MAX: usize = 128 * 1024;
 /// Records that wait for one peer in its feed: some seconds of a fast writer. Whoever is slower gets them by a session.
@@ -101,15 +106,40 @@ pub const SYNC_FEED_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const SYNC_SNAPSHOTS_MAX: usize = 4;
 /// Sessions that may receive a bulk at a time: more would only take turns at the disk.
 pub const SYNC_BULKS_MAX: usize = 1;
-/// Sessions that a node holds at a time of those that it opened itself: more would only wait for the store.
-pub const SYNC_OWN_SESSIONS_MAX: usize = 8;
+/// Sessions that a node holds at a time of those that it opened itself, each with up to 3 MiB of the peer's cells.
+pub const SYNC_OWN_SESSIONS_MAX: usize = 32;
+/// Of these, those that are younger than [`SYNC_FRESH_MAX`]: more would only wait for the store. Older ones are bulks, or are slow,
+/// and keep nobody waiting.
+pub const SYNC_FRESH_SESSIONS_MAX: usize = 8;
+/// For how long a session counts as fresh. Guess: some round trips of a slow link.
+pub const SYNC_FRESH_MAX: Duration = Duration::from_secs(2);
+/// For how long a session waits for the first word of its peer, which answers from memory.
+pub const SYNC_ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Bytes that a session must move, both ways together, within [`SYNC_PROGRESS_MAX`]: a quarter of what a link of 100 kbit/s could
+/// carry in a fifth of that time, since it carries others too.
+pub const SYNC_PROGRESS_BYTES: u64 = 16 * 1024;
+/// How long a session may take to move [`SYNC_PROGRESS_BYTES`].
+pub const SYNC_PROGRESS_MAX: Duration = Duration::from_secs(30);
+/// The same while it reconciles by ranges, where each side reads all its records first.
+pub const SYNC_RANGES_PROGRESS_MAX: Duration = Duration::from_secs(120);
+/// A session that takes longer is ended, so that nobody keeps the right to a bulk for ever. The next one goes on from there.
+pub const SYNC_SESSION_MAX: Duration = Duration::from_secs(900);
+/// How long a peer gets no slots after a session with it had to be cut off, or no ranges after they moved nothing; doubled
+/// up to [`SYNC_DENIAL_MAX`] when that happens again soon.
+pub const SYNC_DENIAL_MIN: Duration = Duration::from_secs(60);
+/// The longest such time.
+pub const SYNC_DENIAL_MAX: Duration = Duration::from_secs(3_600);
+/// Peers that are denied something at a time, 100 bytes each.
+pub const SYNC_DENIED_PEERS_MAX: usize = 1_024;
 /// Peers that are checked in one round to pass on what came by a session or feed; others follow in the next round.
 pub const SYNC_TOLD_PEERS_MAX: usize = 8;
 /// Sessions in the range-based fallback at a time, which keep 40 bytes a record.
 pub const SYNC_RANGES_MAX: usize = 1;
 /// From the beginning of one range-based fallback to that of the next: each reads all items, some tenths of a second for
 /// a million, and a peer may make it necessary whenever it likes.
-pub const SYNC_RANGES_PAUSE: Duration = Duration::from_secs(10);
+pub const SYNC_RANGES_PAUSE: Duration = Duration::from_secs(2);
+/// From the end of one that moved something to the next one with the same peer.
+pub const SYNC_RANGES_PEER_PAUSE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(
     SYNC_PAGE_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_PAGE_RECORDS_MAX * NODE_ID_BYTES_MAX

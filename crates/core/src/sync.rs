@@ -25,7 +25,7 @@
 //! [`limits`](crate::limits); and *equal* is believed of a peer only as far as it harms none but that peer.
 //!
 //! # Reading order
-//! `agenda`: when, and with whom. `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what next
+//! `agenda`: when, and with whom; `progress` and `rights`: for how long, and with which of the slots. `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what next
 //! when the difference is not told; `session`, `shared`, `asking`, `answering`: what follows what; `outbox` and `credit`: pages,
 //! and how much may be under way; `ranges`: the last fallback; `feed`: fresh writes, pushed; `memory`: the reference
 //! store.
@@ -42,7 +42,9 @@ mod method;
 mod outbox;
 mod page;
 mod plan;
+mod progress;
 mod ranges;
+mod rights;
 mod session;
 mod shared;
 mod slots;
@@ -54,6 +56,8 @@ pub use conformance::conformance;
 pub use feed::{FeedReceiver, FeedSender, TooSlow};
 pub use memory::MemorySyncStore;
 pub use page::cost;
+pub use progress::{Moved, Progress};
+pub use rights::Rights;
 pub use session::{Next, Opening, Outcome, Report, Session, SessionError, Settled, Violation};
 pub use slots::Slots;
 pub use store::{Applied, Page, PageLimit, SyncStore};

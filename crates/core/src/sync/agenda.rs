@@ -27,7 +27,7 @@ use peer::{Peer, Side};
 
 use super::session::{Opening, Outcome, Report, Settled};
 use crate::id::NodeId;
-use crate::limits::{SYNC_OWN_SESSIONS_MAX, SYNC_TOLD_PEERS_MAX};
+use crate::limits::{SYNC_FRESH_MAX, SYNC_FRESH_SESSIONS_MAX, SYNC_OWN_SESSIONS_MAX, SYNC_TOLD_PEERS_MAX};
 use crate::random::SplitMix64;
 use crate::set_digest::SetDigestValue;
 use crate::time::{Timestamp, Uptime};
@@ -206,9 +206,9 @@ impl Agenda {
         let peer = self.peers.entry(peer).or_default();
         let answer = match peer.under_way {
             None => Answer::Accept,
-            Some(Side::Ours) if ours_goes_on => return Answer::Refuse,
+            Some(Side::Ours(_)) if ours_goes_on => return Answer::Refuse,
             // A peer that opens a second session has given up its first one, even if we have not heard of that yet.
-            Some(Side::Ours | Side::Theirs) => Answer::AcceptInsteadOfOurs,
+            Some(Side::Ours(_) | Side::Theirs) => Answer::AcceptInsteadOfOurs,
         };
         peer.begin(Side::Theirs);
         answer
@@ -239,16 +239,16 @@ impl Agenda {
         for peer in self.peers.values_mut() {
             peer.look_at_the_clock(now, at);
         }
-        let mut due: Vec<(Uptime, NodeId)> = self
+        let mut due: Vec<(bool, Uptime, NodeId)> = self
             .peers
             .iter()
-            .filter_map(|(id, peer)| Some((peer.free_at()?, *id)))
-            .filter(|(when, _)| *when <= at)
+            .filter_map(|(id, peer)| Some((peer.failed, peer.free_at()?, *id)))
+            .filter(|(_, when, _)| *when <= at)
             .collect();
-        // Who has waited longest goes first, so that nobody waits for ever.
+        // Who has waited longest goes first, but whoever had a place for nothing comes behind all others.
         due.sort_unstable();
-        due.truncate(SYNC_OWN_SESSIONS_MAX.saturating_sub(self.own_sessions()));
-        let mut open = |(_, id)| Some((id, self.peers.get_mut(&id)?.open()));
+        due.truncate(self.places(at));
+        let mut open = |(_, _, id)| Some((id, self.peers.get_mut(&id)?.open(at)));
         due.into_iter().filter_map(&mut open).collect()
     }
 
@@ -257,16 +257,36 @@ impl Agenda {
         let connected = self.peers.values().any(|peer| peer.connected);
         let common = [self.quiet.map(|(when, _)| when), self.round, self.periodic];
         let common = common.into_iter().flatten().filter(|_| connected);
-        let has_room = self.own_sessions() < SYNC_OWN_SESSIONS_MAX;
-        let of_peers = self.peers.values().filter_map(Peer::free_at).filter(|_| has_room);
+        let place_at = self.place_at();
+        let of_peers = self.peers.values().filter_map(Peer::free_at);
+        let of_peers = of_peers.filter_map(|free_at| Some(free_at.max(place_at?)));
         let waits = self.peers.values().any(Peer::waits_for_the_clock);
         let clock = waits.then(|| self.asked.after(CLOCK_PAUSE));
         common.chain(of_peers).chain(clock).min()
     }
 
-    fn own_sessions(&self) -> usize {
-        let ours = |peer: &&Peer| peer.under_way == Some(Side::Ours);
-        self.peers.values().filter(ours).count()
+    /// When each of our own sessions under way was opened.
+    fn own_sessions(&self) -> impl Iterator<Item = Uptime> {
+        self.peers.values().filter_map(|peer| match peer.under_way {
+            Some(Side::Ours(opened)) => Some(opened),
+            Some(Side::Theirs) | None => None,
+        })
+    }
+
+    /// How many sessions may be opened now.
+    fn places(&self, at: Uptime) -> usize {
+        let fresh = self.own_sessions().filter(|opened| opened.after(SYNC_FRESH_MAX) > at);
+        let places = SYNC_FRESH_SESSIONS_MAX.saturating_sub(fresh.count());
+        places.min(SYNC_OWN_SESSIONS_MAX.saturating_sub(self.own_sessions().count()))
+    }
+
+    /// From when on another session may be opened; none: when one has ended.
+    fn place_at(&self) -> Option<Uptime> {
+        let mut opened: Vec<Uptime> = self.own_sessions().collect();
+        opened.sort_unstable_by(|a, b| b.cmp(a));
+        let last_fresh = opened.get(SYNC_FRESH_SESSIONS_MAX - 1);
+        let place_at = last_fresh.map_or(Uptime::default(), |opened| opened.after(SYNC_FRESH_MAX));
+        (opened.len() < SYNC_OWN_SESSIONS_MAX).then_some(place_at)
     }
 
     fn check_behind_changes(&mut self, at: Uptime) {

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::slots::Slot;
 use super::store::SyncStore;
 use super::wire::{Frame, State};
-use crate::limits::{SYNC_HELLO_CELLS, SYNC_RANGE_MESSAGES_MAX};
+use crate::limits::{SYNC_HELLO_CELLS, SYNC_ORDERED_KEYS_MAX};
 use crate::sketch::{Cell, Reconciler, Sketch};
 use crate::time::Timestamp;
 
@@ -18,7 +18,6 @@ use crate::time::Timestamp;
 pub(super) struct Answering {
     /// The range-based fallback, once it was asked for.
     ranges: Option<(Ranges, Slot)>,
-    range_messages: usize,
     /// The peer has said Hello: only then can it know that it needs the ranges.
     greeted: bool,
     /// A bulk was offered before: the place that it reached did not suffice.
@@ -41,6 +40,9 @@ impl Answering {
             }
             Frame::CellsWanted { count } => send_cells(count, shared, store)?,
             Frame::RecordsWanted { keys, last } => {
+                if shared.outbox.keys() + keys.len() > SYNC_ORDERED_KEYS_MAX {
+                    return Err(Violation("orders more than it reads").into());
+                }
                 shared.send_records(keys)?;
                 if last {
                     shared.outbox.push_frame(Frame::Done)?;
@@ -74,9 +76,8 @@ impl Answering {
         now: Timestamp,
     ) -> Result<(), SessionError<S::Error>> {
         const NONSENSE: Violation = Violation("sends a range message that makes no sense");
-        self.range_messages += 1;
-        if self.range_messages > SYNC_RANGE_MESSAGES_MAX {
-            return Err(Violation("does not come to an end").into());
+        if !shared.allows_range_message() {
+            return Ok(shared.break_off(Frame::Busy, Outcome::Busy)?);
         }
         if self.ranges.is_none() {
             let Some(slot) = shared.slots.take_ranges(now) else {
@@ -151,6 +152,9 @@ fn answer_hello<S: SyncStore>(
 
 /// All cells come from this one moment: cells of two moments do not decode.
 fn send_cells<S: SyncStore>(count: u32, shared: &mut Shared, store: &S) -> Result<(), Violation> {
+    if shared.outbox.holds_cells() {
+        return Err(Violation("asks for more cells before it has those that it asked for"));
+    }
     let Some(slot) = shared.slots.take_snapshot() else {
         return shared.break_off(Frame::Busy, Outcome::Busy);
     };

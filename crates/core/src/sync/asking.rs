@@ -27,7 +27,6 @@ pub(super) struct Asking {
     tried: Tried,
     fruitless: usize,
     ranges_done: bool,
-    range_messages: usize,
     /// With these digests nothing differs but what waits.
     settled: Option<Settled>,
 }
@@ -48,6 +47,8 @@ enum Stage {
     Fetching { wanted: usize, cells: Vec<Cell> },
     /// The end of what the peer sends.
     Transferring(Transfer),
+    /// Whether the peer has a hand free for the range-based fallback.
+    RangesOffered(Slot),
     /// The answer to a range message.
     Ranging(RangeWork),
 }
@@ -93,7 +94,6 @@ impl Asking {
             tried: Tried::default(),
             fruitless: 0,
             ranges_done: false,
-            range_messages: 0,
             settled: match opening {
                 Opening::Recheck(settled) => Some(settled),
                 Opening::Check | Opening::Hello => None,
@@ -150,6 +150,7 @@ impl Asking {
                 shared.send_bulk(after)?;
                 self.continue_transfer(transfer, shared).map_err(Into::into)
             }
+            (Stage::RangesOffered(slot), Frame::Range(_)) => self.begin_ranges(slot, shared, store),
             (Stage::Ranging(work), Frame::Range(answer)) => {
                 self.work_off(work, &answer, shared, now).map_err(Into::into)
             }
@@ -211,7 +212,7 @@ impl Asking {
         match choose(differing, count(mine), count(theirs), self.tried) {
             Method::Cells(wanted) => self.fetch_cells(wanted, shared).map_err(Into::into),
             Method::Bulk { offers, wants } => self.move_in_bulk(offers, wants, shared, store),
-            Method::Ranges => self.compare_ranges(shared, store, now),
+            Method::Ranges => self.compare_ranges(shared, now).map_err(Into::into),
         }
     }
 
@@ -242,7 +243,7 @@ impl Asking {
                 let wanted = theirs.len().saturating_mul(2).min(SKETCH_CELLS);
                 self.fetch_cells(wanted, shared).map_err(Into::into)
             }
-            Err(_) => self.compare_ranges(shared, store, now),
+            Err(_) => self.compare_ranges(shared, now).map_err(Into::into),
         }
     }
 }

@@ -144,6 +144,20 @@ impl Outbox {
         self.orders.clear();
     }
 
+    /// Keys that wait to be looked up.
+    pub(super) fn keys(&self) -> usize {
+        let keys = self.orders.iter().map(|order| match order {
+            Order::Records(lookup) => lookup.keys.len(),
+            Order::Frame(_) | Order::Check | Order::Cells { .. } | Order::Want(_) | Order::Bulk(_) => 0,
+        });
+        keys.sum()
+    }
+
+    /// Whether cells are still to be sent.
+    pub(super) fn holds_cells(&self) -> bool {
+        self.orders.iter().any(|order| matches!(order, Order::Cells { .. }))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.orders.is_empty()
     }

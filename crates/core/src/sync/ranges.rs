@@ -8,6 +8,9 @@ use crate::item::Item;
 use crate::limits::SYNC_RANGE_BYTES_MAX;
 use crate::sketch::Difference;
 
+/// A message that says nothing about any range: the version of Negentropy alone. Its answer is the same.
+pub(super) const NO_RANGES: [u8; 1] = [0x61];
+
 /// One side of a reconciliation over the items of one moment.
 pub(super) struct Ranges(Negentropy<'static, NegentropyStorageVector>);
 
@@ -67,6 +70,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::{SYNC_RANGE_MESSAGE_RECORDS, SYNC_RANGE_MESSAGES_MIN};
     use crate::sketch::{Reconciler, Sketch};
 
     fn items(numbers: &BTreeSet<u16>) -> Vec<Item> {
@@ -75,12 +79,15 @@ mod tests {
         items.collect()
     }
 
-    /// Runs both sides to the end.
-    fn reconcile(mine: Vec<Item>, theirs: Vec<Item>) -> Difference {
+    /// Runs both sides to the end, and tells before each message how many there were and how much they found.
+    fn reconcile_and(mine: Vec<Item>, theirs: Vec<Item>, mut before_each: impl FnMut(u64, usize)) -> Difference {
         let (mut asks, mut answers) = (Ranges::new(mine).unwrap(), Ranges::new(theirs).unwrap());
         let mut found = Difference::default();
         let mut message = Some(asks.first_message().unwrap());
+        let mut messages = 0;
         while let Some(sent) = message {
+            before_each(messages, found.mine.len() + found.theirs.len());
+            messages += 1;
             let (part, next) = asks.compare(&answers.answer(&sent).unwrap()).unwrap();
             found.mine.extend(part.mine);
             found.theirs.extend(part.theirs);
@@ -89,6 +96,31 @@ mod tests {
         found.mine.sort_unstable();
         found.theirs.sort_unstable();
         found
+    }
+
+    fn reconcile(mine: Vec<Item>, theirs: Vec<Item>) -> Difference {
+        reconcile_and(mine, theirs, |_, _| {})
+    }
+
+    #[test]
+    fn honest_sides_stay_far_below_the_messages_that_are_allowed() {
+        let item = |number: u64, side: u8| {
+            let mut bytes = *blake3::hash(&[&number.to_le_bytes()[..], &[side]].concat()).as_bytes();
+            bytes[8..16].copy_from_slice(&number.to_le_bytes());
+            Item::from_bytes(&bytes)
+        };
+        let common = (0..30_000_u64).map(|number| item(number * 10, 0));
+        let every_tenth = |side| (0..3_000_u64).map(move |number| item(number * 100 + 1, side));
+        let (mine, theirs) = (common.clone().chain(every_tenth(1)), common.chain(every_tenth(2)));
+        let mut messages = 0;
+        let found = reconcile_and(mine.collect(), theirs.collect(), |sent, found| {
+            messages = sent + 1;
+            // Of two versions of one record only one moves.
+            let allowed = SYNC_RANGE_MESSAGES_MIN / 2 + found as u64 / 2 / SYNC_RANGE_MESSAGE_RECORDS / 2;
+            assert!(messages <= allowed, "{messages} messages found {found}");
+        });
+        assert_eq!(found.mine.len() + found.theirs.len(), 6_000);
+        assert!(messages > 10, "{messages}");
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use super::slots::{Slot, Slots};
 use super::store::SyncStore;
 use super::wire::{Frame, Position, State, VERSION};
 use crate::item::KeyHash;
-use crate::limits::FUTURE_MAX;
+use crate::limits::{FUTURE_MAX, SYNC_RANGE_MESSAGE_RECORDS, SYNC_RANGE_MESSAGES_MIN};
 use crate::record::Record;
 use crate::set_digest::SetDigestValue;
 use crate::time::Timestamp;
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) bulk: Option<Slot>,
     pub(super) outcome: Option<Outcome>,
     pub(super) allowance: Allowance,
+    /// Messages of the range-based fallback so far.
+    range_messages: u64,
 }
 
 impl Shared {
@@ -38,6 +40,7 @@ impl Shared {
             bulk: None,
             outcome: None,
             allowance: Allowance::new(),
+            range_messages: 0,
         }
     }
 
@@ -117,6 +120,13 @@ impl Shared {
         self.bulk = Some(slot);
         self.report.bulk = true;
         Ok(true)
+    }
+
+    /// Takes note of another message of the range-based fallback. False when there were too many for what they moved.
+    pub(super) fn allows_range_message(&mut self) -> bool {
+        self.range_messages += 1;
+        let moved = self.report.sent.saturating_add(self.report.received);
+        self.range_messages <= SYNC_RANGE_MESSAGES_MIN.saturating_add(moved / SYNC_RANGE_MESSAGE_RECORDS)
     }
 
     /// Orders a bulk to be sent, and its end.

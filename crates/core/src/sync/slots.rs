@@ -34,6 +34,14 @@ impl Slots {
         }
     }
 
+    /// The same slots for a session that may not reconcile by ranges.
+    pub(super) fn without_ranges(&self) -> Self {
+        Self {
+            ranges: Pool::new(0),
+            ..self.clone()
+        }
+    }
+
     /// The right to hold a copy of the sketch.
     pub(super) fn take_snapshot(&self) -> Option<Slot> {
         self.snapshots.take()

@@ -26,7 +26,8 @@ const UNSEEN_PAUSE: [Duration; 2] = [Duration::from_secs(15), Duration::from_sec
 /// Who opened a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
-    Ours,
+    /// We did, then.
+    Ours(Uptime),
     Theirs,
 }
 
@@ -47,6 +48,8 @@ pub(super) struct Peer {
     pub(super) untold: bool,
     /// A session came to its end since the peer connected.
     greeted: bool,
+    /// The last session broke off, or could not be opened.
+    pub(super) failed: bool,
     /// When the next session is due; while one is under way: behind it.
     due: Option<Uptime>,
     /// Nothing is due before.
@@ -86,8 +89,8 @@ impl Peer {
     }
 
     /// We open a session.
-    pub(super) fn open(&mut self) -> Opening {
-        self.begin(Side::Ours);
+    pub(super) fn open(&mut self, at: Uptime) -> Opening {
+        self.begin(Side::Ours(at));
         match self.waits {
             _ if !self.greeted => Opening::Hello,
             Some(waits) => Opening::Recheck(waits.settled),
@@ -99,6 +102,7 @@ impl Peer {
     pub(super) fn end(&mut self, end: SessionEnd, at: Uptime, random: &mut SplitMix64) {
         let Some(side) = self.under_way.take() else { return };
         self.digest = end.peer_digest.or(self.digest);
+        self.failed = end.outcome.is_none();
         self.not_before = at.after(OWED_PAUSE);
         self.greeted |= matches!(
             end.outcome,
@@ -106,7 +110,8 @@ impl Peer {
         );
         match end.outcome {
             Some(Outcome::Equal) => {
-                (self.pause, self.waits, self.untold) = (Duration::ZERO, None, false);
+                // What it may not have heard stays: the two compared a moment that may be older than that.
+                (self.pause, self.waits) = (Duration::ZERO, None);
             }
             Some(Outcome::Waiting) => {
                 self.pause = Duration::ZERO;
@@ -129,7 +134,7 @@ impl Peer {
             pause
         };
         let turn = match side {
-            Side::Ours => Duration::ZERO,
+            Side::Ours(_) => Duration::ZERO,
             Side::Theirs => ANSWERED_PAUSE,
         };
         self.want(at.after(pause + turn));

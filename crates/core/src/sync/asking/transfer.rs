@@ -1,13 +1,13 @@
 //! What differs is moved: the records of known keys, all records in bulk, or what the ranges find bit by bit.
 
 use super::{After, Asking, RangeWork, Stage, Transfer, verdict};
-use crate::limits::SYNC_RANGE_MESSAGES_MAX;
 use crate::sketch::Difference;
 use crate::sync::outbox::Order;
 use crate::sync::plan::Plan;
-use crate::sync::ranges::Ranges;
+use crate::sync::ranges::{NO_RANGES, Ranges};
 use crate::sync::session::{Outcome, SessionError, Violation};
 use crate::sync::shared::Shared;
+use crate::sync::slots::Slot;
 use crate::sync::store::SyncStore;
 use crate::sync::wire::Frame;
 use crate::time::Timestamp;
@@ -91,18 +91,26 @@ impl Asking {
     }
 
     /// Compares the records themselves, once.
-    pub(super) fn compare_ranges<S: SyncStore>(
-        &mut self,
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
-    ) -> Result<(), SessionError<S::Error>> {
+    pub(super) fn compare_ranges(&mut self, shared: &mut Shared, now: Timestamp) -> Result<(), Violation> {
         if std::mem::replace(&mut self.ranges_done, true) {
-            return Ok(verdict::say_delivered(shared)?);
+            return verdict::say_delivered(shared);
         }
         let Some(slot) = shared.slots.take_ranges(now) else {
-            return Ok(shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
+            return shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy);
         };
+        // An empty message: whether the peer is busy shows before our own records are read.
+        shared.report.round_trips += 1;
+        self.stage = Stage::RangesOffered(slot);
+        shared.outbox.push_frame(Frame::Range(NO_RANGES.to_vec()))
+    }
+
+    /// The peer is ready for the ranges.
+    pub(super) fn begin_ranges<S: SyncStore>(
+        &mut self,
+        slot: Slot,
+        shared: &mut Shared,
+        store: &mut S,
+    ) -> Result<(), SessionError<S::Error>> {
         const OWN: Violation = Violation("cannot be compared with");
         let items = store.items().map_err(SessionError::Store)?;
         let mut ranges = Ranges::new(items).map_err(|_| OWN)?;
@@ -129,9 +137,8 @@ impl Asking {
         shared: &mut Shared,
         now: Timestamp,
     ) -> Result<(), Violation> {
-        self.range_messages += 1;
-        if self.range_messages > SYNC_RANGE_MESSAGES_MAX {
-            return Err(Violation("does not come to an end"));
+        if !shared.allows_range_message() {
+            return shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy);
         }
         let compared = work.ranges.compare(answer);
         let (difference, next) = compared.map_err(|_| Violation("sends a range message that makes no sense"))?;

@@ -55,7 +55,7 @@ impl Asking {
         if self.fruitless < FRUITLESS_MAX {
             return Ok(self.greet(shared, store, now)?);
         }
-        self.compare_ranges(shared, store, now)
+        Ok(self.compare_ranges(shared, now)?)
     }
 }
 
