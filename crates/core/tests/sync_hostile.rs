@@ -7,17 +7,15 @@ mod sync_support;
 
 use p2p_sync_core::Base;
 use p2p_sync_core::Timestamp;
-use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::item::KeyHash;
 use p2p_sync_core::limits::{SYNC_ORDERED_KEYS_MAX, SYNC_RANGE_MESSAGES_MIN};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::sketch::Reconciler;
-use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, MemorySyncStore, Opening, Outcome, PageLimit, Position, Session, SessionError, Slots, State,
-    StoreId, SyncStore, VERSION,
+    Frame, MemorySyncStore, Opening, Outcome, Session, SessionError, Slots, State, StoreId, SyncStore, VERSION,
 };
 use support::{nanos, put, record};
-use sync_support::{fill, next};
+use sync_support::{Odd, fill, next};
 
 /// To this range every side has another fingerprint: all there is, and a fingerprint of zeros.
 const UNLIKE: [u8; 20] = {
@@ -31,53 +29,15 @@ fn now() -> Timestamp {
     nanos(1_000_000_000_000_000_000)
 }
 
-/// A store that counts how often all its items are read.
-struct Counting {
-    store: MemorySyncStore,
-    read: usize,
-}
-
-impl Counting {
-    fn new(count: usize) -> Self {
-        let mut store = MemorySyncStore::new(StoreId(1));
-        let one = |number: usize| {
-            record(
-                &format!("{number:06}"),
-                put(b"v"),
-                nanos(number as i64 + 1),
-                1,
-                Base::Nothing,
-            )
-        };
-        fill(&mut store, &(0..count).map(one).collect::<Vec<Record>>());
-        Self { store, read: 0 }
-    }
-}
-
-impl SyncStore for Counting {
-    type Error = std::convert::Infallible;
-    fn id(&self) -> StoreId {
-        self.store.id()
-    }
-    fn summary(&self) -> &Summary {
-        self.store.summary()
-    }
-    fn items(&mut self) -> Result<Vec<Item>, Self::Error> {
-        self.read += 1;
-        self.store.items()
-    }
-    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error> {
-        self.store.by_key_hash(key_hash, limit)
-    }
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Vec<Record>, Self::Error> {
-        self.store.page(after, limit)
-    }
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error> {
-        self.store.position(source)
-    }
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
-        self.store.apply(records, progress)
-    }
+/// A store of so many records.
+fn filled(count: usize) -> Odd {
+    let mut store = MemorySyncStore::new(StoreId(1));
+    let one = |number: usize| {
+        let at = nanos(number as i64 + 1);
+        record(&format!("{number:06}"), put(b"v"), at, 1, Base::Nothing)
+    };
+    fill(&mut store, &(0..count).map(one).collect::<Vec<Record>>());
+    Odd::new(store)
 }
 
 /// The state of a peer that holds so many records, none of them ours.
@@ -92,14 +52,14 @@ fn state(count: u64) -> State {
     }
 }
 
-fn drain(session: &mut Session, store: &mut Counting) -> Vec<Frame> {
+fn drain(session: &mut Session, store: &mut Odd) -> Vec<Frame> {
     std::iter::from_fn(|| next(session, store, now())).collect()
 }
 
 /// A session that was greeted, with what it answered taken away.
-fn greeted(slots: Slots, store: &mut Counting) -> Session {
+fn greeted(slots: Slots, store: &mut Odd) -> Session {
     let mut session = Session::answer(slots);
-    let cells = Counting::new(400).summary().sketch().pieces(64).to_vec();
+    let cells = filled(400).summary().sketch().pieces(64).to_vec();
     let hello = Frame::Hello {
         state: state(400),
         decoded: false,
@@ -111,10 +71,10 @@ fn greeted(slots: Slots, store: &mut Counting) -> Session {
 }
 
 /// An asking session that nothing but the ranges is left for, up to its first range message.
-fn asking_for_ranges(store: &mut Counting) -> Session {
+fn asking_for_ranges(store: &mut Odd) -> Session {
     let mut session = Session::ask(Opening::Hello, Slots::default(), store, now());
     // About as many as we have, of which few seem to differ, and none can be told.
-    let wrong = |store: &Counting, count: usize| {
+    let wrong = |store: &Odd, count: usize| {
         let mut cells = store.summary().sketch().pieces(count).to_vec();
         cells.iter_mut().for_each(|cell| cell.checks ^= 1);
         cells
@@ -145,7 +105,7 @@ fn asking_for_ranges(store: &mut Counting) -> Session {
 
 #[test]
 fn ranges_that_move_nothing_are_answered_so_often_and_no_more() {
-    let mut store = Counting::new(500);
+    let mut store = filled(500);
     let mut session = greeted(Slots::default(), &mut store);
     let mut answered = 0;
     while session.outcome().is_none() {
@@ -163,12 +123,12 @@ fn ranges_that_move_nothing_are_answered_so_often_and_no_more() {
         (session.outcome(), answered),
         (Some(Outcome::Busy), SYNC_RANGE_MESSAGES_MIN)
     );
-    assert!(session.report().ranges && store.read == 1);
+    assert!(session.report().ranges && store.items_read == 1);
 }
 
 #[test]
 fn whoever_asks_does_not_follow_answers_without_end_either() {
-    let mut store = Counting::new(500);
+    let mut store = filled(500);
     let mut session = asking_for_ranges(&mut store);
     session.receive(Frame::Range(vec![0x61]), &mut store, now()).unwrap();
     let mut asked = 0;
@@ -191,16 +151,16 @@ fn whoever_asks_does_not_follow_answers_without_end_either() {
 
 #[test]
 fn a_busy_peer_costs_no_reading_of_all_records() {
-    let mut store = Counting::new(500);
+    let mut store = filled(500);
     let mut session = asking_for_ranges(&mut store);
     session.receive(Frame::Busy, &mut store, now()).unwrap();
-    assert_eq!((session.outcome(), store.read), (Some(Outcome::Busy), 0));
+    assert_eq!((session.outcome(), store.items_read), (Some(Outcome::Busy), 0));
     assert!(!session.report().ranges);
 }
 
 #[test]
 fn a_session_holds_one_copy_of_the_sketch_at_most() {
-    let (slots, mut store) = (Slots::default(), Counting::new(500));
+    let (slots, mut store) = (Slots::default(), filled(500));
     let cells_wanted = || Frame::CellsWanted { count: 65_536 };
     let mut greedy = greeted(slots.clone(), &mut store);
     greedy.receive(cells_wanted(), &mut store, now()).unwrap();
@@ -222,7 +182,7 @@ fn a_session_holds_one_copy_of_the_sketch_at_most() {
 
 #[test]
 fn the_keys_that_wait_for_a_peer_are_bounded_in_all_its_orders_together() {
-    let mut store = Counting::new(0);
+    let mut store = filled(0);
     let mut session = Session::answer(Slots::default());
     let mut wanted = |count: usize| {
         let keys = vec![KeyHash::from_bits(1); count];

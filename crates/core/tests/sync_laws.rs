@@ -13,14 +13,13 @@ use p2p_sync_core::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES, SYNC_LOOKUPS_MAX};
 use p2p_sync_core::record::Record;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Report, Session, SessionError,
-    Slots, StoreId, SyncStore, cost,
+    Frame, MemorySyncStore, Next, Opening, Outcome, Report, Session, SessionError, Slots, StoreId, SyncStore, cost,
 };
 use p2p_sync_core::{Base, Content, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use support::{Random, nanos, put, record, winners};
-use sync_support::{fill, next, run, run_with_clocks};
+use sync_support::{Odd, fill, next, run, run_with_clocks};
 
 fn cases(count: u32) -> ProptestConfig {
     ProptestConfig {
@@ -287,64 +286,6 @@ fn a_clock_that_is_behind_gets_what_it_may_have_and_learns_its_offset() {
     assert_eq!(ended.asking, Outcome::Waiting);
     assert_eq!(ended.asked.peer_ahead_nanos, now().as_nanos() - 1);
     assert_eq!(b.records().len(), 0);
-}
-
-/// A store with something the matter with it.
-struct Odd {
-    store: MemorySyncStore,
-    /// It shows the summary of other records.
-    summary: Option<Summary>,
-    /// There is no room for what others send.
-    full: bool,
-    /// Records dated before cannot be handed on.
-    sound_from: Timestamp,
-    lookups: usize,
-}
-
-impl Odd {
-    fn new(store: MemorySyncStore) -> Self {
-        Self {
-            store,
-            summary: None,
-            full: false,
-            sound_from: Timestamp::MIN,
-            lookups: 0,
-        }
-    }
-}
-
-impl SyncStore for Odd {
-    type Error = std::convert::Infallible;
-    fn id(&self) -> StoreId {
-        self.store.id()
-    }
-    fn summary(&self) -> &Summary {
-        self.summary.as_ref().unwrap_or_else(|| self.store.summary())
-    }
-    fn items(&mut self) -> Result<Vec<Item>, Self::Error> {
-        self.store.items()
-    }
-    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error> {
-        self.lookups += 1;
-        self.store.by_key_hash(key_hash, limit)
-    }
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, Self::Error> {
-        let mut page = self.store.page(after, limit)?;
-        page.records.retain(|record| record.timestamp >= self.sound_from);
-        Ok(page)
-    }
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error> {
-        self.store.position(source)
-    }
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
-        if self.full {
-            return Ok(Applied {
-                changed: 0,
-                refused: records.len() as u64,
-            });
-        }
-        self.store.apply(records, progress)
-    }
 }
 
 #[test]

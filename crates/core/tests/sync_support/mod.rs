@@ -1,8 +1,13 @@
-//! Two sessions against each other, through their bytes.
+//! Two sessions against each other, through their bytes, and stores with something the matter with them.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use p2p_sync_core::sync::{Frame, FrameBuffer, Next, Opening, Outcome, Session, Slots, SyncStore};
+use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::summary::Summary;
+use p2p_sync_core::sync::{
+    Applied, Frame, FrameBuffer, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Session, Slots,
+    StoreId, SyncStore,
+};
 use p2p_sync_core::{Record, Timestamp};
 
 /// What two sessions came to.
@@ -117,5 +122,67 @@ where
 {
     for page in records.chunks(1_000) {
         store.apply(page, None).unwrap();
+    }
+}
+
+/// A store with something the matter with it.
+pub(crate) struct Odd {
+    pub(crate) store: MemorySyncStore,
+    /// It shows the summary of other records.
+    pub(crate) summary: Option<Summary>,
+    /// There is no room for what others send.
+    pub(crate) full: bool,
+    /// Records dated before cannot be handed on.
+    pub(crate) sound_from: Timestamp,
+    /// How often records were looked up, and how often all items were read.
+    pub(crate) lookups: usize,
+    pub(crate) items_read: usize,
+}
+
+impl Odd {
+    pub(crate) fn new(store: MemorySyncStore) -> Self {
+        Self {
+            store,
+            summary: None,
+            full: false,
+            sound_from: Timestamp::MIN,
+            lookups: 0,
+            items_read: 0,
+        }
+    }
+}
+
+impl SyncStore for Odd {
+    type Error = std::convert::Infallible;
+    fn id(&self) -> StoreId {
+        self.store.id()
+    }
+    fn summary(&self) -> &Summary {
+        self.summary.as_ref().unwrap_or_else(|| self.store.summary())
+    }
+    fn items(&mut self) -> Result<Vec<Item>, Self::Error> {
+        self.items_read += 1;
+        self.store.items()
+    }
+    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error> {
+        self.lookups += 1;
+        self.store.by_key_hash(key_hash, limit)
+    }
+    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, Self::Error> {
+        let mut page = self.store.page(after, limit)?;
+        page.records.retain(|record| record.timestamp >= self.sound_from);
+        Ok(page)
+    }
+    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error> {
+        self.store.position(source)
+    }
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
+        if self.full {
+            return Ok(Applied {
+                changed: 0,
+                refused: records.len() as u64,
+            });
+        }
+        self.store.apply(records, progress)
     }
 }
