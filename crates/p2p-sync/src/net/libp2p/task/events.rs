@@ -1,6 +1,7 @@
 //! What the swarm's events mean: each is carried to the table that decides about it, and what follows is asked of the swarm
 //! or told to the node.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -105,7 +106,8 @@ impl Task {
         let complaints = &mut self.gossip.complaints;
         match ip(from) {
             Some(ip) if complaints.count_about(About::Address(ip), "too many connections", now) => {
-                tracing::warn!("A connection from {ip} was refused: too many connections ({cause})");
+                let why = cause.source().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!("A connection from {ip} was refused: {why}");
             }
             Some(_) => {}
             None => complaints.count("too many connections", 1),
