@@ -96,9 +96,10 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let (opened, incoming) = mpsc::channel(streams::INCOMING_MAX);
     let log = Arc::new(log_budget::LogBudget::new());
     let pulses = Arc::new(pulse::Pulses::default());
+    let (told_cut_off, cut_off) = mpsc::channel(muxer::CUT_OFFS_MAX);
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
-        .with_other_transport(|key| transport::build(key, Arc::clone(&pulses)))
+        .with_other_transport(|key| transport::build(key, Arc::clone(&pulses), told_cut_off))
         .map_err(|error| setup(error.into()))?
         .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery, opened))
         .map_err(|error| setup(error.into()))?
@@ -133,6 +134,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
             audience: Arc::clone(&audience),
             log,
             pulses,
+            cut_off,
         },
     );
     tokio::spawn(task.run());

@@ -30,6 +30,10 @@ const SPARE_AT_LAST: Duration = Duration::from_secs(30);
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
 /// A first connection that ends so soon was given up by a peer that had dialled two addresses at once.
 const STILLBORN: Duration = Duration::from_secs(1);
+/// Streams that gossipsub gives up before it takes none any more on a connection: it counts to five, the first one included.
+const CUT_OFF_MAX: u32 = 4;
+/// How often a peer that was cut off is nudged: for a minute, at the pace of the checks.
+const NUDGES_MAX: u32 = 120;
 /// How many earlier runs of a peer are remembered, to tell a restart from a second machine with the same identity.
 const BOOTS_MAX: usize = 64;
 /// Peers whose earlier connections are remembered.
@@ -63,6 +67,9 @@ pub(super) struct Peer {
     pub(super) syncs: bool,
     gossiped: Instant,
     unsubscribed_since: Instant,
+    /// How often gossip gave up what it sent, and how often it is still to be nudged to send again.
+    cut_off: u32,
+    nudges: u32,
 }
 
 impl Peer {
@@ -162,6 +169,8 @@ impl Connections {
             syncs: false,
             gossiped: now,
             unsubscribed_since: now,
+            cut_off: 0,
+            nudges: 0,
         };
         self.peers.insert(peer, state);
         Some(again)
@@ -211,6 +220,34 @@ impl Connections {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.gossiped = now;
         }
+    }
+
+    /// gossipsub gave up the stream on which a peer sends. Whether the peer is to be connected anew, because gossipsub will not
+    /// take another one.
+    pub(super) fn cut_off(&mut self, peer: PeerId) -> bool {
+        self.peers.get_mut(&peer).is_some_and(|known| {
+            known.cut_off = known.cut_off.wrapping_add(1);
+            known.nudges = NUDGES_MAX;
+            known.cut_off % CUT_OFF_MAX == 0
+        })
+    }
+
+    /// A message came from a peer.
+    pub(super) fn heard(&mut self, peer: PeerId) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.nudges = 0;
+        }
+    }
+
+    /// Peers of which nothing was heard since they were cut off. Each is named some times.
+    pub(super) fn cut_off_and_silent(&mut self) -> Vec<PeerId> {
+        let silent = self.peers.iter_mut().filter(|(_, known)| known.nudges > 0);
+        silent
+            .map(|(peer, known)| {
+                known.nudges -= 1;
+                *peer
+            })
+            .collect()
     }
 
     /// A peer joined or left the topic.

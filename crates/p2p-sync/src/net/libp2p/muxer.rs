@@ -1,4 +1,4 @@
-//! What a connection over TCP may cost: how many streams it has, how many bytes they hold unread, and how long it takes to
+//! What a connection may cost: how many streams it has, how many bytes those of Yamux hold unread, and how long it takes to
 //! close. Yamux itself bounds these so generously that one connection could hold a gibibyte.
 
 use std::collections::VecDeque;
@@ -10,8 +10,14 @@ use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
-use libp2p::yamux;
+use libp2p::{PeerId, yamux};
+use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
+
+mod reading;
+
+use reading::Reading;
+pub(super) use reading::{CUT_OFFS_MAX, CutOff};
 
 /// Streams that are open at once on a connection; what the other side opens beyond that is reset. Our protocols need a dozen,
 /// Kademlia may have 32 more for a moment.
@@ -41,6 +47,8 @@ pub(super) fn yamux() -> yamux::Config {
 /// A muxer with at most [`STREAMS_MAX`] streams that counts as closed after [`CLOSE_WITHIN`], whatever still waits in it.
 pub(super) struct Muxer<M: StreamMuxer> {
     inner: M,
+    peer: PeerId,
+    told: mpsc::Sender<CutOff>,
     /// Held by every stream as well.
     alive: Arc<()>,
     /// Streams of the other side that nobody has asked for yet. They count.
@@ -49,9 +57,12 @@ pub(super) struct Muxer<M: StreamMuxer> {
 }
 
 impl<M: StreamMuxer> Muxer<M> {
-    pub(super) fn new(inner: M) -> Self {
+    /// The connection to `peer`. What gossip cuts off there is told.
+    pub(super) fn new(inner: M, peer: PeerId, told: mpsc::Sender<CutOff>) -> Self {
         Self {
             inner,
+            peer,
+            told,
             alive: Arc::new(()),
             opened: VecDeque::new(),
             patience: None,
@@ -69,7 +80,8 @@ impl<M: StreamMuxer> Muxer<M> {
             };
             let alive = Arc::strong_count(&self.alive) - 1;
             if alive < STREAMS_MAX {
-                self.opened.push_back(self.stream(stream));
+                let reading = Reading::new(self.peer, self.told.clone());
+                self.opened.push_back(self.stream(stream, Some(reading)));
             } else {
                 tracing::debug!("a stream is reset: its connection has {alive}");
             }
@@ -79,9 +91,10 @@ impl<M: StreamMuxer> Muxer<M> {
         Ok(())
     }
 
-    fn stream(&self, inner: M::Substream) -> Stream<M::Substream> {
+    fn stream(&self, inner: M::Substream, reading: Option<Reading>) -> Stream<M::Substream> {
         Stream {
             inner,
+            reading,
             _alive: Arc::clone(&self.alive),
         }
     }
@@ -106,7 +119,7 @@ where
 
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
         let stream = ready!(Pin::new(&mut self.inner).poll_outbound(cx))?;
-        Poll::Ready(Ok(self.stream(stream)))
+        Poll::Ready(Ok(self.stream(stream, None)))
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
@@ -128,12 +141,21 @@ where
 /// A stream that is counted.
 pub(super) struct Stream<S> {
     inner: S,
+    /// The other side opened it.
+    reading: Option<Reading>,
     _alive: Arc<()>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_read(cx, bytes)
+        let result = ready!(Pin::new(&mut self.inner).poll_read(cx, bytes));
+        if let Some(reading) = &mut self.reading {
+            match &result {
+                Ok(count) => reading.read(bytes.get(..*count).unwrap_or_default()),
+                Err(_) => reading.broke(),
+            }
+        }
+        Poll::Ready(result)
     }
 }
 
@@ -147,6 +169,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.reading.as_mut().is_some_and(Reading::is_cut_off) {
+            // Not closed, it is reset when it is dropped: so the other side learns that it is of no use any more, and opens
+            // another one. It would wait for ever to get rid of the rest.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.inner).poll_close(cx)
     }
 }

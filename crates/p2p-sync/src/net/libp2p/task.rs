@@ -21,6 +21,7 @@ use super::connections::{Connections, Listeners};
 use super::dialer::{Dialer, Order};
 use super::gossip::Gossip;
 use super::log_budget::LogBudget;
+use super::muxer::CutOff;
 use super::pulse::Pulses;
 use super::streams::{self, Feeds};
 use super::{NetConfig, discovery, listening, node_id};
@@ -52,6 +53,7 @@ pub(super) struct Ends {
     pub(super) audience: Arc<Audience>,
     pub(super) log: Arc<LogBudget>,
     pub(super) pulses: Arc<Pulses>,
+    pub(super) cut_off: mpsc::Receiver<CutOff>,
 }
 
 /// The swarm with everything that decides about it.
@@ -70,6 +72,7 @@ pub(super) struct Task {
     dials: HashMap<ConnectionId, Order>,
     connections: Connections,
     pulses: Arc<Pulses>,
+    cut_off: mpsc::Receiver<CutOff>,
     log: Arc<LogBudget>,
     gossip: Gossip,
     streams: Arc<streams::Common>,
@@ -110,6 +113,7 @@ impl Task {
             dials: HashMap::new(),
             connections: Connections::default(),
             pulses: ends.pulses,
+            cut_off: ends.cut_off,
             gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash(), Arc::clone(&ends.log)),
             log: ends.log,
             feeds: Feeds::new(Arc::clone(&ends.streams)),
@@ -142,6 +146,7 @@ impl Task {
                     self.feeds.wake();
                 }
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                Some(cut_off) = self.cut_off.recv() => self.on_cut_off(&cut_off),
                 () = alarm => self.on_alarm(),
             }
         };
@@ -248,6 +253,9 @@ impl Task {
         }
         self.feeds.settle(now);
         self.streams.links.settle(now);
+        // gossipsub opens another stream for what it has to send only when something happens on the connection.
+        let silent = self.connections.cut_off_and_silent();
+        self.swarm.behaviour_mut().identify.push(silent);
         let left_out = self.log.take_left_out(now);
         if left_out > 0 {
             tracing::warn!("{left_out} more lines about peers were left out");

@@ -1,5 +1,5 @@
-//! How bytes travel: TCP with Noise and Yamux, and QUIC. QUIC bounds and watches its connections by itself; those over TCP
-//! have a pulse and a muxer of ours around Yamux.
+//! How bytes travel: TCP with Noise and Yamux, and QUIC, each with a muxer of ours around theirs. QUIC notices by itself that the
+//! other end is gone; a connection over TCP has a pulse for that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, noise, quic, tcp};
+use tokio::sync::mpsc;
 
-use super::muxer::{self, Muxer};
+use super::muxer::{self, CutOff, Muxer};
 use super::pulse::{Felt, Pulses};
 
 /// A dial, handshakes included, is given up after this.
@@ -20,21 +21,24 @@ pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
 const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often QUIC itself makes sure that something arrives.
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// Both transports, for one identity. Each connection over TCP has its pulse among `pulses`.
+/// Both transports, for one identity. Each connection over TCP has its pulse among `pulses`; what gossip cuts off is told.
 pub(super) fn build(
     key: &Keypair,
     pulses: Arc<Pulses>,
+    cut_off: mpsc::Sender<CutOff>,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
+    let told = cut_off.clone();
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .map(move |stream, endpoint| Felt::new(stream, pulses.of(&endpoint)))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
         .multiplex(muxer::yamux())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Muxer::new(muxer))));
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Muxer::new(muxer, peer, told))));
     let mut config = quic::Config::new(key);
     config.max_idle_timeout = u32::try_from(QUIC_IDLE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
     config.keep_alive_interval = QUIC_KEEP_ALIVE;
     config.handshake_timeout = DIAL_TIMEOUT;
-    let quic = quic::tokio::Transport::new(config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let quic = quic::tokio::Transport::new(config)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Muxer::new(muxer, peer, cut_off))));
     Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
 }

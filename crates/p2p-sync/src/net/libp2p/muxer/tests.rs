@@ -37,10 +37,14 @@ async fn hear(input: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u16, u32)> {
     }
 }
 
+fn around<M: StreamMuxer>(inner: M) -> Muxer<M> {
+    Muxer::new(inner, PeerId::random(), mpsc::channel(1).0)
+}
+
 async fn accept(io: Pipe) -> Muxer<yamux::Muxer<Pipe>> {
     let config = yamux();
     let protocol = config.protocol_info().next().unwrap();
-    Muxer::new(config.upgrade_inbound(io, protocol).await.unwrap())
+    around(config.upgrade_inbound(io, protocol).await.unwrap())
 }
 
 /// What the swarm does with a muxer, until it fails: drives it, and hands its streams to `take`.
@@ -174,7 +178,7 @@ async fn a_connection_that_cannot_send_closes_all_the_same() {
         }
     }
 
-    let mut muxer = Muxer::new(Stuck);
+    let mut muxer = around(Stuck);
     let closed = std::future::poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx));
     tokio::time::timeout(10 * CLOSE_WITHIN, closed).await.unwrap().unwrap();
 }

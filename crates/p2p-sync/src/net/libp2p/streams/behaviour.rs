@@ -204,3 +204,56 @@ impl ConnectionHandler for Handler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::StreamExt;
+    use libp2p::identity::Keypair;
+    use libp2p::swarm::SwarmEvent;
+    use libp2p::{Swarm, SwarmBuilder};
+
+    use super::*;
+    use crate::net::libp2p::transport;
+
+    fn swarm(incoming: mpsc::Sender<Incoming>) -> Swarm<Behaviour> {
+        SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
+            .with_tokio()
+            .with_other_transport(|key| transport::build(key, Arc::default(), mpsc::channel(1).0))
+            .unwrap()
+            .with_behaviour(|_| Behaviour::new(StreamProtocol::new("/test"), incoming))
+            .unwrap()
+            .build()
+    }
+
+    #[tokio::test]
+    async fn streams_that_find_the_queue_full_are_reported_each() {
+        const OPENED: usize = 5;
+        let (taken, mut waiting) = mpsc::channel(1);
+        let (mut ours, mut theirs) = (swarm(taken), swarm(mpsc::channel(1).0));
+        ours.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let peer = *theirs.local_peer_id();
+        let (mut openings, mut reported) = (Vec::new(), 0);
+        while reported < OPENED - 1 {
+            tokio::select! {
+                event = ours.select_next_some() => match event {
+                    SwarmEvent::NewListenAddr { address, .. } => theirs.dial(address).unwrap(),
+                    SwarmEvent::Behaviour(TooMany(who)) => {
+                        assert_eq!(who, peer);
+                        reported += 1;
+                    }
+                    _ => {}
+                },
+                event = theirs.select_next_some() => if let SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } = event {
+                    let open = |_| theirs.behaviour_mut().open(peer_id, connection_id);
+                    openings = (0..OPENED).map(open).collect();
+                },
+            }
+        }
+        assert_eq!(openings.len(), OPENED);
+        let first = waiting.recv().await.unwrap();
+        assert!(first.peer == peer && first.is_stranger);
+        assert!(waiting.try_recv().is_err());
+    }
+}

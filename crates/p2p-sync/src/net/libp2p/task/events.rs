@@ -1,12 +1,15 @@
 //! What the swarm's events mean: each is carried to the table that decides about it, and what follows is asked of the swarm
 //! or told to the node.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionDenied, ConnectionId, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, ping};
+use p2p_sync_core::gate::Cause;
+use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 use tokio::sync::oneshot;
 
 use super::Task;
@@ -17,6 +20,7 @@ use crate::net::libp2p::connections::{Boot, Closed, ip};
 use crate::net::libp2p::dialer::split_peer;
 use crate::net::libp2p::gossip::{Admitted, Judged};
 use crate::net::libp2p::log_budget::About;
+use crate::net::libp2p::muxer::CutOff;
 use crate::net::libp2p::{discovery, listening, node_id, streams};
 
 impl Task {
@@ -105,10 +109,30 @@ impl Task {
         let complaints = &mut self.gossip.complaints;
         match ip(from) {
             Some(ip) if complaints.count_about(About::Address(ip), "too many connections", now) => {
-                tracing::warn!("A connection from {ip} was refused: too many connections ({cause})");
+                let why = cause.source().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!("A connection from {ip} was refused: {why}");
             }
             Some(_) => {}
             None => complaints.count("too many connections", 1),
+        }
+    }
+
+    /// gossipsub gave up the stream on which a peer sends, for a frame that it did not read. The peer opens another one.
+    pub(super) fn on_cut_off(&mut self, cut_off: &CutOff) {
+        let (now, CutOff { peer, bytes }) = (Instant::now(), cut_off);
+        let is_too_large = *bytes > TRANSMIT_BYTES_MAX as u64;
+        let cause = if is_too_large { Cause::TooLarge } else { Cause::Invalid };
+        if self.gossip.complaints.count_of(*peer, &cause.to_string(), now) {
+            if is_too_large {
+                tracing::warn!("Message too large from peer {peer}: {bytes} bytes; dropped");
+            } else {
+                tracing::warn!("Invalid message from peer {peer}: it is no frame of gossip; dropped");
+            }
+        }
+        // What came behind it on that stream is lost as well.
+        self.missed(*peer, now);
+        if self.connections.cut_off(*peer) {
+            self.reconnect(*peer);
         }
     }
 
@@ -291,6 +315,7 @@ impl Task {
                 message,
             } => {
                 self.connections.gossiped(propagation_source, now);
+                self.connections.heard(propagation_source);
                 let (acceptance, judged) = self.gossip.judge(propagation_source, &message);
                 self.swarm.behaviour_mut().gossip.report_message_validation_result(
                     &message_id,
