@@ -1,13 +1,17 @@
-//! A disk without room: its node takes nothing more from others, says so, gives what it has, and is filled when there is room.
+//! A disk without room: its node takes nothing more from others but what makes room, says so, gives what it has, and is filled
+//! when there is room.
 
 use p2p_sync_testbed::{Addresses, Lab, Node, Value, Volume, wait_until};
 
-use super::{SOON, count, fill, measured, rows, wait_equal, wait_in_sync, wait_sync_ready};
+use super::{SOON, count, delete_all, fill, measured, rows, wait_equal, wait_in_sync, wait_sync_ready};
 use crate::support::{PATIENCE, launch, seconds};
 
 /// Together they take four times the room of the small volume.
 const RECORDS: u64 = 1_000;
 const VALUE_BYTES: usize = 64_000;
+/// With such values, three times that of the small store.
+const SMALL_VALUE_BYTES: usize = 16_000;
+const MAX_STORE: &str = "6MB";
 
 fn without_room(node: &Node) -> u64 {
     let status = node.status();
@@ -41,4 +45,42 @@ fn a_full_volume_takes_local_writes_only_until_there_is_room_again() {
     measured(&format!("equal {took:?} after there was room"));
     assert_eq!(rows(&b).len() as u64, RECORDS + 1);
     wait_in_sync(&a, &b, PATIENCE);
+}
+
+/// What others delete makes room, whether the full node hears of it at once or was away: nobody has to go there.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn what_is_deleted_elsewhere_makes_room_in_a_store_that_has_reached_its_size() {
+    for away in [false, true] {
+        let lab = Lab::new();
+        let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+        let a = launch(&host_a, "a").start();
+        a.stop();
+        fill(&a, "key ", RECORDS, SMALL_VALUE_BYTES);
+        a.restart();
+        wait_sync_ready(&a);
+        let b = launch(&host_b, "b")
+            .argument(format!("--max-store={MAX_STORE}"))
+            .start();
+        a.wait_linked(&b, PATIENCE);
+        wait_until("the store is full", PATIENCE, || without_room(&b) > 0);
+        let held = count(&b);
+        assert!(held < RECORDS / 2, "{held} of it had room, so nothing was tested");
+
+        if away {
+            b.stop();
+        }
+        let most = (0..RECORDS).filter(|number| number % 10 != 0);
+        delete_all(&a, most.map(|number| format!("key {number:08}")));
+        if away {
+            b.restart();
+        }
+        let took = wait_equal("what is left has room", &[&a, &b], seconds(60));
+        measured(&format!(
+            "away: {away}; {held} records had room; equal {took:?} after most were deleted"
+        ));
+        let live = rows(&b).values().filter(|row| row.value.is_some()).count();
+        assert_eq!((live as u64, count(&b)), (RECORDS / 10, RECORDS));
+        wait_in_sync(&a, &b, PATIENCE);
+    }
 }
