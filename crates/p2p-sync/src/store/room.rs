@@ -50,20 +50,26 @@ impl SqliteStore {
     /// # Errors
     /// When the size of the store or of its volume cannot be told.
     pub fn room(&self, capacity: Capacity) -> Result<Room, StoreError> {
-        let pages = Pages::of(self.connection()?).map_err(|cause| StoreError::sqlite(&self.file, cause))?;
-        if matches!(capacity, Capacity::Bytes(most) if pages.used_bytes < most) {
+        if let Capacity::Bytes(most) = capacity
+            && self.pages()?.used_bytes < most
+        {
             return Ok(Room::Enough);
         }
         let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
         let (total, available) = (volume.total_space(), volume.available_space());
-        Ok(match capacity {
-            // Some file systems do not tell, and say that they have no byte at all.
-            Capacity::Volume if total == 0 => Room::Enough,
-            Capacity::Bytes(_) if total == 0 => Room::ForReplacements,
-            _ if available <= last_reserve(total) => Room::Nothing,
-            Capacity::Volume if available.saturating_add(pages.freed_bytes) > reserve(total) => Room::Enough,
-            _ => Room::ForReplacements,
-        })
+        // Some file systems do not tell, and say that they have no byte at all.
+        if total > 0 && available <= last_reserve(total) {
+            return Ok(Room::Nothing);
+        }
+        let has_room = capacity == Capacity::Volume
+            && (total == 0
+                || available > reserve(total)
+                || available.saturating_add(self.pages()?.freed_bytes) > reserve(total));
+        Ok(if has_room { Room::Enough } else { Room::ForReplacements })
+    }
+
+    fn pages(&self) -> Result<Pages, StoreError> {
+        Pages::of(self.connection()?).map_err(|cause| StoreError::sqlite(&self.file, cause))
     }
 }
 
@@ -126,7 +132,7 @@ mod tests {
     fn a_store_grows_up_to_the_size_that_was_set_and_again_after_deletions() {
         let place = Place::new();
         let mut held = place.open();
-        let empty = Pages::of(held.connection().unwrap()).unwrap().used_bytes;
+        let empty = held.pages().unwrap().used_bytes;
         let most = Capacity::Bytes(empty + 100_000);
         let fill = |held: &mut SqliteStore, from: i64| {
             let mut written = 0;
@@ -146,7 +152,7 @@ mod tests {
             "tests need room, too"
         );
         store(&mut held, &[deleted("key 0", 2), deleted("key 1", 2)]);
-        assert!(Pages::of(held.connection().unwrap()).unwrap().freed_bytes >= 16_000);
+        assert!(held.pages().unwrap().freed_bytes >= 16_000);
         assert_eq!(held.room(most).unwrap(), Room::Enough, "what was freed is room");
         fill(&mut held, 3);
     }
@@ -156,9 +162,9 @@ mod tests {
         let place = Place::new();
         let mut held = place.open();
         store(&mut held, &[put("a", b"1", 1)]);
-        let used = Pages::of(held.connection().unwrap()).unwrap().used_bytes;
+        let used = held.pages().unwrap().used_bytes;
         held.close().unwrap();
-        let after = Pages::of(place.open().connection().unwrap()).unwrap().used_bytes;
+        let after = place.open().pages().unwrap().used_bytes;
         assert!(after < used + 50_000, "{used} bytes, and {after} after the stop");
     }
 
@@ -170,7 +176,7 @@ mod tests {
             let value = vec![b'v'; value_bytes];
             let records: Vec<_> = (0..1_000).map(|n| put(&format!("key {n}"), &value, 1)).collect();
             store(&mut held, &records);
-            let used = |held: &SqliteStore| Pages::of(held.connection().unwrap()).unwrap().used_bytes;
+            let used = |held: &SqliteStore| held.pages().unwrap().used_bytes;
             let full = used(&held);
             let most: Vec<_> = (0..1_000)
                 .filter(|n| n % 10 != 0)
