@@ -284,10 +284,7 @@ impl Holdings {
     /// Looks for room, if there was none and it is time for that. Tells whether there is some again: what was refused may
     /// come then.
     pub(super) fn find_room(&mut self) -> bool {
-        let at = self.watch.uptime();
-        if self.room.next_look().is_some_and(|due| due <= at) && !self.store.is_broken() {
-            self.room.ask(&self.store, at);
-        }
+        self.room.look(&mut self.store, self.watch.uptime());
         self.room.take_returned()
     }
 

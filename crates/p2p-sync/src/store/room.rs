@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 
+use super::directory::size_of;
 use super::error::StoreError;
 use super::sqlite::SqliteStore;
 
@@ -56,7 +57,9 @@ impl SqliteStore {
             return Ok(Room::Enough);
         }
         let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
-        let (total, available) = (volume.total_space(), volume.available_space());
+        // What is in the write-ahead log takes as much again when it is moved into the file, before it can be emptied.
+        let wal = size_of(&self.wal)?.unwrap_or_default();
+        let (total, available) = (volume.total_space(), volume.available_space().saturating_sub(wal));
         // Some file systems do not tell, and say that they have no byte at all.
         if total > 0 && available <= last_reserve(total) {
             return Ok(Room::Nothing);
