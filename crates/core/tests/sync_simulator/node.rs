@@ -26,8 +26,9 @@ pub(crate) fn rank(record: &Record) -> Rank {
     )
 }
 
-/// Pages of a bulk that bring nothing for want of room, one after the other, after which it is ended.
-const PAGES_IN_VAIN_MAX: u32 = 2;
+/// Pages of a bulk that bring nothing for want of room, one after the other, after which it is ended. Fewer than a node takes:
+/// bulks are short here.
+const PAGES_IN_VAIN_MAX: u32 = 0;
 
 /// A bulk ends where the disk does.
 #[derive(Debug, PartialEq, Eq)]

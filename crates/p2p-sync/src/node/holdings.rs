@@ -2,16 +2,13 @@
 //! what is lost by it is kept for the user. It is also what a sync session sees of the records. When to write is left to the
 //! writer, what to say to others to the sessions.
 
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::record::merge;
 use p2p_sync_core::replica::{Received, Replica, WriteError};
 use p2p_sync_core::store::Store;
-use p2p_sync_core::summary::Summary;
-use p2p_sync_core::sync::{Applied, Page, PageLimit, Position, StoreId, SyncStore, cost};
+use p2p_sync_core::sync::cost;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Uptime};
 
 use super::change_log::ChangeLog;
@@ -22,6 +19,7 @@ use crate::store::{
 use crate::system::{self, Stopwatch};
 
 mod room;
+mod syncing;
 
 use room::RoomWatch;
 
@@ -286,10 +284,7 @@ impl Holdings {
     /// Looks for room, if there was none and it is time for that. Tells whether there is some again: what was refused may
     /// come then.
     pub(super) fn find_room(&mut self) -> bool {
-        let at = self.watch.uptime();
-        if self.room.next_look().is_some_and(|due| due <= at) && !self.store.is_broken() {
-            self.room.ask(&self.store, at);
-        }
+        self.room.look(&mut self.store, self.watch.uptime());
         self.room.take_returned()
     }
 
@@ -366,68 +361,9 @@ fn failed(error: WriteError<StoreError>) -> NodeError {
     }
 }
 
-impl SyncStore for Holdings {
-    type Error = NodeError;
-
-    fn id(&self) -> StoreId {
-        self.store.id()
-    }
-
-    /// That of nothing while there is none: no session is begun then, and those that were under way find no records.
-    fn summary(&self) -> &Summary {
-        static NOTHING: OnceLock<Summary> = OnceLock::new();
-        self.store
-            .summary()
-            .unwrap_or_else(|| NOTHING.get_or_init(Summary::new))
-    }
-
-    fn items(&mut self) -> Result<Vec<Item>, NodeError> {
-        let found = self.store.items().map_err(NodeError::from);
-        self.noted(found)
-    }
-
-    fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, NodeError> {
-        let found = self.store.by_key_hash(key_hash, limit).map_err(NodeError::from);
-        self.noted(found)
-    }
-
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, NodeError> {
-        let found = self.store.page_by_time(after, limit).map_err(NodeError::from);
-        self.noted(found)
-    }
-
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, NodeError> {
-        if let Some(passed) = self.room.bulk_begins(source) {
-            return Ok(Some(passed));
-        }
-        let found = self.store.position(source).map_err(NodeError::from);
-        self.noted(found)
-    }
-
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
-        let merged = self.transact(|holdings| {
-            let merged = holdings.merge(records)?;
-            if let Some((source, position)) = progress
-                && holdings.room.keeps_position(source, &merged)
-            {
-                holdings.store.keep_position(source, position)?;
-            }
-            Ok(merged)
-        });
-        let merged = merged.inspect_err(|error| self.refused.no_room += no_room(records, error))?;
-        self.note(&merged);
-        if let Some((source, position)) = progress {
-            self.room.note_page(source, position, &merged)?;
-        }
-        Ok(Applied {
-            changed: merged.stored.len() as u64,
-            refused: merged.refused.total(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use p2p_sync_core::sync::{Applied, Position, StoreId, SyncStore};
     use p2p_sync_core::{Base, Clock, NetworkName, NodeId, Value};
     use tempfile::TempDir;
 

@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 
+use super::directory::size_of;
 use super::error::StoreError;
 use super::sqlite::SqliteStore;
 
@@ -17,6 +18,9 @@ const LAST_RESERVE_PERCENT: u64 = 1;
 /// pages with each of them.
 const LAST_RESERVE_BYTES_MAX: u64 = 64 << 20;
 
+/// Does not read the summary itself.
+const SUMMARY_BYTES: &str = "SELECT COALESCE(SUM(LENGTH(bytes)), 0) FROM summary";
+
 /// How far what other nodes send may fill the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capacity {
@@ -24,7 +28,8 @@ pub enum Capacity {
     /// free.
     #[default]
     Volume,
-    /// Until the store has this many bytes, without those that deletions have freed.
+    /// Until the store has this many bytes, without those that deletions have freed, and without the summary that a clean stop
+    /// leaves in it.
     Bytes(u64),
 }
 
@@ -46,20 +51,28 @@ impl SqliteStore {
     /// # Errors
     /// When the size of the store or of its volume cannot be told.
     pub fn room(&self, capacity: Capacity) -> Result<Room, StoreError> {
-        let pages = Pages::of(self.connection()?).map_err(|cause| StoreError::sqlite(&self.file, cause))?;
-        if matches!(capacity, Capacity::Bytes(most) if pages.used_bytes < most) {
+        if let Capacity::Bytes(most) = capacity
+            && self.pages()?.used_bytes < most
+        {
             return Ok(Room::Enough);
         }
         let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
-        let (total, available) = (volume.total_space(), volume.available_space());
-        Ok(match capacity {
-            // Some file systems do not tell, and say that they have no byte at all.
-            Capacity::Volume if total == 0 => Room::Enough,
-            Capacity::Bytes(_) if total == 0 => Room::ForReplacements,
-            _ if available <= last_reserve(total) => Room::Nothing,
-            Capacity::Volume if available.saturating_add(pages.freed_bytes) > reserve(total) => Room::Enough,
-            _ => Room::ForReplacements,
-        })
+        // What is in the write-ahead log takes as much again when it is moved into the file, before it can be emptied.
+        let wal = size_of(&self.wal)?.unwrap_or_default();
+        let (total, available) = (volume.total_space(), volume.available_space().saturating_sub(wal));
+        // Some file systems do not tell, and say that they have no byte at all.
+        if total > 0 && available <= last_reserve(total) {
+            return Ok(Room::Nothing);
+        }
+        let has_room = capacity == Capacity::Volume
+            && (total == 0
+                || available > reserve(total)
+                || available.saturating_add(self.pages()?.freed_bytes) > reserve(total));
+        Ok(if has_room { Room::Enough } else { Room::ForReplacements })
+    }
+
+    fn pages(&self) -> Result<Pages, StoreError> {
+        Pages::of(self.connection()?).map_err(|cause| StoreError::sqlite(&self.file, cause))
     }
 }
 
@@ -88,8 +101,13 @@ impl Pages {
         };
         let (pages, freed) = (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?);
         let page_bytes = number("PRAGMA page_size")?;
+        // Else a store that is full after a restart might not have been before.
+        let kept = number(SUMMARY_BYTES)?;
         Ok(Self {
-            used_bytes: pages.saturating_sub(freed).saturating_mul(page_bytes),
+            used_bytes: pages
+                .saturating_sub(freed)
+                .saturating_mul(page_bytes)
+                .saturating_sub(kept),
             freed_bytes: freed.saturating_mul(page_bytes),
         })
     }
@@ -98,7 +116,8 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{Place, deleted, put, store};
+    use crate::store::testing::{Place, at, deleted, put, store};
+    use p2p_sync_core::store::Store;
 
     #[test]
     fn a_part_of_the_volume_is_left_free_but_not_a_large_one() {
@@ -116,7 +135,7 @@ mod tests {
     fn a_store_grows_up_to_the_size_that_was_set_and_again_after_deletions() {
         let place = Place::new();
         let mut held = place.open();
-        let empty = Pages::of(held.connection().unwrap()).unwrap().used_bytes;
+        let empty = held.pages().unwrap().used_bytes;
         let most = Capacity::Bytes(empty + 100_000);
         let fill = |held: &mut SqliteStore, from: i64| {
             let mut written = 0;
@@ -136,8 +155,46 @@ mod tests {
             "tests need room, too"
         );
         store(&mut held, &[deleted("key 0", 2), deleted("key 1", 2)]);
-        assert!(Pages::of(held.connection().unwrap()).unwrap().freed_bytes >= 16_000);
+        assert!(held.pages().unwrap().freed_bytes >= 16_000);
         assert_eq!(held.room(most).unwrap(), Room::Enough, "what was freed is room");
         fill(&mut held, 3);
+    }
+
+    #[test]
+    fn a_clean_stop_does_not_fill_a_store() {
+        let place = Place::new();
+        let mut held = place.open();
+        store(&mut held, &[put("a", b"1", 1)]);
+        let used = held.pages().unwrap().used_bytes;
+        held.close().unwrap();
+        let after = place.open().pages().unwrap().used_bytes;
+        assert!(after < used + 50_000, "{used} bytes, and {after} after the stop");
+    }
+
+    #[test]
+    fn deletions_make_room_whether_values_are_large_or_small() {
+        for value_bytes in [300, 1_000, 3_000, 16_000] {
+            let place = Place::new();
+            let mut held = place.open();
+            let value = vec![b'v'; value_bytes];
+            let records: Vec<_> = (0..1_000).map(|n| put(&format!("key {n}"), &value, 1)).collect();
+            store(&mut held, &records);
+            let used = |held: &SqliteStore| held.pages().unwrap().used_bytes;
+            let full = used(&held);
+            let most: Vec<_> = (0..1_000)
+                .filter(|n| n % 10 != 0)
+                .map(|n| deleted(&format!("key {n}"), 2))
+                .collect();
+            store(&mut held, &most);
+            let freed = full.saturating_sub(used(&held));
+            assert!(
+                freed * 2 >= value_bytes as u64 * 900,
+                "{freed} bytes of {value_bytes} each"
+            );
+            let mut all = [records, most].concat();
+            all.retain(|record| record.timestamp == at(2) || record.key.as_str().ends_with('0'));
+            all.sort_by(|one, other| one.key.cmp(&other.key));
+            assert_eq!(held.scan("", None, 2_000).unwrap(), all);
+        }
     }
 }

@@ -19,6 +19,7 @@ const PUT: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
     deleted_at = excluded.deleted_at, base = excluded.base, key_hash = excluded.key_hash, digest = excluded.digest";
+const MAKE_ROOM: &str = "DELETE FROM kv_store WHERE key = ?1";
 const ITEM: &str = "SELECT key_hash, timestamp, digest FROM kv_store WHERE key = ?1";
 /// Text and blobs are greater than any number: where another program wrote such timestamps, they are not the last ones.
 const LAST: &str = "SELECT timestamp FROM kv_store \
@@ -107,6 +108,14 @@ pub(super) fn put(
     let timestamp = record.timestamp.as_nanos();
     let deleted_at = matches!(record.content, Content::Deleted).then_some(timestamp);
     let columns = columns(record);
+    if deleted_at.is_some() {
+        // A row that is made smaller in its place keeps the page to itself. One that is taken out lets SQLite join pages, so
+        // that deletions make room in the file.
+        let removed = connection.prepare_cached(MAKE_ROOM);
+        removed
+            .and_then(|mut statement| statement.execute([record.key.as_str()]))
+            .map_err(failed)?;
+    }
     connection
         .prepare_cached(PUT)
         .and_then(|mut statement| {
@@ -210,6 +219,7 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     [
         GET,
         PUT,
+        MAKE_ROOM,
         ITEM,
         LAST,
         COUNT,
@@ -224,7 +234,7 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Rows that these statements and those for single records passed over in scans, since the connection was opened.
 pub(super) fn scan_steps(connection: &Connection, others: &[&str]) -> rusqlite::Result<i64> {
-    let steps = [GET, PUT, ITEM].iter().chain(others).map(|sql| {
+    let steps = [GET, PUT, MAKE_ROOM, ITEM].iter().chain(others).map(|sql| {
         let statement = connection.prepare_cached(sql)?;
         Ok(i64::from(statement.get_status(StatementStatus::FullscanStep)))
     });
@@ -437,6 +447,7 @@ mod tests {
         };
         let by_key = "SEARCH kv_store USING INDEX sqlite_autoindex_kv_store_1";
         assert_eq!(plan(GET), format!("{by_key} (key=?)"));
+        assert_eq!(plan(MAKE_ROOM), format!("{by_key} (key=?)"));
         for sql in [ALL_TO_END, LIVE_TO_END] {
             assert_eq!(plan(sql), format!("{by_key} (key>?)"));
         }

@@ -549,11 +549,13 @@ mod tests {
         assert_eq!(first.records, sound[..1]);
         let second = sqlite.page_by_time(first.reached.as_ref(), limit).unwrap();
         assert_eq!(second.records, sound[1..]);
+        let damaged = sqlite.damaged_seen();
         let end = sqlite.page_by_time(second.reached.as_ref(), limit).unwrap();
+        assert_eq!(end, Page::default());
         assert_eq!(
-            end,
-            Page::default(),
-            "a timestamp that is text is none, and late in no order"
+            sqlite.damaged_seen(),
+            damaged,
+            "text is no late time, and is not even read"
         );
     }
 

@@ -50,12 +50,8 @@ impl SqliteStore {
         if bytes < self.wal_due_bytes {
             return Ok(());
         }
-        // A scan of ours takes longer than anybody should wait.
         let scanning = self.is_scanning();
-        self.set_patience(if scanning { Duration::ZERO } else { WAL_PATIENCE });
-        let outcome = self.settle();
-        self.set_patience(self.patience());
-        self.wal_due_bytes = match outcome {
+        self.wal_due_bytes = match self.settle_soon() {
             Ok(Checkpoint::Complete) => WAL_BYTES_MAX,
             Ok(Checkpoint::Hindered) if scanning => bytes.saturating_add(WAL_RETRY_BYTES),
             Ok(Checkpoint::Hindered) => {
@@ -68,6 +64,30 @@ impl SqliteStore {
             }
         };
         Ok(())
+    }
+
+    /// Gives the room of the WAL back to the volume, unless a reader needs it. On a small volume that is a good part of it.
+    ///
+    /// # Errors
+    /// When the file cannot be written; nothing is lost then.
+    pub fn empty_wal(&mut self) -> Result<(), StoreError> {
+        if size_of(&self.wal)?.unwrap_or_default() == 0 {
+            return Ok(());
+        }
+        self.settle_soon().map(drop)
+    }
+
+    /// Like [`settle`](Self::settle), but does not wait long for readers.
+    fn settle_soon(&mut self) -> Result<Checkpoint, StoreError> {
+        // A scan of ours takes longer than anybody should wait.
+        self.set_patience(if self.is_scanning() {
+            Duration::ZERO
+        } else {
+            WAL_PATIENCE
+        });
+        let outcome = self.settle();
+        self.set_patience(self.patience());
+        outcome
     }
 
     pub(super) fn set_patience(&self, patience: Duration) {

@@ -11,7 +11,7 @@ use p2p_sync_core::sync::{Position, StoreId};
 use super::{Merged, NodeError};
 use crate::store::{Capacity, POSITIONS_MAX, Room, SqliteStore};
 
-/// While there is no room, it is looked for this often: nothing that arrives may ask for it.
+/// While there is no room, it is made and looked for this often: nothing that arrives may ask for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the log is told that there is no room, or some again. At the very edge it may come and go with each record.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
@@ -50,9 +50,23 @@ impl RoomWatch {
         let room = store.room(self.capacity).unwrap_or(Room::Enough);
         let was_full = std::mem::replace(&mut self.full, room != Room::Enough);
         self.returned |= was_full && !self.full;
-        self.look_at = at.after(LOOK_INTERVAL);
+        if !was_full {
+            self.look_at = at.after(LOOK_INTERVAL);
+        }
         self.tell(at);
         room
+    }
+
+    /// Makes what room there is to be made, and looks for it, if there was none and it is time for that.
+    pub(super) fn look(&mut self, store: &mut SqliteStore, at: Uptime) {
+        if self.next_look().is_none_or(|due| due > at) || store.is_broken() {
+            return;
+        }
+        if let Err(error) = store.empty_wal() {
+            tracing::debug!("the write-ahead log was not emptied: {error}");
+        }
+        self.look_at = at.after(LOOK_INTERVAL);
+        self.ask(store, at);
     }
 
     /// When it is to be looked for, if there was none.

@@ -1,13 +1,17 @@
-//! A disk without room: its node takes nothing more from others, says so, gives what it has, and is filled when there is room.
+//! A disk without room: its node takes nothing more from others but what makes room, says so, gives what it has, and is filled
+//! when there is room.
 
-use p2p_sync_testbed::{Addresses, Lab, Node, Value, Volume, wait_until};
+use p2p_sync_testbed::{Addresses, Lab, Launch, Node, Value, Volume, wait_until};
 
-use super::{SOON, count, fill, measured, rows, wait_equal, wait_in_sync, wait_sync_ready};
+use super::{SOON, count, delete_all, fill, measured, rows, wait_equal, wait_in_sync, wait_sync_ready};
 use crate::support::{PATIENCE, launch, seconds};
 
 /// Together they take four times the room of the small volume.
 const RECORDS: u64 = 1_000;
 const VALUE_BYTES: usize = 64_000;
+/// With such values, three times that of the small store.
+const SMALL_VALUE_BYTES: usize = 16_000;
+const MAX_STORE: &str = "6MB";
 
 fn without_room(node: &Node) -> u64 {
     let status = node.status();
@@ -41,4 +45,65 @@ fn a_full_volume_takes_local_writes_only_until_there_is_room_again() {
     measured(&format!("equal {took:?} after there was room"));
     assert_eq!(rows(&b).len() as u64, RECORDS + 1);
     wait_in_sync(&a, &b, PATIENCE);
+}
+
+/// A node that has all, and one that is full.
+fn full_beside(lab: &Lab, limit: impl FnOnce(Launch) -> Launch) -> (Node, Node) {
+    let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let a = launch(&host_a, "a").start();
+    a.stop();
+    fill(&a, "key ", RECORDS, SMALL_VALUE_BYTES);
+    a.restart();
+    wait_sync_ready(&a);
+    let b = limit(launch(&host_b, "b")).start();
+    a.wait_linked(&b, PATIENCE);
+    wait_until("it is full", PATIENCE, || without_room(&b) > 0);
+    let held = count(&b);
+    assert!(held < RECORDS - 100, "{held} of it had room, so nothing was tested");
+    (a, b)
+}
+
+fn delete_most(a: &Node) {
+    let most = (0..RECORDS).filter(|number| number % 10 != 0);
+    delete_all(a, most.map(|number| format!("key {number:08}")));
+}
+
+#[track_caller]
+fn assert_equal_without_help(a: &Node, b: &Node) {
+    let took = wait_equal("what is left has room", &[a, b], seconds(60));
+    measured(&format!("equal {took:?} after most were deleted"));
+    let live = rows(b).values().filter(|row| row.value.is_some()).count();
+    assert_eq!((live as u64, count(b)), (RECORDS / 10, RECORDS));
+    wait_in_sync(a, b, PATIENCE);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn what_is_deleted_elsewhere_makes_room_in_a_store_that_has_reached_its_size() {
+    let lab = Lab::new();
+    let (a, b) = full_beside(&lab, |b| b.argument(format!("--max-store={MAX_STORE}")));
+    delete_most(&a);
+    assert_equal_without_help(&a, &b);
+}
+
+/// It finds the deletions behind all that it has no room for.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn what_was_deleted_while_a_full_node_was_away_makes_room_when_it_is_back() {
+    let lab = Lab::new();
+    let (a, b) = full_beside(&lab, |b| b.argument(format!("--max-store={MAX_STORE}")));
+    b.stop();
+    delete_most(&a);
+    b.restart();
+    assert_equal_without_help(&a, &b);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn what_is_deleted_elsewhere_makes_room_in_a_store_that_fills_its_volume() {
+    let lab = Lab::new();
+    let volume = Volume::new(16);
+    let (a, b) = full_beside(&lab, |b| b.data_dir(volume.path()));
+    delete_most(&a);
+    assert_equal_without_help(&a, &b);
 }
