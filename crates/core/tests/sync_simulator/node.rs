@@ -6,7 +6,7 @@ use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::Merge;
 use p2p_sync_core::set_digest::SetDigestValue;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::sync::{Agenda, Applied, MemorySyncStore, PageLimit, Position, Slots, StoreId, SyncStore};
+use p2p_sync_core::sync::{Agenda, Applied, MemorySyncStore, PageLimit, Position, Rights, Slots, StoreId, SyncStore};
 use p2p_sync_core::{Clock, Key, Record, Timestamp};
 
 use crate::connections::peer_id;
@@ -158,6 +158,7 @@ pub(crate) struct Node {
     pub(crate) skew: i64,
     pub(crate) alive: bool,
     pub(crate) slots: Slots,
+    pub(crate) rights: Rights,
     /// When and with whom it holds sessions, and when it is to look next.
     pub(crate) agenda: Agenda,
     pub(crate) wake: Option<u64>,
@@ -181,6 +182,7 @@ impl Node {
             skew: 0,
             alive: true,
             slots: Slots::default(),
+            rights: Rights::default(),
             agenda: Agenda::new(peer_id(number), seed),
             wake: None,
             arrived: Vec::new(),

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::sync::{
-    Agenda, Answer, Frame, Next, Opening, Origin, Outcome, Progress, Rights, Session, SessionEnd, SessionError, Slots,
-    SyncStore,
+    Agenda, Answer, Frame, Next, Origin, Outcome, Progress, Rights, Session, SessionEnd, SessionError, Slots, SyncStore,
 };
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
@@ -22,7 +21,7 @@ pub(super) mod log;
 mod open;
 
 use log::SessionLog;
-use open::{Open, Running};
+use open::{Open, Openings, Running};
 
 /// How often sessions are looked for that take too long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -37,9 +36,7 @@ pub(super) struct Sessions {
     /// The peers as the network told them last.
     links: PeerLinks,
     /// Streams that were asked for and are not open yet.
-    openings: BTreeMap<NodeId, (StreamOrder, Opening)>,
-    /// The order for a stream that was given last.
-    order: StreamOrder,
+    openings: Openings,
     open: BTreeMap<StreamId, Open>,
     /// Sessions that may have something to send.
     ready: VecDeque<StreamId>,
@@ -64,8 +61,7 @@ impl Sessions {
             to_peers,
             watch: Stopwatch::start(),
             links: PeerLinks::new(),
-            openings: BTreeMap::new(),
-            order: StreamOrder::default(),
+            openings: Openings::default(),
             open: BTreeMap::new(),
             ready: VecDeque::new(),
             can_compare: false,
@@ -167,11 +163,9 @@ impl Sessions {
         }
         let mine = holdings.summary().digest();
         for (peer, opening) in self.agenda.due(mine, system::now(), at) {
-            self.order.0 += 1;
-            let order = self.order;
-            if self.to_peers.try_send(ToPeers::OpenStream { peer, order }).is_ok() {
-                self.openings.insert(peer, (order, opening));
-            } else {
+            let order = self.openings.order(peer, opening);
+            if self.to_peers.try_send(ToPeers::OpenStream { peer, order }).is_err() {
+                self.openings.forget(peer);
                 self.agenda.ended(peer, SessionEnd::unopened(), at);
             }
         }
@@ -187,7 +181,7 @@ impl Sessions {
                 outgoing,
             } => self.on_opened(stream, peer, asked, outgoing, holdings),
             StreamEvent::NotOpened { peer, order } => {
-                if self.take_opening(peer, order).is_some() {
+                if self.openings.take(peer, order).is_some() {
                     self.agenda.ended(peer, SessionEnd::unopened(), self.watch.uptime());
                 }
             }
@@ -263,7 +257,7 @@ impl Sessions {
         let has_summary = holdings.store().summary().is_some();
         let session = if let Some(order) = asked {
             // A session that the peer opened meanwhile took its place, or a later order.
-            let Some(opening) = self.take_opening(peer, order) else {
+            let Some(opening) = self.openings.take(peer, order) else {
                 return;
             };
             if !has_summary {
@@ -346,11 +340,14 @@ impl Sessions {
         self.look_at = at.after(LOOK_INTERVAL);
         let overdue = self.open.iter_mut().filter_map(|(stream, open)| {
             let overdue = open.is_overdue(at);
-            overdue.then_some((*stream, open.peer))
+            overdue.then_some((*stream, open.peer, open.traffic.received > 0))
         });
-        for (stream, peer) in overdue.collect::<Vec<_>>() {
+        for (stream, peer, has_spoken) in overdue.collect::<Vec<_>>() {
             self.conclude(stream, None);
-            self.rights.cut_off(peer, at);
+            // One that never said a word held nothing, and may be gone.
+            if has_spoken {
+                self.rights.cut_off(peer, at);
+            }
         }
     }
 
@@ -400,17 +397,10 @@ impl Sessions {
         self.standings.reply_to_the_satisfied(at);
     }
 
-    /// The opening that this order was for, unless another took its place.
-    fn take_opening(&mut self, peer: NodeId, order: StreamOrder) -> Option<Opening> {
-        let (_, opening) = *self.openings.get(&peer).filter(|(given, _)| *given == order)?;
-        self.openings.remove(&peer);
-        Some(opening)
-    }
-
     /// Drops the session with a peer of which the agenda has heard already: the peer is gone, or opened another one that takes
     /// its place.
     fn abandon(&mut self, peer: NodeId) {
-        self.openings.remove(&peer);
+        self.openings.forget(peer);
         for open in self.open.values_mut().filter(|open| open.peer == peer) {
             if let Some(running) = open.running.take() {
                 let report = running.session.report();

@@ -1,10 +1,40 @@
-//! One session under way on its stream: what is kept of it, and when it takes too long.
+//! Streams that were ordered, and sessions under way on theirs: what is kept of one, and when it takes too long.
 
-use p2p_sync_core::sync::{Frame, Moved, Progress, Report, Session};
+use std::collections::BTreeMap;
+
+use p2p_sync_core::sync::{Frame, Moved, Opening, Progress, Report, Session};
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
 
+use crate::net::StreamOrder;
 use crate::node::standings::Traffic;
+
+/// The last order for a stream with each peer, while it has no answer.
+#[derive(Default)]
+pub(super) struct Openings {
+    ordered: BTreeMap<NodeId, (StreamOrder, Opening)>,
+    last: StreamOrder,
+}
+
+impl Openings {
+    /// Gives an order, which takes the place of an older one with this peer.
+    pub(super) fn order(&mut self, peer: NodeId, opening: Opening) -> StreamOrder {
+        self.last.0 += 1;
+        self.ordered.insert(peer, (self.last, opening));
+        self.last
+    }
+
+    /// What this order was for; none when it was forgotten, or another took its place.
+    pub(super) fn take(&mut self, peer: NodeId, order: StreamOrder) -> Option<Opening> {
+        let (_, opening) = *self.ordered.get(&peer).filter(|(given, _)| *given == order)?;
+        self.ordered.remove(&peer);
+        Some(opening)
+    }
+
+    pub(super) fn forget(&mut self, peer: NodeId) {
+        self.ordered.remove(&peer);
+    }
+}
 
 /// A session and its stream.
 pub(super) struct Open {
