@@ -62,7 +62,9 @@ impl Rights {
             return;
         }
         let ranges = &mut self.of(peer, at).ranges;
-        if report.changed > 0 || matches!(outcome, Some(Outcome::Equal | Outcome::Waiting)) {
+        // A copy that breaks off again and again goes on by ranges: what either side got counts.
+        let moved = report.sent > 0 || report.changed > 0;
+        if moved || matches!(outcome, Some(Outcome::Equal | Outcome::Waiting)) {
             ranges.until = ranges.until.max(at.after(SYNC_RANGES_PEER_PAUSE));
         } else {
             ranges.begin(at);
@@ -123,8 +125,9 @@ mod tests {
         for _ in 0..20 {
             rights.cut_off(id(1), at(400));
         }
+        let longest = 400 + SYNC_DENIAL_MAX.as_secs();
         assert_eq!(
-            (gets(&rights, 3_999), gets(&rights, 4_000)),
+            (gets(&rights, longest - 1), gets(&rights, longest)),
             ((false, false), (true, true))
         );
     }
@@ -139,7 +142,10 @@ mod tests {
         };
         rights.ended(id(1), Some(Outcome::Delivered), &report, at(0));
         assert_eq!((gets(&rights, 9), gets(&rights, 10)), ((true, false), (true, true)));
-        report.changed = 0;
+        (report.changed, report.sent) = (0, 1);
+        rights.ended(id(1), None, &report, at(0));
+        assert_eq!((gets(&rights, 9), gets(&rights, 10)), ((true, false), (true, true)));
+        report.sent = 0;
         rights.ended(id(1), Some(Outcome::Equal), &report, at(10));
         assert_eq!((gets(&rights, 19), gets(&rights, 20)), ((true, false), (true, true)));
         for outcome in [Some(Outcome::Delivered), Some(Outcome::Busy), None] {
