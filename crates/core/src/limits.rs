@@ -124,10 +124,10 @@ pub const SYNC_PROGRESS_MAX: Duration = Duration::from_secs(30);
 pub const SYNC_RANGES_PROGRESS_MAX: Duration = Duration::from_secs(120);
 /// A session that takes longer is ended, so that nobody keeps the right to a bulk for ever. The next one goes on from there.
 pub const SYNC_SESSION_MAX: Duration = Duration::from_secs(900);
-/// How long a peer gets no slots after a session with it had to be cut off, or no ranges after they moved nothing; doubled
-/// up to [`SYNC_DENIAL_MAX`] when that happens again soon.
+/// How long a peer gets no slots after a session with it had to be cut off; doubled up to [`SYNC_DENIAL_MAX`] when that happens
+/// again within that time.
 pub const SYNC_DENIAL_MIN: Duration = Duration::from_secs(60);
-/// The longest such time.
+/// The longest time for which a peer gets no slots, or no ranges.
 pub const SYNC_DENIAL_MAX: Duration = Duration::from_secs(600);
 /// Peers that are denied something at a time, 100 bytes each.
 pub const SYNC_DENIED_PEERS_MAX: usize = 1_024;
@@ -138,7 +138,7 @@ pub const SYNC_RANGES_MAX: usize = 1;
 /// From the beginning of one range-based fallback to that of the next: each reads all items, some tenths of a second for
 /// a million, and a peer may make it necessary whenever it likes.
 pub const SYNC_RANGES_PAUSE: Duration = Duration::from_secs(2);
-/// From the end of one that moved something to the next one with the same peer.
+/// From the end of one to the next one with the same peer; doubled up to [`SYNC_DENIAL_MAX`] while they move nothing.
 pub const SYNC_RANGES_PEER_PAUSE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(
