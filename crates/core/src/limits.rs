@@ -115,8 +115,8 @@ pub const SYNC_FRESH_SESSIONS_MAX: usize = 8;
 pub const SYNC_FRESH_MAX: Duration = Duration::from_secs(2);
 /// For how long a session waits for the first word of its peer, which answers from memory.
 pub const SYNC_ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Bytes that a session must move, both ways together, within [`SYNC_PROGRESS_MAX`]: a quarter of what a link of 100 kbit/s could
-/// carry in a fifth of that time, since it carries others too.
+/// Bytes that a session must move, both ways together, within [`SYNC_PROGRESS_MAX`]: a twentieth of what a link of 100 kbit/s
+/// carries, since it carries others too.
 pub const SYNC_PROGRESS_BYTES: u64 = 16 * 1024;
 /// How long a session may take to move [`SYNC_PROGRESS_BYTES`].
 pub const SYNC_PROGRESS_MAX: Duration = Duration::from_secs(30);
@@ -124,11 +124,11 @@ pub const SYNC_PROGRESS_MAX: Duration = Duration::from_secs(30);
 pub const SYNC_RANGES_PROGRESS_MAX: Duration = Duration::from_secs(120);
 /// A session that takes longer is ended, so that nobody keeps the right to a bulk for ever. The next one goes on from there.
 pub const SYNC_SESSION_MAX: Duration = Duration::from_secs(900);
-/// How long a peer gets no slots after a session with it had to be cut off, or no ranges after they moved nothing; doubled
-/// up to [`SYNC_DENIAL_MAX`] when that happens again soon.
+/// How long a peer gets no slots after a session with it had to be cut off; doubled up to [`SYNC_DENIAL_MAX`] when that happens
+/// again within that time.
 pub const SYNC_DENIAL_MIN: Duration = Duration::from_secs(60);
-/// The longest such time.
-pub const SYNC_DENIAL_MAX: Duration = Duration::from_secs(3_600);
+/// The longest time for which a peer gets no slots, or no ranges.
+pub const SYNC_DENIAL_MAX: Duration = Duration::from_secs(600);
 /// Peers that are denied something at a time, 100 bytes each.
 pub const SYNC_DENIED_PEERS_MAX: usize = 1_024;
 /// Peers that are checked in one round to pass on what came by a session or feed; others follow in the next round.
@@ -138,7 +138,7 @@ pub const SYNC_RANGES_MAX: usize = 1;
 /// From the beginning of one range-based fallback to that of the next: each reads all items, some tenths of a second for
 /// a million, and a peer may make it necessary whenever it likes.
 pub const SYNC_RANGES_PAUSE: Duration = Duration::from_secs(2);
-/// From the end of one that moved something to the next one with the same peer.
+/// From the end of one to the next one with the same peer; doubled up to [`SYNC_DENIAL_MAX`] while they move nothing.
 pub const SYNC_RANGES_PEER_PAUSE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(

@@ -147,13 +147,13 @@ const BREAKS: &[Break] = &[
     Break {
         what: "ranges that moved nothing are allowed again at once",
         file: "sync/rights.rs",
-        from: "            ranges.begin(at);\n",
+        from: "            ranges.begin(SYNC_RANGES_PEER_PAUSE, at);\n",
         to: "",
     },
     Break {
         what: "whoever had to be cut off keeps all rights",
         file: "sync/rights.rs",
-        from: "self.of(peer, at).all.begin(at);",
+        from: "self.of(peer, at).all.begin(SYNC_DENIAL_MIN, at);",
         to: "let _ = self.of(peer, at);",
     },
     Break {

@@ -15,7 +15,8 @@ mod streams;
 
 pub use port::{PortError, claim_port};
 pub use streams::{
-    PeerLink, PeerLinks, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_OUTGOING_MAX, StreamEvent, StreamId, Streams,
+    PeerLink, PeerLinks, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_OUTGOING_MAX, StreamEvent, StreamId, StreamOrder,
+    Streams,
 };
 
 /// Orders and records on their way to the network. Live changes are dropped, and counted, when it is full.
@@ -39,8 +40,13 @@ pub enum ToPeers {
         /// Who delivered it.
         neighbour: NodeId,
     },
-    /// Open a stream for a session with this peer; the answer is [`StreamEvent::Opened`] or [`StreamEvent::NotOpened`].
-    OpenStream(NodeId),
+    /// Open a stream for a session; the answer is [`StreamEvent::Opened`] or [`StreamEvent::NotOpened`].
+    OpenStream {
+        /// With whom.
+        peer: NodeId,
+        /// Names the order in its answer: another one may have been given by then.
+        order: StreamOrder,
+    },
     /// Say how things are.
     Status(oneshot::Sender<NetStatus>),
     /// Say goodbye, disconnect, and end; the sender is dropped when that is done.

@@ -25,23 +25,22 @@ struct Denied {
 impl Denied {
     /// Until when it matters.
     fn until(&self) -> Uptime {
-        let ends = |denial: &Denial| denial.until.after(denial.length);
-        ends(&self.all).max(ends(&self.ranges))
+        self.all.until.max(self.ranges.until).after(SYNC_DENIAL_MAX)
     }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Denial {
     until: Uptime,
-    /// How long it lasts. One that follows before as much time again has passed lasts twice as long.
+    /// How long it lasts. One that follows within [`SYNC_DENIAL_MAX`] lasts twice as long.
     length: Duration,
 }
 
 impl Denial {
-    fn begin(&mut self, at: Uptime) {
-        let again = at < self.until.after(self.length);
-        self.length = if again { self.length * 2 } else { SYNC_DENIAL_MIN };
-        self.length = self.length.min(SYNC_DENIAL_MAX);
+    fn begin(&mut self, least: Duration, at: Uptime) {
+        let again = at < self.until.after(SYNC_DENIAL_MAX);
+        self.length = if again { self.length * 2 } else { least };
+        self.length = self.length.clamp(least, SYNC_DENIAL_MAX);
         self.until = at.after(self.length);
     }
 }
@@ -62,16 +61,18 @@ impl Rights {
             return;
         }
         let ranges = &mut self.of(peer, at).ranges;
-        if report.changed > 0 || matches!(outcome, Some(Outcome::Equal | Outcome::Waiting)) {
+        // A copy that breaks off again and again goes on by ranges: what either side got counts.
+        let moved = report.sent > 0 || report.changed > 0;
+        if moved || matches!(outcome, Some(Outcome::Equal | Outcome::Waiting)) {
             ranges.until = ranges.until.max(at.after(SYNC_RANGES_PEER_PAUSE));
         } else {
-            ranges.begin(at);
+            ranges.begin(SYNC_RANGES_PEER_PAUSE, at);
         }
     }
 
     /// A session with this peer had to be cut off: it moved too little, took too long or broke the rules.
     pub fn cut_off(&mut self, peer: NodeId, at: Uptime) {
-        self.of(peer, at).all.begin(at);
+        self.of(peer, at).all.begin(SYNC_DENIAL_MIN, at);
     }
 
     fn of(&mut self, peer: NodeId, at: Uptime) -> &mut Denied {
@@ -108,50 +109,63 @@ mod tests {
         (slots.take_bulk().is_some(), slots.take_ranges(Timestamp::MIN).is_some())
     }
 
-    #[test]
-    fn whoever_had_to_be_cut_off_gets_no_slots_for_a_growing_time() {
-        let mut rights = Rights::default();
-        assert_eq!(gets(&rights, 0), (true, true));
-        rights.cut_off(id(1), at(0));
-        rights.cut_off(id(2), at(0));
-        assert_eq!((gets(&rights, 59), gets(&rights, 60)), ((false, false), (true, true)));
-        rights.cut_off(id(1), at(100));
-        assert_eq!((gets(&rights, 219), gets(&rights, 220)), ((false, false), (true, true)));
-        // It behaved for long enough.
-        rights.cut_off(id(1), at(340));
-        assert_eq!((gets(&rights, 399), gets(&rights, 400)), ((false, false), (true, true)));
-        for _ in 0..20 {
-            rights.cut_off(id(1), at(400));
-        }
-        assert_eq!(
-            (gets(&rights, 3_999), gets(&rights, 4_000)),
-            ((false, false), (true, true))
-        );
+    const ALL: (bool, bool) = (true, true);
+    const NO_RANGES: (bool, bool) = (true, false);
+    const NONE: (bool, bool) = (false, false);
+
+    /// That a session gets less until then, and everything from then on.
+    fn assert_until(rights: &Rights, seconds: u64, less: (bool, bool)) {
+        assert_eq!((gets(rights, seconds - 1), gets(rights, seconds)), (less, ALL));
     }
 
     #[test]
-    fn ranges_that_moved_nothing_are_denied_for_longer_than_others() {
+    fn whoever_had_to_be_cut_off_gets_no_slots_for_a_growing_time() {
         let mut rights = Rights::default();
-        let mut report = Report {
+        assert_eq!(gets(&rights, 0), ALL);
+        rights.cut_off(id(1), at(1_000));
+        rights.cut_off(id(2), at(1_000));
+        assert_until(&rights, 1_060, NONE);
+        rights.cut_off(id(1), at(1_659));
+        assert_until(&rights, 1_659 + 120, NONE);
+        // It behaved for long enough.
+        rights.cut_off(id(1), at(1_659 + 120 + 600));
+        assert_until(&rights, 1_659 + 120 + 600 + 60, NONE);
+        for _ in 0..20 {
+            rights.cut_off(id(1), at(2_400));
+        }
+        assert_until(&rights, 2_400 + SYNC_DENIAL_MAX.as_secs(), NONE);
+    }
+
+    #[test]
+    fn ranges_that_moved_nothing_are_denied_for_longer_and_longer() {
+        let report = |changed, sent| Report {
             ranges: true,
-            changed: 1,
+            changed,
+            sent,
             ..Report::default()
         };
-        rights.ended(id(1), Some(Outcome::Delivered), &report, at(0));
-        assert_eq!((gets(&rights, 9), gets(&rights, 10)), ((true, false), (true, true)));
-        report.changed = 0;
-        rights.ended(id(1), Some(Outcome::Equal), &report, at(10));
-        assert_eq!((gets(&rights, 19), gets(&rights, 20)), ((true, false), (true, true)));
-        for outcome in [Some(Outcome::Delivered), Some(Outcome::Busy), None] {
-            let mut rights = rights.clone();
-            rights.ended(id(1), outcome, &report, at(20));
-            assert_eq!((gets(&rights, 79), gets(&rights, 80)), ((true, false), (true, true)));
-            rights.ended(id(1), outcome, &report, at(80));
-            assert_eq!((gets(&rights, 199), gets(&rights, 200)), ((true, false), (true, true)));
+        let fruitful = [
+            (Some(Outcome::Delivered), report(1, 0)),
+            (None, report(0, 1)),
+            (Some(Outcome::Equal), report(0, 0)),
+        ];
+        for (outcome, report) in fruitful {
+            let mut rights = Rights::default();
+            for begun in [1_000, 1_010] {
+                rights.ended(id(1), outcome, &report, at(begun));
+                assert_until(&rights, begun + 10, NO_RANGES);
+            }
         }
-        report.ranges = false;
-        rights.ended(id(1), None, &report, at(20));
-        assert_eq!(gets(&rights, 20), (true, true), "it had none");
+        for outcome in [Some(Outcome::Delivered), Some(Outcome::Busy), None] {
+            let mut rights = Rights::default();
+            for (begun, pause) in [(1_000, 10), (1_010, 20), (1_030, 40), (1_600, 80)] {
+                rights.ended(id(1), outcome, &report(0, 0), at(begun));
+                assert_until(&rights, begun + pause, NO_RANGES);
+            }
+            let none = Report::default();
+            rights.ended(id(1), outcome, &none, at(1_680));
+            assert_eq!(gets(&rights, 1_680), ALL, "it had none");
+        }
     }
 
     #[test]

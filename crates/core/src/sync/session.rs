@@ -137,9 +137,8 @@ impl Next {
 /// The caller hands in every frame that arrives ([`receive`](Self::receive)), and sends what
 /// [`next_frame`](Self::next_frame) gives whenever the stream can take a frame, before it reads the next one. Each call
 /// does the work of one page, or of [`SYNC_LOOKUPS_MAX`] look-ups, at most, but for the last fallback, which reads all
-/// items once. When
-/// [`outcome`](Self::outcome) says something, the session is over. A session that is waited for too long may be dropped
-/// at any time: nothing that was taken in is lost.
+/// items once and passes over them again for each message. When [`outcome`](Self::outcome) says something, the session is
+/// over. A session that is waited for too long may be dropped at any time: nothing that was taken in is lost.
 pub struct Session {
     side: Side,
     shared: Shared,

@@ -7,7 +7,7 @@ use p2p_sync_core::record::{Merge, merge};
 use p2p_sync_core::set_digest::SetDigestValue;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Agenda, Applied, MemorySyncStore, Page, PageLimit, Position, Slots, StoreId, SyncStore, cost,
+    Agenda, Applied, MemorySyncStore, Page, PageLimit, Position, Rights, Slots, StoreId, SyncStore, cost,
 };
 use p2p_sync_core::{Clock, Key, Record, Timestamp};
 
@@ -189,6 +189,7 @@ pub(crate) struct Node {
     pub(crate) skew: i64,
     pub(crate) alive: bool,
     pub(crate) slots: Slots,
+    pub(crate) rights: Rights,
     /// When and with whom it holds sessions, and when it is to look next.
     pub(crate) agenda: Agenda,
     pub(crate) wake: Option<u64>,
@@ -212,6 +213,7 @@ impl Node {
             skew: 0,
             alive: true,
             slots: Slots::default(),
+            rights: Rights::default(),
             agenda: Agenda::new(peer_id(number), seed),
             wake: None,
             arrived: Vec::new(),

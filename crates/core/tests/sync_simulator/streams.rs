@@ -69,7 +69,8 @@ impl World {
         }
         self.tally.sessions_opened += 1;
         let node = &self.nodes[asks];
-        let session = Session::ask(opening, node.slots.clone(), &node.store, self.now(asks));
+        let slots = node.rights.slots(peer_id(answers), &node.slots, self.uptime());
+        let session = Session::ask(opening, slots, &node.store, self.now(asks));
         let stream = Stream {
             nodes: [asks, answers],
             started: self.time,
@@ -100,7 +101,8 @@ impl World {
         if answer == Answer::AcceptInsteadOfOurs {
             self.drop_session(answers, asks);
         }
-        let session = Session::answer(self.nodes[answers].slots.clone());
+        let (node, at) = (&self.nodes[answers], self.uptime());
+        let session = Session::answer(node.rights.slots(peer_id(asks), &node.slots, at));
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.ends[1] = End::Open(Box::new(session));
         }
@@ -261,6 +263,8 @@ impl World {
                 let liars = self.nodes[peer].lie.is_some() || self.nodes[node].lie.is_some();
                 assert!(liars, "an honest peer: {error:?}");
                 self.tally.violations += 1;
+                let at = self.uptime();
+                self.nodes[node].rights.cut_off(peer_id(peer), at);
                 self.break_stream(id);
                 return;
             }
@@ -281,6 +285,7 @@ impl World {
         self.check_equal(node, peer, started, outcome, report);
         self.tally.count(outcome, report);
         let at = self.uptime();
+        self.nodes[node].rights.ended(peer_id(peer), Some(outcome), report, at);
         let ended = SessionEnd::of(Some(outcome), report);
         self.agenda(node).ended(peer_id(peer), ended, at);
     }
@@ -313,6 +318,7 @@ impl World {
         if let Some(session) = stream.take(end) {
             self.tally.streams_broken += 1;
             let at = self.uptime();
+            self.nodes[node].rights.ended(peer_id(peer), None, session.report(), at);
             let ended = SessionEnd::of(None, session.report());
             self.agenda(node).ended(peer_id(peer), ended, at);
         }

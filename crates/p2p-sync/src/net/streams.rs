@@ -19,6 +19,10 @@ pub const STREAM_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
+/// Names an order for a stream, never the same twice in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamOrder(pub u64);
+
 /// What happens on the streams.
 #[derive(Debug)]
 pub enum StreamEvent {
@@ -28,8 +32,8 @@ pub enum StreamEvent {
         stream: StreamId,
         /// Who is at its other end.
         peer: NodeId,
-        /// Whether this node had asked for it; else the peer did, and waits to be answered.
-        asked: bool,
+        /// The order of this node that it answers; none when the peer opened it, and waits to be answered.
+        asked: Option<StreamOrder>,
         /// For our frames, at most [`STREAM_OUTGOING_MAX`]. Dropping it ends the stream once they are sent.
         outgoing: mpsc::Sender<Frame>,
     },
@@ -37,6 +41,8 @@ pub enum StreamEvent {
     NotOpened {
         /// Who.
         peer: NodeId,
+        /// The order that this answers.
+        order: StreamOrder,
     },
     /// A frame arrived.
     Received {

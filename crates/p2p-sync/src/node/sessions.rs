@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::sync::{
-    Agenda, Answer, Frame, Next, Opening, Origin, Outcome, Session, SessionEnd, SessionError, Slots, SyncStore,
+    Agenda, Answer, Frame, Next, Origin, Outcome, Progress, Rights, Session, SessionEnd, SessionError, Slots, SyncStore,
 };
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
@@ -14,12 +14,14 @@ use tokio::sync::mpsc;
 use super::NodeError;
 use super::holdings::Holdings;
 use super::standings::{Standings, Traffic};
-use crate::net::{PeerLinks, StreamEvent, StreamId, ToPeers};
+use crate::net::{PeerLinks, StreamEvent, StreamId, StreamOrder, ToPeers};
 use crate::system::{self, Stopwatch};
 
+pub(super) mod log;
 mod open;
 
-use open::{Open, Running, tell, tell_failure};
+use log::SessionLog;
+use open::{Open, Openings, Running};
 
 /// How often sessions are looked for that take too long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,12 +30,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Sessions {
     agenda: Agenda,
     slots: Slots,
+    rights: Rights,
     to_peers: mpsc::Sender<ToPeers>,
     watch: Stopwatch,
     /// The peers as the network told them last.
     links: PeerLinks,
     /// Streams that were asked for and are not open yet.
-    openings: BTreeMap<NodeId, Opening>,
+    openings: Openings,
     open: BTreeMap<StreamId, Open>,
     /// Sessions that may have something to send.
     ready: VecDeque<StreamId>,
@@ -45,6 +48,7 @@ pub(super) struct Sessions {
     doubt: bool,
     /// When overdue sessions are looked for next.
     look_at: Uptime,
+    log: SessionLog,
     pub(super) standings: Standings,
 }
 
@@ -53,16 +57,18 @@ impl Sessions {
         Self {
             agenda: Agenda::new(me, system::boot_nonce()),
             slots: Slots::default(),
+            rights: Rights::default(),
             to_peers,
             watch: Stopwatch::start(),
             links: PeerLinks::new(),
-            openings: BTreeMap::new(),
+            openings: Openings::default(),
             open: BTreeMap::new(),
             ready: VecDeque::new(),
             can_compare: false,
             met: false,
             doubt: false,
             look_at: Uptime::default(),
+            log: SessionLog::default(),
             standings: Standings::default(),
         }
     }
@@ -162,9 +168,9 @@ impl Sessions {
         }
         let mine = holdings.summary().digest();
         for (peer, opening) in self.agenda.due(mine, system::now(), at) {
-            if self.to_peers.try_send(ToPeers::OpenStream(peer)).is_ok() {
-                self.openings.insert(peer, opening);
-            } else {
+            let order = self.openings.order(peer, opening);
+            if self.to_peers.try_send(ToPeers::OpenStream { peer, order }).is_err() {
+                self.openings.forget(peer);
                 self.agenda.ended(peer, SessionEnd::unopened(), at);
             }
         }
@@ -179,8 +185,8 @@ impl Sessions {
                 asked,
                 outgoing,
             } => self.on_opened(stream, peer, asked, outgoing, holdings),
-            StreamEvent::NotOpened { peer } => {
-                if self.openings.remove(&peer).is_some() {
+            StreamEvent::NotOpened { peer, order } => {
+                if self.openings.take(peer, order).is_some() {
                     self.agenda.ended(peer, SessionEnd::unopened(), self.watch.uptime());
                 }
             }
@@ -248,22 +254,23 @@ impl Sessions {
         &mut self,
         stream: StreamId,
         peer: NodeId,
-        asked: bool,
+        asked: Option<StreamOrder>,
         outgoing: mpsc::Sender<Frame>,
         holdings: &mut Holdings,
     ) {
         let at = self.watch.uptime();
         let has_summary = holdings.store().summary().is_some();
-        let session = if asked {
-            // A session that the peer opened meanwhile took its place.
-            let Some(opening) = self.openings.remove(&peer) else {
+        let session = if let Some(order) = asked {
+            // A session that the peer opened meanwhile took its place, or a later order.
+            let Some(opening) = self.openings.take(peer, order) else {
                 return;
             };
             if !has_summary {
                 self.agenda.ended(peer, SessionEnd::unopened(), at);
                 return;
             }
-            Session::ask(opening, self.slots.clone(), holdings, system::now())
+            let slots = self.rights.slots(peer, &self.slots, at);
+            Session::ask(opening, slots, holdings, system::now())
         } else {
             if !has_summary {
                 // A new queue has room.
@@ -275,13 +282,12 @@ impl Sessions {
                 Answer::Accept => {}
                 Answer::AcceptInsteadOfOurs => self.abandon(peer),
             }
-            Session::answer(self.slots.clone())
+            Session::answer(self.rights.slots(peer, &self.slots, at))
         };
         let running = Running {
             session,
             outgoing,
-            moved: at,
-            records: 0,
+            progress: Progress::begun(at),
         };
         let open = Open {
             peer,
@@ -338,11 +344,15 @@ impl Sessions {
         }
         self.look_at = at.after(LOOK_INTERVAL);
         let overdue = self.open.iter_mut().filter_map(|(stream, open)| {
-            let since = open.since;
-            open.running.as_mut()?.is_overdue(since, at).then_some(*stream)
+            let overdue = open.is_overdue(at);
+            overdue.then_some((*stream, open.peer, open.traffic.received > 0))
         });
-        for stream in overdue.collect::<Vec<_>>() {
+        for (stream, peer, has_spoken) in overdue.collect::<Vec<_>>() {
             self.conclude(stream, None);
+            // One that never said a word held nothing, and may be gone.
+            if has_spoken {
+                self.rights.cut_off(peer, at);
+            }
         }
     }
 
@@ -354,9 +364,12 @@ impl Sessions {
     }
 
     fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>) {
-        let cause = self.open.get(&stream).and_then(|open| tell_failure(open.peer, error));
-        if let Some(cause) = cause {
+        let at = self.watch.uptime();
+        if let Some(peer) = self.open.get(&stream).map(|open| open.peer)
+            && let Some(cause) = self.log.tell_failure(peer, error, at)
+        {
             self.standings.refuse(cause, 1);
+            self.rights.cut_off(peer, at);
         }
         self.conclude(stream, None);
     }
@@ -375,7 +388,8 @@ impl Sessions {
         let Some(open) = self.open.get_mut(&stream) else { return };
         let Some(running) = open.running.take() else { return };
         let (peer, report) = (open.peer, running.session.report());
-        tell(peer, outcome, report);
+        self.log.tell(peer, outcome, report, at);
+        self.rights.ended(peer, outcome, report, at);
         if outcome.is_some() {
             open.report = Some(report.clone());
             self.standings.travelled(peer, report, open.traffic, open.since);
@@ -391,10 +405,12 @@ impl Sessions {
     /// Drops the session with a peer of which the agenda has heard already: the peer is gone, or opened another one that takes
     /// its place.
     fn abandon(&mut self, peer: NodeId) {
-        self.openings.remove(&peer);
+        self.openings.forget(peer);
         for open in self.open.values_mut().filter(|open| open.peer == peer) {
             if let Some(running) = open.running.take() {
-                self.standings.refused_by(running.session.report());
+                let report = running.session.report();
+                self.rights.ended(peer, None, report, self.watch.uptime());
+                self.standings.refused_by(report);
                 self.standings.abandoned(peer);
             }
         }

@@ -7,6 +7,7 @@ use p2p_sync_core::sync::{Outcome, Report};
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::oneshot;
 
+use super::sessions::log::Lines;
 use super::{LastSync, PeerSync, Standing, Synced};
 use crate::system;
 
@@ -20,12 +21,14 @@ const CLOCK_WORRY: Duration = Duration::from_secs(60);
 const CLOCK_WORRY_EVERY: Duration = Duration::from_secs(600);
 
 /// The connected peers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Standings {
     peers: BTreeMap<NodeId, Peer>,
     asked: Vec<Asked>,
     /// Records that were not taken, by cause.
     refused: BTreeMap<&'static str, u64>,
+    /// Whose clocks the log was told of.
+    worries: Lines,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +40,6 @@ struct Peer {
     /// When that session began.
     last_since: Uptime,
     clock_ahead_nanos: Option<i64>,
-    worried: Option<Uptime>,
 }
 
 /// Somebody waits until there was a session with each of these.
@@ -54,6 +56,17 @@ struct Asked {
 pub(super) struct Traffic {
     pub(super) sent: u64,
     pub(super) received: u64,
+}
+
+impl Default for Standings {
+    fn default() -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            asked: Vec::new(),
+            refused: BTreeMap::new(),
+            worries: Lines::every(CLOCK_WORRY_EVERY),
+        }
+    }
 }
 
 impl Standings {
@@ -90,7 +103,7 @@ impl Standings {
         known.running = known.running.saturating_sub(1);
         if report.peer.is_some() {
             known.clock_ahead_nanos = Some(report.peer_ahead_nanos);
-            known.worry(peer, at);
+            worry(peer, report.peer_ahead_nanos, &mut self.worries, at);
         }
         known.outcome = match outcome {
             Some(Outcome::Equal) => Some(Standing::InSync),
@@ -216,22 +229,17 @@ impl Peer {
             self.outcome.unwrap_or(Standing::Unknown)
         }
     }
+}
 
-    fn worry(&mut self, peer: NodeId, at: Uptime) {
-        let ahead = self.clock_ahead_nanos.unwrap_or_default();
-        let distance = Duration::from_nanos(ahead.unsigned_abs());
-        let told = self
-            .worried
-            .is_some_and(|told| at.saturating_since(told) < CLOCK_WORRY_EVERY);
-        if distance < CLOCK_WORRY || told {
-            return;
-        }
-        self.worried = Some(at);
-        tracing::warn!(
-            "The clock of peer {peer} is {:.1} s {} this one. Compare the clocks of both machines: what is dated more than two \
-             minutes ahead is held back until its time has come",
-            distance.as_secs_f64(),
-            if ahead > 0 { "ahead of" } else { "behind" },
-        );
+fn worry(peer: NodeId, ahead: i64, worries: &mut Lines, at: Uptime) {
+    let distance = Duration::from_nanos(ahead.unsigned_abs());
+    if distance < CLOCK_WORRY || worries.next(peer, at).is_none() {
+        return;
     }
+    tracing::warn!(
+        "The clock of peer {peer} is {:.1} s {} this one. Compare the clocks of both machines: what is dated more than two \
+         minutes ahead is held back until its time has come",
+        distance.as_secs_f64(),
+        if ahead > 0 { "ahead of" } else { "behind" },
+    );
 }

@@ -19,7 +19,7 @@ use super::links::Links;
 use super::log_budget::LogBudget;
 use super::node_id;
 use super::pulse::Pulse;
-use crate::net::{FromPeers, STREAM_BYTES_MAX, StreamEvent, StreamId};
+use crate::net::{FromPeers, STREAM_BYTES_MAX, StreamEvent, StreamId, StreamOrder};
 
 mod behaviour;
 mod fed;
@@ -33,6 +33,7 @@ pub(super) use behaviour::{Behaviour, INCOMING_MAX, Incoming, Opening, TooMany};
 pub(super) use feeds::Feeds;
 use framing::{FrameReader, FrameWriter, StreamError, Traffic};
 use places::Places;
+use session::Begun;
 
 /// How long is waited for what. Real ones are in the default; tests have less time.
 #[derive(Debug, Clone, Copy)]
@@ -207,14 +208,14 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(peer: PeerId, stream: S, slot
     let (mut reader, writer) = common.halves(stream, common.patience.stall);
     match timeout(common.patience.opening, reader.next()).await {
         Ok(Ok(Some((Frame::Feed, _)))) => fed::receive(&slot, (peer, node), reader, writer).await,
-        Ok(Ok(Some(first))) => session::hold(&common, (peer, node), Some(first), reader, writer).await,
+        Ok(Ok(Some(first))) => session::hold(&common, (peer, node), Begun::There(first), reader, writer).await,
         Ok(Err(error)) => common.note_end(peer, "stream", &error),
         Ok(Ok(None)) | Err(_) => tracing::debug!(%peer, "a stream was opened, and nothing said"),
     }
 }
 
 /// Holds a session on a stream that the node asked for; none when there is no way to open one.
-pub(super) async fn ask(common: Arc<Common>, node: NodeId, opening: Option<(PeerId, Opening)>) {
+pub(super) async fn ask(common: Arc<Common>, node: NodeId, order: StreamOrder, opening: Option<(PeerId, Opening)>) {
     let opened = match opening {
         Some((peer, opening)) => {
             let opened = timeout(common.patience.opening, opening).await;
@@ -225,10 +226,10 @@ pub(super) async fn ask(common: Arc<Common>, node: NodeId, opening: Option<(Peer
     match opened {
         Some((peer, stream)) => {
             let (reader, writer) = common.halves(stream, common.patience.stall);
-            session::hold(&common, (peer, node), None, reader, writer).await;
+            session::hold(&common, (peer, node), Begun::Here(order), reader, writer).await;
         }
         // If nobody is there to hear it, nobody waits for it.
-        None => drop(common.events.send(StreamEvent::NotOpened { peer: node }).await),
+        None => drop(common.events.send(StreamEvent::NotOpened { peer: node, order }).await),
     }
 }
 

@@ -25,7 +25,7 @@ use super::muxer::CutOff;
 use super::pulse::Pulses;
 use super::streams::{self, Feeds};
 use super::{NetConfig, discovery, listening, node_id};
-use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NetStatus, PeerStatus, ToPeers};
+use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NetStatus, PeerStatus, StreamOrder, ToPeers};
 
 mod events;
 
@@ -158,7 +158,7 @@ impl Task {
     fn obey(&mut self, order: ToPeers) -> Option<oneshot::Sender<()>> {
         match order {
             ToPeers::Live(record) => self.announce(record),
-            ToPeers::OpenStream(peer) => self.open_stream(peer),
+            ToPeers::OpenStream { peer, order } => self.open_stream(peer, order),
             ToPeers::ChangedNothing { author, neighbour } => self.gossip.changed_nothing(author, neighbour),
             // Whoever asked may have gone away meanwhile.
             ToPeers::Status(reply) => drop(reply.send(self.status())),
@@ -184,13 +184,13 @@ impl Task {
         }
     }
 
-    fn open_stream(&mut self, node: NodeId) {
+    fn open_stream(&mut self, node: NodeId, order: StreamOrder) {
         let opening = PeerId::from_bytes(node.as_bytes()).ok().and_then(|peer| {
             let connection = self.connections.best(peer)?;
             Some((peer, self.swarm.behaviour_mut().streams.open(peer, connection)))
         });
         // The node asks for one stream a peer at a time, and each ends within seconds when it cannot be opened.
-        tokio::spawn(streams::ask(Arc::clone(&self.streams), node, opening));
+        tokio::spawn(streams::ask(Arc::clone(&self.streams), node, order, opening));
     }
 
     /// The peers to sync with have changed, or may have.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::*;
-use crate::net::{FromPeers, NetStatus, STREAM_BYTES_MAX, StreamEvent, StreamId, claim_port};
+use crate::net::{FromPeers, NetStatus, STREAM_BYTES_MAX, StreamEvent, StreamId, StreamOrder, claim_port};
 
 /// Nothing here takes so long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -144,7 +144,11 @@ async fn a_session_carries_frames_both_ways_at_the_pace_of_a_slow_reader() {
     const UNDER_WAY_MAX: usize = STREAM_BYTES_MAX + 32 * 1024 * 1024;
     const PAGES: usize = 240;
     let (mut a, mut b) = pair().await;
-    a.tell(ToPeers::OpenStream(b.id)).await;
+    a.tell(ToPeers::OpenStream {
+        peer: b.id,
+        order: StreamOrder(1),
+    })
+    .await;
     let (stream, peer, outgoing) = a.opened().await;
     assert_eq!(peer, b.id);
     outgoing.send(Frame::Done).await.unwrap();
@@ -298,13 +302,23 @@ async fn a_node_of_another_network_gets_no_stream() {
     while stranger.status().await.peers.is_empty() {
         tokio::task::yield_now().await;
     }
-    stranger.tell(ToPeers::OpenStream(a.id)).await;
-    assert!(matches!(stranger.event().await, StreamEvent::NotOpened { peer } if peer == a.id));
+    stranger
+        .tell(ToPeers::OpenStream {
+            peer: a.id,
+            order: StreamOrder(2),
+        })
+        .await;
+    assert!(matches!(stranger.event().await, StreamEvent::NotOpened { peer, order: StreamOrder(2) } if peer == a.id));
     assert!(!stranger.status().await.peers.is_empty(), "it is still connected");
     assert!(stranger.link.streams.peers.borrow().is_empty() && a.link.streams.peers.borrow().is_empty());
     let nobody = node_id(&PeerId::random()).unwrap();
-    stranger.tell(ToPeers::OpenStream(nobody)).await;
-    assert!(matches!(stranger.event().await, StreamEvent::NotOpened { peer } if peer == nobody));
+    stranger
+        .tell(ToPeers::OpenStream {
+            peer: nobody,
+            order: StreamOrder(3),
+        })
+        .await;
+    assert!(matches!(stranger.event().await, StreamEvent::NotOpened { peer, order: StreamOrder(3) } if peer == nobody));
     a.stop().await;
     stranger.stop().await;
 }
@@ -312,7 +326,11 @@ async fn a_node_of_another_network_gets_no_stream() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_stops_ends_its_streams_and_comes_back_as_another() {
     let (mut a, b) = pair().await;
-    a.tell(ToPeers::OpenStream(b.id)).await;
+    a.tell(ToPeers::OpenStream {
+        peer: b.id,
+        order: StreamOrder(4),
+    })
+    .await;
     let (stream, ..) = a.opened().await;
     b.stop().await;
     a.ended(stream).await;

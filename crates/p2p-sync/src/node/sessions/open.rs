@@ -1,19 +1,40 @@
-//! One session under way on its stream: what is kept of it, when it takes too long, what the log is told at its end.
+//! Streams that were ordered, and sessions under way on theirs: what is kept of one, and when it takes too long.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use p2p_sync_core::sync::{Frame, Outcome, Report, Session, SessionError};
+use p2p_sync_core::sync::{Frame, Moved, Opening, Progress, Report, Session};
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
 
-use crate::node::NodeError;
+use crate::net::StreamOrder;
 use crate::node::standings::Traffic;
 
-/// A session in which no record moves for so long is ended: whoever only keeps it open keeps others from what it holds. A
-/// comparison of all records takes some seconds for a million.
-pub(super) const IDLE_MAX: Duration = Duration::from_secs(120);
-/// A session that takes longer is ended, so that nobody keeps the right to a bulk for ever. The next one goes on from there.
-pub(super) const SESSION_MAX: Duration = Duration::from_secs(900);
+/// The last order for a stream with each peer, while it has no answer.
+#[derive(Default)]
+pub(super) struct Openings {
+    ordered: BTreeMap<NodeId, (StreamOrder, Opening)>,
+    last: StreamOrder,
+}
+
+impl Openings {
+    /// Gives an order, which takes the place of an older one with this peer.
+    pub(super) fn order(&mut self, peer: NodeId, opening: Opening) -> StreamOrder {
+        self.last.0 += 1;
+        self.ordered.insert(peer, (self.last, opening));
+        self.last
+    }
+
+    /// What this order was for; none when it was forgotten, or another took its place.
+    pub(super) fn take(&mut self, peer: NodeId, order: StreamOrder) -> Option<Opening> {
+        let (_, opening) = *self.ordered.get(&peer).filter(|(given, _)| *given == order)?;
+        self.ordered.remove(&peer);
+        Some(opening)
+    }
+
+    pub(super) fn forget(&mut self, peer: NodeId) {
+        self.ordered.remove(&peer);
+    }
+}
 
 /// A session and its stream.
 pub(super) struct Open {
@@ -29,61 +50,19 @@ pub(super) struct Open {
 pub(super) struct Running {
     pub(super) session: Session,
     pub(super) outgoing: mpsc::Sender<Frame>,
-    /// When records last moved.
-    pub(super) moved: Uptime,
-    /// How many had moved by then.
-    pub(super) records: u64,
+    pub(super) progress: Progress,
 }
 
-impl Running {
-    /// Whether the session has been idle for too long, or has taken too long altogether.
-    pub(super) fn is_overdue(&mut self, since: Uptime, at: Uptime) -> bool {
-        let report = self.session.report();
-        let records = report.sent + report.received;
-        if records != self.records {
-            (self.records, self.moved) = (records, at);
-        }
-        at.saturating_since(self.moved) > IDLE_MAX || at.saturating_since(since) > SESSION_MAX
-    }
-}
-
-/// Tells the log what a session came to.
-pub(super) fn tell(peer: NodeId, outcome: Option<Outcome>, report: &Report) {
-    tracing::debug!(
-        %peer,
-        ?outcome,
-        sent = report.sent,
-        received = report.received,
-        changed = report.changed,
-        round_trips = report.round_trips,
-        rounds = report.rounds,
-        bulk = report.bulk,
-        ranges = report.ranges,
-        "a sync session is over"
-    );
-    if report.changed > 0 {
-        tracing::info!(
-            "Synced with peer {peer}: {} changes received, {} sent",
-            report.changed,
-            report.sent
-        );
-    } else if report.sent > 0 {
-        tracing::info!("Synced with peer {peer}: {} changes sent", report.sent);
-    }
-}
-
-/// Tells the log why a session could not go on, and gives what to count it as in the status.
-pub(super) fn tell_failure(peer: NodeId, error: &SessionError<NodeError>) -> Option<&'static str> {
-    match error {
-        SessionError::Violation(violation) => {
-            tracing::warn!("A sync with peer {peer} was ended: {violation}");
-            Some("broke the rules of the sync")
-        }
-        // That was told when it began.
-        SessionError::Store(NodeError::NoRoom) => None,
-        SessionError::Store(error) => {
-            tracing::error!("A sync with peer {peer} was ended: {error}");
-            None
-        }
+impl Open {
+    /// Whether the session keeps others from what it holds, and moves too little for that.
+    pub(super) fn is_overdue(&mut self, at: Uptime) -> bool {
+        let moved = Moved {
+            sent: self.traffic.sent,
+            received: self.traffic.received,
+        };
+        let Some(Running { session, progress, .. }) = &mut self.running else {
+            return false;
+        };
+        !progress.goes_on(moved, session.report().ranges, at)
     }
 }

@@ -121,8 +121,12 @@ impl Running {
     /// Waits for a session with the peer, and lets it end equal: nothing more is due with it then for half a minute.
     fn wait_session(&mut self) {
         let mut orders = std::mem::replace(&mut self.orders, mpsc::channel(1).1);
-        self.soon("a session is wanted", async {
-            while !matches!(orders.recv().await, Some(ToPeers::OpenStream(ordered)) if ordered == peer()) {}
+        let asked = self.soon("a session is wanted", async {
+            loop {
+                if let Some(ToPeers::OpenStream { order, .. }) = orders.recv().await {
+                    break order;
+                }
+            }
         });
         self.orders = orders;
         let (outgoing, mut sent) = mpsc::channel(4);
@@ -131,7 +135,7 @@ impl Running {
         let opened = StreamEvent::Opened {
             stream,
             peer: peer(),
-            asked: true,
+            asked: Some(asked),
             outgoing,
         };
         self.events.blocking_send(opened).unwrap();

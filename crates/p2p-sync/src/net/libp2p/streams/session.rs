@@ -13,23 +13,34 @@ use tokio::time::timeout;
 
 use super::Common;
 use super::framing::{FrameReader, FrameWriter, StreamError};
-use crate::net::{STREAM_OUTGOING_MAX, StreamEvent, StreamId};
+use crate::net::{STREAM_OUTGOING_MAX, StreamEvent, StreamId, StreamOrder};
 
-/// Carries frames between a stream and the node until either of the two ends it. The peer has opened it if its first frame is
-/// here already.
+/// Who began a stream.
+pub(super) enum Begun {
+    /// The node ordered it.
+    Here(StreamOrder),
+    /// The peer did, and this is its first frame with its length.
+    There((Frame, usize)),
+}
+
+/// Carries frames between a stream and the node until either of the two ends it.
 pub(super) async fn hold<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     common: &Common,
     (peer, node): (PeerId, NodeId),
-    first: Option<(Frame, usize)>,
+    begun: Begun,
     reader: FrameReader<R>,
     writer: FrameWriter<W>,
 ) {
+    let (asked, first) = match begun {
+        Begun::Here(order) => (Some(order), None),
+        Begun::There(first) => (None, Some(first)),
+    };
     let stream = common.stream_id();
     let (outgoing, frames) = mpsc::channel(STREAM_OUTGOING_MAX);
     let opened = StreamEvent::Opened {
         stream,
         peer: node,
-        asked: first.is_none(),
+        asked,
         outgoing,
     };
     if common.events.send(opened).await.is_err() {

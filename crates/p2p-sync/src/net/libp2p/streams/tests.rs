@@ -119,7 +119,7 @@ async fn a_session_is_told_with_its_first_frame_and_ends_once_and_clean() {
     let Some(StreamEvent::Opened {
         stream,
         peer: who,
-        asked: false,
+        asked: None,
         outgoing,
     }) = ends.events.recv().await
     else {
