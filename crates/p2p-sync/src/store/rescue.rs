@@ -99,7 +99,7 @@ fn rescue(file: &Path, network: &NetworkName, old: Damaged) -> Result<Rescued, S
     let aside = finish(file)?.ok_or_else(|| StoreError::Gone { file: file.to_owned() })?;
     tracing::warn!(
         records = tally.records, damaged = tally.damaged, gaps = tally.gaps, aside = %aside.display(),
-        "The store was rescued; what is missing comes back from other nodes, and the damaged file can be removed"
+        "The store was rescued; what is missing comes back from other nodes that have it. Keep the damaged file until it has"
     );
     Ok(Rescued {
         records: tally.records,

@@ -53,6 +53,16 @@ impl AddressBook {
         self.0.retain(|(_, source)| *source != Source::Discovered);
     }
 
+    /// Drops an address, unless the user named it or there is no other. Returns whether it did.
+    pub(super) fn give_up(&mut self, address: &Multiaddr) -> bool {
+        let before = self.0.len();
+        if before > 1 {
+            self.0
+                .retain(|(known, source)| known != address || *source == Source::Configured);
+        }
+        self.0.len() < before
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

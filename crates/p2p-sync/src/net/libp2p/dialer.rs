@@ -16,6 +16,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX_RECENT: Duration = Duration::from_secs(5);
 /// The longest pause after that.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The pause after another peer answered at the only address that is known: the one that is looked for has moved or is gone,
+/// and every dial is a connection to somebody who does not want it.
+const MISLED_PAUSE: Duration = Duration::from_secs(600);
 /// How long a peer counts as recently lost.
 const RECENT: Duration = Duration::from_secs(600);
 /// How much longer the peer with the greater id waits, so that the two do not dial each other at once.
@@ -241,6 +244,21 @@ impl Dialer {
         }
     }
 
+    /// A dial that was ordered came to nothing because another peer answered, at this address. It is given up for a better one,
+    /// if there is any and the user did not name it.
+    pub(super) fn misled(&mut self, order: &Order, address: &Multiaddr, now: Instant) {
+        self.failed(order, now);
+        let (address, _) = split_peer(address.clone());
+        let Some(candidate) = order.peer.and_then(|peer| self.peers.get_mut(&peer)) else {
+            return;
+        };
+        if !candidate.addresses.give_up(&address)
+            && let State::Waiting(next) = &mut candidate.schedule.state
+        {
+            *next = now + MISLED_PAUSE.mul_f64((self.jitter)());
+        }
+    }
+
     /// The machine's interfaces changed: whoever waits is tried again at once.
     pub(super) fn wake(&mut self, now: Instant) {
         let schedules = self.peers.values_mut().map(|candidate| &mut candidate.schedule);
@@ -376,6 +394,21 @@ mod tests {
         assert_eq!(pauses.first(), Some(&PAUSE_MIN));
         assert!(pauses.contains(&PAUSE_MAX_RECENT));
         assert_eq!(pauses.last(), Some(&PAUSE_MAX));
+    }
+
+    #[test]
+    fn where_another_answers_the_next_address_is_tried_and_the_last_one_seldom() {
+        let ((small, great), now) = (two_peers(), Instant::now());
+        let mut dialer = Dialer::new(small, || 1.0);
+        dialer.learn(great, vec![address(1), address(2)], Source::Proved, now);
+        let order = dialer.due(now, 9).pop().unwrap();
+        dialer.misled(&order, &address(1).with_p2p(great).unwrap(), now);
+        let order = dialer.due(now + PAUSE_MIN, 9).pop().unwrap();
+        assert_eq!(order.addresses, [address(2)]);
+        dialer.misled(&order, &address(2), now);
+        assert_eq!(dialer.next_due(), Some(now + MISLED_PAUSE));
+        dialer.learn(great, vec![address(3)], Source::Discovered, now);
+        assert_eq!(dialer.due(now, 9).len(), 1, "it is seen elsewhere");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::{ConnectionDenied, ConnectionId, ListenError, SwarmEvent};
+use libp2p::swarm::{ConnectionDenied, ConnectionId, DialError, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, gossipsub, identify, ping};
 use p2p_sync_core::gate::Cause;
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
@@ -58,7 +58,10 @@ impl Task {
             } => {
                 if let Some(order) = self.dials.remove(&connection_id) {
                     tracing::debug!("dial failed: {error}");
-                    self.dialer.failed(&order, now);
+                    match &error {
+                        DialError::WrongPeerId { address, .. } => self.dialer.misled(&order, address, now),
+                        _ => self.dialer.failed(&order, now),
+                    }
                 }
             }
             SwarmEvent::IncomingConnectionError {
