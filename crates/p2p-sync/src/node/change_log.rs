@@ -17,6 +17,9 @@ pub(super) struct ChangeLog {
     window_start: Uptime,
     lines: u32,
     left_out: u64,
+    /// Lost versions of which no line has told yet, and when the last one did.
+    lost: u64,
+    told_lost: Option<Uptime>,
 }
 
 impl ChangeLog {
@@ -35,12 +38,31 @@ impl ChangeLog {
         tracing::info!("{}", line(record));
     }
 
+    /// So many versions lost to others whose authors had not seen them.
+    pub(super) fn lost(&mut self, count: u64, uptime: Uptime) {
+        self.lost += count;
+        let told = |last: Uptime| uptime.saturating_since(last) < WINDOW;
+        if self.lost > 0 && !self.told_lost.is_some_and(told) {
+            self.told_lost = Some(uptime);
+            self.tell_lost();
+        }
+    }
+
+    fn tell_lost(&mut self) {
+        match std::mem::take(&mut self.lost) {
+            0 => {}
+            1 => tracing::warn!("A write lost to one whose author had not seen it: see conflicts"),
+            count => tracing::warn!("{count} writes lost to others whose authors had not seen them: see conflicts"),
+        }
+    }
+
     /// Writes how many changes had no line of their own since the last time.
     pub(super) fn summarise(&mut self) {
         if self.left_out > 0 {
             tracing::info!("Got {} more changes", self.left_out);
             self.left_out = 0;
         }
+        self.tell_lost();
     }
 }
 
@@ -82,6 +104,19 @@ mod tests {
             line(&record(Content::Deleted)),
             "Got message from 15T: Delete { hello }"
         );
+    }
+
+    #[test]
+    fn losses_are_told_at_once_and_then_together() {
+        let mut log = ChangeLog::default();
+        log.lost(0, Uptime::default());
+        assert_eq!(log.told_lost, None);
+        log.lost(2, Uptime::default());
+        assert_eq!((log.lost, log.told_lost), (0, Some(Uptime::default())));
+        log.lost(3, Uptime::default());
+        assert_eq!(log.lost, 3, "a line a second");
+        log.lost(0, Uptime(WINDOW));
+        assert_eq!(log.lost, 0);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Holdings {
 pub(super) struct Merged {
     /// Those that won, and are held now.
     pub(super) stored: Vec<Record>,
+    /// Versions that lost without having been seen by their winner's author.
+    lost: u64,
     /// Those that were not taken.
     pub(super) refused: Refused,
 }
@@ -239,6 +241,7 @@ impl Holdings {
                 Ok(Some(received)) => {
                     if let Some(lost) = received.lost.filter(|_| room == Room::Enough) {
                         self.store.keep_conflict(&lost, system::now())?;
+                        merged.lost += 1;
                     }
                     if received.merge.stores_incoming() {
                         merged.stored.push(record.clone());
@@ -295,6 +298,7 @@ impl Holdings {
             .stored
             .iter()
             .for_each(|record| self.log.received(record, uptime));
+        self.log.lost(merged.lost, uptime);
         self.refused.damaged += merged.refused.damaged;
         self.refused.no_room += merged.refused.no_room;
     }
