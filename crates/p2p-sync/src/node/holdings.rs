@@ -319,7 +319,7 @@ impl Holdings {
     /// How many received records were not taken since the start: cause and count.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let Refused { damaged, no_room } = self.refused;
-        let causes = [("damaged here", damaged), ("no room on the disk", no_room)];
+        let causes = [("damaged here", damaged), ("no room", no_room)];
         causes.into_iter().filter(|(_, count)| *count > 0)
     }
 
@@ -506,7 +506,7 @@ mod tests {
         assert_eq!(now(&held[1]).as_ref(), Some(&held[1]));
         let lost = holdings.store.conflict(&mine.key, None).unwrap();
         assert_eq!(lost, None, "there is no room to keep what lost");
-        assert_eq!(holdings.refused().collect::<Vec<_>>(), [("no room on the disk", 3)]);
+        assert_eq!(holdings.refused().collect::<Vec<_>>(), [("no room", 3)]);
         write(&mut holdings, "local writes are stored all the same");
         let before = holdings.store.get(&key()).unwrap();
 

@@ -16,7 +16,7 @@ const MAX_STORE: &str = "6MB";
 fn without_room(node: &Node) -> u64 {
     let status = node.status();
     let refused = status.pointer("/sync/refused").and_then(Value::as_array).unwrap();
-    let cause = refused.iter().find(|refused| refused["cause"] == "no room on the disk");
+    let cause = refused.iter().find(|refused| refused["cause"] == "no room");
     cause.map_or(0, |cause| cause["count"].as_u64().unwrap())
 }
 
