@@ -16,8 +16,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX_RECENT: Duration = Duration::from_secs(5);
 /// The longest pause after that.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// The pause after another peer answered at the only address that is known: the one that is looked for has moved or is gone,
-/// and every dial is a connection to somebody who does not want it.
+/// How long an address at which another peer answered is left out: the one that is looked for is not there, and every dial is
+/// a connection to somebody who does not want it.
 const MISLED_PAUSE: Duration = Duration::from_secs(600);
 /// How long a peer counts as recently lost.
 const RECENT: Duration = Duration::from_secs(600);
@@ -244,23 +244,21 @@ impl Dialer {
         }
     }
 
-    /// A dial that was ordered came to nothing because another peer answered, at this address. It is given up for a better one,
-    /// if there is any and the user did not name it.
+    /// A dial that was ordered came to nothing because another peer answered, at this address; the others, where slower ones
+    /// may be right, are tried again without it.
     pub(super) fn misled(&mut self, order: &Order, address: &Multiaddr, now: Instant) {
-        self.failed(order, now);
-        let (address, _) = split_peer(address.clone());
-        let Some(candidate) = order.peer.and_then(|peer| self.peers.get_mut(&peer)) else {
-            return;
-        };
-        if !candidate.addresses.give_up(&address)
-            && let State::Waiting(next) = &mut candidate.schedule.state
-        {
-            *next = now + MISLED_PAUSE.mul_f64((self.jitter)());
+        if let Some(candidate) = order.peer.and_then(|peer| self.peers.get_mut(&peer)) {
+            let until = now + MISLED_PAUSE.mul_f64((self.jitter)());
+            candidate.addresses.put_aside(&split_peer(address.clone()).0, until);
         }
+        self.failed(order, now);
     }
 
-    /// The machine's interfaces changed: whoever waits is tried again at once.
+    /// The machine's interfaces changed: whoever waits is tried again at once, at every address.
     pub(super) fn wake(&mut self, now: Instant) {
+        for candidate in self.peers.values_mut() {
+            candidate.addresses.restore_all();
+        }
         let schedules = self.peers.values_mut().map(|candidate| &mut candidate.schedule);
         for schedule in schedules.chain(self.nameless.iter_mut().map(|(_, _, schedule)| schedule)) {
             schedule.wake(now);
@@ -283,7 +281,7 @@ impl Dialer {
         let mut waiting: Vec<_> = self
             .peers
             .iter_mut()
-            .filter(|(_, candidate)| candidate.schedule.is_due(now) && !candidate.addresses.is_empty())
+            .filter(|(_, candidate)| candidate.next().is_some_and(|next| next <= now))
             .collect();
         // Hearsay comes last, so that no amount of it can keep a peer waiting that was there before.
         waiting.sort_by_key(|(_, candidate)| (!candidate.is_worthy(), candidate.schedule.next()));
@@ -291,7 +289,7 @@ impl Dialer {
             candidate.schedule.state = State::Dialling;
             orders.push(Order {
                 peer: Some(*peer),
-                addresses: candidate.addresses.all(),
+                addresses: candidate.addresses.usable(now),
             });
         }
         orders
@@ -299,12 +297,8 @@ impl Dialer {
 
     /// When the next dial falls due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let peers = self.peers.values().filter(|candidate| !candidate.addresses.is_empty());
-        peers
-            .map(|candidate| &candidate.schedule)
-            .chain(self.nameless.iter().map(|(_, _, schedule)| schedule))
-            .filter_map(Schedule::next)
-            .min()
+        let nameless = self.nameless.iter().filter_map(|(_, _, schedule)| schedule.next());
+        self.peers.values().filter_map(Candidate::next).chain(nameless).min()
     }
 
     /// How many peers are known.
@@ -322,6 +316,12 @@ impl Candidate {
             schedule,
             reached: false,
         }
+    }
+
+    /// When it is to be dialled, if it is and there is an address to dial.
+    fn next(&self) -> Option<Instant> {
+        let next = self.schedule.next().filter(|_| !self.addresses.is_empty())?;
+        Some(self.addresses.usable_from().map_or(next, |from| next.max(from)))
     }
 
     /// Whether there is more than hearsay behind it.
@@ -397,18 +397,39 @@ mod tests {
     }
 
     #[test]
-    fn where_another_answers_the_next_address_is_tried_and_the_last_one_seldom() {
+    fn where_another_answers_the_other_addresses_are_tried_and_that_one_seldom() {
+        let ((small, great), now) = (two_peers(), Instant::now());
+        for source in [Source::Configured, Source::Proved, Source::Discovered] {
+            let mut dialer = Dialer::new(small, || 1.0);
+            dialer.learn(great, (1..4).map(address).collect(), source, now);
+            let order = dialer.due(now, 9).pop().unwrap();
+            dialer.misled(&order, &address(1).with_p2p(great).unwrap(), now);
+            assert_eq!(dialer.next_due(), Some(now + PAUSE_MIN), "{source:?}");
+            let mut later = now + PAUSE_MIN;
+            for wrong in 2..4 {
+                let order = dialer.due(later, 9).pop().unwrap();
+                assert_eq!(order.addresses, (wrong..4).map(address).collect::<Vec<_>>());
+                dialer.misled(&order, &address(wrong), later);
+                later += SECOND;
+            }
+            assert_eq!(dialer.next_due(), Some(now + MISLED_PAUSE), "the first is tried again");
+            assert_eq!(dialer.due(now + MISLED_PAUSE, 9).pop().unwrap().addresses, [address(1)]);
+        }
+    }
+
+    #[test]
+    fn another_address_or_another_interface_ends_the_pause_of_one_who_was_misled() {
         let ((small, great), now) = (two_peers(), Instant::now());
         let mut dialer = Dialer::new(small, || 1.0);
-        dialer.learn(great, vec![address(1), address(2)], Source::Proved, now);
+        dialer.learn(great, vec![address(1)], Source::Configured, now);
         let order = dialer.due(now, 9).pop().unwrap();
-        dialer.misled(&order, &address(1).with_p2p(great).unwrap(), now);
-        let order = dialer.due(now + PAUSE_MIN, 9).pop().unwrap();
-        assert_eq!(order.addresses, [address(2)]);
-        dialer.misled(&order, &address(2), now);
-        assert_eq!(dialer.next_due(), Some(now + MISLED_PAUSE));
-        dialer.learn(great, vec![address(3)], Source::Discovered, now);
-        assert_eq!(dialer.due(now, 9).len(), 1, "it is seen elsewhere");
+        dialer.misled(&order, &address(1), now);
+        dialer.learn(great, vec![address(2)], Source::Discovered, now);
+        let seen_elsewhere = dialer.due(now, 9).pop().unwrap();
+        assert_eq!(seen_elsewhere.addresses, [address(2)]);
+        dialer.failed(&seen_elsewhere, now);
+        dialer.wake(now);
+        assert_eq!(dialer.due(now, 9).pop().unwrap().addresses, [address(1), address(2)]);
     }
 
     #[test]
