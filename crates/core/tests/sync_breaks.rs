@@ -63,7 +63,7 @@ const BREAKS: &[Break] = &[
     Break {
         what: "the answering side keeps its records to itself",
         file: "sync/answering.rs",
-        from: "        shared.send_records(plan.send)?;\n",
+        from: "        turn.shared.send_records(plan.send)?;\n",
         to: "",
     },
     Break {
@@ -111,8 +111,8 @@ const BREAKS: &[Break] = &[
     Break {
         what: "fruitless rounds go on without the fallback",
         file: "sync/asking/verdict.rs",
-        from: "Ok(self.compare_ranges(shared, now)?)",
-        to: "Ok(say_delivered(shared)?)",
+        from: "        self.compare_ranges(turn)",
+        to: "        say_delivered(turn.shared)",
     },
     Break {
         what: "a peer without room is asked on and on",

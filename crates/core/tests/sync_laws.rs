@@ -318,7 +318,7 @@ fn a_change_in_the_middle_is_owed_a_session() {
     let common = records(0, 200);
     let (mut a, mut b) = (store(1, &common), store(2, &common));
     fill(&mut a, &records(1_000, 2));
-    let mut asking = Session::ask(Opening::Hello, Slots::default(), &a, now());
+    let mut asking = Session::ask(Opening::Hello, Slots::default(), &mut a, now());
     let mut answering = Session::answer(Slots::default());
     let hello = next(&mut asking, &mut a, now()).unwrap();
     answering.receive(hello, &mut b, now()).unwrap();
@@ -342,7 +342,7 @@ fn a_change_in_the_middle_is_owed_a_session() {
 fn what_is_taken_is_said_to_be_busy() {
     let (mut a, mut b) = (store(1, &records(0, 300)), store(2, &[]));
     let none = Slots::new(0, 0, 0);
-    let mut asking = Session::ask(Opening::Hello, Slots::default(), &a, now());
+    let mut asking = Session::ask(Opening::Hello, Slots::default(), &mut a, now());
     let mut answering = Session::answer(none);
     while asking.outcome().is_none() || answering.outcome().is_none() {
         while let Some(frame) = next(&mut asking, &mut a, now()) {

@@ -307,7 +307,7 @@ proptest! {
     ) {
         let mut store = MemorySyncStore::new(StoreId(1));
         let mut session = if asks {
-            Session::ask(Opening::Hello, Slots::default(), &store, nanos(5))
+            Session::ask(Opening::Hello, Slots::default(), &mut store, nanos(5))
         } else {
             Session::answer(Slots::default())
         };

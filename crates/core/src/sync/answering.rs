@@ -2,16 +2,14 @@
 //! serve.
 
 use super::outbox::Order;
-use super::plan::Plan;
 use super::ranges::Ranges;
 use super::session::{Outcome, SessionError, Violation};
-use super::shared::Shared;
+use super::shared::Turn;
 use super::slots::Slot;
 use super::store::SyncStore;
 use super::wire::{Frame, State};
 use crate::limits::{SYNC_HELLO_CELLS, SYNC_ORDERED_KEYS_MAX};
 use crate::sketch::{Cell, Reconciler, Sketch};
-use crate::time::Timestamp;
 
 /// What the answering side remembers from one question to the next.
 #[derive(Default)]
@@ -28,17 +26,16 @@ impl Answering {
     pub(super) fn receive<S: SyncStore>(
         &mut self,
         frame: Frame,
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
+        let shared = &mut *turn.shared;
         match frame {
-            Frame::Check(state) => answer_check(state, shared, store, now)?,
+            Frame::Check(state) => answer_check(state, turn)?,
             Frame::Hello { state, cells, .. } => {
                 self.greeted = true;
-                answer_hello(state, &cells, shared, store, now)?;
+                answer_hello(state, &cells, turn)?;
             }
-            Frame::CellsWanted { count } => send_cells(count, shared, store)?,
+            Frame::CellsWanted { count } => send_cells(count, turn)?,
             Frame::RecordsWanted { keys, last } => {
                 if shared.outbox.keys() + keys.len() > SYNC_ORDERED_KEYS_MAX {
                     return Err(Violation("orders more than it reads").into());
@@ -50,14 +47,14 @@ impl Answering {
             }
             Frame::BulkWanted { after } => shared.send_bulk(after)?,
             Frame::BulkOffered => {
-                if !shared.receive_bulk(self.bulk_before, store)? {
-                    shared.break_off(Frame::Busy, Outcome::Busy)?;
+                if !turn.receive_bulk(self.bulk_before)? {
+                    turn.shared.break_off(Frame::Busy, Outcome::Busy)?;
                 }
                 self.bulk_before = true;
             }
             Frame::Done => shared.bulk = None,
             Frame::Range(_) if !self.greeted => return Err(Violation("compares all records without a greeting").into()),
-            Frame::Range(message) => self.answer_range(&message, shared, store, now)?,
+            Frame::Range(message) => self.answer_range(&message, turn)?,
             Frame::End { waiting: 0 } => shared.hear_the_end(Outcome::Delivered),
             Frame::End { waiting } => {
                 shared.outbox.clear();
@@ -71,19 +68,18 @@ impl Answering {
     fn answer_range<S: SyncStore>(
         &mut self,
         message: &[u8],
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
         const NONSENSE: Violation = Violation("sends a range message that makes no sense");
+        let shared = &mut *turn.shared;
         if !shared.allows_range_message() {
             return Ok(shared.break_off(Frame::Busy, Outcome::Busy)?);
         }
         if self.ranges.is_none() {
-            let Some(slot) = shared.slots.take_ranges(now) else {
+            let Some(slot) = shared.slots.take_ranges(turn.now) else {
                 return Ok(shared.break_off(Frame::Busy, Outcome::Busy)?);
             };
-            let items = store.items().map_err(SessionError::Store)?;
+            let items = turn.store.items().map_err(SessionError::Store)?;
             self.ranges = Some((Ranges::new(items).map_err(|_| NONSENSE)?, slot));
             shared.report.ranges = true;
         }
@@ -95,11 +91,11 @@ impl Answering {
     }
 }
 
-fn answer_check<S: SyncStore>(theirs: State, shared: &mut Shared, store: &S, now: Timestamp) -> Result<(), Violation> {
-    let mine = shared.state(store, now);
+fn answer_check<S: SyncStore>(theirs: State, turn: &mut Turn<'_, S>) -> Result<(), Violation> {
+    let mine = turn.told_state();
     let equal = mine.digest == theirs.digest;
-    shared.told = mine.digest;
-    shared.note_peer(theirs, now);
+    turn.note_peer(theirs);
+    let shared = &mut *turn.shared;
     if !equal && shared.report.refused > 0 {
         // What could not be taken in now would not be the next time.
         return shared.break_off(Frame::Busy, Outcome::Busy);
@@ -112,53 +108,41 @@ fn answer_check<S: SyncStore>(theirs: State, shared: &mut Shared, store: &S, now
 }
 
 /// Answers with our own cells, and, if the two tell the difference, with the records that the peer lacks.
-fn answer_hello<S: SyncStore>(
-    theirs: State,
-    their_cells: &[Cell],
-    shared: &mut Shared,
-    store: &S,
-    now: Timestamp,
-) -> Result<(), Violation> {
-    let mine = shared.state(store, now);
+fn answer_hello<S: SyncStore>(theirs: State, their_cells: &[Cell], turn: &mut Turn<'_, S>) -> Result<(), Violation> {
+    let mine = turn.told_state();
     let equal = mine.digest == theirs.digest;
-    shared.told = mine.digest;
-    shared.note_peer(theirs, now);
-    shared.report.rounds += 1;
-    let cells = store
-        .summary()
-        .sketch()
-        .pieces(if equal { 0 } else { SYNC_HELLO_CELLS });
-    let difference = Sketch::difference(cells, their_cells);
-    let plan = difference
-        .ok()
-        .filter(|_| !equal)
-        .map(|difference| Plan::of(&difference, shared.horizons(now)));
-    shared.outbox.push_frame(Frame::Hello {
+    turn.note_peer(theirs);
+    turn.shared.report.rounds += 1;
+    let sketch = turn.store.summary().sketch();
+    let cells = sketch.pieces(if equal { 0 } else { SYNC_HELLO_CELLS });
+    let difference = Sketch::difference(cells, their_cells).ok().filter(|_| !equal);
+    turn.shared.outbox.push_frame(Frame::Hello {
         state: mine,
-        decoded: plan.is_some(),
+        decoded: difference.is_some(),
         cells: cells.to_vec(),
     })?;
     if equal {
-        shared.finish(Outcome::Equal);
+        turn.shared.finish(Outcome::Equal);
     }
-    if let Some(plan) = plan {
-        shared.forget_plan();
-        shared.add_plan(&plan, now);
-        shared.send_records(plan.send)?;
-        shared.outbox.push_frame(Frame::Done)?;
+    if let Some(difference) = difference {
+        turn.shared.forget_plan();
+        let plan = turn.plan(&difference);
+        turn.shared.send_records(plan.send)?;
+        turn.shared.outbox.push_frame(Frame::Done)?;
     }
     Ok(())
 }
 
 /// All cells come from this one moment: cells of two moments do not decode.
-fn send_cells<S: SyncStore>(count: u32, shared: &mut Shared, store: &S) -> Result<(), Violation> {
+fn send_cells<S: SyncStore>(count: u32, turn: &mut Turn<'_, S>) -> Result<(), Violation> {
+    let shared = &mut *turn.shared;
     if shared.outbox.holds_cells() {
         return Err(Violation("asks for more cells before it has those that it asked for"));
     }
     let Some(slot) = shared.slots.take_snapshot() else {
         return shared.break_off(Frame::Busy, Outcome::Busy);
     };
-    let summary = store.summary();
+    let summary = turn.store.summary();
     shared.outbox.push(Order::Cells {
         count: summary.count(),
         first: 0,

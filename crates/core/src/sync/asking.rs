@@ -7,14 +7,13 @@ use super::method::{CELLS_TRIES_MAX, Method, Tried, choose};
 use super::outbox::Order;
 use super::ranges::Ranges;
 use super::session::{Opening, Outcome, SessionError, Settled, Violation};
-use super::shared::Shared;
+use super::shared::{Shared, Turn};
 use super::slots::Slot;
 use super::store::SyncStore;
 use super::wire::Frame;
 use crate::limits::SYNC_HELLO_CELLS;
 use crate::set_digest::SetDigestValue;
 use crate::sketch::{Cell, Difference, Reconciler, SKETCH_CELLS, Sketch};
-use crate::time::Timestamp;
 
 /// Rounds that changed nothing, although nothing else interfered, before the records themselves are compared.
 const FRUITLESS_MAX: usize = 2;
@@ -87,7 +86,7 @@ struct RangeWork {
 }
 
 impl Asking {
-    pub(super) fn open<S: SyncStore>(opening: Opening, shared: &mut Shared, store: &S, now: Timestamp) -> Self {
+    pub(super) fn open<S: SyncStore>(opening: Opening, turn: &mut Turn<'_, S>) -> Self {
         let mut asking = Self {
             stage: Stage::Comparing(After::Opening),
             before: None,
@@ -101,8 +100,8 @@ impl Asking {
         };
         // The outbox of a new session has room.
         let _ = match opening {
-            Opening::Check | Opening::Recheck(_) => shared.outbox.push(Order::Check),
-            Opening::Hello => asking.greet(shared, store, now),
+            Opening::Check | Opening::Recheck(_) => turn.shared.outbox.push(Order::Check),
+            Opening::Hello => asking.greet(turn),
         };
         asking
     }
@@ -118,16 +117,14 @@ impl Asking {
     pub(super) fn receive<S: SyncStore>(
         &mut self,
         frame: Frame,
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
         let stage = std::mem::replace(&mut self.stage, Stage::Comparing(After::Opening));
         match (stage, frame) {
-            (Stage::Comparing(after), Frame::Check(theirs)) => self.compare(after, theirs, shared, store, now),
+            (Stage::Comparing(after), Frame::Check(theirs)) => Ok(self.compare(after, theirs, turn)?),
             (Stage::Greeting(mine), Frame::Hello { state, decoded, cells }) => {
-                shared.note_peer(state, now);
-                self.begin_round(&mine, &cells, decoded, shared, store, now)
+                turn.note_peer(state);
+                self.begin_round(&mine, &cells, decoded, turn)
             }
             (Stage::Fetching { wanted, mut cells }, Frame::Cells { first, cells: more, .. }) => {
                 cells.extend(more.iter().take(wanted - cells.len()));
@@ -138,35 +135,32 @@ impl Asking {
                     self.stage = Stage::Fetching { wanted, cells };
                     return Ok(());
                 }
-                self.decode(&cells, shared, store, now)
+                Ok(self.decode(&cells, turn)?)
             }
             (Stage::Transferring(mut transfer), Frame::Done) if transfer.awaits_done => {
                 transfer.awaits_done = false;
-                shared.bulk = None;
-                self.continue_transfer(transfer, shared).map_err(Into::into)
+                turn.shared.bulk = None;
+                Ok(self.continue_transfer(transfer, turn.shared)?)
             }
             (Stage::Transferring(mut transfer), Frame::BulkWanted { after }) if transfer.awaits_bulk_wanted => {
                 transfer.awaits_bulk_wanted = false;
-                shared.send_bulk(after)?;
-                self.continue_transfer(transfer, shared).map_err(Into::into)
+                turn.shared.send_bulk(after)?;
+                Ok(self.continue_transfer(transfer, turn.shared)?)
             }
-            (Stage::RangesOffered(slot), Frame::Range(_)) => self.begin_ranges(slot, shared, store),
-            (Stage::Ranging(work), Frame::Range(answer)) => {
-                self.work_off(work, &answer, shared, now).map_err(Into::into)
-            }
+            (Stage::RangesOffered(slot), Frame::Range(_)) => self.begin_ranges(slot, turn),
+            (Stage::Ranging(work), Frame::Range(answer)) => Ok(self.work_off(work, &answer, turn)?),
             _ => Err(Violation("answers what nobody asked").into()),
         }
     }
 
     /// Says Hello, with the cells of this moment: only these can be compared with the answer.
-    fn greet<S: SyncStore>(&mut self, shared: &mut Shared, store: &S, now: Timestamp) -> Result<(), Violation> {
-        let state = shared.state(store, now);
-        let cells = store.summary().sketch().pieces(SYNC_HELLO_CELLS).to_vec();
-        shared.told = state.digest;
-        shared.report.rounds += 1;
-        shared.report.round_trips += 1;
+    fn greet<S: SyncStore>(&mut self, turn: &mut Turn<'_, S>) -> Result<(), Violation> {
+        let state = turn.told_state();
+        let cells = turn.store.summary().sketch().pieces(SYNC_HELLO_CELLS).to_vec();
+        turn.shared.report.rounds += 1;
+        turn.shared.report.round_trips += 1;
         self.stage = Stage::Greeting(cells.clone());
-        shared.outbox.push_frame(Frame::Hello {
+        turn.shared.outbox.push_frame(Frame::Hello {
             state,
             decoded: false,
             cells,
@@ -179,22 +173,19 @@ impl Asking {
         mine: &[Cell],
         theirs: &[Cell],
         decoded: bool,
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
-        self.before = Some(verdict::progress(shared));
-        if self.before.is_some_and(|before| before.digests.0 == before.digests.1) {
-            shared.finish(Outcome::Equal);
+        let before = verdict::progress(turn.shared);
+        self.before = Some(before);
+        if before.digests.0 == before.digests.1 {
+            turn.shared.finish(Outcome::Equal);
             return Ok(());
         }
         match Sketch::difference(mine, theirs) {
-            Ok(difference) => self.exchange(&difference, decoded, shared, now).map_err(Into::into),
+            Ok(difference) => Ok(self.exchange(&difference, decoded, turn)?),
             // The peer says that it knows the difference. So be it: it will send what it thinks we lack.
-            Err(_) if decoded => self
-                .exchange(&Difference::default(), true, shared, now)
-                .map_err(Into::into),
-            Err(_) => self.find_out_more(Sketch::estimate(mine, theirs), mine, theirs, shared, store, now),
+            Err(_) if decoded => Ok(self.exchange(&Difference::default(), true, turn)?),
+            Err(_) => self.find_out_more(Sketch::estimate(mine, theirs), mine, theirs, turn),
         }
     }
 
@@ -204,15 +195,13 @@ impl Asking {
         differing: u64,
         mine: &[Cell],
         theirs: &[Cell],
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
         let count = |cells: &[Cell]| cells.first().map_or(0, |cell| u64::try_from(cell.count).unwrap_or(0));
         match choose(differing, count(mine), count(theirs), self.tried) {
-            Method::Cells(wanted) => self.fetch_cells(wanted, shared).map_err(Into::into),
-            Method::Bulk { offers, wants } => self.move_in_bulk(offers, wants, shared, store),
-            Method::Ranges => self.compare_ranges(shared, now).map_err(Into::into),
+            Method::Cells(wanted) => Ok(self.fetch_cells(wanted, turn.shared)?),
+            Method::Bulk { offers, wants } => self.move_in_bulk(offers, wants, turn),
+            Method::Ranges => Ok(self.compare_ranges(turn)?),
         }
     }
 
@@ -230,20 +219,15 @@ impl Asking {
     }
 
     /// All cells have come, from one moment of the peer; ours are those of this moment.
-    fn decode<S: SyncStore>(
-        &mut self,
-        theirs: &[Cell],
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
-    ) -> Result<(), SessionError<S::Error>> {
-        match Sketch::difference(store.summary().sketch().pieces(theirs.len()), theirs) {
-            Ok(difference) => self.exchange(&difference, false, shared, now).map_err(Into::into),
+    fn decode<S: SyncStore>(&mut self, theirs: &[Cell], turn: &mut Turn<'_, S>) -> Result<(), Violation> {
+        let mine = turn.store.summary().sketch().pieces(theirs.len());
+        match Sketch::difference(mine, theirs) {
+            Ok(difference) => self.exchange(&difference, false, turn),
             Err(_) if self.tried.cells < CELLS_TRIES_MAX && theirs.len() < SKETCH_CELLS => {
                 let wanted = theirs.len().saturating_mul(2).min(SKETCH_CELLS);
-                self.fetch_cells(wanted, shared).map_err(Into::into)
+                self.fetch_cells(wanted, turn.shared)
             }
-            Err(_) => self.compare_ranges(shared, now).map_err(Into::into),
+            Err(_) => self.compare_ranges(turn),
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::answering::Answering;
 use super::asking::Asking;
 use super::outbox::Outgoing;
-use super::shared::Shared;
+use super::shared::{Shared, Turn};
 use super::slots::Slots;
 use super::store::SyncStore;
 use super::wire::{Frame, State};
@@ -151,9 +151,14 @@ enum Side {
 
 impl Session {
     /// The side that asks: it opened the stream.
-    pub fn ask<S: SyncStore>(opening: Opening, slots: Slots, store: &S, now: Timestamp) -> Self {
+    pub fn ask<S: SyncStore>(opening: Opening, slots: Slots, store: &mut S, now: Timestamp) -> Self {
         let mut shared = Shared::new(slots);
-        let asking = Asking::open(opening, &mut shared, store, now);
+        let turn = &mut Turn {
+            shared: &mut shared,
+            store,
+            now,
+        };
+        let asking = Asking::open(opening, turn);
         Self {
             side: Side::Asks(Box::new(asking)),
             shared,
@@ -181,19 +186,24 @@ impl Session {
         if self.shared.outcome.is_some() {
             return Ok(());
         }
+        let turn = &mut Turn {
+            shared: &mut self.shared,
+            store,
+            now,
+        };
         match frame {
-            Frame::Records { bulk, records } => self.shared.take_in(bulk, records, store, now),
+            Frame::Records { bulk, records } => turn.take_in(bulk, records),
             Frame::Credit { bytes, records } => {
-                self.shared.outbox.credit.add(bytes, records);
+                turn.shared.outbox.credit.add(bytes, records);
                 Ok(())
             }
             Frame::Busy => {
-                self.shared.hear_the_end(Outcome::Busy);
+                turn.shared.hear_the_end(Outcome::Busy);
                 Ok(())
             }
             frame => match &mut self.side {
-                Side::Asks(asking) => asking.receive(frame, &mut self.shared, store, now),
-                Side::Answers(answering) => answering.receive(frame, &mut self.shared, store, now),
+                Side::Asks(asking) => asking.receive(frame, turn),
+                Side::Answers(answering) => answering.receive(frame, turn),
             },
         }
     }
@@ -209,16 +219,18 @@ impl Session {
         {
             return Ok(Next::Frame(credit));
         }
-        let horizon = self.shared.horizons(now).theirs;
-        let next = self.shared.outbox.next(store, horizon).map_err(SessionError::Store)?;
-        self.shared.report.sent = self.shared.outbox.records;
+        let mut turn = Turn {
+            shared: &mut self.shared,
+            store,
+            now,
+        };
+        let horizon = turn.horizons().theirs;
+        let outbox = &mut turn.shared.outbox;
+        let next = outbox.next(turn.store, horizon).map_err(SessionError::Store)?;
+        turn.shared.report.sent = outbox.records;
         Ok(match next {
             Outgoing::Frame(frame) => Next::Frame(frame),
-            Outgoing::Check => {
-                let state = self.shared.state(store, now);
-                self.shared.told = state.digest;
-                Next::Frame(Frame::Check(state))
-            }
+            Outgoing::Check => Next::Frame(Frame::Check(turn.told_state())),
             Outgoing::Unready => Next::Again,
             Outgoing::Nothing => Next::Nothing,
         })

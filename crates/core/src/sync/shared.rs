@@ -1,4 +1,5 @@
-//! What both sides of a session do alike: tell their state, take in records, keep to the credit, finish.
+//! What both sides of a session do alike: tell their state, take in records, keep to the credit, finish. What needs only
+//! the session itself is [`Shared`]'s; what also needs our records or the time is a [`Turn`]'s.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::item::KeyHash;
 use crate::limits::{FUTURE_MAX, SYNC_RANGE_MESSAGE_RECORDS, SYNC_RANGE_MESSAGES_MIN};
 use crate::record::Record;
 use crate::set_digest::SetDigestValue;
+use crate::sketch::Difference;
 use crate::time::Timestamp;
 
 /// What both sides need.
@@ -30,6 +32,13 @@ pub(super) struct Shared {
     range_messages: u64,
 }
 
+/// What a step of the session works with.
+pub(super) struct Turn<'a, S> {
+    pub(super) shared: &'a mut Shared,
+    pub(super) store: &'a mut S,
+    pub(super) now: Timestamp,
+}
+
 impl Shared {
     pub(super) fn new(slots: Slots) -> Self {
         Self {
@@ -44,52 +53,10 @@ impl Shared {
         }
     }
 
-    /// Our state at this moment.
-    pub(super) fn state<S: SyncStore>(&self, store: &S, now: Timestamp) -> State {
-        State {
-            version: VERSION,
-            now,
-            store: store.id(),
-            count: store.summary().count(),
-            digest: store.summary().digest(),
-            changed: self.report.changed,
-        }
-    }
-
-    /// Takes note of the peer's state.
-    pub(super) fn note_peer(&mut self, state: State, now: Timestamp) {
-        // Both are positive, so the distance fits.
-        self.report.peer_ahead_nanos = state.now.as_nanos() - now.as_nanos();
-        self.report.peer = Some(state);
-    }
-
-    /// Up to when records may be dated for either side. The peer's clock is taken to have gone on as ours did.
-    pub(super) fn horizons(&self, now: Timestamp) -> Horizons {
-        let theirs = now.as_nanos().saturating_add(self.report.peer_ahead_nanos).max(1);
-        Horizons {
-            mine: now.saturating_add(FUTURE_MAX),
-            theirs: Timestamp::from_epoch(Duration::from_nanos(theirs.unsigned_abs())).saturating_add(FUTURE_MAX),
-        }
-    }
-
     /// What was known to differ does not count any longer.
     pub(super) fn forget_plan(&mut self) {
         (self.report.ahead, self.report.behind, self.report.waiting) = (0, 0, 0);
         (self.report.earliest_waiting, self.report.falls_due) = (None, None);
-    }
-
-    /// Takes note of what differs, or of more of it.
-    pub(super) fn add_plan(&mut self, plan: &Plan, now: Timestamp) {
-        let report = &mut self.report;
-        report.ahead += plan.send.len() as u64;
-        report.behind += plan.want.len() as u64;
-        report.waiting += plan.waiting;
-        let earliest = plan.earliest_waiting.and_then(|nanos| i64::try_from(nanos).ok());
-        let earliest = earliest.and_then(|nanos| Timestamp::from_nanos(nanos).ok());
-        let due_in = plan.due_in.map(Duration::from_nanos);
-        let falls_due = due_in.map(|due_in| now.saturating_add(due_in));
-        report.earliest_waiting = report.earliest_waiting.into_iter().chain(earliest).min();
-        report.falls_due = report.falls_due.into_iter().chain(falls_due).min();
     }
 
     /// Orders the records of these keys to be sent.
@@ -99,27 +66,6 @@ impl Shared {
         } else {
             self.outbox.push(Order::Records(keys.into()))
         }
-    }
-
-    /// Starts to receive a bulk: `afresh` from the first record, else from where an earlier one broke off. False when
-    /// this node has no hand free for it.
-    pub(super) fn receive_bulk<S: SyncStore>(
-        &mut self,
-        afresh: bool,
-        store: &mut S,
-    ) -> Result<bool, SessionError<S::Error>> {
-        let (Some(slot), Some(peer)) = (self.slots.take_bulk(), &self.report.peer) else {
-            return Ok(false);
-        };
-        let after = if afresh {
-            None
-        } else {
-            store.position(peer.store).map_err(SessionError::Store)?
-        };
-        self.outbox.push_frame(Frame::BulkWanted { after })?;
-        self.bulk = Some(slot);
-        self.report.bulk = true;
-        Ok(true)
     }
 
     /// Takes note of another message of the range-based fallback. False when there were too many for what they moved.
@@ -169,33 +115,102 @@ impl Shared {
         self.finish(outcome);
         self.outbox.push_frame(last_word)
     }
+}
+
+impl<S: SyncStore> Turn<'_, S> {
+    /// Our state at this moment.
+    pub(super) fn state(&self) -> State {
+        let summary = self.store.summary();
+        State {
+            version: VERSION,
+            now: self.now,
+            store: self.store.id(),
+            count: summary.count(),
+            digest: summary.digest(),
+            changed: self.shared.report.changed,
+        }
+    }
+
+    /// Our state at this moment, of which the peer is told.
+    pub(super) fn told_state(&mut self) -> State {
+        let state = self.state();
+        self.shared.told = state.digest;
+        state
+    }
+
+    /// Takes note of the peer's state.
+    pub(super) fn note_peer(&mut self, state: State) {
+        // Both are positive, so the distance fits.
+        self.shared.report.peer_ahead_nanos = state.now.as_nanos() - self.now.as_nanos();
+        self.shared.report.peer = Some(state);
+    }
+
+    /// Up to when records may be dated for either side. The peer's clock is taken to have gone on as ours did.
+    pub(super) fn horizons(&self) -> Horizons {
+        let ahead = self.shared.report.peer_ahead_nanos;
+        let theirs = self.now.as_nanos().saturating_add(ahead).max(1);
+        Horizons {
+            mine: self.now.saturating_add(FUTURE_MAX),
+            theirs: Timestamp::from_epoch(Duration::from_nanos(theirs.unsigned_abs())).saturating_add(FUTURE_MAX),
+        }
+    }
+
+    /// What this difference asks for, or this further part of it, of which note is taken.
+    pub(super) fn plan(&mut self, difference: &Difference) -> Plan {
+        let plan = Plan::of(difference, self.horizons());
+        let report = &mut self.shared.report;
+        report.ahead += plan.send.len() as u64;
+        report.behind += plan.want.len() as u64;
+        report.waiting += plan.waiting;
+        let earliest = plan.earliest_waiting.and_then(|nanos| i64::try_from(nanos).ok());
+        let earliest = earliest.and_then(|nanos| Timestamp::from_nanos(nanos).ok());
+        let due_in = plan.due_in.map(Duration::from_nanos);
+        let falls_due = due_in.map(|due_in| self.now.saturating_add(due_in));
+        report.earliest_waiting = report.earliest_waiting.into_iter().chain(earliest).min();
+        report.falls_due = report.falls_due.into_iter().chain(falls_due).min();
+        plan
+    }
+
+    /// Starts to receive a bulk: `afresh` from the first record, else from where an earlier one broke off. False when
+    /// this node has no hand free for it.
+    pub(super) fn receive_bulk(&mut self, afresh: bool) -> Result<bool, SessionError<S::Error>> {
+        let (Some(slot), Some(peer)) = (self.shared.slots.take_bulk(), &self.shared.report.peer) else {
+            return Ok(false);
+        };
+        let after = if afresh {
+            None
+        } else {
+            self.store.position(peer.store).map_err(SessionError::Store)?
+        };
+        self.shared.outbox.push_frame(Frame::BulkWanted { after })?;
+        self.shared.bulk = Some(slot);
+        self.shared.report.bulk = true;
+        Ok(true)
+    }
 
     /// Received records go the way of all records, except those that our clock forbids.
-    pub(super) fn take_in<S: SyncStore>(
-        &mut self,
-        bulk: bool,
-        mut records: Vec<Record>,
-        store: &mut S,
-        now: Timestamp,
-    ) -> Result<(), SessionError<S::Error>> {
-        if bulk && self.bulk.is_none() {
+    pub(super) fn take_in(&mut self, bulk: bool, mut records: Vec<Record>) -> Result<(), SessionError<S::Error>> {
+        if bulk && self.shared.bulk.is_none() {
             return Err(Violation("sends a bulk that nobody asked for").into());
         }
-        self.allowance.charge(&records)?;
-        self.report.received += records.len() as u64;
+        let horizon = self.horizons().mine;
+        let shared = &mut *self.shared;
+        shared.allowance.charge(&records)?;
+        shared.report.received += records.len() as u64;
         let position = records.last().filter(|_| bulk).map(|last| Position {
             timestamp: last.timestamp,
             key: last.key.clone(),
         });
-        let source = self.report.peer.as_ref().map(|peer| peer.store);
-        let (before, horizon) = (records.len(), self.horizons(now).mine);
+        let source = shared.report.peer.as_ref().map(|peer| peer.store);
+        let before = records.len();
         records.retain(|record| record.timestamp <= horizon);
-        self.report.ahead_of_clock += (before - records.len()) as u64;
-        let applied = store
+        shared.report.ahead_of_clock += (before - records.len()) as u64;
+        let applied = self
+            .store
             .apply(&records, source.zip(position.as_ref()))
             .map_err(SessionError::Store)?;
-        self.report.changed += applied.changed;
-        self.report.refused += applied.refused;
+        shared.report.changed += applied.changed;
+        shared.report.refused += applied.refused;
         Ok(())
     }
 }

@@ -68,9 +68,10 @@ impl World {
             return;
         }
         self.tally.sessions_opened += 1;
-        let node = &self.nodes[asks];
-        let slots = node.rights.slots(peer_id(answers), &node.slots, self.uptime());
-        let session = Session::ask(opening, slots, &node.store, self.now(asks));
+        let (uptime, now) = (self.uptime(), self.now(asks));
+        let node = &mut self.nodes[asks];
+        let slots = node.rights.slots(peer_id(answers), &node.slots, uptime);
+        let session = Session::ask(opening, slots, &mut node.store, now);
         let stream = Stream {
             nodes: [asks, answers],
             started: self.time,

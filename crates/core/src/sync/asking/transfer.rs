@@ -3,27 +3,24 @@
 use super::{After, Asking, RangeWork, Stage, Transfer, verdict};
 use crate::sketch::Difference;
 use crate::sync::outbox::Order;
-use crate::sync::plan::Plan;
 use crate::sync::ranges::{NO_RANGES, Ranges};
 use crate::sync::session::{Outcome, SessionError, Violation};
-use crate::sync::shared::Shared;
+use crate::sync::shared::{Shared, Turn};
 use crate::sync::slots::Slot;
 use crate::sync::store::SyncStore;
 use crate::sync::wire::Frame;
-use crate::time::Timestamp;
 
 impl Asking {
     /// The difference is known: both get what they lack. A peer that `knows` it too sends unasked.
-    pub(super) fn exchange(
+    pub(super) fn exchange<S: SyncStore>(
         &mut self,
         difference: &Difference,
         knows: bool,
-        shared: &mut Shared,
-        now: Timestamp,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), Violation> {
-        let plan = Plan::of(difference, shared.horizons(now));
-        shared.forget_plan();
-        shared.add_plan(&plan, now);
+        turn.shared.forget_plan();
+        let plan = turn.plan(difference);
+        let shared = &mut *turn.shared;
         let after = if plan.moves_nothing() && plan.waiting > 0 {
             After::OnlyWaiting(plan.waiting)
         } else {
@@ -50,15 +47,14 @@ impl Asking {
         &mut self,
         offers: bool,
         wants: bool,
-        shared: &mut Shared,
-        store: &mut S,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
-        shared.report.round_trips += 1;
-        if wants && !shared.receive_bulk(self.tried.bulks > 0, store)? {
-            return Ok(shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
+        turn.shared.report.round_trips += 1;
+        if wants && !turn.receive_bulk(self.tried.bulks > 0)? {
+            return Ok(turn.shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
         }
         if offers {
-            shared.outbox.push_frame(Frame::BulkOffered)?;
+            turn.shared.outbox.push_frame(Frame::BulkOffered)?;
         }
         self.tried.bulks += 1;
         let transfer = Transfer {
@@ -67,7 +63,7 @@ impl Asking {
             awaits_bulk_wanted: offers,
             ranges: None,
         };
-        self.continue_transfer(transfer, shared).map_err(Into::into)
+        Ok(self.continue_transfer(transfer, turn.shared)?)
     }
 
     /// Goes on when nothing is awaited any longer: with the ranges if they are not through, else with a Check.
@@ -91,11 +87,12 @@ impl Asking {
     }
 
     /// Compares the records themselves, once.
-    pub(super) fn compare_ranges(&mut self, shared: &mut Shared, now: Timestamp) -> Result<(), Violation> {
+    pub(super) fn compare_ranges<S: SyncStore>(&mut self, turn: &mut Turn<'_, S>) -> Result<(), Violation> {
+        let shared = &mut *turn.shared;
         if std::mem::replace(&mut self.ranges_done, true) {
             return verdict::say_delivered(shared);
         }
-        let Some(slot) = shared.slots.take_ranges(now) else {
+        let Some(slot) = shared.slots.take_ranges(turn.now) else {
             return shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy);
         };
         // An empty message: whether the peer is busy shows before our own records are read.
@@ -108,13 +105,13 @@ impl Asking {
     pub(super) fn begin_ranges<S: SyncStore>(
         &mut self,
         slot: Slot,
-        shared: &mut Shared,
-        store: &mut S,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
         const OWN: Violation = Violation("cannot be compared with");
-        let items = store.items().map_err(SessionError::Store)?;
+        let items = turn.store.items().map_err(SessionError::Store)?;
         let mut ranges = Ranges::new(items).map_err(|_| OWN)?;
         let message = ranges.first_message().map_err(|_| OWN)?;
+        let shared = &mut *turn.shared;
         shared.report.ranges = true;
         shared.forget_plan();
         shared.report.round_trips += 1;
@@ -130,20 +127,19 @@ impl Asking {
     }
 
     /// Moves what an answer of the range-based fallback told, before the next message goes out.
-    pub(super) fn work_off(
+    pub(super) fn work_off<S: SyncStore>(
         &mut self,
         mut work: RangeWork,
         answer: &[u8],
-        shared: &mut Shared,
-        now: Timestamp,
+        turn: &mut Turn<'_, S>,
     ) -> Result<(), Violation> {
-        if !shared.allows_range_message() {
-            return shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy);
+        if !turn.shared.allows_range_message() {
+            return turn.shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy);
         }
         let compared = work.ranges.compare(answer);
         let (difference, next) = compared.map_err(|_| Violation("sends a range message that makes no sense"))?;
-        let plan = Plan::of(&difference, shared.horizons(now));
-        shared.add_plan(&plan, now);
+        let plan = turn.plan(&difference);
+        let shared = &mut *turn.shared;
         work.next = next;
         work.moved += (plan.send.len() + plan.want.len()) as u64;
         work.waiting += plan.waiting;

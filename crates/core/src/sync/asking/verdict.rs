@@ -2,11 +2,10 @@
 
 use super::{After, Asking, FRUITLESS_MAX, Progress};
 use crate::limits::SYNC_ROUNDS_MAX;
-use crate::sync::session::{Outcome, SessionError, Violation};
-use crate::sync::shared::Shared;
+use crate::sync::session::{Outcome, Violation};
+use crate::sync::shared::{Shared, Turn};
 use crate::sync::store::SyncStore;
 use crate::sync::wire::{Frame, State};
-use crate::time::Timestamp;
 
 impl Asking {
     /// Both states after a transfer are there.
@@ -14,11 +13,10 @@ impl Asking {
         &mut self,
         after: After,
         theirs: State,
-        shared: &mut Shared,
-        store: &mut S,
-        now: Timestamp,
-    ) -> Result<(), SessionError<S::Error>> {
-        shared.note_peer(theirs, now);
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Violation> {
+        turn.note_peer(theirs);
+        let shared = &mut *turn.shared;
         let after_all = progress(shared);
         if after_all.digests.0 == after_all.digests.1 {
             shared.finish(Outcome::Equal);
@@ -28,34 +26,33 @@ impl Asking {
             .settled
             .filter(|settled| (settled.mine, settled.theirs) == after_all.digests);
         if let Some(settled) = settled {
-            return Ok(say_waiting(settled.records, shared)?);
+            return say_waiting(settled.records, shared);
         }
         // What could not be taken in now would not be the next time.
         if shared.report.refused > 0 || shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
-            return Ok(say_delivered(shared)?);
+            return say_delivered(shared);
         }
         match after {
-            After::Opening | After::Bulk => return Ok(self.greet(shared, store, now)?),
+            After::Opening | After::Bulk => return self.greet(turn),
             // If neither side changed since the Hello, that is all that differs.
-            After::OnlyWaiting(records) if self.before == Some(after_all) => return Ok(say_waiting(records, shared)?),
-            After::OnlyWaiting(_) => return Ok(self.greet(shared, store, now)?),
+            After::OnlyWaiting(records) if self.before == Some(after_all) => return say_waiting(records, shared),
+            After::OnlyWaiting(_) => return self.greet(turn),
             After::Exchange => {}
         }
         // What is still different then was waiting, has changed meanwhile, or does not move.
         if self.before != Some(after_all) {
             let goes_on = shared.report.waiting > 0 && !self.ranges_done;
-            if goes_on {
-                self.greet(shared, store, now)?;
+            return if goes_on {
+                self.greet(turn)
             } else {
-                say_delivered(shared)?;
-            }
-            return Ok(());
+                say_delivered(shared)
+            };
         }
         self.fruitless += 1;
         if self.fruitless < FRUITLESS_MAX {
-            return Ok(self.greet(shared, store, now)?);
+            return self.greet(turn);
         }
-        Ok(self.compare_ranges(shared, now)?)
+        self.compare_ranges(turn)
     }
 }
 
