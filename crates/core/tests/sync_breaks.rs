@@ -439,8 +439,14 @@ fn copy_directory(from: &Path, to: &Path) {
     }
 }
 
+/// How long one call of cargo may take, in seconds. A break may well make a test run for ever: then it is noticed.
+const CARGO_SECONDS_MAX: &str = "300";
+
+/// Whether this call of cargo succeeds in time.
 fn cargo(copy: &Path, arguments: &[&str]) -> bool {
-    let status = Command::new(env!("CARGO"))
+    // The coreutils' `timeout` ends the tests that cargo started, too.
+    let status = Command::new("timeout")
+        .args([CARGO_SECONDS_MAX, env!("CARGO")])
         .args(arguments)
         .args(["--offline", "-q", "-p", "p2p-sync-core"])
         .current_dir(copy)

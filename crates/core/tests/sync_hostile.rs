@@ -109,6 +109,7 @@ fn ranges_that_move_nothing_are_answered_so_often_and_no_more() {
     let mut session = greeted(Slots::default(), &mut store);
     let mut answered = 0;
     while session.outcome().is_none() {
+        assert!(answered <= SYNC_RANGE_MESSAGES_MIN, "it answers without end");
         session
             .receive(Frame::Range(UNLIKE.to_vec()), &mut store, now())
             .unwrap();
@@ -133,6 +134,7 @@ fn whoever_asks_does_not_follow_answers_without_end_either() {
     session.receive(Frame::Range(vec![0x61]), &mut store, now()).unwrap();
     let mut asked = 0;
     while session.outcome().is_none() {
+        assert!(asked <= SYNC_RANGE_MESSAGES_MIN + 1, "it asks without end");
         for frame in drain(&mut session, &mut store) {
             match frame {
                 Frame::Range(_) => asked += 1,
