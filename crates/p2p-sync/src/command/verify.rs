@@ -5,7 +5,7 @@ use crate::node::Node;
 
 /// Checks every record, and the summary of them that the sync works with
 ///
-/// What is damaged is taken out and comes back from other nodes. Takes some seconds for a million records, during which
+/// What is damaged is set aside, and comes back if another node has it. Takes some seconds for a million records, during which
 /// the node works on.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Verify {

@@ -1,7 +1,8 @@
 //! One row compared with what stands beside it, and what is done about a row that does not fit: completed if another program
-//! wrote it, taken out if it is damaged. Which rows are looked at is left to `scan`.
+//! wrote it, set aside if it is damaged. Which rows are looked at is left to `scan`.
 
 use p2p_sync_core::item::Item;
+use p2p_sync_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use p2p_sync_core::text::shortened;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
@@ -15,9 +16,16 @@ use super::sqlite::SqliteStore;
 const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
     WHERE rowid = ?1";
 const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
+/// What is left of a damaged row may be the only copy there is. One that is larger than any record is not worth its room.
+const SET_ASIDE: &str = "INSERT INTO damaged_row (key, value, timestamp, author, deleted_at, base, digest) \
+    SELECT key, value, timestamp, author, deleted_at, base, digest FROM kv_store WHERE rowid = ?1 \
+    AND octet_length(key) + ifnull(octet_length(value), 0) <= ?2";
+const DROP_OLDEST: &str = "DELETE FROM damaged_row WHERE number <= (SELECT MAX(number) FROM damaged_row) - ?1";
 const REMOVE: &str = "DELETE FROM kv_store WHERE rowid = ?1";
 /// Rows of each kind that a scan names in the log. The others are only counted.
 const NAMED_MAX: usize = 20;
+/// Damaged rows that are kept aside: the newest.
+const ASIDE_MAX: i64 = 1_000;
 
 /// A row compared with what stands beside it.
 pub(super) struct Examined {
@@ -125,12 +133,15 @@ fn mend(
             Ok(Some((examined.stored, Some(item))))
         }
         RowState::Damaged(why) => {
+            let whole = i64::try_from(KEY_BYTES_MAX + VALUE_BYTES_MAX).unwrap_or(i64::MAX);
+            connection.prepare_cached(SET_ASIDE)?.execute([rowid, whole])?;
+            connection.prepare_cached(DROP_OLDEST)?.execute([ASIDE_MAX])?;
             connection.prepare_cached(REMOVE)?.execute([rowid])?;
             if verified.removed.len() < NAMED_MAX {
                 tracing::warn!(
                     key,
                     why,
-                    "A damaged record was taken out, to come back from another node"
+                    "A damaged record was taken out, to come back from another node; what is left of it is in the table damaged_row"
                 );
             }
             verified.removed.push(key);

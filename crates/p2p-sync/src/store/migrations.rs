@@ -21,7 +21,7 @@ enum Step {
 }
 
 /// The step at index N leads from version N to N + 1.
-const STEPS: &[Step] = &[Step::Sql(FIRST), Step::Code(second)];
+const STEPS: &[Step] = &[Step::Sql(FIRST), Step::Code(second), Step::Sql(THIRD)];
 
 /// `kv_store` is an ordinary rowid table: rows are appended, and only small indexes are written at random places, which is
 /// three times as fast in large transactions as a table ordered by key. The index on `deleted_at` holds deletions only.
@@ -85,6 +85,19 @@ const SYNC_TABLES: &str = "
     CREATE TABLE summary (
         id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
         bytes BLOB NOT NULL
+    );
+";
+/// Rows as they were when they were taken out: damaged, so that every column but ours may hold anything.
+const THIRD: &str = "
+    CREATE TABLE damaged_row (
+        number INTEGER NOT NULL PRIMARY KEY,
+        key,
+        value,
+        timestamp,
+        author,
+        deleted_at,
+        base,
+        digest
     );
 ";
 const NAME_STORE: &str = "INSERT INTO meta (name, value) VALUES ('store_id', ?1)";
@@ -257,6 +270,11 @@ mod tests {
         "sync_position: CREATE TABLE sync_position ( source INTEGER NOT NULL PRIMARY KEY, timestamp INTEGER NOT NULL, key TEXT NOT NULL, updated INTEGER NOT NULL )",
     ];
 
+    /// What the third step adds; never changed either.
+    const THIRD_ADDS: &[&str] = &[
+        "damaged_row: CREATE TABLE damaged_row ( number INTEGER NOT NULL PRIMARY KEY, key, value, timestamp, author, deleted_at, base, digest )",
+    ];
+
     fn file() -> &'static Path {
         Path::new("store.db")
     }
@@ -313,8 +331,9 @@ mod tests {
         let mut statement = connection
             .prepare("SELECT name || ': ' || COALESCE(sql, '') FROM sqlite_schema ORDER BY name")
             .unwrap();
-        let rows = statement.query_map([], |row| row.get(0)).unwrap();
-        rows.map(Result::unwrap).collect()
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.map(|sql| sql.unwrap().split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect()
     }
 
     #[test]
@@ -327,11 +346,16 @@ mod tests {
             .unwrap();
         migrate_by(&STEPS[..2], &mut old, file()).unwrap();
         assert_eq!(shape(&new), shape(&old));
-        let words: Vec<String> = shape(&new)
-            .iter()
-            .map(|sql| sql.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        assert_eq!(words, SECOND_SHAPE);
+        assert_eq!(shape(&new), SECOND_SHAPE);
+    }
+
+    #[test]
+    fn the_third_shape_is_pinned() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_by(&STEPS[..3], &mut connection, file()).unwrap();
+        let mut expected: Vec<_> = SECOND_SHAPE.iter().chain(THIRD_ADDS).collect();
+        expected.sort();
+        assert_eq!(shape(&connection).iter().collect::<Vec<_>>(), expected);
     }
 
     #[test]

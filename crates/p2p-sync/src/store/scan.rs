@@ -267,7 +267,7 @@ impl SqliteStore {
     }
 
     /// Takes what a scan found: the summary that it gives with what was committed since; rows that another program wrote,
-    /// which become records of the store; and damaged records, which are taken out so that they come back from other nodes.
+    /// which become records of the store; and damaged records, which are set aside so that they come back from other nodes.
     /// To be called outside a transaction.
     ///
     /// # Errors
@@ -514,6 +514,29 @@ mod tests {
         let expected = summary_of(&mut sqlite);
         assert_eq!(sqlite.summary(), Some(&expected));
         assert_eq!(expected.count(), 97);
+        assert_eq!(
+            place.rows("SELECT key || ' ' || value || ' ' || timestamp FROM damaged_row ORDER BY number"),
+            ["key 1 rot 2", "key 3 rot 4", "key 4 value 5"],
+            "nothing is thrown away"
+        );
+    }
+
+    #[test]
+    fn what_is_set_aside_is_bounded() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &some_records(1_500));
+        sqlite.close().unwrap();
+        place.shell(
+            "UPDATE kv_store SET value = 'rot';
+            UPDATE kv_store SET value = zeroblob(70000) WHERE key = 'key 1499'",
+        );
+        let mut sqlite = place.open();
+        assert_eq!(scanned(&mut sqlite, Depth::Records).removed.len(), 1_500);
+        assert_eq!(
+            place.rows("SELECT MIN(timestamp) || ' ' || MAX(timestamp) || ' ' || COUNT(*) FROM damaged_row"),
+            ["500 1499 1000"]
+        );
     }
 
     #[test]

@@ -54,6 +54,14 @@ impl Place {
     pub(super) fn shell(&self, sql: &str) {
         shell(&self.file, sql);
     }
+
+    /// The texts that a query gives to somebody with an SQLite shell.
+    pub(super) fn rows(&self, sql: &str) -> Vec<String> {
+        let connection = rusqlite::Connection::open(&self.file).unwrap();
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
 }
 
 /// Another program that has begun to write and does not come to an end, as long as this is held.
