@@ -268,16 +268,21 @@ impl Node {
         self.ask(|reply| Request::Restore { key, timestamp, reply }).await?
     }
 
-    /// Says goodbye to the peers, finishes the writes that wait, and closes the store. Whoever asks later is told that the
-    /// node has stopped. Stopping twice does nothing.
-    pub async fn stop(&self) {
-        let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(writer) = writer else { return };
+    /// Says goodbye to the peers. The node still takes reads and writes, which the peers hear of when it is started again.
+    pub async fn leave(&self) {
         let (done, is_done) = oneshot::channel();
         if self.inner.to_peers.send(ToPeers::Stop(done)).await.is_ok() {
             // The network drops its end when it has ended.
             let _ = is_done.await;
         }
+    }
+
+    /// [Leaves](Self::leave) the network, finishes the writes that wait, and closes the store. Whoever asks later is told
+    /// that the node has stopped. Stopping twice does nothing.
+    pub async fn stop(&self) {
+        let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
+        self.leave().await;
         if self.inner.requests.send(Request::Stop).await.is_ok()
             && let Err(error) = writer.await
         {

@@ -101,7 +101,7 @@ impl Start {
         stopping();
         terminal.restore();
         logs.print_directly();
-        let stopped = requests.in_time(node.stop()).await;
+        let stopped = requests.in_time(node.leave(), node.stop()).await;
         match ended {
             Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => stopped,
             Err(ended) => Err(Failure::new(Class::Failed, ended.to_string())),

@@ -4,12 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::Failure;
 use crate::command::Class;
 
-/// How long the node has for its goodbye.
+/// How long the node has for its end.
 const NODE_STOPS_WITHIN: Duration = Duration::from_millis(1_700);
 /// How long the whole process has. The rest of two seconds is for the operating system.
 pub(super) const PROCESS_ENDS_WITHIN: Duration = Duration::from_millis(1_850);
@@ -74,10 +74,25 @@ impl StopRequests {
         while self.requests.recv().await != Some(Request::Interrupt) {}
     }
 
-    /// Waits for the goodbye of the node, but not for long, and no longer if somebody interrupts.
-    pub(super) async fn in_time(mut self, goodbye: impl Future<Output = ()>) -> Result<(), Failure> {
+    /// Waits until the node has left the network and then put its store in order, but not for long, and no longer if somebody
+    /// interrupts. A disk that stalls makes no failure of it: nothing is lost, and nobody else waits for that.
+    pub(super) async fn in_time(
+        mut self,
+        leaving: impl Future<Output = ()>,
+        tidying: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
+        let deadline = Instant::now() + NODE_STOPS_WITHIN;
+        let end = async {
+            timeout_at(deadline, leaving).await.map_err(|_| cut_off())?;
+            if timeout_at(deadline, tidying).await.is_err() {
+                tracing::warn!(
+                    "The disk is slow: the store is put in order at the next start. What was acknowledged is stored"
+                );
+            }
+            Ok(())
+        };
         tokio::select! {
-            said = timeout(NODE_STOPS_WITHIN, goodbye) => said.map_err(|_| cut_off()),
+            ended = end => ended,
             () = self.interrupted() => {
                 Err(Failure::new(Class::Failed, "Cut off by a second interrupt. What was acknowledged is stored."))
             }
@@ -169,13 +184,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_goodbye_that_is_said_is_a_clean_end() {
-        assert!(requests().in_time(async {}).await.is_ok());
+        assert!(requests().in_time(async {}, async {}).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_goodbye_that_hangs_is_cut_off() {
-        let failure = requests().in_time(pending()).await.unwrap_err();
+        let failure = requests().in_time(pending(), async {}).await.unwrap_err();
         assert!(failure.text.contains("in time"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_stalls_is_not_waited_for_and_no_failure() {
+        assert!(requests().in_time(async {}, pending()).await.is_ok());
     }
 
     #[tokio::test]
@@ -186,7 +206,7 @@ mod tests {
         requests.requested().await;
         switch.0.try_send(Request::Terminate).unwrap();
         switch.interrupt();
-        let failure = requests.in_time(pending()).await.unwrap_err();
+        let failure = requests.in_time(pending(), pending()).await.unwrap_err();
         assert!(failure.text.contains("second interrupt"), "{failure}");
     }
 }
