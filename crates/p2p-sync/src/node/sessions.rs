@@ -171,7 +171,7 @@ impl Sessions {
             let order = self.openings.order(peer, opening);
             if self.to_peers.try_send(ToPeers::OpenStream { peer, order }).is_err() {
                 self.openings.forget(peer);
-                self.agenda.ended(peer, SessionEnd::unopened(), at);
+                self.not_opened(peer);
             }
         }
     }
@@ -187,7 +187,7 @@ impl Sessions {
             } => self.on_opened(stream, peer, asked, outgoing, holdings),
             StreamEvent::NotOpened { peer, order } => {
                 if self.openings.take(peer, order).is_some() {
-                    self.agenda.ended(peer, SessionEnd::unopened(), self.watch.uptime());
+                    self.not_opened(peer);
                 }
             }
             StreamEvent::Received {
@@ -266,7 +266,7 @@ impl Sessions {
                 return;
             };
             if !has_summary {
-                self.agenda.ended(peer, SessionEnd::unopened(), at);
+                self.not_opened(peer);
                 return;
             }
             let slots = self.rights.slots(peer, &self.slots, at);
@@ -299,6 +299,13 @@ impl Sessions {
         self.open.insert(stream, open);
         self.standings.began(peer);
         self.rouse(stream);
+    }
+
+    /// There is no stream for a session that was due.
+    fn not_opened(&mut self, peer: NodeId) {
+        let at = self.watch.uptime();
+        self.standings.not_opened(peer, at);
+        self.agenda.ended(peer, SessionEnd::unopened(), at);
     }
 
     fn on_frame(&mut self, stream: StreamId, frame: Frame, bytes: usize, holdings: &mut Holdings) {

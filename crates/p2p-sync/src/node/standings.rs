@@ -1,6 +1,6 @@
 //! How this node stands with each connected peer, for `status`, and the sessions that somebody asked for and waits for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use p2p_sync_core::sync::{Outcome, Report};
@@ -13,6 +13,9 @@ use crate::system;
 
 /// How long whoever asked for sessions waits for those that do not come to an end.
 const ASKED_PATIENCE: Duration = Duration::from_secs(60);
+/// Sessions with one peer that end otherwise than equal, after which whoever asked is told how it stands. One may break off or
+/// be refused for a moment; where three do, something is in the way, or the two change all the time.
+const ASKED_TRIES: u32 = 3;
 /// Requests for sessions that wait at a time; a further one is answered with what is known.
 const ASKED_MAX: usize = 16;
 /// Clocks that differ by more than this are told to the log: what their nodes write is soon too far ahead for the others.
@@ -47,7 +50,8 @@ struct Peer {
 struct Asked {
     reply: oneshot::Sender<Vec<Synced>>,
     since: Uptime,
-    waiting: BTreeSet<NodeId>,
+    /// With how many that fell short.
+    waiting: BTreeMap<NodeId, u32>,
     done: Vec<Synced>,
 }
 
@@ -116,9 +120,13 @@ impl Standings {
             }),
             Some(Outcome::Delivered | Outcome::Busy) | None => known.outcome,
         };
-        if matches!(outcome, Some(Outcome::Equal | Outcome::Waiting)) {
-            self.answer(peer, Some(since));
-        }
+        let is_held = matches!(outcome, Some(Outcome::Equal | Outcome::Waiting));
+        self.answer(peer, Some((since, is_held)));
+    }
+
+    /// A session could not even begin.
+    pub(super) fn not_opened(&mut self, peer: NodeId, at: Uptime) {
+        self.answer(peer, Some((at, false)));
     }
 
     /// What travelled in a session that is over, unless a later one is over already.
@@ -148,7 +156,7 @@ impl Standings {
         let asked = Asked {
             reply,
             since: at,
-            waiting: self.peers.keys().copied().collect(),
+            waiting: self.peers.keys().map(|peer| (*peer, 0)).collect(),
             done: Vec::new(),
         };
         self.asked.push(asked);
@@ -190,19 +198,27 @@ impl Standings {
         self.refused.iter().map(|(cause, count)| (*cause, *count))
     }
 
-    /// A session with this peer was held, from a given time on, or there can be none.
-    fn answer(&mut self, peer: NodeId, since: Option<Uptime>) {
+    /// A session with this peer that began then was held or fell short, or there can be none.
+    fn answer(&mut self, peer: NodeId, session: Option<(Uptime, bool)>) {
         let synced = self.synced(peer);
         for asked in &mut self.asked {
-            let counts = since.is_none_or(|since| since >= asked.since);
-            if counts && asked.waiting.remove(&peer) {
+            let Some(short) = asked.waiting.get_mut(&peer) else {
+                continue;
+            };
+            let done = session.is_none_or(|(since, is_held)| {
+                let counts = since >= asked.since;
+                *short += u32::from(counts && !is_held);
+                counts && (is_held || *short >= ASKED_TRIES)
+            });
+            if done {
+                asked.waiting.remove(&peer);
                 asked.done.push(synced.clone());
             }
         }
     }
 
     fn give_up(&self, mut asked: Asked) {
-        let unheard = asked.waiting.iter().map(|peer| Synced {
+        let unheard = asked.waiting.keys().map(|peer| Synced {
             last: None,
             ..self.synced(*peer)
         });

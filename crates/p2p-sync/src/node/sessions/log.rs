@@ -63,6 +63,7 @@ impl Lines {
 #[derive(Debug)]
 pub(super) struct SessionLog {
     synced: Lines,
+    broken_off: Lines,
     violations: Lines,
     failures: Lines,
 }
@@ -71,6 +72,7 @@ impl Default for SessionLog {
     fn default() -> Self {
         Self {
             synced: Lines::every(LINE_INTERVAL),
+            broken_off: Lines::every(LINE_INTERVAL),
             violations: Lines::every(LINE_INTERVAL),
             failures: Lines::every(LINE_INTERVAL),
         }
@@ -92,10 +94,19 @@ impl SessionLog {
             ranges = report.ranges,
             "a sync session is over"
         );
-        if let Some(what) = moved(report)
-            && let Some(left_out) = self.synced.next(peer, at)
-        {
-            tracing::info!("Synced with peer {peer}: {what}{}", and_more(left_out));
+        let Some(what) = moved(report) else { return };
+        let lines = if outcome.is_some() {
+            &mut self.synced
+        } else {
+            &mut self.broken_off
+        };
+        let Some(left_out) = lines.next(peer, at) else { return };
+        let more = and_more(left_out);
+        if outcome.is_some() {
+            tracing::info!("Synced with peer {peer}: {what}{more}");
+        } else {
+            // What was received is stored; what was sent may be.
+            tracing::info!("A sync with peer {peer} broke off and goes on later: {what} until then{more}");
         }
     }
 

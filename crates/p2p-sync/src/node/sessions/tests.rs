@@ -284,6 +284,29 @@ fn whoever_asks_for_a_sync_is_answered_when_it_is_done() {
 }
 
 #[test]
+fn whoever_asked_is_told_when_sessions_keep_falling_short() {
+    let mut pair = Pair::new();
+    pair.nodes[0].put(0..10);
+    pair.nodes[1].holdings.store().forget_summary();
+    pair.link(1);
+    let (reply, mut answer) = oneshot::channel();
+    pair.nodes[0].sessions.ask(reply);
+    let start = Instant::now();
+    let told = loop {
+        pair.turn();
+        if let Ok(told) = answer.try_recv() {
+            break told;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "it waits for what will not come"
+        );
+    };
+    assert_eq!(told.len(), 1);
+    assert_ne!(told[0].standing, Standing::InSync);
+}
+
+#[test]
 fn a_node_without_a_summary_is_busy_and_comes_back_to_it() {
     let mut pair = Pair::new();
     pair.nodes[0].put(0..10);
