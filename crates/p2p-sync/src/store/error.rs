@@ -1,8 +1,8 @@
 //! What can go wrong with the data directory and the store, in words for the user: what happened, what became of the
 //! data, what to do next. Which exit code a kind leads to is left to `cli`.
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use rusqlite::ErrorCode;
 
@@ -85,8 +85,8 @@ pub enum StoreError {
         /// The file that could not grow.
         file: PathBuf,
     },
-    /// The file, its directory or the disk may only be read.
-    #[error("{} may not be written: nothing was stored; check the permissions of the file and of its directory", file.display())]
+    /// The file, its directory or the disk may not be read, or only be read.
+    #[error("{} may not be read and written: nothing was stored; check the permissions of the file and of its directory", file.display())]
     ReadOnly {
         /// The store file.
         file: PathBuf,
@@ -235,6 +235,7 @@ impl StoreError {
         let file = file.to_owned();
         match cause.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { file },
+            Some(ErrorCode::CannotOpen) if is_forbidden(&file) => Self::ReadOnly { file },
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::Disk { file, cause },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
                 file,
@@ -254,6 +255,12 @@ impl StoreError {
             cause,
         }
     }
+}
+
+/// Whether the system says so of a file that SQLite could not open, without telling why.
+fn is_forbidden(file: &Path) -> bool {
+    let opened = fs::OpenOptions::new().read(true).write(true).open(file);
+    opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn process(holder: &Option<u32>) -> String {
@@ -286,6 +293,7 @@ mod tests {
             (ffi::SQLITE_FULL, StoreErrorKind::Full, false, true),
             (ffi::SQLITE_IOERR_FSYNC, StoreErrorKind::Io, true, false),
             (ffi::SQLITE_IOERR_WRITE, StoreErrorKind::Io, true, false),
+            (ffi::SQLITE_CANTOPEN, StoreErrorKind::Io, true, false),
             (ffi::SQLITE_CORRUPT, StoreErrorKind::Damaged, true, false),
             (ffi::SQLITE_NOTADB, StoreErrorKind::Damaged, true, false),
             (ffi::SQLITE_READONLY, StoreErrorKind::NotPermitted, false, false),
