@@ -25,10 +25,11 @@
 //! [`limits`](crate::limits); and *equal* is believed of a peer only as far as it harms none but that peer.
 //!
 //! # Reading order
-//! `agenda`: when, and with whom; `progress` and `rights`: for how long, and with which of the slots. `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends what; `method`: what next
-//! when the difference is not told; `session`, `shared`, `asking`, `answering`: what follows what; `outbox` and `credit`: pages,
-//! and how much may be under way; `ranges`: the last fallback; `feed`: fresh writes, pushed; `memory`: the reference
-//! store.
+//! `agenda`: when, and with whom; `progress` and `rights`: for how long, and with which of the slots. `outcome`: how
+//! sessions begin and end; `wire` and `page`: what is said; `store`: what is asked of the records; `plan`: who sends
+//! what; `method`: what next when the difference is not told; `session`, `shared`, `asking`, `answering`: what follows
+//! what; `outbox` and `credit`: pages, and how much may be under way; `ranges`: the last fallback; `feed`: fresh writes,
+//! pushed; `memory`: the reference store.
 
 mod agenda;
 mod answering;
@@ -40,6 +41,7 @@ mod feed;
 mod memory;
 mod method;
 mod outbox;
+mod outcome;
 mod page;
 mod plan;
 mod progress;
@@ -55,10 +57,11 @@ pub use agenda::{Agenda, Answer, Origin, SessionEnd};
 pub use conformance::conformance;
 pub use feed::{FeedReceiver, FeedSender, TooSlow};
 pub use memory::MemorySyncStore;
+pub use outcome::{Opening, Outcome, Report, SessionError, Settled, Violation};
 pub use page::cost;
 pub use progress::{Moved, Progress};
 pub use rights::Rights;
-pub use session::{Next, Opening, Outcome, Report, Session, SessionError, Settled, Violation};
+pub use session::{Next, Session};
 pub use slots::Slots;
 pub use store::{Applied, Page, PageLimit, SyncStore};
 pub use wire::{Frame, FrameBuffer, InvalidFrame, Position, State, StoreId, VERSION};

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use peer::{Peer, Side};
 
-use super::session::{Opening, Outcome, Report, Settled};
+use super::outcome::{Opening, Outcome, Report, Settled};
 use crate::id::NodeId;
 use crate::limits::{SYNC_FRESH_MAX, SYNC_FRESH_SESSIONS_MAX, SYNC_OWN_SESSIONS_MAX, SYNC_TOLD_PEERS_MAX};
 use crate::random::SplitMix64;

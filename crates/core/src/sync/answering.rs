@@ -2,8 +2,8 @@
 //! serve.
 
 use super::outbox::Order;
+use super::outcome::{Outcome, SessionError, Violation};
 use super::ranges::Ranges;
-use super::session::{Outcome, SessionError, Violation};
 use super::shared::Turn;
 use super::slots::Slot;
 use super::store::SyncStore;

@@ -5,8 +5,8 @@ mod verdict;
 
 use super::method::{CELLS_TRIES_MAX, Method, Tried, choose};
 use super::outbox::Order;
+use super::outcome::{Opening, Outcome, SessionError, Settled, Violation};
 use super::ranges::Ranges;
-use super::session::{Opening, Outcome, SessionError, Settled, Violation};
 use super::shared::{Shared, Turn};
 use super::slots::Slot;
 use super::store::SyncStore;

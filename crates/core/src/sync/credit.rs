@@ -1,8 +1,8 @@
 //! Credit: how many records may be under way. The sender counts down what it sends; the receiver counts what arrives,
 //! and gives credit back as it works records off.
 
+use super::outcome::Violation;
 use super::page::cost;
-use super::session::Violation;
 use super::store::PageLimit;
 use super::wire::Frame;
 use crate::limits::{

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::credit::{Allowance, Credit};
+use super::outcome::Violation;
 use super::page::cost;
-use super::session::Violation;
 use super::store::PageLimit;
 use super::wire::Frame;
 use crate::limits::{FUTURE_MAX, SYNC_FEED_BYTES_MAX, SYNC_FEED_RECORDS_MAX};

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::vec;
 
 use super::credit::Credit;
+use super::outcome::Violation;
 use super::page::cost;
-use super::session::Violation;
 use super::slots::Slot;
 use super::store::{Page, PageLimit, SyncStore};
 use super::wire::{Frame, Position};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::session::{Outcome, Report};
+use super::outcome::{Outcome, Report};
 use super::slots::Slots;
 use crate::id::NodeId;
 use crate::limits::{SYNC_DENIAL_MAX, SYNC_DENIAL_MIN, SYNC_DENIED_PEERS_MAX, SYNC_RANGES_PEER_PAUSE};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::credit::Allowance;
 use super::outbox::{Order, Outbox};
+use super::outcome::{Outcome, Report, SessionError, Settled, Violation};
 use super::plan::{Horizons, Plan};
-use super::session::{Outcome, Report, SessionError, Settled, Violation};
 use super::slots::{Slot, Slots};
 use super::store::SyncStore;
 use super::wire::{Frame, Position, State, VERSION};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{OWED_PAUSE, SessionEnd, between};
 use crate::random::SplitMix64;
 use crate::set_digest::SetDigestValue;
-use crate::sync::session::{Opening, Outcome, Settled};
+use crate::sync::outcome::{Opening, Outcome, Settled};
 use crate::time::{Timestamp, Uptime};
 
 /// Behind a session that changed something, but did not end equal.

@@ -3,8 +3,8 @@
 use super::{After, Asking, RangeWork, Stage, Transfer, verdict};
 use crate::sketch::Difference;
 use crate::sync::outbox::Order;
+use crate::sync::outcome::{Outcome, SessionError, Violation};
 use crate::sync::ranges::{NO_RANGES, Ranges};
-use crate::sync::session::{Outcome, SessionError, Violation};
 use crate::sync::shared::{Shared, Turn};
 use crate::sync::slots::Slot;
 use crate::sync::store::SyncStore;

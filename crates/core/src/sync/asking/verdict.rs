@@ -2,7 +2,7 @@
 
 use super::{After, Asking, FRUITLESS_MAX, Progress};
 use crate::limits::SYNC_ROUNDS_MAX;
-use crate::sync::session::{Outcome, Violation};
+use crate::sync::outcome::{Outcome, Violation};
 use crate::sync::shared::{Shared, Turn};
 use crate::sync::store::SyncStore;
 use crate::sync::wire::{Frame, State};
