@@ -57,9 +57,18 @@ impl SqliteStore {
             return Ok(Room::Enough);
         }
         let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
+        let (total, available) = (volume.total_space(), volume.available_space());
+        match self.room_on(total, available, self.wal_size.bytes(), capacity)? {
+            Room::Enough => Ok(Room::Enough),
+            // That may be due to the guess.
+            _ => self.room_on(total, available, size_of(&self.wal)?.unwrap_or_default(), capacity),
+        }
+    }
+
+    /// What there is room for on a volume, with a write-ahead log of that size.
+    fn room_on(&self, total: u64, available: u64, wal: u64, capacity: Capacity) -> Result<Room, StoreError> {
         // What is in the write-ahead log takes as much again when it is moved into the file, before it can be emptied.
-        let wal = size_of(&self.wal)?.unwrap_or_default();
-        let (total, available) = (volume.total_space(), volume.available_space().saturating_sub(wal));
+        let available = available.saturating_sub(wal);
         // Some file systems do not tell, and say that they have no byte at all.
         if total > 0 && available <= last_reserve(total) {
             return Ok(Room::Nothing);

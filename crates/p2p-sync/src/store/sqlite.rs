@@ -19,7 +19,7 @@ use super::rows::{self, Authors, Which};
 use super::scan;
 use super::summary::{Tracker, UNMARK};
 use super::sync;
-use super::wal::{Checkpoint, WAL_BYTES_MAX};
+use super::wal::{Checkpoint, WalSize};
 
 /// How long the writer waits for a lock of another program: longer than a statement typed into a shell takes. Whoever asks the
 /// writer's thread for anything waits with it.
@@ -47,8 +47,7 @@ pub struct SqliteStore {
     /// None once it was broken.
     pub(super) connection: Option<Connection>,
     pub(super) authors: Authors,
-    /// WAL size at which it is emptied next, in bytes.
-    pub(super) wal_due_bytes: u64,
+    pub(super) wal_size: WalSize,
     pub(super) id: StoreId,
     pub(super) tracker: Tracker,
     /// How often other programs had written when we last looked.
@@ -99,7 +98,7 @@ impl SqliteStore {
             network: network.clone(),
             connection: Some(connection),
             authors: Authors::default(),
-            wal_due_bytes: WAL_BYTES_MAX,
+            wal_size: WalSize::default(),
             id,
             tracker,
             others,
@@ -139,7 +138,7 @@ impl SqliteStore {
         let looked = look_in(&connection).map_err(|cause| StoreError::sqlite(&self.file, cause));
         self.connection = Some(connection);
         (self.id, self.tracker, self.others) = self.noted(looked)?;
-        self.wal_due_bytes = WAL_BYTES_MAX;
+        self.wal_size = WalSize::default();
         self.set_patience(self.patience());
         match self.settle()? {
             Checkpoint::Complete => Ok(()),
@@ -283,6 +282,7 @@ impl Store for SqliteStore {
         let result = old.and_then(|old| Ok((old, rows::put(connection, &mut self.authors, &self.file, record)?)));
         let (old, new) = self.noted(result)?;
         self.tracker.note_put(record, old, new);
+        self.wal_size.note_put(record);
         Ok(())
     }
 

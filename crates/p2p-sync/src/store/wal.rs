@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use p2p_sync_core::Record;
 use rusqlite::Connection;
 
-use super::directory::size_of;
+use super::directory::{exists, size_of};
 use super::error::StoreError;
 use super::sqlite::SqliteStore;
 
@@ -16,6 +17,45 @@ pub(super) const WAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const WAL_RETRY_BYTES: u64 = 8 * 1024 * 1024;
 /// How long that attempt waits for readers. Ours are done sooner.
 const WAL_PATIENCE: Duration = Duration::from_millis(250);
+
+/// By how much it may have grown before it is measured again: asking the system each time has its price, see [`exists`].
+const MEASURE_BYTES: u64 = 1024 * 1024;
+/// A guess at what the WAL takes for a record beyond its key and value: a page of the table and of each index.
+const PAGES_BYTES: u64 = 5 * 4_096;
+
+/// How large the WAL is at most, as far as that is known.
+#[derive(Debug)]
+pub(super) struct WalSize {
+    measured: u64,
+    /// About how much was written since.
+    since: u64,
+    /// At which size it is emptied next.
+    due: u64,
+}
+
+impl Default for WalSize {
+    fn default() -> Self {
+        Self {
+            measured: 0,
+            since: MEASURE_BYTES,
+            due: WAL_BYTES_MAX,
+        }
+    }
+}
+
+impl WalSize {
+    /// A record was written.
+    pub(super) fn note_put(&mut self, record: &Record) {
+        let value = record.content.value().map_or(0, |value| value.as_bytes().len());
+        let bytes = (record.key.as_str().len() + value) as u64;
+        self.since = self.since.saturating_add(bytes + PAGES_BYTES);
+    }
+
+    /// An upper bound, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.measured.saturating_add(self.since)
+    }
+}
 
 /// What an attempt to move the whole WAL into the file came to.
 pub(super) enum Checkpoint {
@@ -37,21 +77,23 @@ impl SqliteStore {
     /// Empties the WAL if it has grown too large. It holds the transaction that was just committed, so a failure to do so
     /// leaves that as it is. But where there is no WAL any more, the files were removed, and the transaction with them.
     pub(super) fn bound_wal(&mut self) -> Result<(), StoreError> {
-        let bytes = match size_of(&self.wal) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                self.abandon();
-                return Err(StoreError::Gone {
-                    file: self.file.clone(),
-                });
-            }
-            Err(_) => return Ok(()),
-        };
-        if bytes < self.wal_due_bytes {
+        if !exists(&self.wal) {
+            self.abandon();
+            return Err(StoreError::Gone {
+                file: self.file.clone(),
+            });
+        }
+        // What is written beside the records.
+        self.wal_size.since = self.wal_size.since.saturating_add(PAGES_BYTES);
+        if self.wal_size.since < MEASURE_BYTES {
+            return Ok(());
+        }
+        let bytes = self.measure_wal();
+        if bytes < self.wal_size.due {
             return Ok(());
         }
         let scanning = self.is_scanning();
-        self.wal_due_bytes = match self.settle_soon() {
+        self.wal_size.due = match self.settle_soon() {
             Ok(Checkpoint::Complete) => WAL_BYTES_MAX,
             Ok(Checkpoint::Hindered) if scanning => bytes.saturating_add(WAL_RETRY_BYTES),
             Ok(Checkpoint::Hindered) => {
@@ -66,12 +108,19 @@ impl SqliteStore {
         Ok(())
     }
 
+    fn measure_wal(&mut self) -> u64 {
+        if let Ok(bytes) = size_of(&self.wal) {
+            (self.wal_size.measured, self.wal_size.since) = (bytes.unwrap_or_default(), 0);
+        }
+        self.wal_size.measured
+    }
+
     /// Gives the room of the WAL back to the volume, unless a reader needs it. On a small volume that is a good part of it.
     ///
     /// # Errors
     /// When the file cannot be written; nothing is lost then.
     pub fn empty_wal(&mut self) -> Result<(), StoreError> {
-        if size_of(&self.wal)?.unwrap_or_default() == 0 {
+        if self.measure_wal() == 0 {
             return Ok(());
         }
         self.settle_soon().map(drop)
@@ -87,6 +136,7 @@ impl SqliteStore {
         });
         let outcome = self.settle();
         self.set_patience(self.patience());
+        self.measure_wal();
         outcome
     }
 
