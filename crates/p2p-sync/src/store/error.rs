@@ -235,7 +235,6 @@ impl StoreError {
         let file = file.to_owned();
         match cause.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { file },
-            Some(ErrorCode::CannotOpen) if is_forbidden(&file) => Self::ReadOnly { file },
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::Disk { file, cause },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
                 file,
@@ -247,6 +246,20 @@ impl StoreError {
         }
     }
 
+    /// SQLite does not tell why it could not open a file; the system does. Only for a file that this process has not open:
+    /// closing it ends all locks that the process has on it.
+    pub(super) fn or_forbidden(self) -> Self {
+        let Self::Disk { file, cause } = self else { return self };
+        let opens = || fs::OpenOptions::new().read(true).write(true).open(&file);
+        let forbidden = cause.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+            && opens().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        if forbidden {
+            Self::ReadOnly { file }
+        } else {
+            Self::Disk { file, cause }
+        }
+    }
+
     /// What the operating system reports about a path; `doing` as in "cannot … PATH".
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::Io {
@@ -255,12 +268,6 @@ impl StoreError {
             cause,
         }
     }
-}
-
-/// Whether the system says so of a file that SQLite could not open, without telling why.
-fn is_forbidden(file: &Path) -> bool {
-    let opened = fs::OpenOptions::new().read(true).write(true).open(file);
-    opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn process(holder: &Option<u32>) -> String {

@@ -75,7 +75,7 @@ impl SqliteStore {
                 rescue::at_start(file, network, damage)?;
                 Self::connect(file, network)?
             }
-            other => other?,
+            other => other.map_err(StoreError::or_forbidden)?,
         };
         // What a crash left in the WAL may be in the memory of the system only. Neither another program that reads just now
         // nor a full disk keeps us from starting.
