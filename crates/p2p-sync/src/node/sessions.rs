@@ -1,12 +1,12 @@
 //! The sync sessions of this node, on the thread that owns its records: which are due, what arrives on them, what is to be
-//! sent. The rules are the core's ([`Agenda`], [`Session`]); streams are opened and carried by the network. Nothing here
-//! waits: a stream that takes no more frames is taken up again when it has sent one.
+//! sent. The rules are the core's ([`Agenda`], [`Session`]); streams are opened and carried by the network; how sessions end
+//! is in [`ending`]. Nothing here waits: a stream that takes no more frames is taken up again when it has sent one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::sync::{
-    Agenda, Answer, Frame, Next, Origin, Outcome, Progress, Rights, Session, SessionEnd, SessionError, Slots, SyncStore,
+    Agenda, Answer, Frame, Next, Origin, Progress, Rights, Session, SessionError, Slots, SyncStore,
 };
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use super::standings::{Standings, Traffic};
 use crate::net::{PeerLinks, StreamEvent, StreamId, StreamOrder, ToPeers};
 use crate::system::{self, Stopwatch};
 
+mod ending;
 pub(super) mod log;
 mod open;
 
@@ -242,14 +243,6 @@ impl Sessions {
         })
     }
 
-    /// Ends all sessions: what they compared is no longer true.
-    pub(super) fn break_off(&mut self) {
-        let streams: Vec<StreamId> = self.open.keys().copied().collect();
-        for stream in streams {
-            self.conclude(stream, None);
-        }
-    }
-
     fn on_opened(
         &mut self,
         stream: StreamId,
@@ -301,13 +294,6 @@ impl Sessions {
         self.rouse(stream);
     }
 
-    /// There is no stream for a session that was due.
-    fn not_opened(&mut self, peer: NodeId) {
-        let at = self.watch.uptime();
-        self.standings.not_opened(peer, at);
-        self.agenda.ended(peer, SessionEnd::unopened(), at);
-    }
-
     fn on_frame(&mut self, stream: StreamId, frame: Frame, bytes: usize, holdings: &mut Holdings) {
         let Some(open) = self.open.get_mut(&stream) else { return };
         open.traffic.received += bytes as u64;
@@ -329,97 +315,10 @@ impl Sessions {
         }
     }
 
-    fn on_ended(&mut self, stream: StreamId, cause: Option<String>) {
-        if let Some(cause) = &cause
-            && let Some(open) = self.open.get(&stream)
-        {
-            tracing::debug!(peer = %open.peer, "a sync stream ended: {cause}");
-        }
-        self.conclude(stream, None);
-        // By now all that was sent has been counted.
-        if let Some(open) = self.open.remove(&stream)
-            && let Some(report) = &open.report
-        {
-            self.standings.travelled(open.peer, report, open.traffic, open.since);
-        }
-    }
-
-    /// Ends sessions that keep others from what they hold.
-    fn end_overdue(&mut self, at: Uptime) {
-        if at < self.look_at {
-            return;
-        }
-        self.look_at = at.after(LOOK_INTERVAL);
-        let overdue = self.open.iter_mut().filter_map(|(stream, open)| {
-            let overdue = open.is_overdue(at);
-            overdue.then_some((*stream, open.peer, open.traffic.received > 0))
-        });
-        for (stream, peer, has_spoken) in overdue.collect::<Vec<_>>() {
-            self.conclude(stream, None);
-            // One that never said a word held nothing, and may be gone.
-            if has_spoken {
-                self.rights.cut_off(peer, at);
-            }
-        }
-    }
-
     /// Puts a session on the list of those that may have something to send.
     fn rouse(&mut self, stream: StreamId) {
         if !self.ready.contains(&stream) {
             self.ready.push_back(stream);
-        }
-    }
-
-    fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>) {
-        let at = self.watch.uptime();
-        if let Some(peer) = self.open.get(&stream).map(|open| open.peer)
-            && let Some(cause) = self.log.tell_failure(peer, error, at)
-        {
-            self.standings.refuse(cause, 1);
-            self.rights.cut_off(peer, at);
-        }
-        self.conclude(stream, None);
-    }
-
-    fn conclude_if_over(&mut self, stream: StreamId) {
-        let running = self.open.get(&stream).and_then(|open| open.running.as_ref());
-        let outcome = running.and_then(|running| running.session.outcome());
-        if outcome.is_some() {
-            self.conclude(stream, outcome);
-        }
-    }
-
-    /// A session is over. Dropping its sender ends the stream once everything is sent.
-    fn conclude(&mut self, stream: StreamId, outcome: Option<Outcome>) {
-        let at = self.watch.uptime();
-        let Some(open) = self.open.get_mut(&stream) else { return };
-        let Some(running) = open.running.take() else { return };
-        let (peer, report) = (open.peer, running.session.report());
-        self.log.tell(peer, outcome, report, at);
-        self.rights.ended(peer, outcome, report, at);
-        if outcome.is_some() {
-            open.report = Some(report.clone());
-            self.standings.travelled(peer, report, open.traffic, open.since);
-        }
-        self.met |= outcome.is_some_and(|outcome| outcome != Outcome::Busy);
-        self.doubt |= outcome == Some(Outcome::Delivered) && report.ranges && report.sent + report.received == 0;
-        self.standings.refused_by(report);
-        self.standings.ended(peer, outcome, report, open.since, at);
-        self.agenda.ended(peer, SessionEnd::of(outcome, report), at);
-        self.standings.reply_to_the_satisfied(at);
-    }
-
-    /// Drops the session with a peer of which the agenda has heard already: the peer is gone, or opened another one that takes
-    /// its place.
-    fn abandon(&mut self, peer: NodeId) {
-        self.openings.forget(peer);
-        for open in self.open.values_mut().filter(|open| open.peer == peer) {
-            if let Some(running) = open.running.take() {
-                let report = running.session.report();
-                self.rights.ended(peer, None, report, self.watch.uptime());
-                self.standings.refused_by(report);
-                self.standings.abandoned(peer);
-            }
         }
     }
 }

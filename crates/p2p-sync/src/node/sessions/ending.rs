@@ -1,0 +1,114 @@
+//! How sessions of this node end, in good order or not, and who is told of it: the agenda, the standings, the log, and the
+//! rights of the peer.
+
+use p2p_sync_core::sync::{Outcome, SessionEnd, SessionError};
+use p2p_sync_core::{NodeId, Uptime};
+
+use super::{LOOK_INTERVAL, NodeError, Sessions, StreamId};
+
+impl Sessions {
+    /// Ends all sessions: what they compared is no longer true.
+    pub(in crate::node) fn break_off(&mut self) {
+        let streams: Vec<StreamId> = self.open.keys().copied().collect();
+        for stream in streams {
+            self.conclude(stream, None);
+        }
+    }
+
+    /// There is no stream for a session that was due.
+    pub(super) fn not_opened(&mut self, peer: NodeId) {
+        let at = self.watch.uptime();
+        self.standings.not_opened(peer, at);
+        self.agenda.ended(peer, SessionEnd::unopened(), at);
+    }
+
+    /// A stream has ended, and with it its session.
+    pub(super) fn on_ended(&mut self, stream: StreamId, cause: Option<String>) {
+        if let Some(cause) = &cause
+            && let Some(open) = self.open.get(&stream)
+        {
+            tracing::debug!(peer = %open.peer, "a sync stream ended: {cause}");
+        }
+        self.conclude(stream, None);
+        // By now all that was sent has been counted.
+        if let Some(open) = self.open.remove(&stream)
+            && let Some(report) = &open.report
+        {
+            self.standings.travelled(open.peer, report, open.traffic, open.since);
+        }
+    }
+
+    /// Ends sessions that keep others from what they hold.
+    pub(super) fn end_overdue(&mut self, at: Uptime) {
+        if at < self.look_at {
+            return;
+        }
+        self.look_at = at.after(LOOK_INTERVAL);
+        let overdue = self.open.iter_mut().filter_map(|(stream, open)| {
+            let overdue = open.is_overdue(at);
+            overdue.then_some((*stream, open.peer, open.traffic.received > 0))
+        });
+        for (stream, peer, has_spoken) in overdue.collect::<Vec<_>>() {
+            self.conclude(stream, None);
+            // One that never said a word held nothing, and may be gone.
+            if has_spoken {
+                self.rights.cut_off(peer, at);
+            }
+        }
+    }
+
+    /// A session cannot go on.
+    pub(super) fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>) {
+        let at = self.watch.uptime();
+        if let Some(peer) = self.open.get(&stream).map(|open| open.peer)
+            && let Some(cause) = self.log.tell_failure(peer, error, at)
+        {
+            self.standings.refuse(cause, 1);
+            self.rights.cut_off(peer, at);
+        }
+        self.conclude(stream, None);
+    }
+
+    /// Concludes a session that has come to its end, with everything sent.
+    pub(super) fn conclude_if_over(&mut self, stream: StreamId) {
+        let running = self.open.get(&stream).and_then(|open| open.running.as_ref());
+        let outcome = running.and_then(|running| running.session.outcome());
+        if outcome.is_some() {
+            self.conclude(stream, outcome);
+        }
+    }
+
+    /// A session is over. Dropping its sender ends the stream once everything is sent.
+    fn conclude(&mut self, stream: StreamId, outcome: Option<Outcome>) {
+        let at = self.watch.uptime();
+        let Some(open) = self.open.get_mut(&stream) else { return };
+        let Some(running) = open.running.take() else { return };
+        let (peer, report) = (open.peer, running.session.report());
+        self.log.tell(peer, outcome, report, at);
+        self.rights.ended(peer, outcome, report, at);
+        if outcome.is_some() {
+            open.report = Some(report.clone());
+            self.standings.travelled(peer, report, open.traffic, open.since);
+        }
+        self.met |= outcome.is_some_and(|outcome| outcome != Outcome::Busy);
+        self.doubt |= outcome == Some(Outcome::Delivered) && report.ranges && report.sent + report.received == 0;
+        self.standings.refused_by(report);
+        self.standings.ended(peer, outcome, report, open.since, at);
+        self.agenda.ended(peer, SessionEnd::of(outcome, report), at);
+        self.standings.reply_to_the_satisfied(at);
+    }
+
+    /// Drops the session with a peer of which the agenda has heard already: the peer is gone, or opened another one that takes
+    /// its place.
+    pub(super) fn abandon(&mut self, peer: NodeId) {
+        self.openings.forget(peer);
+        for open in self.open.values_mut().filter(|open| open.peer == peer) {
+            if let Some(running) = open.running.take() {
+                let report = running.session.report();
+                self.rights.ended(peer, None, report, self.watch.uptime());
+                self.standings.refused_by(report);
+                self.standings.abandoned(peer);
+            }
+        }
+    }
+}
