@@ -18,6 +18,7 @@ use crate::system;
 
 mod address_book;
 mod behaviour;
+mod boots;
 mod complaints;
 mod connections;
 mod dialer;

@@ -1,7 +1,7 @@
 //! The open connections and what is known of the peers behind them: which are alive, which are spare, who has
 //! restarted, who takes part in gossip. Decides what ought to be closed; closing is left to the swarm's task.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use p2p_sync_core::NodeId;
 
+use super::boots::{Boots, Run};
 use super::dialer::split_peer;
 use super::liveness::is_quic;
 use super::node_id;
@@ -34,8 +35,6 @@ const STILLBORN: Duration = Duration::from_secs(1);
 const CUT_OFF_MAX: u32 = 4;
 /// How often a peer that was cut off is nudged: for a minute, at the pace of the checks.
 const NUDGES_MAX: u32 = 120;
-/// How many earlier runs of a peer are remembered, to tell a restart from a second machine with the same identity.
-const BOOTS_MAX: usize = 64;
 /// Peers whose earlier connections are remembered.
 const FORMER_MAX: usize = 4_096;
 
@@ -126,7 +125,7 @@ pub(super) enum Closed {
 pub(super) struct Connections {
     peers: HashMap<PeerId, Peer>,
     former: HashSet<PeerId>,
-    boots: HashMap<PeerId, VecDeque<(u64, Multiaddr)>>,
+    boots: Boots,
 }
 
 impl Connections {
@@ -279,25 +278,10 @@ impl Connections {
             .connections
             .iter()
             .any(|connection| connection.boot.is_some_and(|other| other != boot));
-        if !self.boots.contains_key(&peer) && self.boots.len() >= FORMER_MAX {
-            return if others { Boot::Restarted } else { Boot::Known };
-        }
-        let boots = self.boots.entry(peer).or_default();
-        match boots.iter().position(|(earlier, _)| *earlier == boot) {
-            Some(at) if at + 1 == boots.len() => Boot::Known,
-            Some(_) => {
-                let elsewhere = boots
-                    .back()
-                    .map_or_else(Multiaddr::empty, |(_, address)| address.clone());
-                Boot::Twice { elsewhere }
-            }
-            None => {
-                boots.push_back((boot, address));
-                if boots.len() > BOOTS_MAX {
-                    boots.pop_front();
-                }
-                if others { Boot::Restarted } else { Boot::Known }
-            }
+        match self.boots.note(peer, boot, address) {
+            Run::New if others => Boot::Restarted,
+            Run::New | Run::Latest => Boot::Known,
+            Run::Former { elsewhere } => Boot::Twice { elsewhere },
         }
     }
 
