@@ -118,22 +118,17 @@ impl Shared {
 }
 
 impl<S: SyncStore> Turn<'_, S> {
-    /// Our state at this moment.
-    pub(super) fn state(&self) -> State {
+    /// Our state at this moment, of which the peer is told.
+    pub(super) fn told_state(&mut self) -> State {
         let summary = self.store.summary();
-        State {
+        let state = State {
             version: VERSION,
             now: self.now,
             store: self.store.id(),
             count: summary.count(),
             digest: summary.digest(),
             changed: self.shared.report.changed,
-        }
-    }
-
-    /// Our state at this moment, of which the peer is told.
-    pub(super) fn told_state(&mut self) -> State {
-        let state = self.state();
+        };
         self.shared.told = state.digest;
         state
     }

@@ -23,7 +23,7 @@ const MEASURE_BYTES: u64 = 1024 * 1024;
 /// A guess at what the WAL takes for a record beyond its key and value: a page of the table and of each index.
 const PAGES_BYTES: u64 = 5 * 4_096;
 
-/// How large the WAL is at most, as far as that is known.
+/// About how large the WAL is.
 #[derive(Debug)]
 pub(super) struct WalSize {
     measured: u64,
@@ -51,7 +51,7 @@ impl WalSize {
         self.since = self.since.saturating_add(bytes + PAGES_BYTES);
     }
 
-    /// An upper bound, in bytes.
+    /// A guess, rather too high than too low, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.measured.saturating_add(self.since)
     }
@@ -88,7 +88,7 @@ impl SqliteStore {
         if self.wal_size.since < MEASURE_BYTES {
             return Ok(());
         }
-        let bytes = self.measure_wal();
+        let Ok(bytes) = self.measure_wal() else { return Ok(()) };
         if bytes < self.wal_size.due {
             return Ok(());
         }
@@ -108,11 +108,10 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn measure_wal(&mut self) -> u64 {
-        if let Ok(bytes) = size_of(&self.wal) {
-            (self.wal_size.measured, self.wal_size.since) = (bytes.unwrap_or_default(), 0);
-        }
-        self.wal_size.measured
+    fn measure_wal(&mut self) -> Result<u64, StoreError> {
+        let bytes = size_of(&self.wal)?.unwrap_or_default();
+        (self.wal_size.measured, self.wal_size.since) = (bytes, 0);
+        Ok(bytes)
     }
 
     /// Gives the room of the WAL back to the volume, unless a reader needs it. On a small volume that is a good part of it.
@@ -120,7 +119,7 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be written; nothing is lost then.
     pub fn empty_wal(&mut self) -> Result<(), StoreError> {
-        if self.measure_wal() == 0 {
+        if self.measure_wal()? == 0 {
             return Ok(());
         }
         self.settle_soon().map(drop)
@@ -136,7 +135,8 @@ impl SqliteStore {
         });
         let outcome = self.settle();
         self.set_patience(self.patience());
-        self.measure_wal();
+        // If it cannot be told now, it is asked again later.
+        let _ = self.measure_wal();
         outcome
     }
 
