@@ -7,7 +7,8 @@ use std::time::Duration;
 pub const KEY_BYTES_MAX: usize = 256;
 /// Longest value. The store holds shared state, not files.
 pub const VALUE_BYTES_MAX: usize = 65_536;
-/// Longest peer id: an Ed25519 one takes 38 bytes, one hashed with SHA-256 34, Secp256k1 37; four bytes of room.
+/// Longest peer id: 38 bytes for an Ed25519 key, 39 for a secp256k1 key, 34 for the longer ones (RSA, ECDSA), which are hashed
+/// with SHA-256; three bytes of room.
 pub const NODE_ID_BYTES_MAX: usize = 42;
 /// Longest text of a network's name.
 pub const NETWORK_NAME_BYTES_MAX: usize = 64;

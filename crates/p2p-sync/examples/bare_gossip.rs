@@ -10,8 +10,9 @@
 //! {"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}
 //! ```
 //!
-//! Options: `--listen MULTIADDR` and `--dial MULTIADDR` (both repeatable), `--topic NAME`, and `--seed NUMBER`
-//! for the same identity at each start (for tests: such a key is no secret).
+//! Options: `--listen MULTIADDR` and `--dial MULTIADDR` (both repeatable), `--topic NAME`, `--seed NUMBER` for
+//! the same Ed25519 identity at each start (for tests: such a key is no secret), and `--key ecdsa`, `--key
+//! secp256k1` or `--key FILE` for an identity of another type; the file holds an RSA key as PKCS #8 in DER.
 //!
 //! Each line of standard input is published as it is, except for:
 //!
@@ -55,6 +56,7 @@ struct Options {
     dial: Vec<Multiaddr>,
     topic: String,
     seed: Option<u64>,
+    key: Option<String>,
 }
 
 impl Options {
@@ -64,6 +66,7 @@ impl Options {
             dial: Vec::new(),
             topic: "p2p-sync".to_owned(),
             seed: None,
+            key: None,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -72,6 +75,7 @@ impl Options {
                 "--dial" => options.dial.push(value.parse()?),
                 "--topic" => options.topic = value,
                 "--seed" => options.seed = Some(value.parse()?),
+                "--key" => options.key = Some(value),
                 _ => return Err(format!("unknown option {name}").into()),
             }
         }
@@ -79,6 +83,12 @@ impl Options {
     }
 
     fn identity(&self) -> Result<Keypair, Failure> {
+        match self.key.as_deref() {
+            None => {}
+            Some("ecdsa") => return Ok(Keypair::generate_ecdsa()),
+            Some("secp256k1") => return Ok(Keypair::generate_secp256k1()),
+            Some(file) => return Ok(Keypair::rsa_from_pkcs8(&mut std::fs::read(file)?)?),
+        }
         let Some(seed) = self.seed else {
             return Ok(Keypair::generate_ed25519());
         };

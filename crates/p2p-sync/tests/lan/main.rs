@@ -20,6 +20,7 @@ mod conflicts;
 mod dials;
 mod discovery;
 mod foreign;
+mod keys;
 mod mesh;
 mod paths;
 mod recovery;

@@ -427,3 +427,18 @@ async fn one_that_sends_what_is_far_too_large_is_counted_and_heard_again_over_tc
 async fn one_that_sends_what_is_far_too_large_is_counted_and_heard_again_over_quic() {
     heard_behind_messages_that_are_far_too_large(true).await;
 }
+
+/// RSA ids are hashed like those of ECDSA.
+#[test]
+fn the_peer_ids_of_all_types_of_keys_fit() {
+    for (key, bytes) in [
+        (Keypair::generate_ed25519(), 38),
+        (Keypair::generate_secp256k1(), 39),
+        (Keypair::generate_ecdsa(), 34),
+    ] {
+        let peer = key.public().to_peer_id();
+        let id = node_id(&peer).unwrap();
+        assert_eq!(id.as_bytes().len(), bytes, "{:?}", key.key_type());
+        assert_eq!(id.to_string(), peer.to_string());
+    }
+}
