@@ -156,6 +156,8 @@ pub struct NetStatus {
     pub mesh: usize,
     /// Messages published, each with one or more changes.
     pub sent: u64,
+    /// Changes of this node that nobody was there to hear. The sync brings them to whoever comes.
+    pub unheard: u64,
     /// Messages let in.
     pub received: u64,
     /// What was dropped or refused: cause and count.

@@ -3,6 +3,7 @@
 //! left to the callers.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use libp2p::Multiaddr;
 use p2p_sync_core::limits::FUTURE_MAX;
@@ -18,7 +19,7 @@ use crate::identity;
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, ToPeers};
 use crate::store::{Capacity, DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
-use crate::system;
+use crate::system::{self, Stopwatch};
 
 mod change_log;
 mod checking;
@@ -35,7 +36,7 @@ use work::Request;
 use writer::Writer;
 
 pub use crate::net::{Direction, NetStatus, PeerStatus, Transport};
-pub use crate::store::{Conflict, Counts, StoreError, StoreErrorKind};
+pub use crate::store::{Conflict, Counts, Footprint, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use holdings::Holdings;
 pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
@@ -60,6 +61,7 @@ struct Inner {
     name: String,
     network: NetworkName,
     port: u16,
+    watch: Stopwatch,
     listening: Vec<String>,
     requests: mpsc::Sender<Request>,
     to_peers: mpsc::Sender<ToPeers>,
@@ -80,6 +82,12 @@ pub struct Status {
     pub network: NetworkName,
     /// The port on which it listens.
     pub port: u16,
+    /// The version of this program.
+    pub version: &'static str,
+    /// How long it has been running.
+    pub uptime: Duration,
+    /// What its data takes on the disk.
+    pub footprint: Footprint,
     /// How many keys it holds.
     pub counts: Counts,
     /// How its network is doing.
@@ -129,6 +137,7 @@ impl Node {
                 name: config.name,
                 network: config.network,
                 port,
+                watch: Stopwatch::start(),
                 listening: started.addresses,
                 requests,
                 to_peers,
@@ -227,6 +236,9 @@ impl Node {
             name: self.inner.name.clone(),
             network: self.inner.network.clone(),
             port: self.inner.port,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: self.inner.watch.uptime().0,
+            footprint: self.footprint().await?,
             counts: self.counts().await?,
             net,
             sync,
@@ -288,6 +300,12 @@ impl Node {
         {
             tracing::error!("the thread of the store ended badly: {error}");
         }
+    }
+
+    async fn footprint(&self) -> Result<Footprint, NodeError> {
+        let inner = Arc::clone(&self.inner);
+        let measured = tokio::task::spawn_blocking(move || inner.data_dir.footprint());
+        measured.await.map_err(|_| NodeError::Stopped)
     }
 
     async fn write(&self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {

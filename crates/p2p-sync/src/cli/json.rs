@@ -1,6 +1,7 @@
 //! Replies as JSON for programs: one object a line, fields in a fixed order and with names that stay. Strings are what
 //! was stored; characters that could disturb a terminal stand in them as escapes, which decode to the same.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
@@ -102,6 +103,13 @@ pub(super) fn status(status: &Status) -> String {
     struct Messages {
         sent: u64,
         received: u64,
+        unheard: u64,
+    }
+    #[derive(Serialize)]
+    struct Store {
+        bytes: Option<u64>,
+        log_bytes: Option<u64>,
+        free_bytes: Option<u64>,
     }
     #[derive(Serialize)]
     struct Whole<'a> {
@@ -118,6 +126,10 @@ pub(super) fn status(status: &Status) -> String {
         messages: Messages,
         dropped: Vec<Dropped<'a>>,
         sync: sync::Sync<'a>,
+        version: &'a str,
+        uptime_seconds: u64,
+        data_dir: Cow<'a, str>,
+        store: Store,
     }
     let net = &status.net;
     line(&Whole {
@@ -134,6 +146,7 @@ pub(super) fn status(status: &Status) -> String {
         messages: Messages {
             sent: net.sent,
             received: net.received,
+            unheard: net.unheard,
         },
         dropped: net
             .dropped
@@ -141,6 +154,14 @@ pub(super) fn status(status: &Status) -> String {
             .map(|(cause, count)| Dropped { cause, count: *count })
             .collect(),
         sync: sync::Sync::of(&status.sync),
+        version: status.version,
+        uptime_seconds: status.uptime.as_secs(),
+        data_dir: status.footprint.directory.to_string_lossy(),
+        store: Store {
+            bytes: status.footprint.store_bytes,
+            log_bytes: status.footprint.log_bytes,
+            free_bytes: status.footprint.free_bytes,
+        },
     })
 }
 
@@ -255,9 +276,10 @@ mod tests {
     fn the_fields_of_a_status_and_their_order_stay() {
         let [quic, tcp] = PEERS;
         let head = r#"{"peer_id":"12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj","name":"a\u202eb","network":"lab","port":4002,"addresses":["/ip4/192.168.11.34/tcp/4002","/ip4/192.168.11.34/udp/4002/quic-v1"],"keys":7,"deleted":2,"peers":["#;
-        let tail = r#"],"known_peers":3,"mesh":1,"messages":{"sent":4,"received":5},"dropped":[{"cause":"rate limited","count":6},{"cause":"invalid message","count":1}],"sync":"#;
+        let tail = r#"],"known_peers":3,"mesh":1,"messages":{"sent":4,"received":5,"unheard":8},"dropped":[{"cause":"rate limited","count":6},{"cause":"invalid message","count":1}],"sync":"#;
         let sync = line(&sync::Sync::of(&some_status().sync));
-        let expected = format!("{head}{quic},{tcp}{tail}{}}}\n", sync.trim_end());
+        let added = r#","version":"1.2.3","uptime_seconds":90061,"data_dir":"/var/lib/p2p-sync","store":{"bytes":1230000,"log_bytes":4120,"free_bytes":20300000000}}"#;
+        let expected = format!("{head}{quic},{tcp}{tail}{}{added}\n", sync.trim_end());
         assert_eq!(status(&some_status()), expected);
     }
 

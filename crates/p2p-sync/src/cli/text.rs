@@ -4,6 +4,7 @@
 use p2p_sync_core::text::printable;
 use p2p_sync_core::{Key, Record};
 
+mod facts;
 pub(super) mod sync;
 
 use crate::command::{CommandError, CommandHelp};
@@ -60,12 +61,14 @@ pub(super) fn status(status: &Status) -> String {
     let mut lines = vec![
         ("Name", vec![shown(&status.name)]),
         ("Peer ID", vec![status.id.to_string()]),
+        ("Version", vec![facts::version(status.version, status.uptime)]),
         ("Network", vec![network]),
         ("Port", vec![status.port.to_string()]),
         (
             "Addresses",
             net.addresses.iter().map(|address| shown(address)).collect(),
         ),
+        ("Data", facts::data(&status.footprint)),
         (
             "Keys",
             vec![format!("{} ({} deleted)", status.counts.live, status.counts.deleted)],
@@ -79,10 +82,7 @@ pub(super) fn status(status: &Status) -> String {
                 net.mesh
             )],
         ),
-        (
-            "Messages",
-            vec![format!("{} sent, {} received", net.sent, net.received)],
-        ),
+        ("Messages", facts::messages(net)),
     ];
     lines.push((
         "Dropped",
@@ -200,7 +200,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::node::{Counts, NetStatus};
+    use crate::node::{Counts, Footprint, NetStatus};
 
     const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
     const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
@@ -235,6 +235,14 @@ pub(super) mod tests {
             name: "a\u{202e}b".to_owned(),
             network: "lab".parse().unwrap(),
             port: 4002,
+            version: "1.2.3",
+            uptime: Duration::from_millis(90_061_500),
+            footprint: Footprint {
+                directory: "/var/lib/p2p-sync".into(),
+                store_bytes: Some(1_230_000),
+                log_bytes: Some(4_120),
+                free_bytes: Some(20_300_000_000),
+            },
             counts: Counts { live: 7, deleted: 2 },
             sync: sync::tests::some_sync(),
             net: NetStatus {
@@ -246,6 +254,7 @@ pub(super) mod tests {
                 known_peers: 3,
                 mesh: 1,
                 sent: 4,
+                unheard: 8,
                 received: 5,
                 dropped: vec![("rate limited".to_owned(), 6), ("invalid message".to_owned(), 1)],
                 ..NetStatus::default()
@@ -259,13 +268,17 @@ pub(super) mod tests {
             "\
 Name:      a\\u{{202e}}b
 Peer ID:   {ME}
+Version:   1.2.3, up 1 day 1 h
 Network:   lab
 Port:      4002
 Addresses: /ip4/192.168.11.34/tcp/4002
            /ip4/192.168.11.34/udp/4002/quic-v1
+Data:      /var/lib/p2p-sync
+           store 1.2 MB, its log 4.1 kB; 20.3 GB free on the volume
 Keys:      7 (2 deleted)
 Peers:     2 connected, 3 known, 1 in the mesh
 Messages:  4 sent, 5 received
+           8 changes were made with nobody listening; the sync brings them
 Dropped:   6 rate limited
            1 invalid message
 Sync:      ready

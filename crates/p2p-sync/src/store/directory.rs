@@ -28,6 +28,11 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
+    /// Where it is, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The SQLite file with the records.
     pub fn store_file(&self) -> PathBuf {
         self.path.join("store.db")

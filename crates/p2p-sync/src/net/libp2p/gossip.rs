@@ -41,6 +41,8 @@ pub(super) struct Gossip {
     unsent: bool,
     pub(super) complaints: Complaints,
     pub(super) sent: u64,
+    /// Changes that found nobody to hear them.
+    pub(super) unheard: u64,
     pub(super) received: u64,
 }
 
@@ -75,6 +77,7 @@ impl Gossip {
             unsent: false,
             complaints: Complaints::new(log),
             sent: 0,
+            unheard: 0,
             received: 0,
         }
     }
@@ -126,7 +129,7 @@ impl Gossip {
 
     /// Changes found nobody to hear them, or the queue to the network full.
     pub(super) fn missed(&mut self, unheard: u64, crowded_out: u64) {
-        self.complaints.count("not announced: nobody listening", unheard);
+        self.unheard = self.unheard.saturating_add(unheard);
         self.complaints.count(TOO_MANY, crowded_out);
         self.unsent |= crowded_out > 0;
     }

@@ -335,6 +335,7 @@ impl Task {
             known_peers: self.dialer.known(),
             mesh: mesh.len(),
             sent: self.gossip.sent,
+            unheard: self.gossip.unheard,
             received: self.gossip.received,
             dropped: self.gossip.complaints.all_with(&self.streams.complaints()),
             sync_streams: self.streams.inbound_streams(),
