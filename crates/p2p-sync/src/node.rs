@@ -11,7 +11,7 @@ use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -67,6 +67,7 @@ struct Inner {
     to_peers: mpsc::Sender<ToPeers>,
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
+    failure: watch::Receiver<Option<NodeError>>,
     /// Held for the lock on it.
     data_dir: DataDir,
 }
@@ -129,7 +130,16 @@ impl Node {
         let started = net::libp2p::spawn(net).await?;
         let to_peers = started.link.outbound.clone();
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
-        let writer = Writer::new(id, holdings, readers.clone(), waiting, started.link, Handle::current());
+        let (failing, failure) = watch::channel(None);
+        let writer = Writer::new(
+            id,
+            holdings,
+            readers.clone(),
+            waiting,
+            started.link,
+            Handle::current(),
+            failing,
+        );
         let thread = tokio::task::spawn_blocking(move || writer.run());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -143,6 +153,7 @@ impl Node {
                 to_peers,
                 readers,
                 writer: Mutex::new(Some(thread)),
+                failure,
                 data_dir,
             }),
         })
@@ -278,6 +289,22 @@ impl Node {
     /// When the store fails or the node has stopped.
     pub async fn restore(&self, key: Key, timestamp: Option<Timestamp>) -> Result<Option<Restored>, NodeError> {
         self.ask(|reply| Request::Restore { key, timestamp, reply }).await?
+    }
+
+    /// Waits until nothing can be stored any more, because the files of the store were removed, moved or replaced, and says so.
+    /// Nothing is left to do then but to [stop](Self::stop). Never returns while all is well.
+    pub async fn failed(&self) -> NodeError {
+        let mut failure = self.inner.failure.clone();
+        let failed = failure
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|failed| failed.clone());
+        match failed {
+            Some(error) => error,
+            // The writer has ended without any.
+            None => std::future::pending().await,
+        }
     }
 
     /// Says goodbye to the peers. The node still takes reads and writes, which the peers hear of when it is started again.

@@ -20,6 +20,10 @@
 //!
 //! Either way, what is missing comes back from the other nodes.
 //!
+//! # Files that are taken away
+//! Whoever removes, moves or replaces a file of an open store is noticed before the next transaction is acknowledged, and ends
+//! the store: see [`SqliteStore::check_files`]. What cannot be seen so is said in `presence`.
+//!
 //! # Durability
 //! The file is in WAL mode with `synchronous=FULL`: when [`commit`](p2p_sync_core::store::Store::commit) returns, the
 //! transaction has been synced to the disk. What an opened store shows is on the disk as well, whatever happened before.
@@ -30,12 +34,14 @@
 mod columns;
 mod conflicts;
 mod directory;
+mod displaced;
 mod error;
 mod footprint;
 mod mending;
 mod migrations;
 mod opening;
 mod peers;
+mod presence;
 mod reader;
 mod rescue;
 mod room;
@@ -55,6 +61,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use footprint::Footprint;
 pub use opening::WRITER_CACHE_KIB;
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
+pub use presence::{Displacement, FileId, Part};
 pub use reader::{Counts, Readers};
 pub use rescue::Rescued;
 pub use room::{Capacity, Room};

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::execute::{Flow, execute};
 use super::lines::{Line, Lines};
 use super::output::Output;
-use crate::node::Node;
+use crate::node::{Node, NodeError};
 
 /// Lines that are read while a command is carried out. A line may be a megabyte long.
 const LINES_AHEAD: usize = 4;
@@ -22,6 +22,9 @@ pub(super) enum Ended {
     /// The input could not be read.
     #[error("cannot read from standard input: {0}")]
     Input(io::Error),
+    /// The node can store nothing any more.
+    #[error(transparent)]
+    Node(NodeError),
 }
 
 /// Carries out the lines of standard input, with `prompt` written in front of each, until it ends or says so. Returns how

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use p2p_sync_core::NetworkName;
+use tokio::time::timeout;
 
 use super::Failure;
 use super::logging::Logs;
@@ -14,9 +17,12 @@ use super::pipe::{self, Ended};
 use super::prompt::{self, PROMPT, Surroundings};
 use super::stop::StopRequests;
 use super::terminal::Terminal;
-use crate::command::Class;
+use crate::command::{Class, CommandError};
 use crate::config::{self, Config};
 use crate::node::Node;
+
+/// How long replies are still written when the node can store nothing any more.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Starts a node
 ///
@@ -94,9 +100,17 @@ impl Start {
             logs: logs.clone(),
             stop: requests.switch(),
         };
-        let ended = tokio::select! {
-            ended = talk(&node, mode, surroundings) => ended,
-            () = requests.requested() => Ok(()),
+        let ended = {
+            let mut talk = pin!(talk(&node, mode, surroundings));
+            tokio::select! {
+                ended = &mut talk => ended,
+                () = requests.requested() => Ok(()),
+                error = node.failed() => {
+                    // Whoever has just been answered is to hear it.
+                    let _ = timeout(LAST_WORDS, &mut talk).await;
+                    Err(Ended::Node(error))
+                }
+            }
         };
         stopping();
         terminal.restore();
@@ -104,6 +118,10 @@ impl Start {
         let stopped = requests.in_time(node.leave(), node.stop()).await;
         match ended {
             Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => stopped,
+            Err(Ended::Node(error)) => {
+                let error = CommandError::from(error);
+                Err(Failure::new(error.class, error.to_string()))
+            }
             Err(ended) => Err(Failure::new(Class::Failed, ended.to_string())),
             Ok(()) => stopped,
         }

@@ -117,6 +117,16 @@ impl Holdings {
         self.store.is_broken()
     }
 
+    /// Makes sure that the files of the store are those that it has open; see [`SqliteStore::check_files`].
+    pub(super) fn check_files(&mut self) -> Result<(), NodeError> {
+        Ok(self.store.check_files()?)
+    }
+
+    /// Whether the files of the store were taken away under it: for good.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.store.is_displaced()
+    }
+
     /// Whether nothing is known that would keep a write from the disk.
     pub(super) fn takes_writes(&self) -> bool {
         !self.store.is_broken() && !self.store.is_locked()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use p2p_sync_core::sync::Origin;
 use p2p_sync_core::{NodeId, Record, Uptime};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::NodeError;
 use super::checking::{Checking, ScanResult};
@@ -61,6 +61,10 @@ pub(super) struct Writer {
     /// It could not be noted who listens; it is tried again then.
     note_again_at: Option<Uptime>,
     stopping: bool,
+    /// When the files of the store are looked at next, if no transaction does it before.
+    look_at_files: Uptime,
+    /// Why nothing can be stored any more, for whoever ends the node.
+    failure: watch::Sender<Option<NodeError>>,
 }
 
 enum Next {
@@ -81,6 +85,7 @@ impl Writer {
         requests: mpsc::Receiver<Request>,
         link: Link,
         runtime: Handle,
+        failure: watch::Sender<Option<NodeError>>,
     ) -> Self {
         let (checking, scans) = Checking::new();
         Self {
@@ -102,12 +107,15 @@ impl Writer {
             expected: 0,
             note_again_at: None,
             stopping: false,
+            look_at_files: Uptime::default(),
+            failure,
         }
     }
 
     /// Works until it is asked to stop, or nobody can ask any more.
     pub(super) fn run(mut self) {
         while !self.stopping {
+            self.look_at_files();
             self.mend();
             self.find_room();
             self.checking.begin(&mut self.holdings, self.watch.uptime());
@@ -169,6 +177,7 @@ impl Writer {
         let mending = is_out_of_order.then(|| Instant::now() + REOPEN_PAUSE);
         let checking = self.checking.next_due().filter(|_| !is_out_of_order);
         let checking = checking.map(|due| self.watch.instant_at(due));
+        let files = Some(self.watch.instant_at(self.look_at_files)).filter(|_| !self.holdings.is_displaced());
         let room = self.holdings.next_look_for_room().filter(|_| !is_out_of_order);
         let due = self
             .sessions
@@ -177,6 +186,7 @@ impl Writer {
             .chain(mending)
             .chain(checking)
             .chain(room)
+            .chain(files)
             .min();
         let alarm = async {
             match due {

@@ -128,13 +128,6 @@ pub(super) fn size_of(file: &Path) -> Result<Option<u64>, StoreError> {
     }
 }
 
-/// Whether there is such a file. Reading it as a link fails for a file, and differently where there is none, without asking for
-/// the times that come with the size: Linux then dates the next change of the file exactly, and has that to write at the next
-/// sync. Asked after each transaction, that took a fifth of the rate of single writes.
-pub(super) fn exists(file: &Path) -> bool {
-    !fs::read_link(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,16 +179,5 @@ mod tests {
         fs::write(&path, "mine").unwrap();
         assert_eq!(DataDir::open(&path).unwrap_err().kind(), StoreErrorKind::Io);
         assert_eq!(fs::read(&path).unwrap(), b"mine");
-    }
-
-    #[test]
-    fn a_file_is_there_or_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        assert!(!exists(&file) && exists(dir.path()));
-        fs::write(&file, "").unwrap();
-        assert!(exists(&file));
-        fs::remove_file(&file).unwrap();
-        assert!(!exists(&file));
     }
 }

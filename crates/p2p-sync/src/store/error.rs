@@ -6,6 +6,8 @@ use std::{fs, io};
 
 use rusqlite::ErrorCode;
 
+use super::presence::{Displacement, Part};
+
 /// A failure of the data directory or the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -96,6 +98,14 @@ pub enum StoreError {
     Gone {
         /// The store file.
         file: PathBuf,
+    },
+    /// A file of the store was removed, moved, replaced or overwritten while it was open. Nothing more is written.
+    #[error("{} was {} while it was open ({}): {}", path.display(), fate(.displacement), ids(.displacement), advice(.displacement))]
+    Displaced {
+        /// The file.
+        path: PathBuf,
+        /// What became of it.
+        displacement: Displacement,
     },
     /// Another program holds a lock.
     #[error("{} is locked by another program, such as an SQLite shell: nothing was stored; close that program and try again", file.display())]
@@ -189,7 +199,7 @@ impl StoreError {
             Self::Full { .. } => StoreErrorKind::Full,
             Self::ReadOnly { .. } => StoreErrorKind::NotPermitted,
             Self::Locked { .. } | Self::ReadersBusy { .. } | Self::Stopped { .. } => StoreErrorKind::Busy,
-            Self::Gone { .. } | Self::Disk { .. } | Self::Broken { .. } => StoreErrorKind::Io,
+            Self::Gone { .. } | Self::Displaced { .. } | Self::Disk { .. } | Self::Broken { .. } => StoreErrorKind::Io,
             Self::Io { cause, .. } => match cause.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::NotPermitted,
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
@@ -260,12 +270,56 @@ impl StoreError {
         }
     }
 
+    /// A file of the store is no longer the one that is open.
+    pub(super) fn displaced(file: &Path, displacement: Displacement) -> Self {
+        Self::Displaced {
+            path: displacement.part.path(file),
+            displacement,
+        }
+    }
+
+    /// Whether the store's files were taken away under it, so that it must not be used any more.
+    pub fn is_displaced(&self) -> bool {
+        matches!(self, Self::Displaced { .. })
+    }
+
     /// What the operating system reports about a path; `doing` as in "cannot … PATH".
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::Io {
             doing,
             path: path.to_owned(),
             cause,
+        }
+    }
+}
+
+fn fate(displacement: &Displacement) -> &'static str {
+    match displacement.now {
+        None => "removed or moved",
+        Some(now) if now == displacement.was => "overwritten",
+        Some(_) => "replaced by another file",
+    }
+}
+
+fn ids(displacement: &Displacement) -> String {
+    let was = displacement.was;
+    match displacement.now {
+        None => format!("it was {was}"),
+        Some(now) if now == was => format!("{was}, and shorter than what is stored in it"),
+        Some(now) => format!("it was {was}, and is now {now}"),
+    }
+}
+
+fn advice(displacement: &Displacement) -> &'static str {
+    match (displacement.part, displacement.now) {
+        (Part::Store, None) => {
+            "nothing is stored any more, and this write was not. What was stored before is in the file that is gone: put it back              and start again; or move away the files whose names begin like it, start again, and the data comes back from the              other nodes"
+        }
+        (Part::Store, Some(_)) => {
+            "nothing is stored any more, and this write was not. What lies there now was left as it is: start again to go on              with it. Stop p2p-sync before you put back a copy"
+        }
+        (Part::Log | Part::Index, _) => {
+            "nothing is stored any more, and this write may not be. What was stored before is in the store: start again, and              leave the files beside it alone while p2p-sync runs"
         }
     }
 }

@@ -47,6 +47,7 @@ impl SqliteStore {
     /// When nothing can be read, when reading fails for a reason that may pass, or when the new file cannot be written. The
     /// damaged one is where it was then, and the store is broken; this may be tried again.
     pub fn rescue(&mut self, readers: &Readers) -> Result<Rescued, StoreError> {
+        self.check_files()?;
         self.end_scan();
         self.abandon();
         // A reader of the old file would go on using, and in the end remove, the log and its index by their names.
@@ -54,7 +55,7 @@ impl SqliteStore {
         // Its network was made sure of when it was opened, and may not be readable any more.
         let old = salvage::open(&self.file, None)?;
         let rescued = rescue(&self.file, &self.network, old)?;
-        self.reopen()?;
+        self.open_again()?;
         Ok(rescued)
     }
 }
@@ -203,7 +204,10 @@ fn rename_if_there(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 fn sync_file(file: &Path) -> Result<(), StoreError> {
-    File::open(file)
+    // Windows syncs only what may be written.
+    File::options()
+        .write(true)
+        .open(file)
         .and_then(|open| open.sync_all())
         .map_err(StoreError::io("sync", file))
 }
@@ -212,7 +216,9 @@ fn sync_file(file: &Path) -> Result<(), StoreError> {
 fn sync_directory(file: &Path) -> Result<(), StoreError> {
     #[cfg(unix)]
     if let Some(directory) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        sync_file(directory)?;
+        File::open(directory)
+            .and_then(|open| open.sync_all())
+            .map_err(StoreError::io("sync", directory))?;
     }
     #[cfg(not(unix))]
     let _ = file;
@@ -356,6 +362,19 @@ mod tests {
         sqlite.close().unwrap();
         assert!(place.open().get(&key("new")).unwrap().is_some());
         rescued
+    }
+
+    /// Windows refuses to sync a file that was opened to be read only.
+    #[test]
+    fn files_and_directories_are_synced() {
+        let place = Place::new();
+        fs::write(&place.file, b"content").unwrap();
+        sync_file(&place.file).unwrap();
+        sync_directory(&place.file).unwrap();
+        assert_eq!(fs::read(&place.file).unwrap(), b"content");
+        let missing = place.dir.path().join("missing");
+        assert_eq!(sync_file(&missing).unwrap_err().kind(), StoreErrorKind::Io);
+        assert!(!missing.exists());
     }
 
     #[test]

@@ -242,6 +242,8 @@ impl SqliteStore {
         if self.is_scanning() {
             return Err(StoreError::Misuse("a scan was begun while another one runs"));
         }
+        // It opens the file by its name.
+        self.check_files()?;
         let stopped = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stopped);
         let pinned = opening::reader(&self.file).and_then(|mut connection| {

@@ -14,6 +14,7 @@ use super::conflicts;
 use super::directory::size_of;
 use super::error::StoreError;
 use super::opening::{self, beside};
+use super::presence::{self, Displacement, Presence};
 use super::rescue;
 use super::rows::{self, Authors, Which};
 use super::scan;
@@ -60,6 +61,9 @@ pub struct SqliteStore {
     pub(super) damage_log: sync::DamageLog,
     /// The scan that runs, if one does.
     pub(super) scan: Weak<scan::Hold>,
+    pub(super) presence: Presence,
+    /// What became of the files under it. Nothing is written any more.
+    pub(super) displacement: Option<Displacement>,
 }
 
 impl SqliteStore {
@@ -90,7 +94,9 @@ impl SqliteStore {
 
     fn connect(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
         rescue::finish(file)?;
+        let before = presence::id_of(file);
         let connection = opening::writer(file, network)?;
+        let presence = Presence::note(file, before)?;
         let (id, tracker, others) = look_in(&connection).map_err(|cause| StoreError::sqlite(file, cause))?;
         Ok(Self {
             file: file.to_owned(),
@@ -107,6 +113,8 @@ impl SqliteStore {
             damaged_seen: 0,
             damage_log: sync::DamageLog::default(),
             scan: Weak::new(),
+            presence,
+            displacement: None,
         })
     }
 
@@ -124,17 +132,25 @@ impl SqliteStore {
     /// read is on the disk, whatever the sync that failed had left behind.
     ///
     /// # Errors
-    /// As for [`open`](Self::open), or when the file is gone: no new one is made in its place. The store is broken then,
+    /// As for [`open`](Self::open), or when the file is gone or another one: none is made in its place. The store is broken then,
     /// and this may be tried again.
     pub fn reopen(&mut self) -> Result<(), StoreError> {
+        self.check_files()?;
         self.abandon();
+        self.open_again()
+    }
+
+    /// Opens what lies under the name of the store.
+    pub(super) fn open_again(&mut self) -> Result<(), StoreError> {
         rescue::finish(&self.file)?;
         if size_of(&self.file)?.is_none() {
             return Err(StoreError::Gone {
                 file: self.file.clone(),
             });
         }
+        let before = presence::id_of(&self.file);
         let connection = opening::writer(&self.file, &self.network)?;
+        self.presence = Presence::note(&self.file, before)?;
         let looked = look_in(&connection).map_err(|cause| StoreError::sqlite(&self.file, cause));
         self.connection = Some(connection);
         (self.id, self.tracker, self.others) = self.noted(looked)?;
@@ -335,8 +351,11 @@ impl Store for SqliteStore {
             self.run(connection, "COMMIT")
         });
         self.noted(result)?;
+        // The transaction is in the file that is open. If that is not the one under the name of the store, nobody will find it.
+        self.check_files()?;
         self.tracker.committed();
-        self.bound_wal()
+        self.bound_wal();
+        Ok(())
     }
 
     fn rollback(&mut self) {
@@ -544,9 +563,9 @@ mod tests {
         }
         sqlite.begin().unwrap();
         sqlite.put(&put("a", b"2", 6)).unwrap();
-        assert!(matches!(sqlite.commit(), Err(StoreError::Gone { .. })));
+        assert!(matches!(sqlite.commit(), Err(StoreError::Displaced { .. })));
         assert!(sqlite.is_broken());
-        assert!(matches!(sqlite.reopen(), Err(StoreError::Gone { .. })));
+        assert!(matches!(sqlite.reopen(), Err(StoreError::Displaced { .. })));
         assert!(!place.file.exists());
     }
 

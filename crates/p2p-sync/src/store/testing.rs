@@ -50,6 +50,11 @@ impl Place {
         copy
     }
 
+    /// The path of a file that SQLite keeps beside the store.
+    pub(super) fn sibling(&self, suffix: &str) -> PathBuf {
+        super::opening::beside(&self.file, suffix)
+    }
+
     /// Runs SQL like somebody with an SQLite shell.
     pub(super) fn shell(&self, sql: &str) {
         shell(&self.file, sql);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use p2p_sync_core::Record;
 use rusqlite::Connection;
 
-use super::directory::{exists, size_of};
+use super::directory::size_of;
 use super::error::StoreError;
 use super::sqlite::SqliteStore;
 
@@ -18,7 +18,7 @@ const WAL_RETRY_BYTES: u64 = 8 * 1024 * 1024;
 /// How long that attempt waits for readers. Ours are done sooner.
 const WAL_PATIENCE: Duration = Duration::from_millis(250);
 
-/// By how much it may have grown before it is measured again: asking the system each time has its price, see [`exists`].
+/// By how much it may have grown before it is measured again: asking the system each time has its price, see `presence`.
 const MEASURE_BYTES: u64 = 1024 * 1024;
 /// A guess at what the WAL takes for a record beyond its key and value: a page of the table and of each index.
 const PAGES_BYTES: u64 = 5 * 4_096;
@@ -75,22 +75,16 @@ impl SqliteStore {
     }
 
     /// Empties the WAL if it has grown too large. It holds the transaction that was just committed, so a failure to do so
-    /// leaves that as it is. But where there is no WAL any more, the files were removed, and the transaction with them.
-    pub(super) fn bound_wal(&mut self) -> Result<(), StoreError> {
-        if !exists(&self.wal) {
-            self.abandon();
-            return Err(StoreError::Gone {
-                file: self.file.clone(),
-            });
-        }
+    /// leaves that as it is.
+    pub(super) fn bound_wal(&mut self) {
         // What is written beside the records.
         self.wal_size.since = self.wal_size.since.saturating_add(PAGES_BYTES);
         if self.wal_size.since < MEASURE_BYTES {
-            return Ok(());
+            return;
         }
-        let Ok(bytes) = self.measure_wal() else { return Ok(()) };
+        let Ok(bytes) = self.measure_wal() else { return };
         if bytes < self.wal_size.due {
-            return Ok(());
+            return;
         }
         let scanning = self.is_scanning();
         self.wal_size.due = match self.settle_soon() {
@@ -105,7 +99,6 @@ impl SqliteStore {
                 bytes.saturating_add(WAL_RETRY_BYTES)
             }
         };
-        Ok(())
     }
 
     fn measure_wal(&mut self) -> Result<u64, StoreError> {

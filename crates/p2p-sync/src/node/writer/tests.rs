@@ -79,7 +79,15 @@ fn start(capacity: Capacity, waiting: impl FnOnce(&Path, &mpsc::Sender<Request>)
     };
     let runtime = Runtime::new().unwrap();
     let holdings = holdings.with_capacity(capacity);
-    let writer = Writer::new(me(), holdings, readers, asked, link, runtime.handle().clone());
+    let writer = Writer::new(
+        me(),
+        holdings,
+        readers,
+        asked,
+        link,
+        runtime.handle().clone(),
+        watch::channel(None).0,
+    );
     waiting(&file, &requests);
     let thread = std::thread::spawn(|| writer.run());
     Running {

@@ -15,10 +15,32 @@ const NOTE_PAUSE: Duration = Duration::from_secs(1);
 /// A store that was closed after a failure of the disk is opened again after this, if no write does it before.
 pub(super) const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
+/// How often the files of the store are looked at while nothing is written.
+const FILES_INTERVAL: Duration = Duration::from_secs(5);
+
 impl Writer {
+    /// Ends the node, once everybody is answered who has to be, if the files of the store were taken away under it.
+    pub(super) fn look_at_files(&mut self) {
+        if self.failure.borrow().is_some() {
+            return;
+        }
+        let at = self.watch.uptime();
+        if at < self.look_at_files && !self.holdings.is_displaced() {
+            return;
+        }
+        self.look_at_files = at.after(FILES_INTERVAL);
+        if let Err(error) = self.holdings.check_files() {
+            self.sessions.break_off();
+            self.failure.send_replace(Some(error));
+        }
+    }
+
     /// Rescues a damaged store, and opens a broken one again, for others may wait for its records even if nobody writes here.
     /// Sessions end, because what they compared is gone; everybody is owed another one.
     pub(super) fn mend(&mut self) {
+        if self.holdings.is_displaced() {
+            return;
+        }
         let damaged = self.holdings.is_damaged();
         let (tried, pause) = match damaged {
             true => (self.rescued, MEND_PAUSE),

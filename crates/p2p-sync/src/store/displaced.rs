@@ -1,0 +1,243 @@
+//! The end of a store whose files were removed, moved or replaced under it: nothing more is written, what was acknowledged is
+//! brought into the file that it was meant for, and whatever lies under the store's name now is left alone.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::directory::size_of;
+use super::error::StoreError;
+use super::opening::beside;
+use super::presence::{Displacement, Part};
+use super::sqlite::SqliteStore;
+
+impl SqliteStore {
+    /// Makes sure that the files that are open are those under the store's name.
+    ///
+    /// # Errors
+    /// [`StoreError::Displaced`] when they are not. The store is broken then, and stays so: what is written to it would be lost.
+    pub fn check_files(&mut self) -> Result<(), StoreError> {
+        if let Some(displacement) = self.displacement {
+            return Err(StoreError::displaced(&self.file, displacement));
+        }
+        let Some(connection) = &self.connection else {
+            return Ok(());
+        };
+        let needed = || {
+            let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).ok();
+            let bytes = number("PRAGMA page_count")?.checked_mul(number("PRAGMA page_size")?)?;
+            u64::try_from(bytes).ok()
+        };
+        match self.presence.check(needed) {
+            Ok(()) => Ok(()),
+            Err(displacement) => Err(self.give_up(displacement)),
+        }
+    }
+
+    /// Whether the files were removed, moved or replaced while they were open.
+    pub fn is_displaced(&self) -> bool {
+        self.displacement.is_some()
+    }
+
+    fn give_up(&mut self, displacement: Displacement) -> StoreError {
+        self.displacement = Some(displacement);
+        self.stop_scan();
+        let overwritten = displacement.now == Some(displacement.was);
+        // Wherever the file lies now, what is in the log belongs into it. Without emptying the log: if only that was replaced,
+        // another program may have written to the new one.
+        if !overwritten && let Some(connection) = &self.connection {
+            let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            if let Err(error) = moved {
+                tracing::warn!(%error, "What the write-ahead log holds could not be moved into the file of the store");
+            }
+        }
+        self.abandon();
+        if displacement.part == Part::Store
+            && displacement.now.is_some()
+            && let Some(aside) = self.put_log_aside()
+        {
+            tracing::warn!(
+                log = %aside.display(),
+                "The write-ahead log of the file that was open is put aside: it would damage the one that took its place"
+            );
+        }
+        StoreError::displaced(&self.file, displacement)
+    }
+
+    /// Moves our log away from a file that is not the one it belongs to.
+    fn put_log_aside(&self) -> Option<PathBuf> {
+        if !self.presence.is_in_place(Part::Log) || size_of(&self.wal).ok().flatten() == Some(0) {
+            return None;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let aside = beside(
+            &self.file,
+            &format!(".replaced-{}-wal", now.map_or(0, |now| now.as_secs())),
+        );
+        match std::fs::rename(&self.wal, &aside) {
+            Ok(()) => Some(aside),
+            Err(error) => {
+                tracing::error!(log = %self.wal.display(), %error, "The write-ahead log of the replaced file could not be put aside: remove it");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use p2p_sync_core::store::Store;
+
+    use super::*;
+    use crate::store::testing::{Place, key, put, store};
+    use crate::store::{Depth, Readers, StoreErrorKind};
+
+    /// A store that holds `a`, and another one's file.
+    fn place() -> (Place, SqliteStore, Vec<u8>) {
+        let other = Place::new();
+        let mut theirs = other.open();
+        store(&mut theirs, &[put("theirs", b"1", 5)]);
+        // A clean stop would add the summary.
+        theirs.empty_wal().unwrap();
+        let copy = fs::read(&other.file).unwrap();
+        let place = Place::new();
+        let mut sqlite = place.open();
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        (place, sqlite, copy)
+    }
+
+    /// A write after that is refused, and so is everything later.
+    fn refused(sqlite: &mut SqliteStore) -> StoreError {
+        sqlite.begin().unwrap();
+        sqlite.put(&put("late", b"1", 9)).unwrap();
+        let error = sqlite.commit().unwrap_err();
+        sqlite.rollback();
+        assert!(
+            error.is_displaced() && sqlite.is_broken() && sqlite.is_displaced(),
+            "{error}"
+        );
+        assert_eq!(error.kind(), StoreErrorKind::Io);
+        assert!(sqlite.begin().is_err() && sqlite.start_scan(Depth::Items).is_err());
+        for again in [sqlite.reopen().unwrap_err(), sqlite.check_files().unwrap_err()] {
+            assert_eq!(again.to_string(), error.to_string());
+        }
+        error
+    }
+
+    fn replace(place: &Place, file: &Path, content: &[u8]) {
+        let fresh = place.dir.path().join("fresh");
+        fs::write(&fresh, content).unwrap();
+        fs::rename(fresh, file).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_moved_has_all_that_was_acknowledged() {
+        let (place, mut sqlite, _) = place();
+        let elsewhere = place.dir.path().join("elsewhere");
+        fs::rename(&place.file, &elsewhere).unwrap();
+        let was = presence_text(&elsewhere);
+        let error = refused(&mut sqlite);
+        assert!(error.to_string().contains(&was), "{error}: {was}");
+        drop(sqlite);
+        assert!(!place.file.exists());
+        fs::remove_file(place.sibling("-wal")).unwrap();
+        fs::rename(&elsewhere, &place.file).unwrap();
+        assert_eq!(place.open().get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
+    }
+
+    #[test]
+    fn a_file_that_took_its_place_is_left_alone_and_spared_the_old_log() {
+        let (place, mut sqlite, theirs) = place();
+        let readers = Readers::open(&place.file, 2).unwrap();
+        replace(&place, &place.file, &theirs);
+        let now = presence_text(&place.file);
+        let error = refused(&mut sqlite);
+        assert!(error.to_string().contains(&format!("is now {now}")), "{error}");
+        drop((sqlite, readers));
+        assert!(fs::read(&place.file).unwrap() == theirs);
+        let names: Vec<_> = place.content().into_keys().collect();
+        let asides = names
+            .iter()
+            .filter(|name| name.to_string_lossy().contains(".replaced-"));
+        assert_eq!(asides.count(), 1, "{names:?}");
+        let mut opened = place.open();
+        assert_eq!(opened.get(&key("theirs")).unwrap(), Some(put("theirs", b"1", 5)));
+        assert_eq!(opened.get(&key("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_was_overwritten_with_less_is_left_alone() {
+        let (place, mut sqlite, theirs) = place();
+        let large: Vec<_> = (0..20).map(|n| put(&format!("large {n}"), &[7; 60_000], 6)).collect();
+        store(&mut sqlite, &large);
+        sqlite.empty_wal().unwrap();
+        store(&mut sqlite, &[put("b", b"1", 7)]);
+        fs::write(&place.file, &theirs).unwrap();
+        let error = refused(&mut sqlite);
+        assert!(
+            error.to_string().contains("was overwritten while it was open"),
+            "{error}"
+        );
+        drop(sqlite);
+        assert!(fs::read(&place.file).unwrap() == theirs);
+        assert_eq!(place.open().get(&key("theirs")).unwrap(), Some(put("theirs", b"1", 5)));
+    }
+
+    #[test]
+    fn without_its_log_or_index_nothing_is_lost() {
+        for suffix in ["-wal", "-shm"] {
+            for replaced in [false, true] {
+                let (place, mut sqlite, _) = place();
+                let part = place.sibling(suffix);
+                if replaced {
+                    replace(&place, &part, b"");
+                } else {
+                    fs::remove_file(&part).unwrap();
+                }
+                let error = refused(&mut sqlite);
+                assert!(
+                    error.to_string().contains(&format!("store.db{suffix} was re")),
+                    "{error}"
+                );
+                drop(sqlite);
+                assert_eq!(
+                    place.open().get(&key("a")).unwrap(),
+                    Some(put("a", b"1", 5)),
+                    "{suffix}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_noticed_while_nothing_is_written() {
+        let (place, mut sqlite, theirs) = place();
+        sqlite.check_files().unwrap();
+        replace(&place, &place.file, &theirs);
+        assert!(
+            sqlite.start_scan(Depth::Items).unwrap_err().is_displaced(),
+            "not a scan of another file"
+        );
+        assert!(sqlite.is_broken());
+    }
+
+    #[test]
+    fn a_program_that_makes_the_file_smaller_does_not_end_the_store() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let many: Vec<_> = (0..200).map(|n| put(&format!("key {n}"), &[7; 4_000], 5)).collect();
+        store(&mut sqlite, &many);
+        sqlite.empty_wal().unwrap();
+        sqlite.check_files().unwrap();
+        place.shell("DELETE FROM kv_store WHERE key <> 'key 0'; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+        store(&mut sqlite, &[put("a", b"1", 5)]);
+        sqlite.check_files().unwrap();
+    }
+
+    fn presence_text(file: &Path) -> String {
+        super::super::presence::id_of(file).unwrap().to_string()
+    }
+}

@@ -1,0 +1,115 @@
+//! What becomes of a node whose files somebody meddles with, while it runs or before it starts: it is told, nothing is
+//! acknowledged that would be lost, and no file of somebody else is written to. Needs neither root nor a network.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![cfg(unix)]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use p2p_sync_testbed::{Launch, Node, Stdin};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The exit code for everything about the store.
+const STORAGE: Option<i32> = Some(9);
+
+/// A node by itself: no discovery, any free port.
+fn launch(label: &str) -> Launch {
+    Launch::new(PROGRAM).label(label).no_lan()
+}
+
+fn file(node: &Node, name: &str) -> PathBuf {
+    node.data_dir().join(name)
+}
+
+/// A store with one key, as a copy that somebody kept.
+fn copy_of_a_store() -> Vec<u8> {
+    let node = launch("copied").start();
+    node.add("copied", "1");
+    node.stop();
+    fs::read(file(&node, "store.db")).unwrap()
+}
+
+fn replace(file: &Path, content: &[u8]) {
+    let fresh = file.with_file_name("fresh");
+    fs::write(&fresh, content).unwrap();
+    fs::rename(fresh, file).unwrap();
+}
+
+/// Writes until it is refused; how many writes were acknowledged before.
+fn writes_acknowledged(node: &Node) -> usize {
+    for number in 0..30 {
+        let reply = node.json(&format!("add --json later{number} 1"));
+        if reply.get("error").is_some() {
+            assert_eq!(reply["code"], 9, "{reply}");
+            return number;
+        }
+    }
+    panic!("30 of 30 writes were acknowledged");
+}
+
+/// The node ends with the code for storage, and says so with the inode of the file that it had.
+#[track_caller]
+fn assert_ends(node: &Node, name: &str, inode: u64) {
+    assert_eq!(node.wait_exit(PATIENCE).code(), STORAGE);
+    node.wait_log(0, &format!("{name} was "), PATIENCE);
+    node.wait_log(0, &format!("inode {inode}"), PATIENCE);
+}
+
+#[test]
+fn no_write_is_acknowledged_into_a_file_that_was_taken_away() {
+    let copy = copy_of_a_store();
+    type Deed = fn(&Path, &[u8]);
+    let deeds: [(&str, &str, Deed); 6] = [
+        ("removed", "store.db", |file, _| fs::remove_file(file).unwrap()),
+        ("moved", "store.db", |file, _| {
+            fs::rename(file, file.with_file_name("elsewhere")).unwrap()
+        }),
+        ("replaced", "store.db", replace),
+        ("overwritten with nothing", "store.db", |file, _| {
+            fs::write(file, "").unwrap()
+        }),
+        ("removed", "store.db-wal", |file, _| fs::remove_file(file).unwrap()),
+        ("removed", "store.db-shm", |file, _| fs::remove_file(file).unwrap()),
+    ];
+    for (what, name, deed) in deeds {
+        let node = launch(&format!("{name} {what}")).start();
+        node.add("before", "1");
+        let path = file(&node, name);
+        let inode = fs::metadata(&path).unwrap().ino();
+        deed(&path, &copy);
+        assert_eq!(writes_acknowledged(&node), 0, "{name} {what}");
+        assert_ends(&node, name, inode);
+        match what {
+            "replaced" => assert!(fs::read(&path).unwrap() == copy, "the new file was written to"),
+            "overwritten with nothing" => assert_eq!(fs::read(&path).unwrap(), b""),
+            _ if name == "store.db" => assert!(!path.exists(), "one was made in its place"),
+            _ => {
+                node.restart();
+                assert_eq!(
+                    node.get("before").as_deref(),
+                    Some("1"),
+                    "{name} {what}: nothing is lost"
+                );
+            }
+        }
+        if what == "replaced" {
+            node.restart();
+            assert_eq!(node.get("copied").as_deref(), Some("1"), "the copy is in use now");
+            assert_eq!(node.json("verify --json")["damaged"], 0);
+        }
+    }
+}
+
+/// Also by a service to which nobody writes.
+#[test]
+fn a_node_that_writes_nothing_notices_it_too() {
+    let node = launch("idle").stdin(Stdin::Null).start();
+    let path = file(&node, "store.db");
+    let inode = fs::metadata(&path).unwrap().ino();
+    fs::remove_file(&path).unwrap();
+    assert_ends(&node, "store.db", inode);
+}
