@@ -34,6 +34,8 @@ pub struct Config {
     pub lan: bool,
     /// The size in bytes from which on the store takes nothing more that other nodes send; none: as long as the volume has room.
     pub max_store: Option<u64>,
+    /// Whether a node without an identity becomes a new one although it has a store.
+    pub new_identity: bool,
 }
 
 impl Config {
@@ -47,6 +49,7 @@ impl Config {
             peers: Vec::new(),
             lan: true,
             max_store: None,
+            new_identity: false,
         }
     }
 }

@@ -15,7 +15,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 pub enum IdentityError {
     /// The file is there but holds no key pair.
     #[error(
-        "{} is damaged: {why}. It was left as it is. Bring it back from a copy to stay the same peer; or move it away, and the next start makes a new peer id",
+        "{} is damaged: {why}. It was left as it is. Bring it back from a copy to stay the same peer; or move it away and start once with --new-identity, to become a new one that keeps the data",
         file.display()
     )]
     Damaged {
@@ -23,6 +23,16 @@ pub enum IdentityError {
         file: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// There is none, though this node had one.
+    #[error(
+        "{} is missing, but the store beside it is there. Put it back from a copy to stay the same peer; or start once with \
+         --new-identity, to become a new one that keeps the data",
+        file.display()
+    )]
+    Missing {
+        /// Which file.
+        file: PathBuf,
     },
     /// The file cannot be read or written.
     #[error("cannot use {}: {source}", file.display())]
@@ -41,15 +51,27 @@ impl IdentityError {
     }
 }
 
-/// Reads the key pair from `file`, or makes an Ed25519 one and stores it there if there is no such file. The file holds
-/// libp2p's protobuf encoding, and is complete or absent, whenever the process ends.
+/// What is done where there is no key pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMissing {
+    /// One is made: the node is new, or is to be a new one.
+    Create,
+    /// That is an error: the node had one.
+    Refuse,
+}
+
+/// Reads the key pair from `file`. If there is no such file, it makes an Ed25519 one and stores it there, or refuses to. The file
+/// holds libp2p's protobuf encoding, and is complete or absent, whenever the process ends.
 ///
 /// # Errors
-/// When the file is damaged, or cannot be read or written. A damaged file is never overwritten.
-pub fn load_or_create(file: &Path) -> Result<Keypair, IdentityError> {
+/// When the file is damaged or missing, or cannot be read or written. A damaged file is never overwritten.
+pub fn load_or_create(file: &Path, if_missing: IfMissing) -> Result<Keypair, IdentityError> {
     match File::open(file) {
         Ok(opened) => load(file, opened),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match if_missing {
+            IfMissing::Create => create(file),
+            IfMissing::Refuse => Err(IdentityError::Missing { file: file.to_owned() }),
+        },
         Err(source) => Err(IdentityError::Io {
             file: file.to_owned(),
             source,
@@ -156,12 +178,15 @@ mod tests {
     fn it_is_made_once_and_stays() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("identity.key");
-        let first = load_or_create(&file).unwrap().public().to_peer_id();
+        let first = load_or_create(&file, IfMissing::Create).unwrap().public().to_peer_id();
         let bytes = fs::read(&file).unwrap();
-        assert_eq!(load_or_create(&file).unwrap().public().to_peer_id(), first);
+        assert_eq!(
+            load_or_create(&file, IfMissing::Create).unwrap().public().to_peer_id(),
+            first
+        );
         assert_eq!(fs::read(&file).unwrap(), bytes);
         assert_eq!(names(directory.path()), ["identity.key"], "no temporary file is left");
-        let other = load_or_create(&directory.path().join("other.key"))
+        let other = load_or_create(&directory.path().join("other.key"), IfMissing::Create)
             .unwrap()
             .public()
             .to_peer_id();
@@ -175,10 +200,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("identity.key");
         let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
-        load_or_create(&file).unwrap();
+        load_or_create(&file, IfMissing::Create).unwrap();
         assert_eq!(mode(), 0o600);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        load_or_create(&file).unwrap();
+        load_or_create(&file, IfMissing::Create).unwrap();
         assert_eq!(mode(), 0o600, "taken back from the others");
     }
 
@@ -186,13 +211,13 @@ mod tests {
     fn a_damaged_file_is_refused_and_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("identity.key");
-        load_or_create(&file).unwrap();
+        load_or_create(&file, IfMissing::Create).unwrap();
         let good = fs::read(&file).unwrap();
         let mut flipped = good.clone();
         flipped[40] ^= 1;
         for bad in [&b""[..], b"nonsense", &good[..good.len() - 1], &flipped, &[0; 100_000]] {
             fs::write(&file, bad).unwrap();
-            let error = load_or_create(&file).unwrap_err();
+            let error = load_or_create(&file, IfMissing::Create).unwrap_err();
             assert!(matches!(error, IdentityError::Damaged { .. }), "{error}");
             assert!(error.to_string().contains("identity.key"), "{error}");
             assert_eq!(fs::read(&file).unwrap(), bad);
@@ -204,15 +229,34 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("identity.key");
         fs::write(directory.path().join("identity.key.new"), b"half a k").unwrap();
-        let made = load_or_create(&file).unwrap().public().to_peer_id();
-        assert_eq!(load_or_create(&file).unwrap().public().to_peer_id(), made);
+        let made = load_or_create(&file, IfMissing::Create).unwrap().public().to_peer_id();
+        assert_eq!(
+            load_or_create(&file, IfMissing::Create).unwrap().public().to_peer_id(),
+            made
+        );
         assert_eq!(names(directory.path()), ["identity.key"]);
+    }
+
+    #[test]
+    fn none_is_made_where_one_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("identity.key");
+        let error = load_or_create(&file, IfMissing::Refuse).unwrap_err();
+        assert!(matches!(error, IdentityError::Missing { .. }), "{error}");
+        assert!(error.to_string().contains("--new-identity"), "{error}");
+        assert_eq!(names(directory.path()), [""; 0]);
+        load_or_create(&file, IfMissing::Create).unwrap();
+        load_or_create(&file, IfMissing::Refuse).unwrap();
     }
 
     #[test]
     fn what_cannot_be_written_is_an_error_that_names_the_file() {
         let directory = tempfile::tempdir().unwrap();
-        let error = load_or_create(&directory.path().join("missing").join("identity.key")).unwrap_err();
+        let error = load_or_create(
+            &directory.path().join("missing").join("identity.key"),
+            IfMissing::Create,
+        )
+        .unwrap_err();
         assert!(matches!(error, IdentityError::Io { .. }));
         assert!(error.to_string().contains("identity.key"), "{error}");
     }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::identity;
+use crate::identity::{self, IfMissing};
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, ToPeers};
 use crate::store::{Capacity, DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
@@ -109,7 +109,20 @@ impl Node {
         }
         let data_dir = DataDir::open(&config.data_dir)?;
         let port = net::claim_port(config.port)?;
-        let key = identity::load_or_create(&data_dir.identity_file())?;
+        let has_store = data_dir.has_store()?;
+        let if_missing = if has_store && !config.new_identity {
+            IfMissing::Refuse
+        } else {
+            IfMissing::Create
+        };
+        if !has_store && data_dir.identity_file().exists() {
+            tracing::warn!(
+                "{} is not there, but this node has an identity: it starts with an empty store, and what other nodes have comes back \
+                 from them",
+                data_dir.store_file().display()
+            );
+        }
+        let key = identity::load_or_create(&data_dir.identity_file(), if_missing)?;
         let peer_id = key.public().to_peer_id();
         let id = net::libp2p::node_id(&peer_id)?;
         let mut store = SqliteStore::open(&data_dir.store_file(), &config.network)?;

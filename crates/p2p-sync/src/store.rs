@@ -36,6 +36,7 @@ mod conflicts;
 mod directory;
 mod displaced;
 mod error;
+mod files;
 mod footprint;
 mod mending;
 mod migrations;

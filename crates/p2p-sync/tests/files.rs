@@ -113,3 +113,52 @@ fn a_node_that_writes_nothing_notices_it_too() {
     fs::remove_file(&path).unwrap();
     assert_ends(&node, "store.db", inode);
 }
+
+/// The end of a node that does not start, with the code for storage and these words in what it says.
+#[track_caller]
+fn assert_refuses(node: &Node, words: &[&str]) {
+    assert_eq!(node.wait_exit(PATIENCE).code(), STORAGE);
+    for word in words {
+        node.wait_log(0, word, PATIENCE);
+    }
+}
+
+#[test]
+fn an_emptied_store_and_a_missing_identity_are_told_with_the_choice() {
+    let node = launch("node").start();
+    let id = node.peer_id();
+    node.add("kept", "1");
+    node.stop();
+    let (store, identity) = (file(&node, "store.db"), file(&node, "identity.key"));
+    let (content, key) = (fs::read(&store).unwrap(), fs::read(&identity).unwrap());
+
+    fs::write(&store, "").unwrap();
+    node.spawn_again();
+    assert_refuses(&node, &["store.db is empty", "Put back a copy", "move it away"]);
+    assert_eq!(fs::read(&store).unwrap(), b"", "it was left as it is");
+
+    fs::remove_file(&store).unwrap();
+    node.restart();
+    node.wait_log(0, "store.db is not there, but this node has an identity", PATIENCE);
+    assert_eq!((node.get("kept"), node.peer_id()), (None, id.clone()));
+    node.stop();
+
+    fs::write(&store, content).unwrap();
+    fs::remove_file(&identity).unwrap();
+    node.spawn_again();
+    assert_refuses(&node, &["identity.key is missing", "Put it back", "--new-identity"]);
+    assert!(!identity.exists(), "none is made without being asked for");
+
+    let again = |label: &str| launch(label).data_dir(node.data_dir());
+    let fresh = again("new identity").argument("--new-identity").start();
+    assert_ne!(fresh.peer_id(), id);
+    assert_eq!(fresh.get("kept").as_deref(), Some("1"), "the data is kept");
+    let new = fresh.peer_id();
+    fresh.stop();
+    let fresh = again("new identity again").argument("--new-identity").start();
+    assert_eq!(fresh.peer_id(), new, "one that is there stays");
+    fresh.stop();
+    fs::write(&identity, key).unwrap();
+    node.restart();
+    assert_eq!(node.peer_id(), id);
+}

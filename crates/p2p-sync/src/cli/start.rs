@@ -58,6 +58,9 @@ pub(super) struct Start {
     /// left free]
     #[arg(long, value_name = "SIZE", env = "P2P_SYNC_MAX_STORE", value_parser = config::max_store)]
     max_store: Option<u64>,
+    /// Becomes a new peer with the data that is there, if identity.key is missing
+    #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = FalseyValueParser::new())]
+    new_identity: bool,
     /// Whether commands are read from standard input
     #[arg(long, env = "P2P_SYNC_PROMPT", default_value = "auto")]
     prompt: PromptChoice,
@@ -149,6 +152,7 @@ impl Start {
             peers,
             lan: !self.no_lan,
             max_store: self.max_store,
+            new_identity: self.new_identity,
         })
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
+use super::opening::beside;
 
 /// A data directory that this process holds. It is free again when this value is dropped, or when the process ends
 /// in whatever way.
@@ -36,6 +37,21 @@ impl DataDir {
     /// The SQLite file with the records.
     pub fn store_file(&self) -> PathBuf {
         self.path.join("store.db")
+    }
+
+    /// Whether there is a store, sound or not.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn has_store(&self) -> Result<bool, StoreError> {
+        let file = self.store_file();
+        for there in [file.clone(), beside(&file, "-wal"), beside(&file, ".rescued")] {
+            if size_of(&there)?.is_some_and(|bytes| bytes > 0) {
+                return Ok(true);
+            }
+        }
+        // One that was emptied is no new one.
+        Ok(size_of(&file)?.is_some())
     }
 
     /// The file with the secret key that makes the peer id.
@@ -155,6 +171,24 @@ mod tests {
         let dir = DataDir::open(parent.path()).unwrap();
         for file in [dir.store_file(), dir.identity_file(), dir.history_file()] {
             assert_eq!(file.parent(), Some(parent.path()));
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_store_is_one() {
+        for (name, content, is_store) in [
+            ("store.db", &b"x"[..], true),
+            ("store.db", b"", true),
+            ("store.db-wal", b"x", true),
+            ("store.db-wal", b"", false),
+            ("store.db.rescued", b"x", true),
+            ("store.db.damaged-1", b"x", false),
+        ] {
+            let parent = tempfile::tempdir().unwrap();
+            let dir = DataDir::open(parent.path()).unwrap();
+            assert!(!dir.has_store().unwrap());
+            fs::write(parent.path().join(name), content).unwrap();
+            assert_eq!(dir.has_store().unwrap(), is_store, "{name}");
         }
     }
 

@@ -71,6 +71,12 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The file is there, but nothing is in it any more. It was not changed.
+    #[error("{} is empty: somebody or something has emptied it. Put back a copy; or move it away and start again, and the data comes back from the other nodes", file.display())]
+    Emptied {
+        /// The store file.
+        file: PathBuf,
+    },
     /// One row is not a record, as after an edit by hand. The others can be read, and the transaction is still good.
     #[error("the row of key {key} in {} is damaged: {why}; repair or delete it with an SQLite shell", file.display())]
     DamagedRecord {
@@ -195,7 +201,7 @@ impl StoreError {
             Self::Newer { .. } => StoreErrorKind::Newer,
             Self::OtherNetwork { .. } => StoreErrorKind::OtherNetwork,
             Self::SqliteTooOld { .. } | Self::Unsupported { .. } | Self::Foreign { .. } => StoreErrorKind::Unsupported,
-            Self::Damaged { .. } | Self::DamagedRecord { .. } => StoreErrorKind::Damaged,
+            Self::Damaged { .. } | Self::Emptied { .. } | Self::DamagedRecord { .. } => StoreErrorKind::Damaged,
             Self::Full { .. } => StoreErrorKind::Full,
             Self::ReadOnly { .. } => StoreErrorKind::NotPermitted,
             Self::Locked { .. } | Self::ReadersBusy { .. } | Self::Stopped { .. } => StoreErrorKind::Busy,

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::directory::{create_private, size_of};
 use super::error::StoreError;
+use super::files;
 use super::migrations::{self, Found};
 use super::rows;
 
@@ -43,7 +44,30 @@ const NETWORK: &str = "SELECT value FROM meta WHERE name = 'network'";
 pub(super) fn writer(file: &Path, network: &NetworkName) -> Result<Connection, StoreError> {
     check_sqlite(rusqlite::version_number())?;
     look(file, network)?;
-    create_private(file)?;
+    if size_of(file)?.is_none() {
+        create(file, network)?;
+    }
+    writer_in_place(file, network)
+}
+
+/// Makes a new store in one step: whenever the process ends, there is a whole one or none. So an empty file was emptied by
+/// somebody.
+fn create(file: &Path, network: &NetworkName) -> Result<(), StoreError> {
+    let fresh = beside(file, ".new");
+    // One that a crash left behind is worthless.
+    files::remove_all(&fresh)?;
+    create_private(&fresh)?;
+    let closed = writer_in_place(&fresh, network)?.close();
+    closed.map_err(|(_, cause)| StoreError::sqlite(&fresh, cause))?;
+    if size_of(&beside(&fresh, "-wal"))?.is_some() {
+        return Err(StoreError::Locked { file: fresh });
+    }
+    files::sync_file(&fresh)?;
+    files::rename(&fresh, file)?;
+    files::sync_directory(file)
+}
+
+fn writer_in_place(file: &Path, network: &NetworkName) -> Result<Connection, StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
@@ -116,13 +140,14 @@ fn look(file: &Path, network: &NetworkName) -> Result<(), StoreError> {
     };
     let bytes = |path: &Path| size_of(path).map(Option::unwrap_or_default);
     let has_wal = bytes(&beside(file, "-wal"))? > 0;
-    match bytes(file)? {
+    match size_of(file)? {
         // SQLite would take the file for new, and delete the WAL with whatever was committed to it.
-        0 if has_wal => return damaged("it is empty or missing, but its -wal file is not"),
-        0 => return Ok(()),
+        None | Some(0) if has_wal => return damaged("it is empty or missing, but its -wal file is not"),
+        None => return Ok(()),
+        Some(0) => return Err(StoreError::Emptied { file: file.to_owned() }),
         // SQLite overwrites a file of a single byte.
-        1..PAGE_BYTES_MIN => return damaged("it is too short for a database"),
-        _ => {}
+        Some(1..PAGE_BYTES_MIN) => return damaged("it is too short for a database"),
+        Some(_) => {}
     }
     if bytes(&beside(file, "-journal"))? > 0 {
         // The very first start was cut off. The writer undoes it, and then looks itself.
@@ -441,11 +466,26 @@ mod tests {
     }
 
     #[test]
-    fn a_first_start_that_was_cut_off_is_taken_up_again() {
-        // An empty file, as between making it and the first page.
-        let place = Place::new();
+    fn an_emptied_file_is_not_taken_for_a_new_store() {
+        let place = closed();
         fs::write(&place.file, b"").unwrap();
+        let error = refused(&place, StoreErrorKind::Damaged);
+        assert!(matches!(error, StoreError::Emptied { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_off_is_taken_up_again() {
+        // Before it was whole.
+        let place = Place::new();
+        fs::write(place.sibling(".new"), b"half a store").unwrap();
+        fs::write(place.sibling(".new-wal"), b"half a log").unwrap();
         drop(place.open());
+        assert!(
+            place
+                .content()
+                .keys()
+                .all(|name| !name.to_string_lossy().contains(".new"))
+        );
         // In WAL mode, but without any table.
         let place = Place::new();
         place.shell("PRAGMA journal_mode = WAL");

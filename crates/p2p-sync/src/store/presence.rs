@@ -11,6 +11,8 @@
 //! lies (`cp copy store.db`) keeps its number: that is noticed here only while it is shorter than the store, and otherwise by the
 //! digests of the records. Where files cannot be removed while they are open, as on Windows, there is nothing to ask.
 
+#![cfg_attr(not(unix), allow(dead_code, reason = "there is nothing to ask there"))]
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 

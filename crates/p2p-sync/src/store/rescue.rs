@@ -6,8 +6,7 @@
 //! truth: whoever opens the store next moves the old files aside and the new one in their place, as often as it takes.
 //! Before that moment the old files are as they were.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,6 +14,7 @@ use p2p_sync_core::NetworkName;
 
 use super::directory::size_of;
 use super::error::StoreError;
+use super::files::{remove, remove_all, rename, rename_if_there, sync_directory, sync_file};
 use super::opening::beside;
 use super::reader::Readers;
 use super::salvage::{self, Damaged};
@@ -22,8 +22,6 @@ use super::sqlite::SqliteStore;
 
 /// Damaged files that are kept: the newest.
 const ASIDE_MAX: usize = 2;
-/// What SQLite keeps beside a file.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// What came of a damaged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,53 +176,6 @@ fn thin_out(file: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn remove_all(file: &Path) -> Result<(), StoreError> {
-    for suffix in COMPANIONS {
-        remove(&beside(file, suffix))?;
-    }
-    remove(file)
-}
-
-fn remove(file: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", file)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::rename(from, to).map_err(StoreError::io("rename", from))
-}
-
-fn rename_if_there(from: &Path, to: &Path) -> Result<(), StoreError> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("rename", from)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn sync_file(file: &Path) -> Result<(), StoreError> {
-    // Windows syncs only what may be written.
-    File::options()
-        .write(true)
-        .open(file)
-        .and_then(|open| open.sync_all())
-        .map_err(StoreError::io("sync", file))
-}
-
-/// Makes renamed files survive a power cut.
-fn sync_directory(file: &Path) -> Result<(), StoreError> {
-    #[cfg(unix)]
-    if let Some(directory) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        File::open(directory)
-            .and_then(|open| open.sync_all())
-            .map_err(StoreError::io("sync", directory))?;
-    }
-    #[cfg(not(unix))]
-    let _ = file;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -362,19 +313,6 @@ mod tests {
         sqlite.close().unwrap();
         assert!(place.open().get(&key("new")).unwrap().is_some());
         rescued
-    }
-
-    /// Windows refuses to sync a file that was opened to be read only.
-    #[test]
-    fn files_and_directories_are_synced() {
-        let place = Place::new();
-        fs::write(&place.file, b"content").unwrap();
-        sync_file(&place.file).unwrap();
-        sync_directory(&place.file).unwrap();
-        assert_eq!(fs::read(&place.file).unwrap(), b"content");
-        let missing = place.dir.path().join("missing");
-        assert_eq!(sync_file(&missing).unwrap_err().kind(), StoreErrorKind::Io);
-        assert!(!missing.exists());
     }
 
     #[test]
