@@ -25,6 +25,7 @@ mod change_log;
 mod checking;
 mod error;
 mod holdings;
+mod patrol;
 mod remembering;
 mod report;
 mod sessions;
@@ -32,6 +33,7 @@ mod standings;
 mod work;
 mod writer;
 
+use patrol::Patrol;
 use work::Request;
 use writer::Writer;
 
@@ -68,6 +70,7 @@ struct Inner {
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
     failure: watch::Receiver<Option<NodeError>>,
+    patrol: Patrol,
     /// Held for the lock on it.
     data_dir: DataDir,
 }
@@ -129,6 +132,7 @@ impl Node {
         let readers = Readers::open(&data_dir.store_file(), READERS)?;
         let replica = Replica::new(id, Clock::new(store.last_timestamp()?));
         let remembered = remembering::load(&mut store)?;
+        let patrolled = store.patrolled()?;
         let capacity = config.max_store.map_or(Capacity::Volume, Capacity::Bytes);
         let holdings = Holdings::new(replica, store)?.with_capacity(capacity);
         let net = NetConfig {
@@ -154,6 +158,7 @@ impl Node {
             failing,
         );
         let thread = tokio::task::spawn_blocking(move || writer.run());
+        let patrol = Patrol::start(readers.clone(), requests.downgrade(), patrolled);
         Ok(Self {
             inner: Arc::new(Inner {
                 id,
@@ -167,6 +172,7 @@ impl Node {
                 readers,
                 writer: Mutex::new(Some(thread)),
                 failure,
+                patrol,
                 data_dir,
             }),
         })
@@ -210,7 +216,21 @@ impl Node {
     /// When the store fails or the node has stopped.
     pub async fn get(&self, key: &Key) -> Result<Option<Record>, NodeError> {
         let key = key.clone();
-        let held = self.read(move |readers| readers.get(&key)).await?;
+        let ask = move |readers: &Readers| readers.get(&key);
+        let held = match self.read(ask.clone()).await {
+            // It is set aside. But if it was changed meanwhile, and is sound, it is as good as any.
+            Err(NodeError::Store(error)) if error.damaged_row().is_some() => {
+                self.set_aside(&error).await?;
+                match self.read(ask).await {
+                    Ok(None) => return Err(error.into()),
+                    Err(NodeError::Store(now)) if matches!(*now, StoreError::SetAside { .. }) => {
+                        return Err(error.into());
+                    }
+                    held => held?,
+                }
+            }
+            held => held?,
+        };
         Ok(held.filter(|record| record.content.value().is_some()))
     }
 
@@ -220,8 +240,23 @@ impl Node {
     /// When the store fails or the node has stopped.
     pub async fn list(&self, prefix: &str, after: Option<Key>, limit: usize) -> Result<Vec<Record>, NodeError> {
         let prefix = prefix.to_owned();
-        self.read(move |readers| readers.list(&prefix, after.as_ref(), limit))
-            .await
+        let ask = move |readers: &Readers| readers.list(&prefix, after.as_ref(), limit);
+        loop {
+            match self.read(ask.clone()).await {
+                Err(NodeError::Store(error)) if error.damaged_row().is_some() => {
+                    if !self.set_aside(&error).await? {
+                        return Err(error.into());
+                    }
+                }
+                listed => return listed,
+            }
+        }
+    }
+
+    /// Has what proved damaged taken out, so that it comes back from other nodes. Tells whether there was something to do.
+    async fn set_aside(&self, error: &StoreError) -> Result<bool, NodeError> {
+        let rowids = error.damaged_row().into_iter().collect();
+        self.ask(|reply| Request::SetAside { rowids, reply }).await
     }
 
     /// How many keys there are.
@@ -335,6 +370,9 @@ impl Node {
         let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(writer) = writer else { return };
         self.leave().await;
+        if let Some(rowid) = self.inner.patrol.end() {
+            let _ = self.inner.requests.send(Request::Patrolled(rowid)).await;
+        }
         if self.inner.requests.send(Request::Stop).await.is_ok()
             && let Err(error) = writer.await
         {

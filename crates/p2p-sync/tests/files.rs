@@ -162,3 +162,51 @@ fn an_emptied_store_and_a_missing_identity_are_told_with_the_choice() {
     node.restart();
     assert_eq!(node.peer_id(), id);
 }
+
+/// Changes a value in the file of a node that is stopped, as a disk may do.
+fn rot(node: &Node, value: &str) {
+    let store = file(node, "store.db");
+    let mut bytes = fs::read(&store).unwrap();
+    let at = bytes
+        .windows(value.len())
+        .position(|window| window == value.as_bytes())
+        .unwrap();
+    bytes[at] ^= 1;
+    fs::write(&store, bytes).unwrap();
+}
+
+#[test]
+fn a_value_that_has_changed_on_the_disk_is_never_shown() {
+    let node = launch("node").start();
+    for key in ["shown", "listed", "overwritten", "deleted", "sound"] {
+        node.add(key, &format!("the value of {key}"));
+    }
+    node.stop();
+    for key in ["shown", "listed", "overwritten", "deleted"] {
+        rot(&node, &format!("the value of {key}"));
+    }
+    node.restart();
+    for _ in 0..2 {
+        let reply = node.json("get --json shown");
+        assert_eq!(reply["code"], 9, "{reply}");
+        assert!(reply["error"].as_str().unwrap().contains("damaged_row"), "{reply}");
+    }
+    node.add("overwritten", "anew");
+    assert_eq!(
+        node.command("delete deleted"),
+        "✓ Deleted: deleted",
+        "what others have of it, too"
+    );
+    assert_eq!(
+        node.lines("list"),
+        [
+            "Stored items (2):",
+            "  overwritten = anew",
+            "  sound = the value of sound"
+        ],
+        "nothing that is wrong is listed"
+    );
+    node.wait_log(0, "A damaged record was taken out", PATIENCE);
+    assert_eq!(node.status()["sync"]["repaired"], 4);
+    assert_eq!(node.json("verify --json")["damaged"], 0);
+}

@@ -99,6 +99,11 @@ impl Checking {
         }
     }
 
+    /// Damaged records were met and set aside.
+    pub(super) fn set_aside(&mut self, records: u64) {
+        self.repaired += records;
+    }
+
     /// When [`begin`](Self::begin) is to be called at the latest.
     pub(super) fn next_due(&self) -> Option<Uptime> {
         let due = self.check_at.unwrap_or_default().max(self.not_before);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::record::merge;
-use p2p_sync_core::replica::{Received, Replica, WriteError};
+use p2p_sync_core::replica::{Received, Replica, WriteError, Written};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::cost;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Uptime};
@@ -38,10 +38,20 @@ pub struct Holdings {
     shared: bool,
     /// Pages of the file proved damaged.
     damaged: bool,
+    aside: Aside,
     room: RoomWatch,
     refused: Refused,
     /// When the log was last told that something could not be stored.
     complained: Option<Uptime>,
+}
+
+/// Damaged records that were set aside.
+#[derive(Debug, Default)]
+struct Aside {
+    /// In the open transaction.
+    pending: u64,
+    /// In those that were committed, since that was last asked.
+    done: u64,
 }
 
 /// What came of received records.
@@ -95,6 +105,7 @@ impl Holdings {
             watch: Stopwatch::start(),
             shared: false,
             damaged: false,
+            aside: Aside::default(),
             room: RoomWatch::default(),
             refused: Refused::default(),
             complained: None,
@@ -140,8 +151,11 @@ impl Holdings {
             self.store.commit()?;
             Ok(done)
         });
+        let aside = std::mem::take(&mut self.aside.pending);
         if done.is_err() {
             self.store.rollback();
+        } else {
+            self.aside.done += aside;
         }
         self.noted(done)
     }
@@ -209,17 +223,45 @@ impl Holdings {
 
     /// Stores a local write. None when a key to delete was not there. In a transaction.
     pub(super) fn write(&mut self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
-        let (store, now) = (&mut self.store, system::now());
-        let written = match content {
-            Content::Deleted => self.replica.delete(store, key, now),
-            content => self.replica.write(store, key, content, now).map(Some),
-        };
-        if let Err(WriteError::Store(error)) = &written
-            && error.is_one_record()
-        {
-            self.store.note_damaged_record();
+        if content == Content::Deleted {
+            match self.replica.delete(&mut self.store, key.clone(), system::now()) {
+                Err(WriteError::Store(error)) if error.damaged_row().is_some() => {}
+                // What others have of it is to be deleted all the same.
+                Ok(None) if self.store.is_set_aside(&key)? => {}
+                deleted => return Ok(deleted.map_err(failed)?.map(|written| written.record)),
+            }
         }
-        Ok(written.map_err(failed)?.map(|written| written.record))
+        Ok(Some(self.write_over_damage(&key, content)?.record))
+    }
+
+    /// Stores a content, a deletion included, whatever is held of the key. In a transaction.
+    fn write_over_damage(&mut self, key: &Key, content: Content) -> Result<Written, NodeError> {
+        let now = system::now();
+        let written = self.replica.write(&mut self.store, key.clone(), content.clone(), now);
+        match written {
+            Err(WriteError::Store(error)) if error.damaged_row().is_some() => {
+                self.set_aside(error.damaged_row())?;
+                let written = self.replica.write(&mut self.store, key.clone(), content, now);
+                written.map_err(failed)
+            }
+            written => written.map_err(failed),
+        }
+    }
+
+    /// Takes a damaged row out, to come back from another node. False when it is not damaged, or no longer. In a transaction.
+    pub(super) fn set_aside(&mut self, rowid: Option<i64>) -> Result<bool, NodeError> {
+        let Some(rowid) = rowid else { return Ok(false) };
+        let aside = self.store.set_aside(rowid)?;
+        if aside {
+            self.store.note_damaged_record();
+            self.aside.pending += 1;
+        }
+        Ok(aside)
+    }
+
+    /// How many damaged records were set aside since this was last asked.
+    pub(super) fn take_set_aside(&mut self) -> u64 {
+        std::mem::take(&mut self.aside.done)
     }
 
     /// Writes the content of a lost version anew. None when there is no such version. In a transaction.
@@ -228,8 +270,7 @@ impl Holdings {
             return Ok(None);
         };
         let content = conflict.loser.content.clone();
-        let written = self.replica.write(&mut self.store, key.clone(), content, system::now());
-        let written = written.map_err(failed)?;
+        let written = self.write_over_damage(key, content)?;
         self.store.drop_conflict(&conflict)?;
         Ok(Some(Restored {
             record: written.record,
@@ -257,19 +298,29 @@ impl Holdings {
                         merged.stored.push(record.clone());
                     }
                 }
-                Err(error) if error.is_one_record() => {
+                Err(NodeError::Store(error)) if error.is_one_record() => {
                     merged.refused.damaged += 1;
                     self.store.note_damaged_record();
                     tracing::debug!("a change was not stored: {error}");
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok(merged)
     }
 
-    /// Merges one record. None when it wins, and there is no room for it.
-    fn receive(&mut self, record: &Record, room: Room) -> Result<Option<Received>, StoreError> {
+    /// Merges one record. None when it wins, and there is no room for it. It takes the place of a damaged one.
+    fn receive(&mut self, record: &Record, room: Room) -> Result<Option<Received>, NodeError> {
+        match self.receive_once(record, room) {
+            Err(error) if error.damaged_row().is_some() => {
+                self.set_aside(error.damaged_row())?;
+                Ok(self.receive_once(record, room)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn receive_once(&mut self, record: &Record, room: Room) -> Result<Option<Received>, StoreError> {
         if room != Room::Enough {
             let held = self.store.get(&record.key)?;
             let takes_no_more = |held: &Record| cost(record) <= cost(held);

@@ -31,6 +31,13 @@ pub(super) enum Request {
     SyncStatus { reply: oneshot::Sender<SyncStatus> },
     /// A reader met damage in the file.
     Damaged,
+    /// These rows proved damaged: they are taken out, unless they are sound by now. The reply is whether something was done.
+    SetAside {
+        rowids: Vec<i64>,
+        reply: oneshot::Sender<bool>,
+    },
+    /// The patrol has come to this row.
+    Patrolled(i64),
     /// Finish what waits, and end.
     Stop,
 }

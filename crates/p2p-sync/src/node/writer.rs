@@ -152,6 +152,7 @@ impl Writer {
         if let Ok(scanned) = self.scans.try_recv() {
             self.on_scanned(scanned);
         }
+        self.heal();
         self.sessions.send_one(&mut self.holdings);
         self.sessions.open_due(&mut self.holdings);
         if self.sessions.take_doubt() {
@@ -254,6 +255,8 @@ impl Writer {
             // Whoever asked may have gone away meanwhile.
             Request::SyncStatus { reply } => drop(reply.send(self.status())),
             Request::Damaged => self.note_damage(),
+            Request::SetAside { rowids, reply } => drop(reply.send(self.set_aside(&rowids))),
+            Request::Patrolled(rowid) => self.keep_patrolled(rowid),
             Request::Stop => self.stopping = true,
         }
     }

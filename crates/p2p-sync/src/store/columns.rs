@@ -39,6 +39,12 @@ pub(super) fn columns(record: &Record) -> Columns {
     }
 }
 
+/// Whether what stands in the digest column of a row says nothing against this record. Where nothing stands there, another program
+/// wrote the row.
+pub(super) fn vouch(digest: ValueRef<'_>, columns: &Columns) -> bool {
+    !matches!(digest, ValueRef::Blob(digest) if digest != columns.digest.as_slice())
+}
+
 fn item_from(key_hash: KeyHash, timestamp: Timestamp, digest: &[u8; DIGEST_BYTES]) -> Item {
     let [first, second] = digest
         .as_chunks::<8>()

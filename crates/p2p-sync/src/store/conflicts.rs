@@ -24,7 +24,7 @@ macro_rules! select {
     ($condition:literal) => {
         concat!(
             "SELECT key, noticed, loser_timestamp, loser_author, loser_base, loser_value, winner_timestamp, \
-            winner_author, winner_base, winner_value, number FROM conflict WHERE ",
+            winner_author, winner_base, winner_value, number, loser_digest FROM conflict WHERE ",
             $condition
         )
     };
@@ -197,7 +197,13 @@ pub(super) fn conflict(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result
     };
     let loser = version(row, 2, authors, &key)?;
     let winner = version(row, 6, authors, &key)?;
+    // One that was damaged must not be brought back.
+    let sound = |loser: &Record| {
+        row.get_ref(11)
+            .is_ok_and(|digest| digest == ValueRef::Blob(&loser.digest()))
+    };
     Ok(loser
+        .filter(sound)
         .zip(winner)
         .map(|(loser, winner)| Conflict { loser, winner, noticed }))
 }

@@ -77,9 +77,29 @@ pub enum StoreError {
         /// The store file.
         file: PathBuf,
     },
-    /// One row is not a record, as after an edit by hand. The others can be read, and the transaction is still good.
-    #[error("the row of key {key} in {} is damaged: {why}; repair or delete it with an SQLite shell", file.display())]
+    /// The content of one row does not give its digest. The others can be read, and the transaction is still good.
+    #[error("the record of key {key} in {} is damaged: {why}; what is left of it goes into the table damaged_row, and it comes back if another node has it", file.display())]
     DamagedRecord {
+        /// The store file.
+        file: PathBuf,
+        /// The key, made printable.
+        key: String,
+        /// The number of the row.
+        rowid: i64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A record proved damaged before, and no other node has brought it back.
+    #[error("the record of key {key} in {} was damaged and is set aside in the table damaged_row; it comes back if another node has it", file.display())]
+    SetAside {
+        /// The store file.
+        file: PathBuf,
+        /// The key, made printable.
+        key: String,
+    },
+    /// Another program wrote a row that is no record. The others can be read, and the transaction is still good.
+    #[error("the row of key {key} in {} was written by another program and is no record: {why}; repair or delete it with an SQLite shell", file.display())]
+    NoRecord {
         /// The store file.
         file: PathBuf,
         /// The key, made printable.
@@ -201,7 +221,11 @@ impl StoreError {
             Self::Newer { .. } => StoreErrorKind::Newer,
             Self::OtherNetwork { .. } => StoreErrorKind::OtherNetwork,
             Self::SqliteTooOld { .. } | Self::Unsupported { .. } | Self::Foreign { .. } => StoreErrorKind::Unsupported,
-            Self::Damaged { .. } | Self::Emptied { .. } | Self::DamagedRecord { .. } => StoreErrorKind::Damaged,
+            Self::Damaged { .. }
+            | Self::Emptied { .. }
+            | Self::DamagedRecord { .. }
+            | Self::SetAside { .. }
+            | Self::NoRecord { .. } => StoreErrorKind::Damaged,
             Self::Full { .. } => StoreErrorKind::Full,
             Self::ReadOnly { .. } => StoreErrorKind::NotPermitted,
             Self::Locked { .. } | Self::ReadersBusy { .. } | Self::Stopped { .. } => StoreErrorKind::Busy,
@@ -222,7 +246,15 @@ impl StoreError {
 
     /// Whether only one row is affected, so that the transaction may go on without it.
     pub fn is_one_record(&self) -> bool {
-        matches!(self, Self::DamagedRecord { .. })
+        matches!(self, Self::DamagedRecord { .. } | Self::NoRecord { .. })
+    }
+
+    /// The number of the row that proved damaged, to be [set aside](super::SqliteStore::set_aside).
+    pub fn damaged_row(&self) -> Option<i64> {
+        match self {
+            Self::DamagedRecord { rowid, .. } => Some(*rowid),
+            _ => None,
+        }
     }
 
     /// Whether it may be due to one of several pieces of work in a transaction, so that the others can succeed without that.
@@ -231,7 +263,11 @@ impl StoreError {
         // On a full disk, a deletion may still fit where a large value does not.
         matches!(
             self,
-            Self::DamagedRecord { .. } | Self::Full { .. } | Self::Misuse(_) | Self::Sqlite { .. }
+            Self::DamagedRecord { .. }
+                | Self::NoRecord { .. }
+                | Self::Full { .. }
+                | Self::Misuse(_)
+                | Self::Sqlite { .. }
         )
     }
 

@@ -1,6 +1,9 @@
 //! One row compared with what stands beside it, and what is done about a row that does not fit: completed if another program
 //! wrote it, set aside if it is damaged. Which rows are looked at is left to `scan`.
 
+use std::time::Instant;
+
+use p2p_sync_core::Key;
 use p2p_sync_core::item::Item;
 use p2p_sync_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use p2p_sync_core::text::shortened;
@@ -21,6 +24,7 @@ const SET_ASIDE: &str = "INSERT INTO damaged_row (key, value, timestamp, author,
     SELECT key, value, timestamp, author, deleted_at, base, digest FROM kv_store WHERE rowid = ?1 \
     AND octet_length(key) + ifnull(octet_length(value), 0) <= ?2";
 const DROP_OLDEST: &str = "DELETE FROM damaged_row WHERE number <= (SELECT MAX(number) FROM damaged_row) - ?1";
+const IS_ASIDE: &str = "SELECT EXISTS (SELECT 1 FROM damaged_row WHERE key = ?1)";
 const REMOVE: &str = "DELETE FROM kv_store WHERE rowid = ?1";
 /// Rows of each kind that a scan names in the log. The others are only counted.
 const NAMED_MAX: usize = 20;
@@ -55,7 +59,7 @@ pub(super) fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<
             let columns = columns::columns(&record);
             let item = columns.item(record.timestamp);
             match digest {
-                ValueRef::Blob(digest) if digest != columns.digest.as_slice() => {
+                digest if !columns::vouch(digest, &columns) => {
                     RowState::Damaged("its digest is another one".to_owned())
                 }
                 _ if stored == Some(item) => RowState::Sound,
@@ -67,22 +71,54 @@ pub(super) fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<
 }
 
 impl SqliteStore {
+    /// Takes a row that was met out if it is damaged, and completes it if it lacks what makes its item. What is left of it is kept
+    /// in the table `damaged_row`. False when there was nothing to do. To be called in a transaction.
+    ///
+    /// # Errors
+    /// When it cannot be read or written; the transaction must be rolled back then.
+    pub fn set_aside(&mut self, rowid: i64) -> Result<bool, StoreError> {
+        self.transaction()?;
+        let named = self.damage_log.due(1, Instant::now()).map_or(0, |_| 1);
+        let mut verified = Verified::default();
+        self.mend_row(rowid, &mut verified, named)?;
+        Ok(!verified.removed.is_empty() || verified.indexed > 0)
+    }
+
+    /// Whether what was held of a key proved damaged, and is kept aside.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn is_set_aside(&mut self, key: &Key) -> Result<bool, StoreError> {
+        self.asked(|connection| is_set_aside(connection, key))
+    }
+
     /// Looks at rows again, since they may have changed, and takes out or completes those that need it.
     pub(super) fn mend_all(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
+        rowids
+            .iter()
+            .try_for_each(|rowid| self.mend_row(*rowid, verified, NAMED_MAX))
+    }
+
+    fn mend_row(&mut self, rowid: i64, verified: &mut Verified, named: usize) -> Result<(), StoreError> {
         let Some(connection) = &self.connection else {
             return self.connection().map(drop);
         };
-        for rowid in rowids {
-            let mended = mend(connection, &mut self.authors, *rowid, verified);
-            match mended.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
-                Ok(Some((Some(old), None))) => self.tracker.note_removed(old),
-                Ok(Some((old, Some(new)))) => self.tracker.note_indexed(old, new),
-                Ok(_) => {}
-                Err(error) => return self.noted(Err(error)),
-            }
+        let mended = mend(connection, &mut self.authors, rowid, verified, named);
+        match mended.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
+            Ok(Some((Some(old), None))) => self.tracker.note_removed(old),
+            Ok(Some((old, Some(new)))) => self.tracker.note_indexed(old, new),
+            Ok(_) => {}
+            Err(error) => return self.noted(Err(error)),
         }
         Ok(())
     }
+}
+
+/// Whether what was held of a key proved damaged, and is kept aside. Looks through the table, which is small.
+pub(super) fn is_set_aside(connection: &Connection, key: &Key) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(IS_ASIDE)?
+        .query_row([key.as_str()], |row| row.get(0))
 }
 
 /// Counts in the log what was not named there.
@@ -106,6 +142,7 @@ fn mend(
     authors: &mut Authors,
     rowid: i64,
     verified: &mut Verified,
+    named: usize,
 ) -> rusqlite::Result<Option<Mended>> {
     let mut statement = connection.prepare_cached(RECORD)?;
     let mut rows = statement.query([rowid])?;
@@ -119,7 +156,7 @@ fn mend(
     match examined.state {
         RowState::Sound => Ok(None),
         RowState::Unreadable(why) => {
-            if verified.unreadable < NAMED_MAX as u64 {
+            if verified.unreadable < named as u64 {
                 tracing::warn!(key, why, "Another program wrote a row that is no record");
             }
             verified.unreadable += 1;
@@ -137,7 +174,7 @@ fn mend(
             connection.prepare_cached(SET_ASIDE)?.execute([rowid, whole])?;
             connection.prepare_cached(DROP_OLDEST)?.execute([ASIDE_MAX])?;
             connection.prepare_cached(REMOVE)?.execute([rowid])?;
-            if verified.removed.len() < NAMED_MAX {
+            if verified.removed.len() < named {
                 tracing::warn!(
                     key,
                     why,

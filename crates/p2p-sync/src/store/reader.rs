@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use p2p_sync_core::text::shortened;
 use p2p_sync_core::{Key, Record, Timestamp};
 use rusqlite::Connection;
 
 use super::conflicts::{self, Conflict};
 use super::error::StoreError;
+use super::mending;
 use super::opening;
 use super::rows::{self, Authors, Which};
 
@@ -51,9 +53,9 @@ struct Idle {
 }
 
 #[derive(Debug)]
-struct Reader {
-    connection: Connection,
-    authors: Authors,
+pub(super) struct Reader {
+    pub(super) connection: Connection,
+    pub(super) authors: Authors,
 }
 
 impl Readers {
@@ -78,9 +80,20 @@ impl Readers {
     /// The version held of a key, deletions included.
     ///
     /// # Errors
-    /// When the store cannot be read, or the row is damaged.
+    /// When the store cannot be read, or the row is damaged, or was and is kept aside.
     pub fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        self.read(|reader, file| rows::get(&reader.connection, &mut reader.authors, file, key))
+        self.read(|reader, file| {
+            let held = rows::get(&reader.connection, &mut reader.authors, file, key)?;
+            if held.is_none()
+                && mending::is_set_aside(&reader.connection, key).map_err(|cause| StoreError::sqlite(file, cause))?
+            {
+                return Err(StoreError::SetAside {
+                    file: file.to_owned(),
+                    key: shortened(key.as_str().as_bytes()),
+                });
+            }
+            Ok(held)
+        })
     }
 
     /// Up to `limit` records that have a value, in the order of their keys: those whose key starts with `prefix` and lies
@@ -156,7 +169,10 @@ impl Readers {
         self.read(|reader, file| ask(&reader.connection).map_err(|cause| StoreError::sqlite(file, cause)))
     }
 
-    fn read<T>(&self, ask: impl FnOnce(&mut Reader, &Path) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(
+        &self,
+        ask: impl FnOnce(&mut Reader, &Path) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut lease = self.pool.take(READER_PATIENCE)?;
         // It is put back only if it proves good, so that a panic or a failure costs a connection and not a place.
         let mut reader = lease.reader.take().map_or_else(|| Reader::open(&self.pool.file), Ok)?;

@@ -11,10 +11,11 @@ use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, StatementStatus, params};
 
-use super::columns::{columns, item_of};
+use super::columns::{columns, item_of, vouch};
 use super::error::StoreError;
 
-const GET: &str = "SELECT value, timestamp, author, deleted_at, base, key_hash, digest FROM kv_store WHERE key = ?1";
+const GET: &str = "SELECT value, timestamp, author, deleted_at, base, key_hash, digest, rowid \
+    FROM kv_store WHERE key = ?1";
 const PUT: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base, key_hash, digest) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
@@ -34,7 +35,7 @@ const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store WHERE timestamp > ?1 AN
 macro_rules! page {
     ($condition:literal) => {
         concat!(
-            "SELECT value, timestamp, author, deleted_at, base, key FROM kv_store WHERE ",
+            "SELECT value, timestamp, author, deleted_at, base, key, digest, rowid FROM kv_store WHERE ",
             $condition,
             " ORDER BY key LIMIT ?2"
         )
@@ -80,7 +81,14 @@ pub(super) fn get_with_item(
     let Some(row) = rows.next().map_err(failed)? else {
         return Ok(None);
     };
-    let record = record(row, authors, key.clone()).map_err(|why| damaged(file, key.as_str().as_bytes(), why))?;
+    let digest = row.get_ref(6).map_err(failed)?;
+    let record = match proved(record(row, authors, key.clone()), digest) {
+        Ok(record) => record,
+        Err(why) => {
+            let rowid = row.get(7).map_err(failed)?;
+            return Err(damaged(file, key.as_str().as_bytes(), (rowid, digest), why));
+        }
+    };
     let item = item_of(row, 5, 1, 6).map_err(failed)?;
     Ok(Some((record, item)))
 }
@@ -171,7 +179,11 @@ pub(super) fn page(
     let mut records = Vec::with_capacity(limit.min(PAGE_CAPACITY));
     while let Some(row) = rows.next().map_err(failed)? {
         let (bytes, record) = whole(row, authors).map_err(failed)?;
-        records.push(record.map_err(|why| damaged(file, bytes, why))?);
+        let digest = row.get_ref(6).map_err(failed)?;
+        match proved(record, digest) {
+            Ok(record) => records.push(record),
+            Err(why) => return Err(damaged(file, bytes, (row.get(7).map_err(failed)?, digest), why)),
+        }
     }
     Ok(records)
 }
@@ -345,11 +357,22 @@ pub(super) fn text_key(bytes: &[u8]) -> Result<Key, Why> {
     Key::new(text).map_err(|error| error.to_string())
 }
 
-fn damaged(file: &Path, key: &[u8], why: Why) -> StoreError {
-    StoreError::DamagedRecord {
-        file: file.to_owned(),
-        key: shortened(key),
-        why,
+/// The record, if its content gives the digest that stands beside it, or if none does.
+pub(super) fn proved(record: Result<Record, Why>, digest: ValueRef<'_>) -> Result<Record, Why> {
+    let record = record?;
+    if vouch(digest, &columns(&record)) {
+        Ok(record)
+    } else {
+        Err("its digest is another one".to_owned())
+    }
+}
+
+/// The error for a row with this number and digest.
+fn damaged(file: &Path, key: &[u8], (rowid, digest): (i64, ValueRef<'_>), why: Why) -> StoreError {
+    let (file, key) = (file.to_owned(), shortened(key));
+    match digest {
+        ValueRef::Null => StoreError::NoRecord { file, key, why },
+        _ => StoreError::DamagedRecord { file, key, rowid, why },
     }
 }
 

@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use p2p_sync_core::replica::Lost;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{NetworkName, Record, record};
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, Row};
 
-use super::columns;
 use super::conflicts::{self, CONFLICTS_MAX};
 use super::directory::size_of;
 use super::error::StoreError;
@@ -180,12 +178,7 @@ fn copy_records(old: &Damaged, store: &mut SqliteStore) -> Result<Tally, StoreEr
 /// The record in a row, if its content gives the digest beside it, or if there is none.
 fn sound(row: &Row<'_>, authors: &mut Authors) -> Option<Record> {
     let (_, record) = rows::whole(row, authors).ok()?;
-    let record = record.ok()?;
-    match row.get_ref(6).ok()? {
-        ValueRef::Null => Some(record),
-        ValueRef::Blob(digest) => (digest == columns::columns(&record).digest.as_slice()).then_some(record),
-        _ => None,
-    }
+    rows::proved(record, row.get_ref(6).ok()?).ok()
 }
 
 /// Positions are not copied: behind them is what was lost.

@@ -65,7 +65,7 @@ pub struct Scanned {
 }
 
 /// What a scan came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verified {
     /// Records looked at, deletions included.
     pub records: u64,
@@ -84,9 +84,10 @@ pub struct Verified {
 }
 
 /// What a scan found the summary to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SummaryWas {
     /// Not known. Now it is.
+    #[default]
     Unknown,
     /// That of the records.
     Right,

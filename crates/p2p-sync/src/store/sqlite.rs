@@ -615,6 +615,12 @@ mod tests {
         store(&mut sqlite, &[put("a", b"1", 5)]);
         assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
         place.shell("UPDATE kv_store SET value = 'other'");
+        let error = sqlite.get(&key("a")).unwrap_err();
+        assert!(
+            error.damaged_row().is_some(),
+            "its digest is that of another value: {error}"
+        );
+        place.shell("UPDATE kv_store SET digest = NULL");
         assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"other", 5)));
     }
 }

@@ -243,16 +243,11 @@ impl Sound<'_> {
     /// Takes the record of a row with its digest in column 6, unless it is damaged.
     fn take(&mut self, row: &Row<'_>) -> rusqlite::Result<Option<&Record>> {
         let (key, record) = rows::whole(row, self.authors)?;
-        let why = match record {
-            Ok(record) => match row.get_ref(6)? {
-                ValueRef::Blob(digest) if digest != columns::columns(&record).digest.as_slice() => {
-                    "its digest is another one".to_owned()
-                }
-                _ => {
-                    self.sound.push(record);
-                    return Ok(self.sound.last());
-                }
-            },
+        let why = match rows::proved(record, row.get_ref(6)?) {
+            Ok(record) => {
+                self.sound.push(record);
+                return Ok(self.sound.last());
+            }
             Err(why) => why,
         };
         self.damaged += 1;
@@ -272,7 +267,7 @@ pub(super) struct DamageLog {
 
 impl DamageLog {
     /// How many are to be logged, if it is time for that, when some more were met.
-    fn due(&mut self, damaged: u64, now: Instant) -> Option<u64> {
+    pub(super) fn due(&mut self, damaged: u64, now: Instant) -> Option<u64> {
         self.untold = self.untold.saturating_add(damaged);
         let recently = |last: Instant| now.saturating_duration_since(last) < LOG_INTERVAL;
         if self.last.is_some_and(recently) {
@@ -306,14 +301,14 @@ fn position(row: &Row<'_>, timestamp: usize, key: usize) -> rusqlite::Result<Opt
     Ok(timestamp.zip(key).map(|(timestamp, key)| Position { timestamp, key }))
 }
 
-fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached(META)?
         .query_row([name], |row| row.get(0))
         .optional()
 }
 
-fn keep_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
+pub(super) fn keep_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(KEEP_META)?.execute([name, value]).map(drop)
 }
 

@@ -62,6 +62,40 @@ impl Writer {
         *tried = Some(self.watch.uptime());
     }
 
+    /// Takes damaged rows out. Tells whether there was one.
+    pub(super) fn set_aside(&mut self, rowids: &[i64]) -> bool {
+        let done = self.holdings.transact(|holdings| {
+            let mut any = false;
+            for rowid in rowids {
+                any |= holdings.set_aside(Some(*rowid))?;
+            }
+            Ok(any)
+        });
+        done.unwrap_or_else(|error| {
+            tracing::error!("Damaged records could not be set aside: {error}");
+            false
+        })
+    }
+
+    pub(super) fn keep_patrolled(&mut self, rowid: i64) {
+        let kept = self
+            .holdings
+            .transact(|holdings| Ok(holdings.store().keep_patrolled(rowid)?));
+        // Then it begins further ahead.
+        if let Err(error) = kept {
+            tracing::debug!("it was not kept how far the patrol came: {error}");
+        }
+    }
+
+    /// Everybody may have what was set aside.
+    pub(super) fn heal(&mut self) {
+        let aside = self.holdings.take_set_aside();
+        if aside > 0 {
+            self.checking.set_aside(aside);
+            self.sessions.owe_all();
+        }
+    }
+
     /// What was refused for want of room may come once there is some.
     pub(super) fn find_room(&mut self) {
         if self.holdings.find_room() {

@@ -1,0 +1,218 @@
+//! A look at some rows of the table, one after the other, as a check of all of them does in one go: whether each gives its digest,
+//! and whether the indexes lead to it. When which rows are looked at is left to the node.
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, params};
+
+use super::error::StoreError;
+use super::mending::{RowState, examine};
+use super::reader::Readers;
+use super::rows::Authors;
+use super::sqlite::SqliteStore;
+use super::sync;
+
+/// Bytes of values after which a look ends, so that it takes some milliseconds at most.
+const BYTES_MAX: usize = 1 << 20;
+
+const ROWS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store NOT INDEXED \
+    WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
+const BY_KEY: &str =
+    "SELECT COUNT(*) FROM kv_store INDEXED BY sqlite_autoindex_kv_store_1 WHERE key = ?1 AND rowid = ?2";
+const BY_TIME: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_time_key \
+    WHERE timestamp = ?1 AND key = ?2 AND rowid = ?3";
+const BY_ITEM: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_item \
+    WHERE key_hash = ?1 AND timestamp = ?2 AND digest = ?3 AND rowid = ?4";
+/// The number of the row up to which all were looked at.
+const PATROLLED: &str = "patrolled";
+
+/// What a look came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Patrolled {
+    /// The number of the last row that was looked at; none behind the last one of all.
+    pub reached: Option<i64>,
+    /// The numbers of those that are damaged.
+    pub damaged: Vec<i64>,
+}
+
+impl Readers {
+    /// Looks at up to `rows` rows with numbers above `after`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or when pages of it prove damaged: of the table, or of an index, which does not lead to a row
+    /// that is there.
+    pub fn patrol(&self, after: i64, rows: usize) -> Result<Patrolled, StoreError> {
+        self.read(|reader, file| {
+            let looked = patrol(&reader.connection, &mut reader.authors, after, rows);
+            match looked.map_err(|cause| StoreError::sqlite(file, cause))? {
+                Ok(patrolled) => Ok(patrolled),
+                Err(index) => Err(StoreError::Damaged {
+                    file: file.to_owned(),
+                    why: format!("its index of {index} does not lead to a row that is there"),
+                }),
+            }
+        })
+    }
+}
+
+fn patrol(
+    connection: &Connection,
+    authors: &mut Authors,
+    after: i64,
+    rows_max: usize,
+) -> rusqlite::Result<Result<Patrolled, &'static str>> {
+    let mut statement = connection.prepare_cached(ROWS)?;
+    let mut rows = statement.query(params![after, i64::try_from(rows_max).unwrap_or(i64::MAX)])?;
+    let (mut patrolled, mut bytes) = (Patrolled::default(), 0);
+    while bytes < BYTES_MAX
+        && let Some(row) = rows.next()?
+    {
+        let rowid = row.get(8)?;
+        patrolled.reached = Some(rowid);
+        if let ValueRef::Text(value) | ValueRef::Blob(value) = row.get_ref(0)? {
+            bytes += value.len();
+        }
+        match examine(row, authors)?.state {
+            RowState::Damaged(_) => patrolled.damaged.push(rowid),
+            RowState::Sound => {
+                if let Some(index) = missing_from(connection, row, rowid)? {
+                    return Ok(Err(index));
+                }
+            }
+            RowState::Unindexed(..) | RowState::Unreadable(_) => {}
+        }
+    }
+    Ok(Ok(patrolled))
+}
+
+/// An index that does not lead to a sound row. It is asked in the same moment of the file.
+fn missing_from(connection: &Connection, row: &Row<'_>, rowid: i64) -> rusqlite::Result<Option<&'static str>> {
+    let column = |index| row.get_ref(index).map(ToSqlOutput::Borrowed);
+    let (key, timestamp, key_hash, digest) = (column(5)?, column(1)?, column(6)?, column(7)?);
+    let leads = |sql, parameters: &[&dyn ToSql]| {
+        let mut statement = connection.prepare_cached(sql)?;
+        statement.query_row(parameters, |found| Ok(found.get::<_, i64>(0)? == 1))
+    };
+    Ok(if !leads(BY_KEY, params![key, rowid])? {
+        Some("keys")
+    } else if !leads(BY_TIME, params![timestamp, key, rowid])? {
+        Some("times")
+    } else if !leads(BY_ITEM, params![key_hash, timestamp, digest, rowid])? {
+        Some("items")
+    } else {
+        None
+    })
+}
+
+impl SqliteStore {
+    /// The number of the row up to which all were looked at, as it was last kept.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn patrolled(&mut self) -> Result<i64, StoreError> {
+        let kept = self.asked(|connection| sync::meta(connection, PATROLLED))?;
+        Ok(kept.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
+
+    /// Keeps that number. To be called in a transaction.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must be rolled back then.
+    pub fn keep_patrolled(&mut self, rowid: i64) -> Result<(), StoreError> {
+        self.transaction()?;
+        self.asked(|connection| sync::keep_meta(connection, PATROLLED, &rowid.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_sync_core::store::Store;
+
+    use super::*;
+    use crate::store::StoreErrorKind;
+    use crate::store::testing::{Place, deleted, put, store};
+
+    fn filled(place: &Place) -> SqliteStore {
+        let mut sqlite = place.open();
+        let records: Vec<_> = (1..=9).map(|n| put(&format!("key {n}"), &[b'v'; 100], n)).collect();
+        store(&mut sqlite, &records);
+        store(&mut sqlite, &[deleted("gone", 10)]);
+        sqlite
+    }
+
+    #[test]
+    fn all_rows_are_looked_at_and_the_damaged_ones_found() {
+        let place = Place::new();
+        let mut sqlite = filled(&place);
+        let readers = Readers::open(&place.file, 1).unwrap();
+        assert_eq!(readers.patrol(0, 99).unwrap().damaged.len(), 0);
+        place.shell("UPDATE kv_store SET value = 'rotten' WHERE key = 'key 5'; UPDATE kv_store SET author = 'x' WHERE key = 'gone'");
+        let (mut after, mut damaged, mut looks) = (0, Vec::new(), 0);
+        while let Patrolled {
+            reached: Some(reached),
+            damaged: found,
+        } = readers.patrol(after, 3).unwrap()
+        {
+            (after, looks) = (reached, looks + 1);
+            damaged.extend(found);
+        }
+        assert_eq!((looks, damaged.len()), (4, 2));
+        sqlite.begin().unwrap();
+        for rowid in &damaged {
+            assert!(sqlite.set_aside(*rowid).unwrap());
+            assert!(!sqlite.set_aside(*rowid).unwrap(), "once");
+        }
+        sqlite.commit().unwrap();
+        assert_eq!(readers.patrol(0, 99).unwrap().damaged.len(), 0);
+        assert_eq!(
+            place.rows("SELECT key FROM damaged_row ORDER BY number"),
+            ["key 5", "gone"]
+        );
+    }
+
+    #[test]
+    fn a_look_at_large_values_ends_early() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let records: Vec<_> = (1..=30).map(|n| put(&format!("key {n}"), &[7; 65_536], n)).collect();
+        store(&mut sqlite, &records);
+        let readers = Readers::open(&place.file, 1).unwrap();
+        assert_eq!(readers.patrol(0, 99).unwrap().reached, Some(16));
+        assert_eq!(readers.patrol(16, 99).unwrap().reached, Some(30));
+        assert_eq!(readers.patrol(30, 99).unwrap().reached, None);
+    }
+
+    #[test]
+    fn an_index_without_a_row_is_damage_of_the_file() {
+        for index in ["sqlite_autoindex_kv_store_1", "kv_store_time_key", "kv_store_item"] {
+            let place = Place::new();
+            filled(&place).close().unwrap();
+            let page: i64 = {
+                let connection = Connection::open(&place.file).unwrap();
+                let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+                connection.query_row(sql, [index], |row| row.get(0)).unwrap()
+            };
+            // An empty page of an index.
+            let mut bytes = std::fs::read(&place.file).unwrap();
+            let at = (usize::try_from(page).unwrap() - 1) * 4_096;
+            bytes[at..at + 8].copy_from_slice(&[0x0a, 0, 0, 0, 0, 0x10, 0, 0]);
+            std::fs::write(&place.file, bytes).unwrap();
+            let _sqlite = place.open();
+            let readers = Readers::open(&place.file, 1).unwrap();
+            let error = readers.patrol(0, 99).unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Damaged, "{index}: {error}");
+            assert!(error.is_damaged_file(), "{index}: {error}");
+        }
+    }
+
+    #[test]
+    fn how_far_it_came_is_kept() {
+        let place = Place::new();
+        let mut sqlite = filled(&place);
+        assert_eq!(sqlite.patrolled().unwrap(), 0);
+        assert!(sqlite.keep_patrolled(7).is_err(), "only in a transaction");
+        sqlite.begin().unwrap();
+        sqlite.keep_patrolled(7).unwrap();
+        sqlite.commit().unwrap();
+        assert_eq!(sqlite.patrolled().unwrap(), 7);
+    }
+}
