@@ -12,12 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 pub mod libp2p;
 mod port;
 mod streams;
+mod troubles;
 
 pub use port::{PortError, claim_port};
 pub use streams::{
     PeerLink, PeerLinks, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_OUTGOING_MAX, StreamEvent, StreamId, StreamOrder,
     Streams,
 };
+pub use troubles::{Attempt, Trouble, TroubleCause};
 
 /// Orders and records on their way to the network. Live changes are dropped, and counted, when it is full.
 pub const TO_PEERS_MAX: usize = 4_096;
@@ -162,6 +164,8 @@ pub struct NetStatus {
     pub received: u64,
     /// What was dropped or refused: cause and count.
     pub dropped: Vec<(String, u64)>,
+    /// Peers with whom this node does not get in touch, those that the user named first.
+    pub troubles: Vec<Trouble>,
     /// Streams of the sync that peers have open to this node now, feeds included.
     pub sync_streams: usize,
     /// Bytes received on streams of the sync.

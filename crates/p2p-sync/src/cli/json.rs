@@ -16,6 +16,7 @@ use crate::command::{CommandError, CommandHelp};
 use crate::node::{PeerStatus, Status};
 
 pub(super) mod sync;
+mod troubles;
 
 #[derive(Serialize)]
 struct Version<'a> {
@@ -130,6 +131,7 @@ pub(super) fn status(status: &Status) -> String {
         uptime_seconds: u64,
         data_dir: Cow<'a, str>,
         store: Store,
+        troubles: Vec<troubles::Trouble<'a>>,
     }
     let net = &status.net;
     line(&Whole {
@@ -162,6 +164,7 @@ pub(super) fn status(status: &Status) -> String {
             log_bytes: status.footprint.log_bytes,
             free_bytes: status.footprint.free_bytes,
         },
+        troubles: net.troubles.iter().map(troubles::Trouble::of).collect(),
     })
 }
 
@@ -278,8 +281,17 @@ mod tests {
         let head = r#"{"peer_id":"12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj","name":"a\u202eb","network":"lab","port":4002,"addresses":["/ip4/192.168.11.34/tcp/4002","/ip4/192.168.11.34/udp/4002/quic-v1"],"keys":7,"deleted":2,"peers":["#;
         let tail = r#"],"known_peers":3,"mesh":1,"messages":{"sent":4,"received":5,"unheard":8},"dropped":[{"cause":"rate limited","count":6},{"cause":"invalid message","count":1}],"sync":"#;
         let sync = line(&sync::Sync::of(&some_status().sync));
-        let added = r#","version":"1.2.3","uptime_seconds":90061,"data_dir":"/var/lib/p2p-sync","store":{"bytes":1230000,"log_bytes":4120,"free_bytes":20300000000}}"#;
-        let expected = format!("{head}{quic},{tcp}{tail}{}{added}\n", sync.trim_end());
+        let added = r#","version":"1.2.3","uptime_seconds":90061,"data_dir":"/var/lib/p2p-sync","store":{"bytes":1230000,"log_bytes":4120,"free_bytes":20300000000},"troubles":["#;
+        let troubles = some_status().net.troubles;
+        let troubles: Vec<String> = troubles
+            .iter()
+            .map(|trouble| line(&troubles::Trouble::of(trouble)).trim_end().to_owned())
+            .collect();
+        let expected = format!(
+            "{head}{quic},{tcp}{tail}{}{added}{}]}}\n",
+            sync.trim_end(),
+            troubles.join(",")
+        );
         assert_eq!(status(&some_status()), expected);
     }
 

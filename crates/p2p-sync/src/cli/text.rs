@@ -6,6 +6,7 @@ use p2p_sync_core::{Key, Record};
 
 mod facts;
 pub(super) mod sync;
+pub(super) mod troubles;
 
 use crate::command::{CommandError, CommandHelp};
 use crate::node::{Direction, PeerStatus, Status, Transport};
@@ -108,6 +109,7 @@ pub(super) fn status(status: &Status) -> String {
         text.push_str(&peers(&net.peers));
     }
     text.push_str(&sync::peers(&status.sync.peers));
+    text.push_str(&troubles::troubles(&net.troubles));
     text
 }
 
@@ -203,7 +205,7 @@ pub(super) mod tests {
     use crate::node::{Counts, Footprint, NetStatus};
 
     const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
-    const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
+    pub(super) const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
 
     pub(in crate::cli) fn some_peers() -> Vec<PeerStatus> {
         let quic = PeerStatus {
@@ -257,6 +259,7 @@ pub(super) mod tests {
                 unheard: 8,
                 received: 5,
                 dropped: vec![("rate limited".to_owned(), 6), ("invalid message".to_owned(), 1)],
+                troubles: troubles::tests::some_troubles(),
                 ..NetStatus::default()
             },
         }
@@ -291,8 +294,9 @@ Repaired:  1 (damaged records and wrong summaries)
 Connected peers (2):
   {PEER}  quic  outbound  0.41 ms  in the mesh                    /ip4/192.168.11.52/udp/4002/quic-v1
   {PEER}  tcp   inbound   -        not subscribed, 2 connections  /ip6/fd00::2/tcp/40000
-{}",
-            sync::peers(&some_status().sync.peers)
+{}{}",
+            sync::peers(&some_status().sync.peers),
+            troubles::troubles(&troubles::tests::some_troubles())
         );
         assert_eq!(status(&some_status()), expected);
     }

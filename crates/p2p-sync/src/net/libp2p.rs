@@ -21,6 +21,7 @@ mod behaviour;
 mod boots;
 mod complaints;
 mod connections;
+mod dial_errors;
 mod dialer;
 mod discovery;
 mod gossip;
@@ -36,6 +37,8 @@ mod task;
 #[cfg(test)]
 mod testing;
 mod transport;
+mod troubles;
+mod twins;
 
 /// Connections that no protocol needs are closed after this. Gossip needs those to nodes of this network.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -105,7 +108,8 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery, opened))
         .map_err(|error| setup(error.into()))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT).with_smart_dial())
-        .with_connection_timeout(transport::DIAL_TIMEOUT)
+        // The transport has its own, which tells that it was that.
+        .with_connection_timeout(transport::DIAL_TIMEOUT * 2)
         .build();
 
     let listeners = listen(&mut swarm, config.port)?;
@@ -133,6 +137,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
             ready,
             streams: common,
             audience: Arc::clone(&audience),
+            nonce,
             log,
             pulses,
             cut_off,

@@ -28,3 +28,5 @@ mod restarts;
 mod support;
 mod sync;
 mod terminal;
+mod told;
+mod twins;

@@ -98,23 +98,30 @@ impl Stranger {
     /// Starts it on `host`, dialling `addresses`. The same `seed` gives the same identity.
     #[track_caller]
     pub(crate) fn start(host: &Host, seed: u64, addresses: &[String]) -> Self {
-        Self::start_as(host, ["--seed", &seed.to_string()], addresses)
+        Self::start_as(host, &["--seed", &seed.to_string()], addresses)
     }
 
     /// The same, with a fresh identity of another type: `ecdsa`, `secp256k1`, or a file with an RSA key.
     #[track_caller]
     pub(crate) fn with_key(host: &Host, key: &str, addresses: &[String]) -> Self {
-        Self::start_as(host, ["--key", key], addresses)
+        Self::start_as(host, &["--key", key], addresses)
+    }
+
+    /// The same, waiting at a port for whoever dials it, with gossip of another topic.
+    #[track_caller]
+    pub(crate) fn listening(host: &Host, port: u16, topic: &str) -> Self {
+        let address = format!("/ip4/{}/tcp/{port}", host.ip4());
+        Self::start_as(host, &["--topic", topic, "--listen", &address], &[])
     }
 
     #[track_caller]
-    fn start_as(host: &Host, identity: [&str; 2], addresses: &[String]) -> Self {
+    fn start_as(host: &Host, options: &[&str], addresses: &[String]) -> Self {
         let mut command = host.command(bare_gossip());
-        command.args(identity);
+        command.args(options);
         for address in addresses {
             command.args(["--dial", address]);
         }
-        let process = Process::spawn(&format!("stranger {}", identity[1]), command, Stdin::Pipe);
+        let process = Process::spawn(&format!("stranger {}", options[1]), command, Stdin::Pipe);
         let first = process.wait_json(0, "peer id", PATIENCE, |object| object.get("peer_id").is_some());
         let peer_id = first["peer_id"].as_str().unwrap().to_owned();
         Self { process, peer_id }

@@ -106,6 +106,11 @@ impl AddressBook {
         self.0.iter().any(|known| known.source == Source::Configured)
     }
 
+    /// Whether discovery tells of one.
+    pub(super) fn is_announced(&self) -> bool {
+        self.0.iter().any(|known| known.source == Source::Discovered)
+    }
+
     /// Those that are of use now, the ones of the best origin first.
     pub(super) fn usable(&self, now: Instant) -> Vec<Multiaddr> {
         self.0

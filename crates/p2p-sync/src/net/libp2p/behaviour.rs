@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{discovery, liveness, per_address, streams};
 
 /// The protocol name of Kademlia in the default network.
-const KAD: &str = "/p2p-sync/kad/1.0.0";
+pub(super) const KAD: &str = "/p2p-sync/kad/1.0.0";
 /// The protocol name of the sync in the default network.
 const SYNC: &str = "/p2p-sync/sync/1";
 /// Open connections in all. More than the few hundred machines this is made for.

@@ -364,6 +364,13 @@ impl Connections {
         deaf
     }
 
+    /// Whether a connected peer is known to take part in this network, in its gossip at least.
+    pub(super) fn takes_part(&self, peer: PeerId) -> bool {
+        self.peers
+            .get(&peer)
+            .is_some_and(|known| known.subscribed || (known.is_node && known.syncs))
+    }
+
     /// The address of a peer's end of a connection.
     pub(super) fn address(&self, peer: PeerId, id: ConnectionId) -> Option<&Multiaddr> {
         self.peers

@@ -301,6 +301,13 @@ impl Dialer {
         self.peers.values().filter_map(Candidate::next).chain(nameless).min()
     }
 
+    /// Whether discovery tells where a peer is.
+    pub(super) fn is_announced(&self, peer: &PeerId) -> bool {
+        self.peers
+            .get(peer)
+            .is_some_and(|candidate| candidate.addresses.is_announced())
+    }
+
     /// How many peers are known.
     pub(super) fn known(&self) -> usize {
         self.peers.len()

@@ -41,6 +41,10 @@ const MISSING: Duration = Duration::from_secs(60);
 pub(super) enum Event {
     /// A node of this network is announced at these addresses; they take the place of those told before.
     Discovered { peer: PeerId, addresses: Vec<Multiaddr> },
+    /// A node of this network is announced, but only at addresses that cannot be dialled.
+    Undialable { peer: PeerId, addresses: Vec<Multiaddr> },
+    /// This node is announced at these addresses. Some may be another's.
+    Ourselves { addresses: Vec<Multiaddr> },
     /// It is no longer announced.
     Expired { peer: PeerId },
     /// An interface of this machine got or lost an address.
@@ -183,8 +187,12 @@ impl Behaviour {
     fn on_resolved(&mut self, service: &ResolvedService) -> Option<Event> {
         let peer: PeerId = service.get_property_val_str("id")?.parse().ok()?;
         let tag = service.get_property_val_str("net").unwrap_or_default();
-        if peer == self.own.peer || tag != self.own.network_tag {
+        if tag != self.own.network_tag {
             return None;
+        }
+        if peer == self.own.peer {
+            let addresses = dialable(service);
+            return Some(Event::Ourselves { addresses });
         }
         let fullname = service.get_fullname();
         if !self.instances.contains_key(fullname) && self.instances.len() >= INSTANCES_MAX {
@@ -192,7 +200,8 @@ impl Behaviour {
         }
         let addresses = dialable(service);
         if addresses.is_empty() {
-            return None;
+            let addresses = undialable(service);
+            return (!addresses.is_empty()).then_some(Event::Undialable { peer, addresses });
         }
         self.instances.insert(fullname.to_owned(), peer);
         Some(Event::Discovered { peer, addresses })
@@ -222,6 +231,16 @@ fn dialable(service: &ResolvedService) -> Vec<Multiaddr> {
         ]
     });
     both.collect()
+}
+
+/// The announced addresses for which there is no way to dial them: IPv6 link-local ones.
+fn undialable(service: &ResolvedService) -> Vec<Multiaddr> {
+    let hosts = service.get_addresses().iter().map(mdns_sd::ScopedIp::to_ip_addr);
+    let link_local = hosts.filter(|host| matches!(host, IpAddr::V6(host) if host.is_unicast_link_local()));
+    link_local
+        .take(ADDRESSES_MAX)
+        .map(|host| Multiaddr::from(host).with(Protocol::Tcp(service.get_port())))
+        .collect()
 }
 
 /// The node's name and the end of its peer id, as one DNS label: letters, digits and hyphens, at most 63 bytes.

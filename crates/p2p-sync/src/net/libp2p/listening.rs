@@ -28,6 +28,20 @@ pub(super) fn is_plain(address: &Multiaddr) -> bool {
         && parts.next().is_none_or(|part| matches!(part, Protocol::P2p(_)))
 }
 
+/// Whether an interface of this machine has that address now.
+pub(super) fn is_local(ip: IpAddr) -> bool {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    ip.is_loopback() || interfaces.iter().any(|interface| interface.ip() == ip)
+}
+
+/// The port of one of our transports.
+pub(super) fn port(address: &Multiaddr) -> Option<u16> {
+    address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+        _ => None,
+    })
+}
+
 /// The addresses worth telling, IPv4 before IPv6 and TCP before QUIC.
 pub(super) fn worth_telling<'a>(listeners: impl Iterator<Item = &'a Multiaddr>) -> Vec<Multiaddr> {
     let (mut dialable, mut local) = (Vec::new(), Vec::new());

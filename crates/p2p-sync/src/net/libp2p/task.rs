@@ -24,10 +24,14 @@ use super::log_budget::LogBudget;
 use super::muxer::CutOff;
 use super::pulse::Pulses;
 use super::streams::{self, Feeds};
-use super::{NetConfig, discovery, listening, node_id};
-use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NetStatus, PeerStatus, StreamOrder, ToPeers};
+use super::{NetConfig, discovery};
+use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, StreamOrder, ToPeers};
 
 mod events;
+mod status;
+mod telling;
+
+use telling::Telling;
 
 /// How often liveness, spare connections and silent peers are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -51,6 +55,8 @@ pub(super) struct Ends {
     pub(super) ready: oneshot::Sender<Vec<String>>,
     pub(super) streams: Arc<streams::Common>,
     pub(super) audience: Arc<Audience>,
+    /// The number of this run.
+    pub(super) nonce: u64,
     pub(super) log: Arc<LogBudget>,
     pub(super) pulses: Arc<Pulses>,
     pub(super) cut_off: mpsc::Receiver<CutOff>,
@@ -71,6 +77,7 @@ pub(super) struct Task {
     dialer: Dialer,
     dials: HashMap<ConnectionId, Order>,
     connections: Connections,
+    telling: Telling,
     pulses: Arc<Pulses>,
     cut_off: mpsc::Receiver<CutOff>,
     log: Arc<LogBudget>,
@@ -99,6 +106,7 @@ impl Task {
                 dialer.learn(peer, vec![address.clone()], Source::Proved, now);
             }
         }
+        let telling = Telling::new(*swarm.local_peer_id(), ends.nonce, config, now);
         Self {
             swarm,
             kad_protocol: kad_protocol(&config.network).ok(),
@@ -112,6 +120,7 @@ impl Task {
             dialer,
             dials: HashMap::new(),
             connections: Connections::default(),
+            telling,
             pulses: ends.pulses,
             cut_off: ends.cut_off,
             gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash(), Arc::clone(&ends.log)),
@@ -147,6 +156,7 @@ impl Task {
                 }
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 Some(cut_off) = self.cut_off.recv() => self.on_cut_off(&cut_off),
+                Some(answered) = self.telling.twins.told.recv() => self.on_twin(&answered),
                 () = alarm => self.on_alarm(),
             }
         };
@@ -260,6 +270,7 @@ impl Task {
         if left_out > 0 {
             tracing::warn!("{left_out} more lines about peers were left out");
         }
+        self.tell(now);
         for peer in self.connections.unsubscribed(now) {
             tracing::debug!(%peer, "connecting anew to a peer that takes no part in gossip");
             self.reconnect(peer);
@@ -293,54 +304,10 @@ impl Task {
                 Ok(()) => drop(self.dials.insert(id, order)),
                 Err(error) => {
                     tracing::debug!("not dialled: {error}");
+                    self.note_failed_dial(&order, &error, now);
                     self.dialer.failed(&order, now);
                 }
             }
-        }
-    }
-
-    fn listening(&self) -> Vec<String> {
-        listening::worth_telling(self.swarm.listeners())
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    fn status(&mut self) -> NetStatus {
-        let (unheard, crowded_out) = self.audience.take_missed();
-        self.gossip.missed(unheard, crowded_out);
-        let mesh: Vec<&PeerId> = self.swarm.behaviour().gossip.mesh_peers(self.gossip.topic()).collect();
-        let mut peers: Vec<PeerStatus> = self
-            .connections
-            .iter()
-            .filter_map(|(peer, known)| {
-                let first = known.connections.first()?;
-                Some(PeerStatus {
-                    peer: node_id(peer).ok()?,
-                    address: first.address.to_string(),
-                    transport: first.transport,
-                    direction: first.direction,
-                    rtt: first.rtt,
-                    connections: known.connections.len(),
-                    subscribed: known.subscribed,
-                    in_mesh: mesh.contains(&peer),
-                })
-            })
-            .collect();
-        peers.sort_by_key(|peer| peer.peer);
-        let (sync_bytes_in, sync_bytes_out) = self.streams.traffic();
-        NetStatus {
-            addresses: self.listening(),
-            peers,
-            known_peers: self.dialer.known(),
-            mesh: mesh.len(),
-            sent: self.gossip.sent,
-            unheard: self.gossip.unheard,
-            received: self.gossip.received,
-            dropped: self.gossip.complaints.all_with(&self.streams.complaints()),
-            sync_streams: self.streams.inbound_streams(),
-            sync_bytes_in,
-            sync_bytes_out,
         }
     }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 use libp2p::core::Transport;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, noise, quic, tcp};
 use tokio::sync::mpsc;
 
+use super::dial_errors::Visible;
 use super::muxer::{self, CutOff, Muxer};
 use super::pulse::{Felt, Pulses};
 
@@ -29,6 +31,7 @@ pub(super) fn build(
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
     let told = cut_off.clone();
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .map_err(Visible)
         .map(move |stream, endpoint| Felt::new(stream, pulses.of(&endpoint)))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
@@ -39,6 +42,8 @@ pub(super) fn build(
     config.keep_alive_interval = QUIC_KEEP_ALIVE;
     config.handshake_timeout = DIAL_TIMEOUT;
     let quic = quic::tokio::Transport::new(config)
+        .map_err(Visible)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Muxer::new(muxer, peer, cut_off))));
-    Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
+    let both = tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed();
+    Ok(TransportTimeout::new(both, DIAL_TIMEOUT).map_err(Visible).boxed())
 }

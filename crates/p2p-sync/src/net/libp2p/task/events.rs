@@ -42,6 +42,7 @@ impl Task {
                 ..
             } => {
                 tracing::debug!(%peer_id, ?cause, "connection closed");
+                self.telling.visits.closed(connection_id);
                 match self.connections.closed(peer_id, connection_id, now) {
                     Closed::Nothing => self.on_disconnected(peer_id, now),
                     Closed::Unheard => self.reconnect(peer_id),
@@ -58,6 +59,7 @@ impl Task {
             } => {
                 if let Some(order) = self.dials.remove(&connection_id) {
                     tracing::debug!("dial failed: {error}");
+                    self.note_failed_dial(&order, &error, now);
                     match &error {
                         DialError::WrongPeerId { address, .. } => self.dialer.misled(&order, address, now),
                         _ => self.dialer.failed(&order, now),
@@ -69,6 +71,9 @@ impl Task {
                 error: ListenError::Denied { cause },
                 ..
             } => self.on_refused(&send_back_addr, &cause, now),
+            SwarmEvent::IncomingConnectionError {
+                send_back_addr, error, ..
+            } => self.note_failed_handshake(send_back_addr, &error, now),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address, now),
             SwarmEvent::ListenerClosed {
                 reason: Err(error),
@@ -88,6 +93,7 @@ impl Task {
             .is_dialer()
             .then(|| split_peer(endpoint.get_remote_address().clone()).0);
         self.dialer.connected(peer, dialled.as_ref(), now);
+        self.note_connected(peer, id, dialled.as_ref(), now);
         if let Some(address) = dialled {
             self.remember(peer, &address);
         }
@@ -235,8 +241,11 @@ impl Task {
     fn on_discovery(&mut self, event: discovery::Event, now: Instant) {
         match event {
             discovery::Event::Discovered { peer, addresses } => {
+                self.telling.found(peer);
                 self.dialer.learn(peer, addresses, Source::Discovered, now)
             }
+            discovery::Event::Undialable { peer, addresses } => self.note_undialable(peer, addresses, now),
+            discovery::Event::Ourselves { addresses } => self.note_own_identity(addresses, now),
             discovery::Event::Expired { peer } => self.dialer.unlearn(peer),
             discovery::Event::InterfacesChanged => {
                 self.dialer.wake(now);
@@ -255,6 +264,7 @@ impl Task {
             .as_ref()
             .is_some_and(|own| info.protocols.contains(own));
         self.connections.speaks_sync(peer, syncs);
+        self.note_identified(peer, id, info, is_node && syncs);
         let boot = boot_nonce(&info.agent_version);
         match self.connections.identified(peer, id, boot, is_node) {
             Boot::Known => {}
@@ -278,8 +288,8 @@ impl Task {
                     return;
                 }
                 tracing::error!(
-                    "Two machines have the same identity {peer}: one at {elsewhere}, one at {here}. On the copied one, stop the node and \
-                     delete identity.key from its data directory; its data stays"
+                    "Two machines have the same identity {peer}: one at {elsewhere}, one at {here}. On the copied one, stop the node, \
+                     delete identity.key from its data directory, and start it once with --new-identity; its data stays"
                 );
             }
         }
@@ -333,6 +343,7 @@ impl Task {
             }
             gossipsub::Event::Subscribed { peer_id, topic } if topic == *self.gossip.topic() => {
                 self.connections.subscribed(peer_id, true, now);
+                self.telling.accept(peer_id);
                 self.count_peers();
             }
             gossipsub::Event::Unsubscribed { peer_id, topic } if topic == *self.gossip.topic() => {

@@ -1,0 +1,111 @@
+//! Peers with whom there is no contact, as text for people: whom, where, what came back, and when.
+
+use super::{shown, table};
+use crate::node::Trouble;
+
+/// Peers that are shown; programs get all of them.
+const SHOWN_MAX: usize = 20;
+
+/// A table; nothing when all is well.
+pub(super) fn troubles(troubles: &[Trouble]) -> String {
+    if troubles.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<_> = troubles.iter().take(SHOWN_MAX).flat_map(rows).collect();
+    let others = match troubles.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        others => format!("  and {others} more: status --json\n"),
+    };
+    format!("No contact ({}):\n{}{others}", troubles.len(), table(&rows))
+}
+
+/// One row for each address.
+fn rows(trouble: &Trouble) -> Vec<Vec<String>> {
+    let whom = match (trouble.peer, trouble.configured) {
+        (Some(peer), _) => peer.to_string(),
+        (None, true) => "--peer".to_owned(),
+        (None, false) => "-".to_owned(),
+    };
+    let tried = match trouble.times {
+        0 | 1 => format!("at {}", trouble.last),
+        times => format!("{times} times since {}, last at {}", trouble.since, trouble.last),
+    };
+    let mut rows: Vec<Vec<String>> = trouble
+        .attempts
+        .iter()
+        .map(|attempt| {
+            let cause = shown(&attempt.cause.to_string());
+            vec![String::new(), shown(&attempt.address), cause, String::new()]
+        })
+        .collect();
+    if let Some([first, .., last]) = rows.first_mut().map(Vec::as_mut_slice) {
+        *first = whom;
+        *last = tried;
+    }
+    rows
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+pub(in crate::cli) mod tests {
+    use p2p_sync_core::Timestamp;
+
+    use super::*;
+    use crate::node::{Attempt, TroubleCause};
+
+    pub(in crate::cli) fn some_troubles() -> Vec<Trouble> {
+        let at = |second: i64| Timestamp::from_nanos(1_800_000_000_000_000_000 + second * 1_000_000_000).unwrap();
+        let attempt = |address: &str, cause: TroubleCause| Attempt {
+            address: address.to_owned(),
+            cause,
+            at: at(7),
+        };
+        let peer = super::super::tests::PEER.parse().unwrap();
+        vec![
+            Trouble {
+                peer: None,
+                configured: true,
+                attempts: vec![attempt("/ip4/10.0.0.9/tcp/4002", TroubleCause::Refused)],
+                since: at(0),
+                last: at(7),
+                times: 12,
+            },
+            Trouble {
+                peer: Some(peer),
+                configured: false,
+                attempts: vec![
+                    attempt("/ip4/10.0.0.5/tcp/4002", TroubleCause::Version("\u{1b}9".to_owned())),
+                    attempt("/ip4/10.0.0.6/udp/4002/quic-v1", TroubleCause::NoAnswer),
+                ],
+                since: at(7),
+                last: at(7),
+                times: 1,
+            },
+        ]
+    }
+
+    #[test]
+    fn each_address_has_a_row_with_what_came_back() {
+        let peer = super::super::tests::PEER;
+        assert_eq!(
+            troubles(&some_troubles()),
+            format!(
+                "\
+No contact (2):
+  --peer                                                /ip4/10.0.0.9/tcp/4002          connection refused                                     12 times since 2027-01-15T08:00:00Z, last at 2027-01-15T08:00:07Z
+  {peer}  /ip4/10.0.0.5/tcp/4002          p2p-sync \\u{{1b}}9, which this version cannot sync with  at 2027-01-15T08:00:07Z
+                                                        /ip4/10.0.0.6/udp/4002/quic-v1  no answer
+"
+            )
+        );
+        assert_eq!(troubles(&[]), "");
+    }
+
+    #[test]
+    fn many_are_cut_off_with_their_number() {
+        let many = vec![some_troubles().remove(0); 25];
+        let text = troubles(&many);
+        assert_eq!(text.lines().count(), 1 + SHOWN_MAX + 1);
+        assert!(text.starts_with("No contact (25):") && text.ends_with("and 5 more: status --json\n"));
+    }
+}

@@ -1,0 +1,252 @@
+//! Telling the user why there is no connection to somebody: what failed is put into the tables that decide what is worth a
+//! line, and that line is logged.
+
+use std::time::{Duration, Instant};
+
+use libp2p::swarm::{ConnectionId, DialError, ListenError};
+use libp2p::{Multiaddr, PeerId, identify};
+
+use super::Task;
+use crate::net::TroubleCause;
+use crate::net::libp2p::connections::ip;
+use crate::net::libp2p::dialer::{Order, split_peer};
+use crate::net::libp2p::log_budget::About;
+use crate::net::libp2p::troubles::{Expected, Troubles, Visits, Whom, warning};
+use crate::net::libp2p::twins::{Answer, Answered, Twins};
+use crate::net::libp2p::{NetConfig, behaviour, dial_errors, listening};
+
+/// How long nobody may be found before the user is told what may be the reason.
+const NOBODY_AFTER: Duration = Duration::from_secs(20);
+/// Characters that are kept of a peer's version.
+const VERSION_CHARS_MAX: usize = 32;
+
+/// What is known of those with whom there is no contact.
+pub(super) struct Telling {
+    pub(super) troubles: Troubles,
+    pub(super) visits: Visits,
+    pub(super) twins: Twins,
+    pub(super) hint: Hint,
+    own: PeerId,
+}
+
+/// The hint that is given once when discovery finds nobody.
+#[derive(Debug)]
+pub(super) struct Hint {
+    /// None when it was given, or is not needed.
+    due: Option<Instant>,
+}
+
+impl Hint {
+    /// Somebody was found.
+    pub(super) fn found(&mut self) {
+        self.due = None;
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        self.due.take_if(|due| *due <= now).is_some()
+    }
+}
+
+impl Telling {
+    pub(super) fn new(own: PeerId, nonce: u64, config: &NetConfig, now: Instant) -> Self {
+        Self {
+            troubles: Troubles::new(&config.configured),
+            visits: Visits::default(),
+            twins: Twins::new(own, nonce, config.port),
+            hint: Hint {
+                due: config.lan.then_some(now + NOBODY_AFTER),
+            },
+            own,
+        }
+    }
+
+    /// Discovery found a peer, and where to dial it.
+    pub(super) fn found(&mut self, peer: PeerId) {
+        self.hint.found();
+        self.troubles.drop_cause(&Whom::Peer(peer), &TroubleCause::LinkLocal);
+    }
+
+    /// A peer turned out to be one of this network.
+    pub(super) fn accept(&mut self, peer: PeerId) {
+        self.visits.known(peer);
+        self.troubles.resolved(&Whom::Peer(peer));
+    }
+}
+
+impl Task {
+    /// A dial came to nothing.
+    pub(super) fn note_failed_dial(&mut self, order: &Order, error: &DialError, now: Instant) {
+        let mut came = dial_errors::of_dial(error, self.telling.own);
+        if matches!(error, DialError::NoAddresses) {
+            // The swarm leaves out those on which it listens itself.
+            let ours = order
+                .addresses
+                .iter()
+                .filter(|address| self.telling.twins.is_ours(address));
+            came = ours.map(|address| (address.clone(), TroubleCause::Ourselves)).collect();
+        }
+        let own = came.iter().filter(|(_, cause)| *cause == TroubleCause::Ourselves);
+        let own: Vec<Multiaddr> = own.map(|(address, _)| address.clone()).collect();
+        if !own.is_empty() {
+            self.note_own_identity(own, now);
+            // What is not plainly ours is looked into first.
+            came.retain(|(address, cause)| *cause != TroubleCause::Ourselves || self.telling.twins.is_ours(address));
+        }
+        let (whom, expected) = match (order.peer, order.addresses.first()) {
+            (Some(peer), _) if self.dialer.is_announced(&peer) => (Whom::Peer(peer), Expected::Announced),
+            (Some(peer), _) => (Whom::Peer(peer), Expected::Perhaps),
+            (None, Some(address)) => (Whom::Address(split_peer(address.clone()).0), Expected::Configured),
+            (None, None) => return,
+        };
+        self.telling.troubles.note(whom, expected, came, now);
+    }
+
+    /// Somebody dialled, and the handshake failed. Most often it was given up for another one that was faster.
+    pub(super) fn note_failed_handshake(&mut self, from: Multiaddr, error: &ListenError, now: Instant) {
+        match error {
+            // One that comes from this machine is our own, whatever its port.
+            ListenError::LocalPeerId { .. } if !ip(&from).is_some_and(listening::is_local) => {
+                self.note_own_identity(vec![split_peer(from).0], now);
+            }
+            ListenError::Transport(error) if dial_errors::of_transport(error) == TroubleCause::KeyType => {
+                let about = ip(&from).map(About::Address);
+                let complaints = &mut self.gossip.complaints;
+                match about {
+                    Some(about) => drop(complaints.count_about(about, "type of key not supported", now)),
+                    None => complaints.count("type of key not supported", 1),
+                }
+                // Its port is another one each time.
+                let host = ip(&from).map(Multiaddr::from).unwrap_or(from);
+                let came = vec![(host.clone(), TroubleCause::KeyType)];
+                self.telling
+                    .troubles
+                    .note(Whom::Address(host), Expected::Perhaps, came, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// A connection stands. Who is behind it is still to be seen.
+    pub(super) fn note_connected(&mut self, peer: PeerId, id: ConnectionId, dialled: Option<&Multiaddr>, now: Instant) {
+        self.telling.troubles.connected(peer, dialled);
+        if let Some(address) = dialled
+            && !self.connections.takes_part(peer)
+        {
+            self.telling.visits.opened(peer, id, address.clone(), now);
+        }
+    }
+
+    /// A peer said what it speaks.
+    pub(super) fn note_identified(&mut self, peer: PeerId, id: ConnectionId, info: &identify::Info, is_ours: bool) {
+        let now = Instant::now();
+        if is_ours {
+            self.telling.hint.found();
+            self.telling.accept(peer);
+            return;
+        }
+        let Some(version) = info.agent_version.strip_prefix("p2p-sync/") else {
+            self.telling.visits.identified(id);
+            return;
+        };
+        let is_of_another_network = info.protocols.iter().any(|protocol| {
+            let tag = protocol.as_ref().strip_prefix(behaviour::KAD);
+            tag.is_some_and(|tag| tag.is_empty() || tag.starts_with('/'))
+                && Some(protocol) != self.kad_protocol.as_ref()
+        });
+        let cause = if is_of_another_network {
+            TroubleCause::AnotherNetwork
+        } else {
+            let version = version.split('/').next().unwrap_or_default();
+            TroubleCause::Version(version.chars().take(VERSION_CHARS_MAX).collect())
+        };
+        self.telling.visits.known(peer);
+        if let Some(address) = self.connections.address(peer, id) {
+            let came = vec![(address.clone(), cause)];
+            self.telling
+                .troubles
+                .note(Whom::Peer(peer), Expected::Perhaps, came, now);
+        }
+    }
+
+    /// A node is announced at addresses that cannot be dialled.
+    pub(super) fn note_undialable(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: Instant) {
+        self.telling.hint.found();
+        // Others of its addresses may come first, or later.
+        if self.connections.takes_part(peer) || self.dialer.is_announced(&peer) {
+            return;
+        }
+        let came = addresses.into_iter().map(|address| (address, TroubleCause::LinkLocal));
+        self.telling
+            .troubles
+            .note(Whom::Peer(peer), Expected::Announced, came.collect(), now);
+    }
+
+    /// Our own identity is announced at these addresses, or answers there.
+    pub(super) fn note_own_identity(&mut self, addresses: Vec<Multiaddr>, now: Instant) {
+        for address in addresses {
+            if listening::is_plain(&address) && !self.telling.twins.is_ours(&address) {
+                self.telling.twins.suspect(address, now);
+            }
+        }
+        self.telling.twins.ask_due(now);
+    }
+
+    /// It is known who has our identity at an address.
+    pub(super) fn on_twin(&mut self, answered: &Answered) {
+        let (now, whom) = (Instant::now(), Whom::Peer(self.telling.own));
+        self.telling.twins.answered(answered, now);
+        let address = answered.address.clone();
+        let telling = &mut self.telling;
+        match answered.answer {
+            Answer::Twin => {
+                telling.hint.found();
+                let came = vec![(address, TroubleCause::SameIdentity)];
+                telling.troubles.note(whom, Expected::Announced, came, now);
+            }
+            Answer::Ourselves => {
+                telling.troubles.forget_address(&whom, &address);
+                let came = vec![(address.clone(), TroubleCause::Ourselves)];
+                telling
+                    .troubles
+                    .note(Whom::Address(address), Expected::Perhaps, came, now);
+            }
+            Answer::Nobody => telling.troubles.forget_address(&whom, &address),
+        }
+    }
+
+    /// Logs what is due.
+    pub(super) fn tell(&mut self, now: Instant) {
+        for (peer, address, cause) in self.telling.visits.take_due(now) {
+            if !self.connections.takes_part(peer) {
+                let came = vec![(address, cause)];
+                self.telling
+                    .troubles
+                    .note(Whom::Peer(peer), Expected::Perhaps, came, now);
+            }
+        }
+        for (trouble, expected) in self.telling.troubles.take_due(now) {
+            let text = warning::of(&trouble, expected);
+            match trouble.attempts.first().map(|attempt| &attempt.cause) {
+                Some(TroubleCause::SameIdentity) => tracing::error!("{text}"),
+                _ => tracing::warn!("{text}"),
+            }
+        }
+        let left_out = self.telling.troubles.take_left_out();
+        if left_out > 0 {
+            tracing::warn!("{left_out} more peers cannot be reached: see status");
+        }
+        self.telling.twins.ask_due(now);
+        if self.connections.iter().next().is_some() {
+            self.telling.hint.found();
+        }
+        if self.telling.hint.take(now) {
+            tracing::info!(
+                "No other node was found in {} s. If one runs on this network: do the firewalls of both machines let in UDP port 5353 \
+                 (multicast DNS) and TCP and UDP port {}? A guest Wi-Fi often keeps devices apart. A node can also be named: \
+                 --peer /ip4/ADDRESS/tcp/PORT",
+                NOBODY_AFTER.as_secs(),
+                self.telling.twins.port(),
+            );
+        }
+    }
+}

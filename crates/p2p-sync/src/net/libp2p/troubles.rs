@@ -1,0 +1,288 @@
+//! With whom this node does not get in touch, and why: one row for each peer, or for each address without a known peer. Says
+//! what is to be logged, which is little: one warning for each row and cause, and no other for an hour.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use libp2p::{Multiaddr, PeerId};
+use p2p_sync_core::Timestamp;
+
+use super::dialer::split_peer;
+use super::node_id;
+use crate::net::{Attempt, Trouble, TroubleCause};
+use crate::system;
+
+mod visits;
+pub(super) mod warning;
+
+pub(super) use visits::Visits;
+
+/// Rows about peers that the user did not name. The one that was not tried for the longest time goes first.
+const ROWS_MAX: usize = 256;
+/// Addresses that are kept of one peer, those tried last.
+const ATTEMPTS_MAX: usize = 8;
+/// How long nothing may answer before that is worth a warning: both machines may just have been switched on.
+const GRACE: Duration = Duration::from_secs(5);
+/// The same warning is not given again before that.
+const WARN_INTERVAL: Duration = Duration::from_secs(3_600);
+/// A row about which nothing new was learned for this long is forgotten: whoever is still looked for is tried sooner.
+const FORGET_AFTER: Duration = Duration::from_secs(3_600);
+/// Warnings about peers that the user did not name, within [`BUDGET_INTERVAL`]. Anybody on the LAN can announce any number.
+const BUDGET: u32 = 20;
+/// When that budget is renewed.
+const BUDGET_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Whom a row is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Whom {
+    /// A peer.
+    Peer(PeerId),
+    /// Whoever is at an address.
+    Address(Multiaddr),
+}
+
+/// What makes this node expect somebody there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Expected {
+    /// It was there once, or came by itself.
+    Perhaps,
+    /// It is announced on the LAN.
+    Announced,
+    /// The user named it.
+    Configured,
+}
+
+/// A moment, for measuring and for telling.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    instant: Instant,
+    time: Timestamp,
+}
+
+#[derive(Debug)]
+struct Row {
+    expected: Expected,
+    /// Empty when all is well, or was never otherwise.
+    attempts: Vec<(Multiaddr, TroubleCause, Moment)>,
+    since: Moment,
+    last: Moment,
+    times: u64,
+    /// The causes that were warned of, and when.
+    warned: Vec<(&'static str, Instant)>,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Troubles {
+    rows: HashMap<Whom, Row>,
+    configured: HashSet<Whom>,
+    budget: u32,
+    budget_since: Option<Instant>,
+    left_out: u64,
+}
+
+impl Row {
+    fn new(expected: Expected, now: Moment) -> Self {
+        Self {
+            expected,
+            attempts: Vec::new(),
+            since: now,
+            last: now,
+            times: 0,
+            warned: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, address: Multiaddr, cause: TroubleCause, now: Moment) {
+        self.attempts.retain(|(known, ..)| *known != address);
+        self.attempts.insert(0, (address, cause, now));
+        self.attempts.truncate(ATTEMPTS_MAX);
+    }
+
+    fn main_cause(&self) -> Option<&TroubleCause> {
+        self.attempts.iter().map(|(_, cause, _)| cause).min()
+    }
+
+    /// Whether its main cause is to be warned of now.
+    fn is_due(&self, now: Instant) -> bool {
+        let Some(cause) = self.main_cause() else { return false };
+        // Whoever was there once may be switched off, and comes back by itself.
+        let is_expected = self.expected > Expected::Perhaps || cause.is_answer();
+        let is_lasting = cause.is_answer() || now.saturating_duration_since(self.since.instant) >= GRACE;
+        let recently = |at: &Instant| now.saturating_duration_since(*at) < WARN_INTERVAL;
+        let is_told = self
+            .warned
+            .iter()
+            .any(|(code, at)| *code == cause.code() && recently(at));
+        is_expected && is_lasting && !is_told
+    }
+
+    fn trouble(&self, whom: &Whom) -> Trouble {
+        let mut attempts: Vec<Attempt> = self
+            .attempts
+            .iter()
+            .map(|(address, cause, at)| Attempt {
+                address: address.to_string(),
+                cause: cause.clone(),
+                at: at.time,
+            })
+            .collect();
+        attempts.sort_by(|one, other| one.cause.cmp(&other.cause));
+        Trouble {
+            peer: match whom {
+                Whom::Peer(peer) => node_id(peer).ok(),
+                Whom::Address(_) => None,
+            },
+            configured: self.expected == Expected::Configured,
+            attempts,
+            since: self.since.time,
+            last: self.last.time,
+            times: self.times,
+        }
+    }
+}
+
+impl Troubles {
+    /// An empty table. The user named these addresses, each with or without a peer id.
+    pub(super) fn new(configured: &[Multiaddr]) -> Self {
+        let whom = |address: &Multiaddr| match split_peer(address.clone()) {
+            (_, Some(peer)) => Whom::Peer(peer),
+            (address, None) => Whom::Address(address),
+        };
+        Self {
+            rows: HashMap::new(),
+            configured: configured.iter().map(whom).collect(),
+            budget: BUDGET,
+            budget_since: None,
+            left_out: 0,
+        }
+    }
+
+    /// What came back from some addresses of somebody.
+    pub(super) fn note(
+        &mut self,
+        whom: Whom,
+        expected: Expected,
+        came: Vec<(Multiaddr, TroubleCause)>,
+        instant: Instant,
+    ) {
+        if came.is_empty() {
+            return;
+        }
+        let is_named = |address: &Multiaddr| self.configured.contains(&Whom::Address(address.clone()));
+        let is_configured = self.configured.contains(&whom) || came.iter().any(|(address, _)| is_named(address));
+        let expected = if is_configured { Expected::Configured } else { expected };
+        if !self.rows.contains_key(&whom) && expected != Expected::Configured {
+            self.make_room();
+        }
+        let now = Moment {
+            instant,
+            time: whole_seconds(system::now()),
+        };
+        let row = self.rows.entry(whom).or_insert_with(|| Row::new(expected, now));
+        row.expected = expected;
+        if row.attempts.is_empty() {
+            row.since = now;
+            row.times = 0;
+        }
+        row.last = now;
+        row.times = row.times.saturating_add(1);
+        for (address, cause) in came {
+            row.note(address, cause, now);
+        }
+    }
+
+    fn make_room(&mut self) {
+        let others = || self.rows.iter().filter(|(_, row)| row.expected != Expected::Configured);
+        if others().count() < ROWS_MAX {
+            return;
+        }
+        let oldest = others()
+            .min_by_key(|(_, row)| (!row.attempts.is_empty(), row.last.instant))
+            .map(|(whom, _)| whom.clone());
+        oldest.map(|whom| self.rows.remove(&whom));
+    }
+
+    /// A connection to somebody stands. Who answers may still be the wrong one.
+    pub(super) fn connected(&mut self, peer: PeerId, dialled: Option<&Multiaddr>) {
+        let at_address = dialled.map(|address| Whom::Address(address.clone()));
+        for whom in [Some(Whom::Peer(peer)), at_address].into_iter().flatten() {
+            if let Some(row) = self.rows.get_mut(&whom) {
+                row.attempts.retain(|(_, cause, _)| cause.is_answer());
+            }
+        }
+    }
+
+    /// All is well with somebody. What was warned of is remembered, or who comes and goes would fill the log.
+    pub(super) fn resolved(&mut self, whom: &Whom) {
+        if let Some(row) = self.rows.get_mut(whom) {
+            row.attempts.clear();
+        }
+    }
+
+    /// That is not the cause any more.
+    pub(super) fn drop_cause(&mut self, whom: &Whom, cause: &TroubleCause) {
+        if let Some(row) = self.rows.get_mut(whom) {
+            row.attempts.retain(|(_, known, _)| known != cause);
+        }
+    }
+
+    /// Nobody has anything to do with this address of somebody any more.
+    pub(super) fn forget_address(&mut self, whom: &Whom, address: &Multiaddr) {
+        if let Some(row) = self.rows.get_mut(whom) {
+            row.attempts.retain(|(known, ..)| known != address);
+        }
+    }
+
+    /// The warnings that are due, each to be given once.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Trouble, Expected)> {
+        let is_new = |since: Instant| now.saturating_duration_since(since) >= BUDGET_INTERVAL;
+        if self.budget_since.is_none_or(is_new) {
+            (self.budget, self.budget_since) = (BUDGET, Some(now));
+        }
+        self.rows
+            .retain(|_, row| now.saturating_duration_since(row.last.instant) < FORGET_AFTER);
+        let mut due = Vec::new();
+        for (whom, row) in self.rows.iter_mut().filter(|(_, row)| row.is_due(now)) {
+            let Some(code) = row.main_cause().map(TroubleCause::code) else {
+                continue;
+            };
+            row.warned.retain(|(known, _)| *known != code);
+            row.warned.push((code, now));
+            if row.expected == Expected::Configured || self.budget > 0 {
+                self.budget -= u32::from(row.expected != Expected::Configured);
+                due.push((row.trouble(whom), row.expected));
+            } else {
+                self.left_out += 1;
+            }
+        }
+        due
+    }
+
+    /// How many warnings were left out since this was asked last.
+    pub(super) fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
+    }
+
+    /// Everybody with whom something is wrong: those that the user named first, then those tried last.
+    pub(super) fn all(&self) -> Vec<Trouble> {
+        let mut all: Vec<Trouble> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| !row.attempts.is_empty())
+            .map(|(whom, row)| row.trouble(whom))
+            .collect();
+        all.sort_by_key(|trouble| (!trouble.configured, std::cmp::Reverse(trouble.last), trouble.peer));
+        all
+    }
+}
+
+/// More would tell nobody anything.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    const NANOS: i64 = 1_000_000_000;
+    Timestamp::from_nanos(time.as_nanos() / NANOS * NANOS).unwrap_or(time)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Finds out whether another machine has this node's identity, as after its data directory was copied. Two such machines never
+//! connect: each takes the other for itself. What looks like one (an announcement of our id from elsewhere, a dial that our id
+//! answers) may be an old announcement of ours or a way back to ourselves. So somebody without a past asks there: whoever proves
+//! to have our key, and says that it is another run than this one, is a twin.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, identify, noise, tcp, yamux};
+use tokio::sync::mpsc;
+
+use super::behaviour::boot_nonce;
+use super::connections::ip;
+use super::listening::{is_local, port};
+
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// Addresses that are kept in mind. Whoever announces our id at more of them gets no attention.
+const ADDRESSES_MAX: usize = 64;
+/// How long an address is left alone at which nobody with our key answered.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// How often a twin is looked at, to see whether it is still one.
+const LOOK_AGAIN: Duration = Duration::from_secs(120);
+
+/// Who answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// This very process.
+    Ourselves,
+    /// Another one with the same identity.
+    Twin,
+    /// Nobody with that identity.
+    Nobody,
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) address: Multiaddr,
+    pub(super) answer: Answer,
+}
+
+/// What is known of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Suspect {
+    /// It is to be asked.
+    Due,
+    /// It was asked, and was no twin; signs of one count again from then on.
+    Quiet { until: Instant },
+    /// It is a twin, and is to be asked again then.
+    Twin { look_at: Instant },
+}
+
+/// The addresses at which our identity seems to be.
+#[derive(Debug)]
+pub(super) struct Twins {
+    own: PeerId,
+    nonce: u64,
+    port: u16,
+    suspects: HashMap<Multiaddr, Suspect>,
+    /// One question is asked at a time.
+    is_asking: bool,
+    tell: mpsc::Sender<Answered>,
+    pub(super) told: mpsc::Receiver<Answered>,
+}
+
+impl Twins {
+    /// This run of a node has this id and nonce, and listens at this port.
+    pub(super) fn new(own: PeerId, nonce: u64, port: u16) -> Self {
+        let (tell, told) = mpsc::channel(1);
+        Self {
+            own,
+            nonce,
+            port,
+            suspects: HashMap::new(),
+            is_asking: false,
+            tell,
+            told,
+        }
+    }
+
+    /// The port at which this node listens.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether this process itself listens there.
+    pub(super) fn is_ours(&self, address: &Multiaddr) -> bool {
+        port(address) == Some(self.port) && ip(address).is_some_and(is_local)
+    }
+
+    /// Our identity seems to be at an address that is not ours.
+    pub(super) fn suspect(&mut self, address: Multiaddr, now: Instant) {
+        let is_over = |suspect: &Suspect| matches!(suspect, Suspect::Quiet { until } if *until <= now);
+        if !self.suspects.contains_key(&address) && self.suspects.len() >= ADDRESSES_MAX {
+            self.suspects.retain(|_, suspect| !is_over(suspect));
+        }
+        let is_full = self.suspects.len() >= ADDRESSES_MAX;
+        match self.suspects.get_mut(&address) {
+            Some(known) if is_over(known) => *known = Suspect::Due,
+            None if !is_full => drop(self.suspects.insert(address, Suspect::Due)),
+            _ => {}
+        }
+    }
+
+    /// Asks at the next address at which it is time for that. What comes of it is [told](Self::told).
+    pub(super) fn ask_due(&mut self, now: Instant) {
+        if self.is_asking {
+            return;
+        }
+        let is_new = |suspect: &Suspect| *suspect == Suspect::Due;
+        let is_old = |suspect: &Suspect| matches!(suspect, Suspect::Twin { look_at } if *look_at <= now);
+        let find = |wanted: &dyn Fn(&Suspect) -> bool| {
+            let mut found = self.suspects.iter().filter(|(_, suspect)| wanted(suspect));
+            found.next().map(|(address, _)| address.clone())
+        };
+        let Some(address) = find(&is_new).or_else(|| find(&is_old)) else {
+            return;
+        };
+        self.is_asking = true;
+        let (own, nonce, tell) = (self.own, self.nonce, self.tell.clone());
+        tokio::spawn(async move {
+            let answer = ask(&address, own, nonce).await;
+            // There is room: this is the only question. Nobody may be there any more.
+            let _ = tell.send(Answered { address, answer }).await;
+        });
+    }
+
+    /// Takes note of an answer.
+    pub(super) fn answered(&mut self, answered: &Answered, now: Instant) {
+        self.is_asking = false;
+        let suspect = match answered.answer {
+            Answer::Twin => Suspect::Twin {
+                look_at: now + LOOK_AGAIN,
+            },
+            Answer::Nobody => Suspect::Quiet { until: now + ASK_AGAIN },
+            Answer::Ourselves => Suspect::Quiet {
+                until: now + LOOK_AGAIN,
+            },
+        };
+        self.suspects.insert(answered.address.clone(), suspect);
+    }
+}
+
+/// Asks whoever is at an address for its identity and run, under a name of its own: our own would be taken for a loop.
+async fn ask(address: &Multiaddr, own: PeerId, nonce: u64) -> Answer {
+    tokio::time::timeout(ANSWER_WITHIN, hear(address, own))
+        .await
+        .ok()
+        .flatten()
+        .map_or(Answer::Nobody, |run| match run {
+            Some(run) if run == nonce => Answer::Ourselves,
+            _ => Answer::Twin,
+        })
+}
+
+/// The run of the node at an address, if it has that identity and says so.
+async fn hear(address: &Multiaddr, expected: PeerId) -> Option<Option<u64>> {
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .ok()?
+        .with_quic()
+        .with_behaviour(|key| {
+            let config = identify::Config::new("/p2p-sync/1".to_owned(), key.public());
+            identify::Behaviour::new(config)
+        })
+        .ok()?
+        .build();
+    let dial = DialOpts::peer_id(expected).addresses(vec![address.clone()]).build();
+    swarm.dial(dial).ok()?;
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::Behaviour(identify::Event::Received { info, .. }) => {
+                return Some(boot_nonce(&info.agent_version));
+            }
+            SwarmEvent::OutgoingConnectionError { .. } | SwarmEvent::ConnectionClosed { .. } => return None,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn address(number: usize) -> Multiaddr {
+        format!("/ip4/192.0.2.{}/tcp/{number}", number % 250).parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_question_is_asked_at_a_time_and_a_twin_is_looked_at_again() {
+        let now = Instant::now();
+        let mut twins = Twins::new(PeerId::random(), 1, 4002);
+        twins.suspect(address(1), now);
+        twins.ask_due(now);
+        assert!(twins.is_asking);
+        let answered = |answer| Answered {
+            address: address(1),
+            answer,
+        };
+        twins.answered(&answered(Answer::Nobody), now);
+        twins.suspect(address(1), now + ASK_AGAIN / 2);
+        assert_ne!(twins.suspects[&address(1)], Suspect::Due, "too soon");
+        twins.suspect(address(1), now + ASK_AGAIN);
+        assert_eq!(twins.suspects[&address(1)], Suspect::Due);
+        twins.answered(&answered(Answer::Twin), now);
+        twins.ask_due(now + LOOK_AGAIN / 2);
+        assert!(!twins.is_asking);
+        twins.ask_due(now + LOOK_AGAIN);
+        assert!(twins.is_asking);
+    }
+
+    #[test]
+    fn no_more_addresses_are_kept_than_there_is_room_for() {
+        let now = Instant::now();
+        let mut twins = Twins::new(PeerId::random(), 1, 4002);
+        for number in 0..2 * ADDRESSES_MAX {
+            twins.suspect(address(number), now);
+        }
+        assert_eq!(twins.suspects.len(), ADDRESSES_MAX);
+        let answer = Answer::Nobody;
+        twins.answered(
+            &Answered {
+                address: address(0),
+                answer,
+            },
+            now,
+        );
+        twins.suspect(address(999), now + ASK_AGAIN);
+        assert!(twins.suspects.contains_key(&address(999)), "one of no use made room");
+    }
+
+    #[test]
+    fn our_own_addresses_are_those_of_this_machine_at_our_port() {
+        let twins = Twins::new(PeerId::random(), 1, 4002);
+        for (text, ours) in [
+            ("/ip4/127.0.0.1/tcp/4002", true),
+            ("/ip4/127.0.0.1/udp/4002/quic-v1", true),
+            ("/ip4/127.0.0.1/tcp/4003", false),
+            ("/ip4/192.0.2.1/tcp/4002", false),
+        ] {
+            assert_eq!(twins.is_ours(&text.parse().unwrap()), ours, "{text}");
+        }
+    }
+}

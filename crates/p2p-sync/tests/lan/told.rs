@@ -1,0 +1,200 @@
+//! Who cannot be reached, and why, is told: once in the log, and in the status for as long as it lasts.
+
+use std::time::Duration;
+
+use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, Value, poll, wait_until};
+
+use crate::support::{PATIENCE, Stranger, launch, quic, seconds, tcp};
+
+/// A peer id that nobody has.
+const NOBODY: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
+/// How soon the status tells of what failed: a dial takes 4 s, and whoever takes part shows it within 5 s.
+const SOON: Duration = Duration::from_secs(15);
+
+/// Answers whoever connects at one port, but not as libp2p programs do, and nobody at another.
+const WEB_SERVER: &str = r#"
+import socket, sys, threading
+def serve(server, answers):
+    while True:
+        one, _ = server.accept()
+        if answers and one.recv(65536):
+            one.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nBad Request\n")
+        one.close()
+for port, answers in (8080, True), (8081, False):
+    server = socket.create_server((sys.argv[1], port))
+    threading.Thread(target=serve, args=(server, answers)).start()
+print('{"ready":true}', flush=True)
+"#;
+
+/// What the status tells of an address.
+fn cause_at(node: &Node, address: &str) -> Option<String> {
+    let status = node.status();
+    let troubles = status["troubles"].as_array()?;
+    let attempts = troubles
+        .iter()
+        .flat_map(|trouble| trouble["attempts"].as_array().unwrap());
+    let mut at = attempts.filter(|attempt| attempt["address"] == address);
+    Some(at.next()?["cause"].as_str()?.to_owned())
+}
+
+#[track_caller]
+fn wait_cause(node: &Node, address: &str, cause: &str) {
+    let told = poll(SOON, || cause_at(node, address).filter(|told| told == cause));
+    assert!(
+        told.is_some(),
+        "{address}: {:?} and not {cause}: {}",
+        cause_at(node, address),
+        node.status()["troubles"]
+    );
+}
+
+/// The lines of the log that hold both texts.
+fn logged(node: &Node, one: &str, other: &str) -> usize {
+    let lines = node.stderr().lines_from(0);
+    let text = lines.iter().map(|line| String::from_utf8_lossy(line));
+    text.filter(|line| line.contains(one) && line.contains(other)).count()
+}
+
+fn web_server(host: &Host) -> Process {
+    let mut command = host.command("python3");
+    command.args(["-u", "-c", WEB_SERVER, &host.ip4()]);
+    let server = Process::spawn("web server", command, Stdin::Pipe);
+    server.wait_json(0, "readiness", PATIENCE, |_| true);
+    server
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_peer_that_cannot_be_reached_is_named_with_the_reason() {
+    let lab = Lab::new();
+    let (host, other, silent) = (
+        lab.host(Addresses::V4),
+        lab.host(Addresses::V4),
+        lab.host(Addresses::V4),
+    );
+    let b = launch(&other, "b").no_lan().start();
+    let foreign = launch(&other, "foreign")
+        .port(4003)
+        .no_lan()
+        .argument("--network")
+        .argument("other");
+    let foreign = foreign.start();
+    let _web = web_server(&other);
+    let _gossiper = Stranger::listening(&other, 4004, "another topic");
+    silent.block_tcp();
+    silent.block_udp_except_mdns();
+
+    let at = |host: &Host, port: u16| format!("/ip4/{}/tcp/{port}", host.ip4());
+    let other_id = format!("{}/p2p/{NOBODY}", tcp(&other));
+    let cases = [
+        (at(&other, 4999), "refused"),
+        ("/ip4/203.0.113.9/tcp/4002".to_owned(), "no_route"),
+        ("/ip4/203.0.113.9/udp/4002/quic-v1".to_owned(), "no_route"),
+        (tcp(&host), "ourselves"),
+        (quic(&host), "ourselves"),
+        ("/ip4/127.0.0.1/tcp/4002".to_owned(), "ourselves"),
+        (at(&other, 4003), "another_network"),
+        (at(&other, 8080), "not_a_node"),
+        (at(&other, 8081), "closed"),
+        (at(&other, 4004), "not_a_node"),
+        (tcp(&silent), "no_answer"),
+        (quic(&silent), "no_answer"),
+        (at(&lab.lonely_host(), 4002), "host_unreachable"),
+        ("/ip6/fe80::1/tcp/4002".to_owned(), "link_local"),
+    ];
+    let a = cases
+        .iter()
+        .fold(launch(&host, "a").no_lan(), |a, (address, _)| a.peer(address));
+    let a = a.peer(&other_id).start();
+    for (address, cause) in &cases {
+        wait_cause(&a, address, cause);
+    }
+    wait_cause(&a, &tcp(&other), "another_identity");
+    wait_until("the other network knows as well", SOON, || {
+        let status = foreign.status();
+        let mut troubles = status["troubles"].as_array().unwrap().iter();
+        troubles.any(|trouble| trouble["peer_id"] == a.peer_id().as_str() && trouble["cause"] == "another_network")
+    });
+
+    // Each has one warning that names it, however often it is tried.
+    for (address, _) in &cases {
+        wait_until(&format!("a warning of {address}"), SOON, || {
+            logged(&a, "WARN", address) > 0
+        });
+    }
+    wait_until("a warning of the other peer", SOON, || {
+        logged(&a, "WARN", &format!("peer {} answers, not peer {NOBODY}", b.peer_id())) == 1
+    });
+    let status = a.status();
+    let refused = status["troubles"].as_array().unwrap().iter();
+    let refused = refused
+        .filter(|trouble| trouble["cause"] == "refused")
+        .collect::<Vec<_>>();
+    assert_eq!(refused.len(), 1, "{status}");
+    assert_eq!(
+        (&refused[0]["peer_id"], &refused[0]["configured"]),
+        (&Value::Null, &true.into())
+    );
+    assert!(refused[0]["times"].as_u64() > Some(3), "{status}");
+    for (address, cause) in &cases {
+        assert_eq!(logged(&a, "WARN", address), 1, "{address}: {cause}");
+    }
+    let lines = a.lines("status");
+    assert!(lines.iter().any(|line| line.starts_with("No contact (")), "{lines:?}");
+
+    // What is put right is no trouble any more.
+    let closed = launch(&other, "late").port(4999).no_lan().start();
+    a.wait_linked(&closed, PATIENCE);
+    assert_eq!(cause_at(&a, &at(&other, 4999)), None);
+}
+
+/// The nodes of each case are a network of their own, so that they can share a LAN.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_discovery() {
+    let lab = Lab::new();
+    let on = |addresses, label: &str, network: &str| {
+        let host = lab.host(addresses);
+        let node = launch(&host, label).argument("--network").argument(network);
+        (host, node)
+    };
+    // Multicast is filtered: nobody is found.
+    let (deaf_host, deaf) = on(Addresses::V4, "deaf", "deaf");
+    deaf_host.block_multicast();
+    let deaf = deaf.start();
+    // Multicast passes, and nothing else.
+    let (walled_host, walled) = on(Addresses::V4, "walled", "walled");
+    let (_outside_host, outside) = on(Addresses::V4, "outside", "walled");
+    walled_host.block_tcp();
+    walled_host.block_udp_except_mdns();
+    let (walled, outside) = (walled.start(), outside.start());
+    // There are link-local addresses only.
+    let (_one_host, one) = on(Addresses::None, "one", "local");
+    let (_two_host, two) = on(Addresses::None, "two", "local");
+    let (one, two) = (one.start(), two.start());
+
+    wait_cause(&outside, &tcp(&walled_host), "no_answer");
+    outside.wait_log(0, "It announces itself", SOON);
+    assert_eq!(logged(&outside, "WARN", &format!("peer {}", walled.peer_id())), 1);
+    let told = poll(SOON, || {
+        let status = one.status();
+        let troubles = status["troubles"].as_array().unwrap().clone();
+        troubles.into_iter().find(|trouble| trouble["cause"] == "link_local")
+    });
+    assert_eq!(
+        told.expect("link-local addresses are told")["peer_id"],
+        two.peer_id().as_str()
+    );
+    one.wait_log(0, "link-local", SOON);
+
+    let line = deaf.wait_log(0, "No other node was found in 20 s", seconds(30));
+    let lines = deaf.stderr().lines_from(line);
+    let hint = String::from_utf8_lossy(&lines[0]).into_owned();
+    for word in ["UDP port 5353", "--peer", "guest Wi-Fi"] {
+        assert!(hint.contains(word), "{hint}");
+    }
+    // Others have found somebody, and get no such hint.
+    for node in [&outside, &one] {
+        assert_eq!(logged(node, "INFO", "No other node was found"), 0, "{}", node.label());
+    }
+}
