@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::identity::{self, IfMissing};
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, ToPeers};
-use crate::store::{Capacity, DataDir, REMEMBERED_PEERS_MAX, Readers, SqliteStore};
+use crate::store::{Capacity, DataDir, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers};
 use crate::system::{self, Stopwatch};
 
 mod change_log;
@@ -128,7 +128,14 @@ impl Node {
         let key = identity::load_or_create(&data_dir.identity_file(), if_missing)?;
         let peer_id = key.public().to_peer_id();
         let id = net::libp2p::node_id(&peer_id)?;
-        let mut store = SqliteStore::open(&data_dir.store_file(), &config.network)?;
+        let are_known = !config.peers.is_empty() || !known_peers(&data_dir.store_file()).is_empty();
+        let if_unreadable = if are_known {
+            IfUnreadable::Replace
+        } else {
+            IfUnreadable::Refuse
+        };
+        let mut store = SqliteStore::open_or(&data_dir.store_file(), &config.network, if_unreadable)?;
+        store.adopt_known_peers()?;
         let readers = Readers::open(&data_dir.store_file(), READERS)?;
         let replica = Replica::new(id, Clock::new(store.last_timestamp()?));
         let remembered = remembering::load(&mut store)?;

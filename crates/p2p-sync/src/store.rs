@@ -17,6 +17,8 @@
 //! - A record whose content does not give its digest is never handed to another node, and a thorough scan takes it out.
 //! - A file with damaged pages is [rescued](SqliteStore::rescue): what can be read is copied into a new file, and the old one
 //!   put aside. Opening does so by itself.
+//! - A file in which nothing can be read is put aside too, and replaced by an empty one, but only if other nodes are
+//!   [known](known_peers) that can fill it.
 //!
 //! Either way, what is missing comes back from the other nodes.
 //!
@@ -38,6 +40,7 @@ mod displaced;
 mod error;
 mod files;
 mod footprint;
+mod known_peers;
 mod mending;
 mod migrations;
 mod opening;
@@ -61,12 +64,13 @@ pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
 pub use directory::DataDir;
 pub use error::{StoreError, StoreErrorKind};
 pub use footprint::Footprint;
+pub use known_peers::known_peers;
 pub use opening::WRITER_CACHE_KIB;
 pub use patrol::Patrolled;
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use presence::{Displacement, FileId, Part};
 pub use reader::{Counts, Readers};
-pub use rescue::Rescued;
+pub use rescue::{IfUnreadable, Rescued};
 pub use room::{Capacity, Room};
 pub use scan::{Depth, SCAN_ROWS_MAX, Scan, Scanned, SummaryWas, Verified};
 pub use sqlite::SqliteStore;

@@ -210,3 +210,26 @@ fn a_value_that_has_changed_on_the_disk_is_never_shown() {
     assert_eq!(node.status()["sync"]["repaired"], 4);
     assert_eq!(node.json("verify --json")["damaged"], 0);
 }
+
+#[test]
+fn a_store_that_cannot_be_read_stays_where_it_is_if_nobody_can_fill_another() {
+    let node = launch("node").start();
+    for number in 0..50 {
+        node.add(&format!("key {number}"), &"v".repeat(4_000));
+    }
+    node.stop();
+    let store = file(&node, "store.db");
+    let whole = fs::read(&store).unwrap();
+    for (what, content) in [
+        ("half of it", whole[..whole.len() / 2].to_vec()),
+        ("a header of zeros", [vec![0; 4_096], whole[4_096..].to_vec()].concat()),
+    ] {
+        fs::write(&store, &content).unwrap();
+        node.spawn_again();
+        assert_refuses(&node, &["is damaged", "put back a copy"]);
+        assert!(fs::read(&store).unwrap() == content, "{what} was changed");
+    }
+    fs::write(&store, &whole).unwrap();
+    node.restart();
+    assert_eq!(node.get("key 7"), Some("v".repeat(4_000)));
+}

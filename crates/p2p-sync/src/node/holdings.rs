@@ -340,6 +340,14 @@ impl Holdings {
         Ok(())
     }
 
+    /// Writes beside the store which peers were reached, once that is committed.
+    pub(super) fn write_known_peers(&mut self) {
+        self.store.allow_replacing();
+        if let Err(error) = self.store.write_known_peers() {
+            tracing::debug!("the known peers were not written beside the store: {error}");
+        }
+    }
+
     /// When [`find_room`](Self::find_room) is to be called at the latest.
     pub(super) fn next_look_for_room(&self) -> Option<Instant> {
         self.room.next_look().map(|due| self.watch.instant_at(due))

@@ -316,6 +316,9 @@ impl Writer {
             holdings.remember(&peers)?;
             Ok(outcomes)
         });
+        if written.is_ok() && !peers.is_empty() {
+            self.holdings.write_known_peers();
+        }
         // If it was the disk, or may have been another piece of work, it was not their fault.
         if let Err(error) = &written
             && (!error.may_be_of_one_piece() || self.holdings.is_broken() || batch.len() > 1)

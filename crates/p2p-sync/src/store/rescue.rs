@@ -36,7 +36,21 @@ pub struct Rescued {
     pub aside: PathBuf,
 }
 
+/// What is done with a file in which not even the structure can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfUnreadable {
+    /// That is an error, and the file stays where it is: nobody is known who could have the data.
+    Refuse,
+    /// It is put aside, and a new one is to be filled by other nodes.
+    Replace,
+}
+
 impl SqliteStore {
+    /// Other nodes are known that can fill a new store, should this one become unreadable.
+    pub fn allow_replacing(&mut self) {
+        self.if_unreadable = IfUnreadable::Replace;
+    }
+
     /// Copies what can be read of a damaged file into a new one, which takes its place and gets a new [name](Self::id). Takes
     /// some ten seconds for a million records; readers wait that long, or fail as if all of them were taken. An open
     /// transaction is forgotten. After success the store can be used, as after [`reopen`](Self::reopen).
@@ -51,8 +65,8 @@ impl SqliteStore {
         // A reader of the old file would go on using, and in the end remove, the log and its index by their names.
         let _paused = readers.pause()?;
         // Its network was made sure of when it was opened, and may not be readable any more.
-        let old = salvage::open(&self.file, None)?;
-        let rescued = rescue(&self.file, &self.network, old)?;
+        let rescued = salvage::open(&self.file, None).and_then(|old| rescue(&self.file, &self.network, old));
+        let rescued = or_replace(&self.file, &self.network, rescued, self.if_unreadable)?;
         self.open_again()?;
         Ok(rescued)
     }
@@ -61,12 +75,59 @@ impl SqliteStore {
 /// Rescues a file that proved damaged when it was to be opened.
 ///
 /// # Errors
-/// The damage, if not even the structure of the file and its network can be read, or no record; otherwise as for [`rescue`].
-pub(super) fn at_start(file: &Path, network: &NetworkName, damage: StoreError) -> Result<(), StoreError> {
-    let Ok(old) = salvage::open(file, Some(network)) else {
-        return Err(damage);
+/// The damage, if not even the structure of the file and its network can be read, or no record, and it is not to be replaced;
+/// otherwise as for [`rescue`].
+pub(super) fn at_start(
+    file: &Path,
+    network: &NetworkName,
+    damage: StoreError,
+    if_unreadable: IfUnreadable,
+) -> Result<(), StoreError> {
+    let rescued = match salvage::open(file, Some(network)) {
+        Ok(old) => rescue(file, network, old),
+        Err(_) => Err(damage),
     };
-    rescue(file, network, old).map(drop)
+    or_replace(file, network, rescued, if_unreadable).map(drop)
+}
+
+/// Replaces a file that could not be rescued for damage, if that is allowed.
+fn or_replace(
+    file: &Path,
+    network: &NetworkName,
+    rescued: Result<Rescued, StoreError>,
+    if_unreadable: IfUnreadable,
+) -> Result<Rescued, StoreError> {
+    match (rescued, if_unreadable) {
+        // Where there is nothing, somebody has emptied or removed it, and has a choice.
+        (Err(damage @ StoreError::Damaged { .. }), IfUnreadable::Replace) if size_of(file)?.unwrap_or_default() > 0 => {
+            replace(file, network, damage)
+        }
+        (rescued, _) => rescued,
+    }
+}
+
+/// Puts aside a file that cannot be read as it is. The new one has what is left of one whose end is missing, or nothing.
+fn replace(file: &Path, network: &NetworkName, damage: StoreError) -> Result<Rescued, StoreError> {
+    match salvage::open_torn(file, network) {
+        Err(error @ StoreError::OtherNetwork { .. }) => return Err(error),
+        Err(_) => {}
+        Ok(old) => {
+            if let Ok(rescued) = rescue(file, network, old) {
+                return Ok(rescued);
+            }
+        }
+    }
+    let aside = put_in_place(file, |fresh| SqliteStore::open(fresh, network)?.close())?.1;
+    tracing::error!(
+        aside = %aside.display(),
+        "{damage}. It is put aside, and a new store takes its place, which other nodes fill. Keep the damaged file until they have"
+    );
+    Ok(Rescued {
+        records: 0,
+        damaged: 0,
+        gaps: 1,
+        aside,
+    })
 }
 
 /// Puts a new file in the place of a damaged one that nothing else in this process has open.
@@ -76,26 +137,7 @@ pub(super) fn at_start(file: &Path, network: &NetworkName, damage: StoreError) -
 /// damaged file is as it was then.
 fn rescue(file: &Path, network: &NetworkName, old: Damaged) -> Result<Rescued, StoreError> {
     tracing::error!(file = %file.display(), "The store is damaged: what can be read is copied into a new file");
-    let fresh = beside(file, ".rescue");
-    remove_all(&fresh)?;
-    let copied = salvage::copy(old, file, &fresh, network).and_then(|tally| {
-        if size_of(&beside(&fresh, "-wal"))?.is_some() {
-            return Err(StoreError::Locked { file: fresh.clone() });
-        }
-        sync_file(&fresh)?;
-        rename(&fresh, &beside(file, ".rescued"))?;
-        Ok(tally)
-    });
-    let tally = match copied {
-        Ok(tally) => tally,
-        Err(error) => {
-            // It is removed at the next attempt at the latest.
-            let _ = remove_all(&fresh);
-            return Err(error);
-        }
-    };
-    sync_directory(file)?;
-    let aside = finish(file)?.ok_or_else(|| StoreError::Gone { file: file.to_owned() })?;
+    let (tally, aside) = put_in_place(file, |fresh| salvage::copy(old, file, fresh, network))?;
     tracing::warn!(
         records = tally.records, damaged = tally.damaged, gaps = tally.gaps, aside = %aside.display(),
         "The store was rescued; what is missing comes back from other nodes that have it. Keep the damaged file until it has"
@@ -106,6 +148,27 @@ fn rescue(file: &Path, network: &NetworkName, old: Damaged) -> Result<Rescued, S
         gaps: tally.gaps,
         aside,
     })
+}
+
+/// Makes a new file, and puts it in the place of one that is put aside.
+fn put_in_place<T>(file: &Path, make: impl FnOnce(&Path) -> Result<T, StoreError>) -> Result<(T, PathBuf), StoreError> {
+    let fresh = beside(file, ".rescue");
+    remove_all(&fresh)?;
+    let made = make(&fresh).and_then(|made| {
+        if size_of(&beside(&fresh, "-wal"))?.is_some() {
+            return Err(StoreError::Locked { file: fresh.clone() });
+        }
+        sync_file(&fresh)?;
+        rename(&fresh, &beside(file, ".rescued"))?;
+        Ok(made)
+    });
+    let made = made.inspect_err(|_| {
+        // It is removed at the next attempt at the latest.
+        let _ = remove_all(&fresh);
+    })?;
+    sync_directory(file)?;
+    let aside = finish(file)?.ok_or_else(|| StoreError::Gone { file: file.to_owned() })?;
+    Ok((made, aside))
 }
 
 /// Puts a rescued file in its place, if one is ready, and gives where the damaged one is. Nothing in this process may have

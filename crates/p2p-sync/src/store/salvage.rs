@@ -61,7 +61,22 @@ pub(super) fn open(file: &Path, network: Option<&NetworkName>) -> Result<Damaged
             why: "it is empty".to_owned(),
         });
     }
+    examined(file, opening::looking(file)?, network)
+}
+
+/// Opens what is left of a file whose end is missing. The error is the network's if it is another one.
+///
+/// # Errors
+/// As for [`open`].
+pub(super) fn open_torn(file: &Path, network: &NetworkName) -> Result<Damaged, StoreError> {
     let connection = opening::looking(file)?;
+    // Otherwise SQLite reads nothing of a file that is shorter than its header says.
+    let lenient = connection.pragma_update(None, "writable_schema", true);
+    lenient.map_err(|cause| StoreError::sqlite(file, cause))?;
+    examined(file, connection, Some(network))
+}
+
+fn examined(file: &Path, connection: Connection, network: Option<&NetworkName>) -> Result<Damaged, StoreError> {
     let Found::Store { version } = migrations::inspect(&connection, file)? else {
         return Err(StoreError::Damaged {
             file: file.to_owned(),

@@ -15,7 +15,7 @@ use super::directory::size_of;
 use super::error::StoreError;
 use super::opening::{self, beside};
 use super::presence::{self, Displacement, Presence};
-use super::rescue;
+use super::rescue::{self, IfUnreadable};
 use super::rows::{self, Authors, Which};
 use super::scan;
 use super::summary::{Tracker, UNMARK};
@@ -64,6 +64,7 @@ pub struct SqliteStore {
     pub(super) presence: Presence,
     /// What became of the files under it. Nothing is written any more.
     pub(super) displacement: Option<Displacement>,
+    pub(super) if_unreadable: IfUnreadable,
 }
 
 impl SqliteStore {
@@ -74,13 +75,22 @@ impl SqliteStore {
     /// When the file is not a store of that network and of a version that this program knows, when it is damaged, or when
     /// it cannot be kept safely where it is. A file that is refused was not changed.
     pub fn open(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
+        Self::open_or(file, network, IfUnreadable::Refuse)
+    }
+
+    /// Opens the store of a network as [`open`](Self::open) does, and says what is done with a file in which nothing can be read.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_or(file: &Path, network: &NetworkName, if_unreadable: IfUnreadable) -> Result<Self, StoreError> {
         let mut store = match Self::connect(file, network) {
             Err(damage @ StoreError::Damaged { .. }) => {
-                rescue::at_start(file, network, damage)?;
+                rescue::at_start(file, network, damage, if_unreadable)?;
                 Self::connect(file, network)?
             }
             other => other.map_err(StoreError::or_forbidden)?,
         };
+        store.if_unreadable = if_unreadable;
         // What a crash left in the WAL may be in the memory of the system only. Neither another program that reads just now
         // nor a full disk keeps us from starting.
         match store.settle() {
@@ -115,6 +125,7 @@ impl SqliteStore {
             scan: Weak::new(),
             presence,
             displacement: None,
+            if_unreadable: IfUnreadable::Refuse,
         })
     }
 

@@ -222,3 +222,37 @@ fn a_page_of_garbage_is_found_and_made_good() {
     measured(&format!("verify says {verdict}"));
     three.assert_all_hold(&expected, "a page of garbage");
 }
+
+/// As when a card or a copy is cut off, or its first blocks are gone. Nobody is configured: who the others are stands beside it.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_store_that_cannot_be_read_is_put_aside_and_filled_again() {
+    let three = three();
+    let expected = rows(&three.a);
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 3] = [
+        ("the first 100 bytes are zeros", |bytes| bytes[..100].fill(0)),
+        ("the first page is zeros", |bytes| bytes[..4_096].fill(0)),
+        ("half of it is missing", |bytes| bytes.truncate(bytes.len() / 2)),
+    ];
+    for (what, damage) in damages {
+        three.b.stop();
+        let mut bytes = fs::read(store_file(&three.b)).unwrap();
+        damage(&mut bytes);
+        fs::write(store_file(&three.b), &bytes).unwrap();
+        let mark = three.b.stderr().mark();
+        three.b.restart();
+        three.b.wait_log(mark, "store.db.damaged-", PATIENCE);
+        three.assert_all_hold(&expected, what);
+        let mut asides: Vec<_> = fs::read_dir(three.b.data_dir())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        asides.retain(|path| path.to_string_lossy().contains("store.db.damaged-"));
+        asides.sort();
+        assert!(
+            fs::read(asides.last().unwrap()).unwrap() == bytes,
+            "{what}: it was changed"
+        );
+    }
+}
