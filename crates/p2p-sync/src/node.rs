@@ -41,7 +41,7 @@ pub use crate::net::{Attempt, Direction, NetStatus, PeerStatus, Transport, Troub
 pub use crate::store::{Conflict, Counts, Footprint, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use holdings::Holdings;
-pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
+pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncState, SyncStatus, Synced, Verified};
 
 /// Writes that wait for the replica's thread. Whoever finds the queue full waits.
 const REQUESTS_MAX: usize = 1_024;

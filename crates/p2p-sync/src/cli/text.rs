@@ -92,7 +92,7 @@ pub(super) fn status(status: &Status) -> String {
             .map(|(cause, count)| format!("{count} {}", shown(cause)))
             .collect(),
     ));
-    lines.extend(sync::facts(&status.sync));
+    lines.extend(sync::facts(&status.sync, net.peers.len()));
     let mut text = String::new();
     for (name, values) in lines {
         let values = if values.is_empty() {
@@ -284,7 +284,7 @@ Messages:  4 sent, 5 received
            8 changes were made with nobody listening; the sync brings them
 Dropped:   6 rate limited
            1 invalid message
-Sync:      ready
+Sync:      with 2 peers; no room for what other nodes send: make room on the volume, or see --max-store
 Refused:   9 too far ahead
 Conflicts: 2 (to see them: conflicts)
 Ahead:     3 records of this node, dated later than others accept yet:

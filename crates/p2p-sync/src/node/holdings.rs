@@ -360,6 +360,11 @@ impl Holdings {
         self.room.take_returned()
     }
 
+    /// Whether there is no room now for all that others may send.
+    pub(super) fn is_full(&mut self) -> bool {
+        !self.store.is_broken() && self.room.ask(&self.store, self.watch.uptime()) != Room::Enough
+    }
+
     /// Takes note, once it is committed, of what came from others: counts it, and tells the log.
     pub(super) fn note(&mut self, merged: &Merged) {
         let uptime = self.watch.uptime();

@@ -3,12 +3,20 @@
 
 use p2p_sync_core::{Key, NodeId, Record, Timestamp};
 
+mod state;
+
+pub use state::SyncState;
+
 /// How the sync is doing.
 #[derive(Debug, Clone, Default)]
 pub struct SyncStatus {
     /// False while the summary of all records is rebuilt after a stop that was not clean: sessions wait for it, everything else
     /// works.
     pub ready: bool,
+    /// The store cannot be used now. It is opened again, or rescued, as soon as that works.
+    pub is_out_of_order: bool,
+    /// There is no room for all that other nodes send.
+    pub is_full: bool,
     /// The connected peers that take part in the sync, sorted.
     pub peers: Vec<PeerSync>,
     /// Records received by sync that were not taken: cause and count.

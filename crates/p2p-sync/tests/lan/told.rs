@@ -141,11 +141,17 @@ fn a_peer_that_cannot_be_reached_is_named_with_the_reason() {
     }
     let lines = a.lines("status");
     assert!(lines.iter().any(|line| line.starts_with("No contact (")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("Sync:      no peers")),
+        "{lines:?}"
+    );
+    assert_eq!(status["sync"]["state"], "no_peers");
 
     // What is put right is no trouble any more.
     let closed = launch(&other, "late").port(4999).no_lan().start();
     a.wait_linked(&closed, PATIENCE);
     assert_eq!(cause_at(&a, &at(&other, 4999)), None);
+    wait_until("in sync", PATIENCE, || a.status()["sync"]["state"] == "in_sync");
 }
 
 /// The nodes of each case are a network of their own, so that they can share a LAN.
@@ -175,6 +181,7 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
 
     wait_cause(&outside, &tcp(&walled_host), "no_answer");
     outside.wait_log(0, "It announces itself", SOON);
+    assert_eq!(outside.status()["sync"]["state"], "no_peers");
     assert_eq!(logged(&outside, "WARN", &format!("peer {}", walled.peer_id())), 1);
     let told = poll(SOON, || {
         let status = one.status();

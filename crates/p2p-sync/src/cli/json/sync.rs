@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{line, value_of};
 use crate::cli::text::sync::seconds;
 use crate::command::ConflictList;
-use crate::node::{LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
+use crate::node::{LastSync, PeerSync, Restored, Standing, SyncState, SyncStatus, Synced, Verified};
 
 /// The part of a status that is about the sync.
 #[derive(Serialize)]
@@ -17,6 +17,8 @@ pub(super) struct Sync<'a> {
     ahead: Ahead<'a>,
     conflicts: u64,
     repaired: u64,
+    state: &'static str,
+    full: bool,
 }
 
 #[derive(Serialize)]
@@ -82,7 +84,21 @@ impl<'a> Sync<'a> {
             },
             conflicts: sync.conflicts,
             repaired: sync.repaired,
+            state: state(sync.state()),
+            full: sync.is_full,
         }
+    }
+}
+
+fn state(state: SyncState) -> &'static str {
+    match state {
+        SyncState::OutOfOrder => "out_of_order",
+        SyncState::Rebuilding => "rebuilding",
+        SyncState::NoPeers => "no_peers",
+        SyncState::NoRoom => "no_room",
+        SyncState::UnderWay { .. } => "under_way",
+        SyncState::Waiting { .. } => "waiting",
+        SyncState::InSync { .. } => "in_sync",
     }
 }
 
@@ -243,7 +259,7 @@ mod tests {
     #[test]
     fn the_fields_of_the_sync_in_a_status_and_their_order_stay() {
         let expected = format!(
-            r#"{{"ready":true,"peers":[{{"peer_id":"{PEER}","state":"differs","ahead":3,"behind":1,"waiting":0,"last":{LAST},"clock_ahead_seconds":-540.2}},{{"peer_id":"{PEER}","state":"waiting","ahead":0,"behind":0,"waiting":4,"last":null,"clock_ahead_seconds":0.002}}],"refused":[{{"cause":"too far ahead","count":9}}],"ahead":{{"records":3,"first":[{{"key":"a\u202eb","due":"2027-01-04T08:30:15Z"}}]}},"conflicts":2,"repaired":1}}"#
+            r#"{{"ready":true,"peers":[{{"peer_id":"{PEER}","state":"differs","ahead":3,"behind":1,"waiting":0,"last":{LAST},"clock_ahead_seconds":-540.2}},{{"peer_id":"{PEER}","state":"waiting","ahead":0,"behind":0,"waiting":4,"last":null,"clock_ahead_seconds":0.002}}],"refused":[{{"cause":"too far ahead","count":9}}],"ahead":{{"records":3,"first":[{{"key":"a\u202eb","due":"2027-01-04T08:30:15Z"}}]}},"conflicts":2,"repaired":1,"state":"no_room","full":true}}"#
         );
         assert_eq!(line(&Sync::of(&some_sync())), format!("{expected}\n"));
     }

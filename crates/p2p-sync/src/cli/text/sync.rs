@@ -4,25 +4,23 @@ use p2p_sync_core::{Content, Record};
 
 use super::{pair, shown, table};
 use crate::command::ConflictList;
-use crate::node::{Conflict, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, Verified};
+use crate::node::{Conflict, LastSync, PeerSync, Restored, Standing, SyncState, SyncStatus, Synced, Verified};
 
 /// A clock that differs by less is as good as right, and the way of a message makes as much.
 const CLOCK_SHOWN_SECONDS: f64 = 1.0;
 /// A clock that differs by more makes writes wait, or lose to older ones.
 const CLOCK_WARNED_SECONDS: f64 = 60.0;
 
-/// The lines of a status that are about the node itself.
-pub(super) fn facts(sync: &SyncStatus) -> Vec<(&'static str, Vec<String>)> {
-    let state = if sync.ready {
-        "ready"
-    } else {
-        "not yet: the summary of all records is being rebuilt"
-    };
+/// What a full disk means to the sync.
+const NO_ROOM: &str = "no room for what other nodes send: make room on the volume, or see --max-store";
+
+/// The lines of a status that are about the node itself; so many peers are connected, whether they take part or not.
+pub(super) fn facts(sync: &SyncStatus, connected: usize) -> Vec<(&'static str, Vec<String>)> {
     let refused = sync
         .refused
         .iter()
         .map(|(cause, count)| format!("{count} {}", shown(cause)));
-    let mut facts = vec![("Sync", vec![state.to_owned()]), ("Refused", refused.collect())];
+    let mut facts = vec![("Sync", state(sync, connected)), ("Refused", refused.collect())];
     let conflicts = match sync.conflicts {
         0 => Vec::new(),
         count => vec![format!("{count} (to see them: conflicts)")],
@@ -36,6 +34,30 @@ pub(super) fn facts(sync: &SyncStatus) -> Vec<(&'static str, Vec<String>)> {
         facts.push(("Repaired", vec![repaired]));
     }
     facts
+}
+
+fn state(sync: &SyncStatus, connected: usize) -> Vec<String> {
+    let all = |peers: usize| match peers {
+        1 => "the one peer".to_owned(),
+        peers => format!("all {peers} peers"),
+    };
+    let state = match sync.state() {
+        SyncState::OutOfOrder => "not now: the store is out of order, and is tried again; the log says why".to_owned(),
+        SyncState::Rebuilding => "not yet: the summary of all records is being rebuilt".to_owned(),
+        SyncState::NoPeers if connected == 0 => "no peers connected".to_owned(),
+        SyncState::NoPeers => "no peers: nobody who is connected takes part".to_owned(),
+        SyncState::NoRoom => format!("with {}; {NO_ROOM}", count(sync.peers.len() as u64, "peer")),
+        SyncState::UnderWay { in_sync, peers } => {
+            format!("under way; in sync with {in_sync} of {}", count(peers as u64, "peer"))
+        }
+        SyncState::Waiting { peers } => {
+            format!("in sync with {}, but for records that wait for their time", all(peers))
+        }
+        SyncState::InSync { peers } => format!("in sync with {}", all(peers)),
+    };
+    // What is true beside it.
+    let no_room = (sync.is_full && sync.state() != SyncState::NoRoom).then(|| NO_ROOM.to_owned());
+    std::iter::once(state).chain(no_room).collect()
 }
 
 fn ahead(sync: &SyncStatus) -> Vec<String> {
@@ -244,6 +266,8 @@ pub(in crate::cli) mod tests {
     pub(in crate::cli) fn some_sync() -> SyncStatus {
         SyncStatus {
             ready: true,
+            is_out_of_order: false,
+            is_full: true,
             peers: vec![
                 PeerSync {
                     last: Some(last()),
@@ -316,14 +340,17 @@ pub(in crate::cli) mod tests {
 
     #[test]
     fn the_status_of_the_sync_is_told_in_full() {
-        let facts = facts(&some_sync());
+        let facts = facts(&some_sync(), 2);
         let told = |name| {
             facts
                 .iter()
                 .find(|(fact, _)| *fact == name)
                 .map(|(_, lines)| lines.join("|"))
         };
-        assert_eq!(told("Sync").as_deref(), Some("ready"));
+        assert_eq!(
+            told("Sync").as_deref(),
+            Some("with 2 peers; no room for what other nodes send: make room on the volume, or see --max-store")
+        );
         assert_eq!(told("Refused").as_deref(), Some("9 too far ahead"));
         assert_eq!(told("Conflicts").as_deref(), Some("2 (to see them: conflicts)"));
         assert_eq!(
@@ -353,17 +380,55 @@ Sync with peers (2):
     #[test]
     fn a_node_that_has_nothing_to_tell_says_only_whether_it_is_ready() {
         let lines = |ready| {
-            facts(&SyncStatus {
+            let sync = SyncStatus {
                 ready,
                 ..SyncStatus::default()
-            })
+            };
+            facts(&sync, 0)
         };
         let quiet = [("Refused", vec![]), ("Conflicts", vec![])];
         assert_eq!(
             lines(true),
-            [&[("Sync", vec!["ready".to_owned()])][..], &quiet].concat()
+            [&[("Sync", vec!["no peers connected".to_owned()])][..], &quiet].concat()
         );
         assert!(lines(false)[0].1[0].contains("being rebuilt"));
+    }
+
+    #[test]
+    fn what_the_sync_does_is_told_by_what_is_known_of_its_peers() {
+        let told = |standings: &[Standing], connected| {
+            let sync = SyncStatus {
+                ready: true,
+                peers: standings.iter().map(|standing| a_peer(*standing, None)).collect(),
+                ..SyncStatus::default()
+            };
+            state(&sync, connected).join("|")
+        };
+        let waiting = Standing::Waiting { records: 1 };
+        for (standings, connected, words) in [
+            (&[][..], 0, "no peers connected"),
+            (&[], 1, "no peers: nobody who is connected takes part"),
+            (&[Standing::InSync], 1, "in sync with the one peer"),
+            (&[Standing::InSync; 3], 4, "in sync with all 3 peers"),
+            (
+                &[waiting],
+                1,
+                "in sync with the one peer, but for records that wait for their time",
+            ),
+            (
+                &[Standing::Syncing, Standing::InSync],
+                2,
+                "under way; in sync with 1 of 2 peers",
+            ),
+        ] {
+            assert_eq!(told(standings, connected), words);
+        }
+        let full = SyncStatus {
+            ready: true,
+            is_full: true,
+            ..SyncStatus::default()
+        };
+        assert_eq!(state(&full, 0), ["no peers connected", NO_ROOM]);
     }
 
     #[test]

@@ -146,9 +146,12 @@ impl Writer {
 
     pub(super) fn status(&mut self) -> SyncStatus {
         let ready = self.holdings.store().summary().is_some();
+        let is_full = self.holdings.is_full();
         let refused = self.sessions.standings.refused().chain(self.holdings.refused());
         SyncStatus {
             ready,
+            is_out_of_order: self.holdings.is_broken() || self.holdings.is_damaged(),
+            is_full,
             peers: self.sessions.standings.all(),
             refused: refused.map(|(cause, count)| (cause.to_owned(), count)).collect(),
             repaired: self.checking.repaired,

@@ -1,0 +1,111 @@
+//! What the sync as a whole is doing, told from what is known of the store and of each peer.
+
+use super::{Standing, SyncStatus};
+
+/// What the sync is doing. The first that applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncState {
+    /// Nothing, until the store can be used again.
+    OutOfOrder,
+    /// Nothing, until the summary of all records is rebuilt.
+    Rebuilding,
+    /// Nothing: no connected peer takes part in it.
+    NoPeers,
+    /// It compares, and leaves out what other nodes send: there is no room for that.
+    NoRoom,
+    /// Something is still to be compared or moved.
+    UnderWay {
+        /// Peers that had the same records when that was last looked at.
+        in_sync: usize,
+        /// All that take part.
+        peers: usize,
+    },
+    /// All peers had the same, but for records that wait until they are no longer too far ahead for a clock.
+    Waiting {
+        /// How many of them take part.
+        peers: usize,
+    },
+    /// All peers had the same records when that was last looked at.
+    InSync {
+        /// How many of them take part.
+        peers: usize,
+    },
+}
+
+impl SyncStatus {
+    /// What the sync is doing.
+    pub fn state(&self) -> SyncState {
+        let peers = self.peers.len();
+        let count = |wanted: fn(&Standing) -> bool| self.peers.iter().filter(|peer| wanted(&peer.standing)).count();
+        let in_sync = count(|standing| matches!(standing, Standing::InSync));
+        let waiting = count(|standing| matches!(standing, Standing::Waiting { .. }));
+        if self.is_out_of_order {
+            SyncState::OutOfOrder
+        } else if !self.ready {
+            SyncState::Rebuilding
+        } else if peers == 0 {
+            SyncState::NoPeers
+        } else if self.is_full {
+            SyncState::NoRoom
+        } else if in_sync == peers {
+            SyncState::InSync { peers }
+        } else if in_sync + waiting == peers {
+            SyncState::Waiting { peers }
+        } else {
+            SyncState::UnderWay { in_sync, peers }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::PeerSync;
+
+    fn with(standings: &[Standing]) -> SyncStatus {
+        let peer = |standing: &Standing| PeerSync {
+            peer: p2p_sync_core::NodeId::from_bytes(&[1; 38]).expect("an id"),
+            standing: *standing,
+            last: None,
+            clock_ahead_nanos: None,
+        };
+        SyncStatus {
+            ready: true,
+            peers: standings.iter().map(peer).collect(),
+            ..SyncStatus::default()
+        }
+    }
+
+    #[test]
+    fn the_peers_decide_when_nothing_else_is_in_the_way() {
+        let waiting = Standing::Waiting { records: 1 };
+        for (standings, state) in [
+            (&[][..], SyncState::NoPeers),
+            (&[Standing::InSync; 2], SyncState::InSync { peers: 2 }),
+            (&[Standing::InSync, waiting], SyncState::Waiting { peers: 2 }),
+            (
+                &[Standing::InSync, waiting, Standing::Unknown],
+                SyncState::UnderWay { in_sync: 1, peers: 3 },
+            ),
+            (&[Standing::Syncing], SyncState::UnderWay { in_sync: 0, peers: 1 }),
+        ] {
+            assert_eq!(with(standings).state(), state, "{standings:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_way_goes_first() {
+        let mut sync = with(&[Standing::InSync]);
+        sync.is_full = true;
+        assert_eq!(sync.state(), SyncState::NoRoom);
+        sync.ready = false;
+        assert_eq!(sync.state(), SyncState::Rebuilding);
+        sync.is_out_of_order = true;
+        assert_eq!(sync.state(), SyncState::OutOfOrder);
+        let alone = SyncStatus {
+            is_full: true,
+            ..with(&[])
+        };
+        assert_eq!(alone.state(), SyncState::NoPeers);
+    }
+}
