@@ -202,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_type_that_is_not_known_is_told_apart() {
+        // The protobuf message of a public key: type 9, and no bytes.
+        let unknown = libp2p::identity::PublicKey::try_decode_protobuf(&[0x08, 9, 0x12, 0]);
+        let error = io::Error::other(Visible(noise::Error::InvalidKey(unknown.expect_err("there is none"))));
+        assert_eq!(of_error(&error), TroubleCause::KeyType);
+    }
+
+    #[test]
     fn what_has_no_word_is_told_as_it_is_but_not_at_any_length() {
         let error = io::Error::other("x".repeat(10_000));
         assert_eq!(of_error(&error), TroubleCause::Other("x".repeat(OTHER_CHARS_MAX)));

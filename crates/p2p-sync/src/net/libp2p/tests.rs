@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use libp2p::identity::Keypair;
 use libp2p::swarm::SwarmEvent;
-use libp2p::{gossipsub, noise, tcp, yamux};
+use libp2p::{gossipsub, identify, noise, tcp, yamux};
 use p2p_sync_core::sync::Frame;
 use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
 use tokio::sync::{mpsc, oneshot};
@@ -441,4 +441,49 @@ fn the_peer_ids_of_all_types_of_keys_fit() {
         assert_eq!(id.as_bytes().len(), bytes, "{:?}", key.key_type());
         assert_eq!(id.to_string(), peer.to_string());
     }
+}
+
+/// A program that says that it is a node, and speaks nothing else of ours.
+async fn says_of_itself(agent: &str, address: &Multiaddr) {
+    let agent = agent.to_owned();
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_quic()
+        .with_behaviour(|key| {
+            let config = identify::Config::new("/p2p-sync/1".to_owned(), key.public()).with_agent_version(agent);
+            identify::Behaviour::new(config)
+        })
+        .unwrap()
+        .build();
+    swarm.dial(address.clone()).unwrap();
+    loop {
+        swarm.select_next_some().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_version_that_cannot_sync_is_told() {
+    let node = Net::start("", &[]).await;
+    let address = node.address.clone();
+    let visitor = tokio::spawn(async move { says_of_itself("p2p-sync/99.1/0123456789abcdef", &address).await });
+    let told = async {
+        loop {
+            let mut causes = node
+                .status()
+                .await
+                .troubles
+                .into_iter()
+                .flat_map(|trouble| trouble.attempts);
+            if let Some(attempt) = causes.next() {
+                break attempt.cause;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let cause = timeout(PATIENCE, told).await.expect("nothing is told of it");
+    assert_eq!(cause, crate::net::TroubleCause::Version("99.1".to_owned()));
+    visitor.abort();
+    node.stop().await;
 }

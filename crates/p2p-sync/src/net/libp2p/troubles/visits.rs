@@ -9,8 +9,8 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::net::TroubleCause;
 
-/// How long somebody may take to show that it takes part: as long as a node has to subscribe.
-const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+/// How long somebody may take to show that it takes part. On a slow link, what it says of itself takes a while.
+const SHOWN_WITHIN: Duration = Duration::from_secs(8);
 /// Connections that are followed: more than a node dials in that time.
 const VISITS_MAX: usize = 1_024;
 
