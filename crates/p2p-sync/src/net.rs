@@ -164,6 +164,8 @@ pub struct NetStatus {
     pub received: u64,
     /// What was dropped or refused: cause and count.
     pub dropped: Vec<(String, u64)>,
+    /// Whether other machines are heard by multicast DNS.
+    pub multicast: Multicast,
     /// Peers with whom this node does not get in touch, those that the user named first.
     pub troubles: Vec<Trouble>,
     /// Streams of the sync that peers have open to this node now, feeds included.
@@ -172,6 +174,21 @@ pub struct NetStatus {
     pub sync_bytes_in: u64,
     /// Bytes sent on streams of the sync.
     pub sync_bytes_out: u64,
+}
+
+/// Whether other machines are heard by multicast DNS, from whatever program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Multicast {
+    /// Nobody listens: this node is not to look for others on the LAN.
+    #[default]
+    Off,
+    /// None was heard since the start.
+    Silent,
+    /// One was heard.
+    Heard {
+        /// How long ago.
+        ago: Duration,
+    },
 }
 
 /// A connected peer.

@@ -13,7 +13,7 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use super::text;
 use crate::command::{CommandError, CommandHelp};
-use crate::node::{PeerStatus, Status};
+use crate::node::{Multicast, PeerStatus, Status};
 
 pub(super) mod sync;
 mod troubles;
@@ -132,6 +132,8 @@ pub(super) fn status(status: &Status) -> String {
         data_dir: Cow<'a, str>,
         store: Store,
         troubles: Vec<troubles::Trouble<'a>>,
+        multicast: &'static str,
+        multicast_heard_seconds_ago: Option<u64>,
     }
     let net = &status.net;
     line(&Whole {
@@ -165,6 +167,15 @@ pub(super) fn status(status: &Status) -> String {
             free_bytes: status.footprint.free_bytes,
         },
         troubles: net.troubles.iter().map(troubles::Trouble::of).collect(),
+        multicast: match net.multicast {
+            Multicast::Off => "off",
+            Multicast::Silent => "silent",
+            Multicast::Heard { .. } => "heard",
+        },
+        multicast_heard_seconds_ago: match net.multicast {
+            Multicast::Heard { ago } => Some(ago.as_secs()),
+            Multicast::Off | Multicast::Silent => None,
+        },
     })
 }
 
@@ -282,13 +293,14 @@ mod tests {
         let tail = r#"],"known_peers":3,"mesh":1,"messages":{"sent":4,"received":5,"unheard":8},"dropped":[{"cause":"rate limited","count":6},{"cause":"invalid message","count":1}],"sync":"#;
         let sync = line(&sync::Sync::of(&some_status().sync));
         let added = r#","version":"1.2.3","uptime_seconds":90061,"data_dir":"/var/lib/p2p-sync","store":{"bytes":1230000,"log_bytes":4120,"free_bytes":20300000000},"troubles":["#;
+        let multicast = r#""multicast":"heard","multicast_heard_seconds_ago":7"#;
         let troubles = some_status().net.troubles;
         let troubles: Vec<String> = troubles
             .iter()
             .map(|trouble| line(&troubles::Trouble::of(trouble)).trim_end().to_owned())
             .collect();
         let expected = format!(
-            "{head}{quic},{tcp}{tail}{}{added}{}]}}\n",
+            "{head}{quic},{tcp}{tail}{}{added}{}],{multicast}}}\n",
             sync.trim_end(),
             troubles.join(",")
         );

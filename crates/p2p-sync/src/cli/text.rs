@@ -83,6 +83,7 @@ pub(super) fn status(status: &Status) -> String {
                 net.mesh
             )],
         ),
+        ("Multicast", vec![facts::multicast(net.multicast)]),
         ("Messages", facts::messages(net)),
     ];
     lines.push((
@@ -202,7 +203,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::node::{Counts, Footprint, NetStatus};
+    use crate::node::{Counts, Footprint, Multicast, NetStatus};
 
     const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
     pub(super) const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
@@ -255,6 +256,9 @@ pub(super) mod tests {
                 peers: some_peers(),
                 known_peers: 3,
                 mesh: 1,
+                multicast: Multicast::Heard {
+                    ago: Duration::from_secs(7),
+                },
                 sent: 4,
                 unheard: 8,
                 received: 5,
@@ -280,6 +284,7 @@ Data:      /var/lib/p2p-sync
            store 1.2 MB, its log 4.1 kB; 20.3 GB free on the volume
 Keys:      7 (2 deleted)
 Peers:     2 connected, 3 known, 1 in the mesh
+Multicast: heard 7 s ago
 Messages:  4 sent, 5 received
            8 changes were made with nobody listening; the sync brings them
 Dropped:   6 rate limited

@@ -29,6 +29,7 @@ mod links;
 mod listening;
 mod liveness;
 mod log_budget;
+mod multicast;
 mod muxer;
 mod per_address;
 mod pulse;

@@ -168,6 +168,8 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
     let (deaf_host, deaf) = on(Addresses::V4, "deaf", "deaf");
     deaf_host.block_multicast();
     let deaf = deaf.start();
+    let (_alone_host, alone) = on(Addresses::V4, "alone", "alone");
+    let alone = alone.start();
     // Multicast passes, and nothing else.
     let (walled_host, walled) = on(Addresses::V4, "walled", "walled");
     let (_outside_host, outside) = on(Addresses::V4, "outside", "walled");
@@ -200,6 +202,12 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
     for word in ["UDP port 5353", "--peer", "guest Wi-Fi"] {
         assert!(hint.contains(word), "{hint}");
     }
+    assert_eq!(deaf.status()["multicast"], "silent");
+    // Others hear the nodes of other networks, and are told that it is not the network.
+    let line = alone.wait_log(0, "No other node was found in 20 s", seconds(30));
+    let hint = String::from_utf8_lossy(&alone.stderr().lines_from(line)[0]).into_owned();
+    assert!(hint.contains("is heard") && hint.contains("--network"), "{hint}");
+    assert_eq!(alone.status()["multicast"], "heard");
     // Others have found somebody, and get no such hint.
     for node in [&outside, &one] {
         assert_eq!(logged(node, "INFO", "No other node was found"), 0, "{}", node.label());

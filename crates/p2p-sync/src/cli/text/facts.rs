@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::shown;
-use crate::node::{Footprint, NetStatus};
+use crate::node::{Footprint, Multicast, NetStatus};
 
 /// What follows the version.
 pub(super) fn version(version: &str, uptime: Duration) -> String {
@@ -25,6 +25,15 @@ pub(super) fn data(footprint: &Footprint) -> Vec<String> {
             bytes(footprint.free_bytes)
         ),
     ]
+}
+
+/// Whether other machines are heard.
+pub(super) fn multicast(multicast: Multicast) -> String {
+    match multicast {
+        Multicast::Off => "off (--no-lan)".to_owned(),
+        Multicast::Silent => "nothing heard of other machines".to_owned(),
+        Multicast::Heard { ago } => format!("heard {} ago", duration(ago)),
+    }
 }
 
 pub(super) fn messages(net: &NetStatus) -> Vec<String> {
@@ -73,6 +82,18 @@ mod tests {
             (400 * 86_400 + 3_600, "400 days 1 h"),
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn multicast_is_heard_or_not_or_nobody_listens() {
+        let ago = Duration::from_millis(61_999);
+        for (one, text) in [
+            (Multicast::Off, "off (--no-lan)"),
+            (Multicast::Silent, "nothing heard of other machines"),
+            (Multicast::Heard { ago }, "heard 1 min 1 s ago"),
+        ] {
+            assert_eq!(multicast(one), text);
         }
     }
 

@@ -3,8 +3,9 @@
 use libp2p::PeerId;
 
 use super::Task;
+use crate::net::libp2p::multicast::Ear;
 use crate::net::libp2p::{listening, node_id};
-use crate::net::{NetStatus, PeerStatus};
+use crate::net::{Multicast, NetStatus, PeerStatus};
 
 impl Task {
     pub(super) fn listening(&self) -> Vec<String> {
@@ -12,6 +13,14 @@ impl Task {
             .iter()
             .map(ToString::to_string)
             .collect()
+    }
+
+    fn multicast(&self) -> Multicast {
+        match self.telling.ear.as_ref().map(Ear::heard) {
+            None => Multicast::Off,
+            Some(None) => Multicast::Silent,
+            Some(Some(at)) => Multicast::Heard { ago: at.elapsed() },
+        }
     }
 
     pub(super) fn status(&mut self) -> NetStatus {
@@ -45,6 +54,7 @@ impl Task {
             sent: self.gossip.sent,
             unheard: self.gossip.unheard,
             received: self.gossip.received,
+            multicast: self.multicast(),
             troubles: self.telling.troubles.all(),
             dropped: self.gossip.complaints.all_with(&self.streams.complaints()),
             sync_streams: self.streams.inbound_streams(),

@@ -11,6 +11,7 @@ use crate::net::TroubleCause;
 use crate::net::libp2p::connections::ip;
 use crate::net::libp2p::dialer::{Order, split_peer};
 use crate::net::libp2p::log_budget::About;
+use crate::net::libp2p::multicast::Ear;
 use crate::net::libp2p::troubles::{Expected, Troubles, Visits, Whom, warning};
 use crate::net::libp2p::twins::{Answer, Answered, Twins};
 use crate::net::libp2p::{NetConfig, behaviour, dial_errors, listening};
@@ -26,6 +27,8 @@ pub(super) struct Telling {
     pub(super) visits: Visits,
     pub(super) twins: Twins,
     pub(super) hint: Hint,
+    /// None if nobody is to be found on the LAN.
+    pub(super) ear: Option<Ear>,
     own: PeerId,
 }
 
@@ -56,6 +59,7 @@ impl Telling {
             hint: Hint {
                 due: config.lan.then_some(now + NOBODY_AFTER),
             },
+            ear: config.lan.then(Ear::open),
             own,
         }
     }
@@ -63,6 +67,7 @@ impl Telling {
     /// Discovery found a peer, and where to dial it.
     pub(super) fn found(&mut self, peer: PeerId) {
         self.hint.found();
+        self.ear.iter().for_each(|ear| ear.note(Instant::now()));
         self.troubles.drop_cause(&Whom::Peer(peer), &TroubleCause::LinkLocal);
     }
 
@@ -240,13 +245,28 @@ impl Task {
             self.telling.hint.found();
         }
         if self.telling.hint.take(now) {
-            tracing::info!(
-                "No other node was found in {} s. If one runs on this network: do the firewalls of both machines let in UDP port 5353 \
-                 (multicast DNS) and TCP and UDP port {}? A guest Wi-Fi often keeps devices apart. A node can also be named: \
-                 --peer /ip4/ADDRESS/tcp/PORT",
-                NOBODY_AFTER.as_secs(),
-                self.telling.twins.port(),
-            );
+            tracing::info!("{}", self.hint());
         }
+    }
+
+    /// Why nobody may have been found.
+    fn hint(&self) -> String {
+        let port = self.telling.twins.port();
+        let is_heard = self.telling.ear.as_ref().is_some_and(|ear| ear.heard().is_some());
+        let why = if is_heard {
+            format!(
+                "Multicast DNS of other machines is heard, so the network lets it through. If a node runs there, is it in the same --network, \
+                 and does its firewall let in UDP port 5353 and TCP and UDP port {port}?"
+            )
+        } else {
+            format!(
+                "No multicast DNS of any other machine is heard. If a node runs on this network: do the firewalls of both machines let in \
+                 UDP port 5353 (multicast DNS) and TCP and UDP port {port}? A guest Wi-Fi often keeps devices apart."
+            )
+        };
+        format!(
+            "No other node was found in {} s. {why} A node can also be named: --peer /ip4/ADDRESS/tcp/PORT",
+            NOBODY_AFTER.as_secs()
+        )
     }
 }
