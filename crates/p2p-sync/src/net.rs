@@ -177,11 +177,16 @@ pub struct NetStatus {
 }
 
 /// Whether other machines are heard by multicast DNS, from whatever program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Multicast {
     /// Nobody listens: this node is not to look for others on the LAN.
     #[default]
     Off,
+    /// Nobody can listen.
+    Unknown {
+        /// What the operating system said.
+        why: String,
+    },
     /// None was heard since the start.
     Silent,
     /// One was heard.

@@ -169,12 +169,13 @@ pub(super) fn status(status: &Status) -> String {
         troubles: net.troubles.iter().map(troubles::Trouble::of).collect(),
         multicast: match net.multicast {
             Multicast::Off => "off",
+            Multicast::Unknown { .. } => "unknown",
             Multicast::Silent => "silent",
             Multicast::Heard { .. } => "heard",
         },
         multicast_heard_seconds_ago: match net.multicast {
             Multicast::Heard { ago } => Some(ago.as_secs()),
-            Multicast::Off | Multicast::Silent => None,
+            _ => None,
         },
     })
 }

@@ -83,7 +83,7 @@ pub(super) fn status(status: &Status) -> String {
                 net.mesh
             )],
         ),
-        ("Multicast", vec![facts::multicast(net.multicast)]),
+        ("Multicast", vec![facts::multicast(&net.multicast)]),
         ("Messages", facts::messages(net)),
     ];
     lines.push((

@@ -63,6 +63,24 @@ fn web_server(host: &Host) -> Process {
     server
 }
 
+/// A program that shares the port of multicast DNS with nobody.
+fn holder(host: &Host) -> Process {
+    let mut command = host.command("python3");
+    let program = r#"
+import socket, time
+one = [socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6)]
+one[1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+one[0].bind(("", 5353))
+one[1].bind(("", 5353))
+print('{"ready":true}', flush=True)
+time.sleep(600)
+"#;
+    command.args(["-u", "-c", program]);
+    let holder = Process::spawn("holder", command, Stdin::Pipe);
+    holder.wait_json(0, "readiness", PATIENCE, |_| true);
+    holder
+}
+
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn a_peer_that_cannot_be_reached_is_named_with_the_reason() {
@@ -168,6 +186,13 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
     let (deaf_host, deaf) = on(Addresses::V4, "deaf", "deaf");
     deaf_host.block_multicast();
     let deaf = deaf.start();
+    // Another program has the port of multicast DNS for itself.
+    let (held_host, held) = on(Addresses::V4, "held", "held");
+    let _holder = holder(&held_host);
+    let held = held.start();
+    wait_until("it is told that nobody can listen", SOON, || {
+        held.status()["multicast"] == "unknown"
+    });
     let (_alone_host, alone) = on(Addresses::V4, "alone", "alone");
     let alone = alone.start();
     // Multicast passes, and nothing else.

@@ -28,11 +28,12 @@ pub(super) fn data(footprint: &Footprint) -> Vec<String> {
 }
 
 /// Whether other machines are heard.
-pub(super) fn multicast(multicast: Multicast) -> String {
+pub(super) fn multicast(multicast: &Multicast) -> String {
     match multicast {
         Multicast::Off => "off (--no-lan)".to_owned(),
         Multicast::Silent => "nothing heard of other machines".to_owned(),
-        Multicast::Heard { ago } => format!("heard {} ago", duration(ago)),
+        Multicast::Unknown { why } => format!("cannot be listened to: {}", shown(why)),
+        Multicast::Heard { ago } => format!("heard {} ago", duration(*ago)),
     }
 }
 
@@ -91,9 +92,15 @@ mod tests {
         for (one, text) in [
             (Multicast::Off, "off (--no-lan)"),
             (Multicast::Silent, "nothing heard of other machines"),
+            (
+                Multicast::Unknown {
+                    why: "no\nway".to_owned(),
+                },
+                "cannot be listened to: no\\nway",
+            ),
             (Multicast::Heard { ago }, "heard 1 min 1 s ago"),
         ] {
-            assert_eq!(multicast(one), text);
+            assert_eq!(multicast(&one), text);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::listening::is_local;
+use crate::net::Multicast;
 
 /// The port and groups of multicast DNS.
 const PORT: u16 = 5_353;
@@ -21,43 +22,67 @@ const LISTEN: Duration = Duration::from_secs(15);
 /// How long not, after something was heard: however much is sent, little of it is read.
 const REST: Duration = Duration::from_secs(15);
 
-/// What is heard. Cheap to clone.
+/// What is heard.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ear(Arc<Mutex<Option<Instant>>>);
+struct Heard {
+    /// When another machine was heard last.
+    last: Option<Instant>,
+    /// Why nobody can listen, if so.
+    deaf: Option<String>,
+}
+
+/// Listens while it lives.
+#[derive(Debug, Default)]
+pub(super) struct Ear(Arc<Mutex<Heard>>);
 
 impl Ear {
-    /// Begins to listen, for as long as somebody asks.
+    /// Begins to listen.
     pub(super) fn open() -> Self {
         let ear = Self::default();
-        let heard = Arc::downgrade(&ear.0);
-        tokio::spawn(async move {
-            while heard.strong_count() > 0 {
-                if !listen().await {
-                    continue;
-                }
-                let Some(heard) = heard.upgrade() else { break };
-                *heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-                drop(heard);
-                tokio::time::sleep(REST).await;
-            }
-        });
+        tokio::spawn(run(Arc::downgrade(&ear.0)));
         ear
     }
 
     /// Another machine was heard, in whatever way.
     pub(super) fn note(&self, now: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        lock(&self.0).last = Some(now);
     }
 
-    /// When another machine was heard last.
-    pub(super) fn heard(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known now.
+    pub(super) fn tell(&self) -> Multicast {
+        let heard = lock(&self.0).clone();
+        match heard {
+            Heard { last: Some(at), .. } => Multicast::Heard { ago: at.elapsed() },
+            Heard { deaf: Some(why), .. } => Multicast::Unknown { why },
+            Heard { .. } => Multicast::Silent,
+        }
+    }
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn run(heard: Weak<Mutex<Heard>>) {
+    while heard.strong_count() > 0 {
+        let sockets = (open(GROUP_V4.into()), open(GROUP_V6.into()));
+        if let Some(heard) = heard.upgrade() {
+            lock(&heard).deaf = match &sockets {
+                (Err(error), Err(_)) => Some(error.to_string()),
+                _ => None,
+            };
+        }
+        if listen(sockets).await {
+            if let Some(heard) = heard.upgrade() {
+                lock(&heard).last = Some(Instant::now());
+            }
+            tokio::time::sleep(REST).await;
+        }
     }
 }
 
 /// Listens for a while. Whether another machine was heard.
-async fn listen() -> bool {
-    let (v4, v6) = (open(GROUP_V4.into()), open(GROUP_V6.into()));
+async fn listen((v4, v6): (io::Result<UdpSocket>, io::Result<UdpSocket>)) -> bool {
     let either = async {
         let (v4, v6) = (Box::pin(hear(v4.ok())), Box::pin(hear(v6.ok())));
         match select(v4, v6).await {

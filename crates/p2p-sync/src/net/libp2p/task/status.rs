@@ -5,7 +5,7 @@ use libp2p::PeerId;
 use super::Task;
 use crate::net::libp2p::multicast::Ear;
 use crate::net::libp2p::{listening, node_id};
-use crate::net::{Multicast, NetStatus, PeerStatus};
+use crate::net::{NetStatus, PeerStatus};
 
 impl Task {
     pub(super) fn listening(&self) -> Vec<String> {
@@ -13,14 +13,6 @@ impl Task {
             .iter()
             .map(ToString::to_string)
             .collect()
-    }
-
-    fn multicast(&self) -> Multicast {
-        match self.telling.ear.as_ref().map(Ear::heard) {
-            None => Multicast::Off,
-            Some(None) => Multicast::Silent,
-            Some(Some(at)) => Multicast::Heard { ago: at.elapsed() },
-        }
     }
 
     pub(super) fn status(&mut self) -> NetStatus {
@@ -54,7 +46,7 @@ impl Task {
             sent: self.gossip.sent,
             unheard: self.gossip.unheard,
             received: self.gossip.received,
-            multicast: self.multicast(),
+            multicast: self.telling.ear.as_ref().map(Ear::tell).unwrap_or_default(),
             troubles: self.telling.troubles.all(),
             dropped: self.gossip.complaints.all_with(&self.streams.complaints()),
             sync_streams: self.streams.inbound_streams(),

@@ -7,7 +7,6 @@ use libp2p::swarm::{ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::Task;
-use crate::net::TroubleCause;
 use crate::net::libp2p::connections::ip;
 use crate::net::libp2p::dialer::{Order, split_peer};
 use crate::net::libp2p::log_budget::About;
@@ -15,6 +14,7 @@ use crate::net::libp2p::multicast::Ear;
 use crate::net::libp2p::troubles::{Expected, Troubles, Visits, Whom, warning};
 use crate::net::libp2p::twins::{Answer, Answered, Twins};
 use crate::net::libp2p::{NetConfig, behaviour, dial_errors, listening};
+use crate::net::{Multicast, TroubleCause};
 
 /// How long nobody may be found before the user is told what may be the reason.
 const NOBODY_AFTER: Duration = Duration::from_secs(20);
@@ -252,17 +252,21 @@ impl Task {
     /// Why nobody may have been found.
     fn hint(&self) -> String {
         let port = self.telling.twins.port();
-        let is_heard = self.telling.ear.as_ref().is_some_and(|ear| ear.heard().is_some());
-        let why = if is_heard {
-            format!(
+        let open = format!("UDP port 5353 (multicast DNS) and TCP and UDP port {port}");
+        let why = match self.telling.ear.as_ref().map(Ear::tell).unwrap_or_default() {
+            Multicast::Heard { .. } => format!(
                 "Multicast DNS of other machines is heard, so the network lets it through. If a node runs there, is it in the same --network, \
-                 and does its firewall let in UDP port 5353 and TCP and UDP port {port}?"
-            )
-        } else {
-            format!(
+                 and does its firewall let in {open}?"
+            ),
+            Multicast::Silent => format!(
                 "No multicast DNS of any other machine is heard. If a node runs on this network: do the firewalls of both machines let in \
-                 UDP port 5353 (multicast DNS) and TCP and UDP port {port}? A guest Wi-Fi often keeps devices apart."
-            )
+                 {open}? A guest Wi-Fi often keeps devices apart."
+            ),
+            Multicast::Unknown { why } => format!(
+                "This machine cannot listen to multicast DNS on UDP port 5353 ({why}): does another program hold it? And do the firewalls let \
+                 in {open}? A guest Wi-Fi often keeps devices apart."
+            ),
+            Multicast::Off => String::new(),
         };
         format!(
             "No other node was found in {} s. {why} A node can also be named: --peer /ip4/ADDRESS/tcp/PORT",
