@@ -42,6 +42,11 @@ pub enum ToPeers {
         /// Who delivered it.
         neighbour: NodeId,
     },
+    /// A session with a peer came to its end in good order: it is a node of this network, worth finding again.
+    Vouch {
+        /// Who.
+        peer: NodeId,
+    },
     /// Open a stream for a session; the answer is [`StreamEvent::Opened`] or [`StreamEvent::NotOpened`].
     OpenStream {
         /// With whom.
@@ -78,7 +83,7 @@ pub enum FromPeers {
         /// Their share of [`STREAM_BYTES_MAX`], to be held until they are stored.
         room: OwnedSemaphorePermit,
     },
-    /// A peer was reached at an address that is worth remembering.
+    /// A peer is worth remembering at an address: it was dialled there with success, or said so and then held a session.
     Reached {
         /// The peer.
         peer: NodeId,

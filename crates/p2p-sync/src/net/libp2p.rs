@@ -25,6 +25,7 @@ mod dial_errors;
 mod dialer;
 mod discovery;
 mod gossip;
+mod late_dials;
 mod links;
 mod listening;
 mod liveness;
@@ -34,6 +35,7 @@ mod muxer;
 mod per_address;
 mod pulse;
 mod streams;
+mod subnets;
 mod task;
 #[cfg(test)]
 mod testing;
@@ -101,10 +103,11 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let (opened, incoming) = mpsc::channel(streams::INCOMING_MAX);
     let log = Arc::new(log_budget::LogBudget::new());
     let pulses = Arc::new(pulse::Pulses::default());
+    let arrivals = late_dials::Arrivals::default();
     let (told_cut_off, cut_off) = mpsc::channel(muxer::CUT_OFFS_MAX);
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
-        .with_other_transport(|key| transport::build(key, Arc::clone(&pulses), told_cut_off))
+        .with_other_transport(|key| transport::build(key, Arc::clone(&pulses), told_cut_off, arrivals.clone()))
         .map_err(|error| setup(error.into()))?
         .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery, opened))
         .map_err(|error| setup(error.into()))?
@@ -141,6 +144,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
             nonce,
             log,
             pulses,
+            arrivals,
             cut_off,
         },
     );

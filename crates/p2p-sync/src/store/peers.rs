@@ -12,6 +12,9 @@ use super::sqlite::SqliteStore;
 pub const REMEMBERED_PEERS_MAX: usize = 1_024;
 /// Addresses kept of one peer: the ones reached last.
 pub const PEER_ADDRESSES_MAX: usize = 8;
+/// Peers whose addresses at one IP address are kept: the ones reached last. Some machines run several nodes; a thousand
+/// identities on one are a single machine's doing, and must not push out everybody else.
+const PEERS_PER_HOST_MAX: usize = 32;
 /// Longest address that is kept, in bytes of its text. A DNS name takes 255.
 pub const REMEMBERED_ADDRESS_BYTES_MAX: usize = 512;
 
@@ -19,6 +22,10 @@ const REMEMBER: &str = "INSERT INTO peer_address (peer, address, last_reached) V
     ON CONFLICT (peer, address) DO UPDATE SET last_reached = excluded.last_reached";
 const FORGET_ADDRESSES: &str = "DELETE FROM peer_address WHERE peer = ?1 AND address NOT IN \
     (SELECT address FROM peer_address WHERE peer = ?1 ORDER BY last_reached DESC, address LIMIT ?2)";
+/// Of the addresses that begin with ?1, which ends in a slash, and lie before ?2, the same with the next character.
+const FORGET_HOST: &str = "DELETE FROM peer_address WHERE address >= ?1 AND address < ?2 AND peer NOT IN \
+    (SELECT peer FROM peer_address WHERE address >= ?1 AND address < ?2 \
+     GROUP BY peer ORDER BY MAX(last_reached) DESC, peer LIMIT ?3)";
 const FORGET_PEERS: &str = "DELETE FROM peer_address WHERE peer NOT IN \
     (SELECT peer FROM peer_address GROUP BY peer ORDER BY MAX(last_reached) DESC, peer LIMIT ?1)";
 const RECALL: &str =
@@ -63,6 +70,7 @@ impl SqliteStore {
 fn remember(connection: &Connection, peers: &[RememberedPeer]) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(REMEMBER)?;
     let mut forget = connection.prepare_cached(FORGET_ADDRESSES)?;
+    let mut forget_host = connection.prepare_cached(FORGET_HOST)?;
     for peer in peers
         .iter()
         .filter(|peer| peer.address.len() <= REMEMBERED_ADDRESS_BYTES_MAX)
@@ -70,11 +78,23 @@ fn remember(connection: &Connection, peers: &[RememberedPeer]) -> rusqlite::Resu
         let id = peer.id.to_string();
         insert.execute(params![id, peer.address, peer.last_reached.as_nanos()])?;
         forget.execute(params![id, bound(PEER_ADDRESSES_MAX)])?;
+        if let Some(host) = host(&peer.address) {
+            // '0' follows '/'.
+            let range = (format!("{host}/"), format!("{host}0"));
+            forget_host.execute(params![range.0, range.1, bound(PEERS_PER_HOST_MAX)])?;
+        }
     }
     connection
         .prepare_cached(FORGET_PEERS)?
         .execute([bound(REMEMBERED_PEERS_MAX)])?;
     Ok(())
+}
+
+/// The part of a multiaddress that names the host, such as `/ip4/192.0.2.1`; none for this machine itself.
+fn host(address: &str) -> Option<&str> {
+    let second = address.match_indices('/').nth(2).map(|(at, _)| at)?;
+    let host = address.get(..second)?;
+    (!host.starts_with("/ip4/127.") && host != "/ip6/::1").then_some(host)
 }
 
 pub(super) fn recall(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<RememberedPeer>> {
@@ -168,7 +188,7 @@ mod tests {
         let place = Place::new();
         let mut store = place.open();
         let many: Vec<_> = (0..1_100)
-            .map(|n| peer(n, "/ip4/10.0.0.1/tcp/1", i64::from(n) + 1))
+            .map(|n| peer(n, &format!("/ip4/10.0.{}.{}/tcp/1", n / 20, n % 20), i64::from(n) + 1))
             .collect();
         remember(&mut store, &many);
         let kept = store.remembered_peers(usize::MAX).unwrap();
@@ -190,6 +210,36 @@ mod tests {
         let long = "x".repeat(REMEMBERED_ADDRESS_BYTES_MAX + 1);
         remember(&mut store, &[peer(6, &long, 3_000)]);
         assert_ne!(store.remembered_peers(1).unwrap()[0].id, id(6));
+    }
+
+    #[test]
+    fn one_host_pushes_out_nobody_but_its_own() {
+        let place = Place::new();
+        let mut store = place.open();
+        remember(
+            &mut store,
+            &[
+                peer(2_000, "/ip4/10.0.0.11/tcp/4002", 1),
+                peer(2_001, "/ip6/fd00::1/tcp/4002", 2),
+            ],
+        );
+        for n in 0..200 {
+            remember(
+                &mut store,
+                &[peer(n, &format!("/ip4/10.0.0.1/tcp/{}", n + 1), i64::from(n) + 3)],
+            );
+            remember(&mut store, &[peer(n + 300, "/ip4/127.0.0.1/tcp/1", i64::from(n) + 3)]);
+        }
+        let kept = store.remembered_peers(usize::MAX).unwrap();
+        let crowd = kept.iter().filter(|peer| peer.address.starts_with("/ip4/10.0.0.1/"));
+        let crowd: Vec<_> = crowd.map(|peer| peer.id).collect();
+        assert_eq!(crowd.len(), PEERS_PER_HOST_MAX);
+        assert_eq!(crowd[0], id(199), "the one reached last");
+        assert_eq!(
+            kept.len(),
+            PEERS_PER_HOST_MAX + 200 + 2,
+            "others, and this machine, as they were"
+        );
     }
 
     #[test]

@@ -381,6 +381,14 @@ impl Connections {
             .map(|connection| &connection.address)
     }
 
+    /// Whether this side dialled a connection.
+    pub(super) fn is_dialled(&self, peer: PeerId, id: ConnectionId) -> bool {
+        let known = self.peers.get(&peer).into_iter().flat_map(|known| &known.connections);
+        known
+            .filter(|connection| connection.id == id)
+            .any(|connection| connection.direction == Direction::Outbound)
+    }
+
     /// The connection to a peer that is kept when there are several.
     pub(super) fn best(&self, peer: PeerId) -> Option<ConnectionId> {
         self.peers.get(&peer)?.best()

@@ -20,11 +20,13 @@ use libp2p::{Multiaddr, PeerId};
 use mdns_sd::{DaemonEvent, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::time::{Sleep, sleep_until};
 
+use super::address_book::OF_ONE_SOURCE_MAX;
+
 const SERVICE: &str = "_p2p-sync._tcp.local.";
 /// Announced instances that are followed at once. The rest of a larger LAN is found through the peers that are.
 const INSTANCES_MAX: usize = 1_024;
-/// Addresses that are taken from one announcement.
-const ADDRESSES_MAX: usize = 16;
+/// Addresses that are taken from one announcement: as many as are kept of a peer.
+const ADDRESSES_MAX: usize = OF_ONE_SOURCE_MAX;
 /// How often the question is asked again when all is well: the library's own interval doubles up to an hour.
 const QUERY_INTERVAL: Duration = Duration::from_secs(30);
 /// How long answers may take to a question that is not repeated.

@@ -18,12 +18,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::address_book::Source;
 use super::behaviour::{Behaviour, kad_protocol, sync_protocol};
 use super::connections::{Connections, Listeners};
-use super::dialer::{Dialer, Order};
+use super::dialer::{Chance, Dialer, Order};
 use super::gossip::Gossip;
+use super::late_dials::Arrivals;
 use super::log_budget::LogBudget;
 use super::muxer::CutOff;
 use super::pulse::Pulses;
 use super::streams::{self, Feeds};
+use super::subnets::Subnets;
 use super::{NetConfig, discovery};
 use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, StreamOrder, ToPeers};
 
@@ -39,8 +41,6 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const STOOD_STILL: Duration = Duration::from_secs(2);
 /// Orders of the node that are carried out before the swarm is looked at again.
 const ORDERS_MAX: usize = 256;
-/// Dials under way at once; the others wait for their turn.
-const DIALS_MAX: usize = 64;
 /// How long the goodbye waits for the feeds to send what they have.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long the goodbye may take.
@@ -59,6 +59,7 @@ pub(super) struct Ends {
     pub(super) nonce: u64,
     pub(super) log: Arc<LogBudget>,
     pub(super) pulses: Arc<Pulses>,
+    pub(super) arrivals: Arrivals,
     pub(super) cut_off: mpsc::Receiver<CutOff>,
 }
 
@@ -79,6 +80,7 @@ pub(super) struct Task {
     connections: Connections,
     telling: Telling,
     pulses: Arc<Pulses>,
+    arrivals: Arrivals,
     cut_off: mpsc::Receiver<CutOff>,
     log: Arc<LogBudget>,
     gossip: Gossip,
@@ -97,7 +99,8 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn new(swarm: Swarm<Behaviour>, config: &NetConfig, ends: Ends) -> Self {
         let now = Instant::now();
-        let mut dialer = Dialer::new(*swarm.local_peer_id(), || rand::random_range(0.75..1.25));
+        let mut dialer = Dialer::new(*swarm.local_peer_id(), Chance(rand::random));
+        dialer.wake(Subnets::of_this_machine(), now);
         for address in &config.configured {
             dialer.configure(address.clone(), now);
         }
@@ -122,6 +125,7 @@ impl Task {
             connections: Connections::default(),
             telling,
             pulses: ends.pulses,
+            arrivals: ends.arrivals,
             cut_off: ends.cut_off,
             gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash(), Arc::clone(&ends.log)),
             log: ends.log,
@@ -140,7 +144,7 @@ impl Task {
         let mut orders = Vec::with_capacity(ORDERS_MAX);
         let stopped = loop {
             self.dial_due();
-            let wake = [Some(self.next_check), self.publish_at, self.next_dial()]
+            let wake = [Some(self.next_check), self.publish_at, self.dialer.next_due()]
                 .into_iter()
                 .flatten()
                 .min();
@@ -169,6 +173,7 @@ impl Task {
         match order {
             ToPeers::Live(record) => self.announce(record),
             ToPeers::OpenStream { peer, order } => self.open_stream(peer, order),
+            ToPeers::Vouch { peer } => self.vouch(peer),
             ToPeers::ChangedNothing { author, neighbour } => self.gossip.changed_nothing(author, neighbour),
             // Whoever asked may have gone away meanwhile.
             ToPeers::Status(reply) => drop(reply.send(self.status())),
@@ -201,6 +206,16 @@ impl Task {
         });
         // The node asks for one stream a peer at a time, and each ends within seconds when it cannot be opened.
         tokio::spawn(streams::ask(Arc::clone(&self.streams), node, order, opening));
+    }
+
+    /// A session with a peer came to its end: it is worth finding again.
+    fn vouch(&mut self, node: NodeId) {
+        let Ok(peer) = PeerId::from_bytes(node.as_bytes()) else {
+            return;
+        };
+        for address in self.dialer.vouch(peer) {
+            self.remember(peer, &address);
+        }
     }
 
     /// The peers to sync with have changed, or may have.
@@ -283,17 +298,9 @@ impl Task {
         let _ = self.swarm.disconnect_peer_id(peer);
     }
 
-    fn next_dial(&self) -> Option<Instant> {
-        if self.dials.len() < DIALS_MAX {
-            self.dialer.next_due()
-        } else {
-            None
-        }
-    }
-
     fn dial_due(&mut self) {
         let now = Instant::now();
-        for order in self.dialer.due(now, DIALS_MAX.saturating_sub(self.dials.len())) {
+        for order in self.dialer.due(now) {
             let options = match (order.peer, order.addresses.first()) {
                 (Some(peer), _) => DialOpts::peer_id(peer).addresses(order.addresses.clone()).build(),
                 (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).build(),

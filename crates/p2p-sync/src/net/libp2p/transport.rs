@@ -14,6 +14,7 @@ use libp2p::{PeerId, noise, quic, tcp};
 use tokio::sync::mpsc;
 
 use super::dial_errors::Visible;
+use super::late_dials::{Arrivals, GivesUp};
 use super::muxer::{self, CutOff, Muxer};
 use super::pulse::{Felt, Pulses};
 
@@ -23,11 +24,14 @@ pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
 const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often QUIC itself makes sure that something arrives.
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// Both transports, for one identity. Each connection over TCP has its pulse among `pulses`; what gossip cuts off is told.
+
+/// Both transports, for one identity. Each connection over TCP has its pulse among `pulses`; what gossip cuts off is told; dials
+/// end that `arrivals` has made useless.
 pub(super) fn build(
     key: &Keypair,
     pulses: Arc<Pulses>,
     cut_off: mpsc::Sender<CutOff>,
+    arrivals: Arrivals,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
     let told = cut_off.clone();
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
@@ -45,5 +49,6 @@ pub(super) fn build(
         .map_err(Visible)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Muxer::new(muxer, peer, cut_off))));
     let both = tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed();
-    Ok(TransportTimeout::new(both, DIAL_TIMEOUT).map_err(Visible).boxed())
+    let both = TransportTimeout::new(both, DIAL_TIMEOUT).map_err(Visible).boxed();
+    Ok(GivesUp::new(both, arrivals).boxed())
 }

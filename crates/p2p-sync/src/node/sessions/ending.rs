@@ -5,6 +5,7 @@ use p2p_sync_core::sync::{Outcome, SessionEnd, SessionError};
 use p2p_sync_core::{NodeId, Uptime};
 
 use super::{LOOK_INTERVAL, NodeError, Sessions, StreamId};
+use crate::net::ToPeers;
 
 impl Sessions {
     /// Ends all sessions: what they compared is no longer true.
@@ -90,7 +91,11 @@ impl Sessions {
             open.report = Some(report.clone());
             self.standings.travelled(peer, report, open.traffic, open.since);
         }
-        self.met |= outcome.is_some_and(|outcome| outcome != Outcome::Busy);
+        if outcome.is_some_and(|outcome| outcome != Outcome::Busy) {
+            self.met = true;
+            // Worth a note, not worth a wait: there will be other sessions.
+            let _ = self.to_peers.try_send(ToPeers::Vouch { peer });
+        }
         self.doubt |= outcome == Some(Outcome::Delivered) && report.ranges && report.sent + report.received == 0;
         self.standings.refused_by(report);
         self.standings.ended(peer, outcome, report, open.since, at);

@@ -137,8 +137,10 @@ impl Pair {
             node.sessions.open_due(&mut node.holdings);
             busy |= node.sessions.is_ready();
             node.sessions.send_one(&mut node.holdings);
-            while let Ok(ToPeers::OpenStream { order, .. }) = self.nodes[side].orders.try_recv() {
-                self.open(side, order);
+            while let Ok(asked) = self.nodes[side].orders.try_recv() {
+                if let ToPeers::OpenStream { order, .. } = asked {
+                    self.open(side, order);
+                }
             }
             self.carry(side);
         }

@@ -215,12 +215,13 @@ mod tests {
     use libp2p::{Swarm, SwarmBuilder};
 
     use super::*;
+    use crate::net::libp2p::late_dials::Arrivals;
     use crate::net::libp2p::transport;
 
     fn swarm(incoming: mpsc::Sender<Incoming>) -> Swarm<Behaviour> {
         SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
             .with_tokio()
-            .with_other_transport(|key| transport::build(key, Arc::default(), mpsc::channel(1).0))
+            .with_other_transport(|key| transport::build(key, Arc::default(), mpsc::channel(1).0, Arrivals::default()))
             .unwrap()
             .with_behaviour(|_| Behaviour::new(StreamProtocol::new("/test"), incoming))
             .unwrap()

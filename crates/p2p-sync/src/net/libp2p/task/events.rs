@@ -21,7 +21,11 @@ use crate::net::libp2p::dialer::split_peer;
 use crate::net::libp2p::gossip::{Admitted, Judged};
 use crate::net::libp2p::log_budget::About;
 use crate::net::libp2p::muxer::CutOff;
+use crate::net::libp2p::subnets::Subnets;
 use crate::net::libp2p::{discovery, listening, node_id, streams};
+
+/// Addresses at which a peer may say that it listens, of those with the IP address of its connection: a node says two.
+const LISTENERS_MAX: usize = 4;
 
 impl Task {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -59,9 +63,14 @@ impl Task {
             } => {
                 if let Some(order) = self.dials.remove(&connection_id) {
                     tracing::debug!("dial failed: {error}");
-                    self.note_failed_dial(&order, &error, now);
+                    // One that was given up because the peer came by itself is no trouble.
+                    if order.peer.is_none_or(|peer| self.connections.best(peer).is_none()) {
+                        self.note_failed_dial(&order, &error, now);
+                    }
                     match &error {
-                        DialError::WrongPeerId { address, .. } => self.dialer.misled(&order, address, now),
+                        DialError::WrongPeerId { obtained, address } => {
+                            self.dialer.misled(&order, address, *obtained, now);
+                        }
                         _ => self.dialer.failed(&order, now),
                     }
                 }
@@ -89,6 +98,7 @@ impl Task {
 
     fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
         self.dials.remove(&id);
+        self.arrivals.arrived(peer, now);
         let dialled = endpoint
             .is_dialer()
             .then(|| split_peer(endpoint.get_remote_address().clone()).0);
@@ -164,6 +174,7 @@ impl Task {
             tracing::info!("Connection closed with peer {peer}");
         }
         self.dialer.disconnected(peer, now);
+        self.arrivals.left(peer);
         self.count_peers();
         self.search();
     }
@@ -175,7 +186,7 @@ impl Task {
         }
     }
 
-    fn remember(&self, peer: PeerId, address: &Multiaddr) {
+    pub(super) fn remember(&self, peer: PeerId, address: &Multiaddr) {
         if let Ok(peer) = node_id(&peer) {
             // Worth a note, not worth a wait.
             let _ = self.inbound.try_send(FromPeers::Reached {
@@ -202,7 +213,7 @@ impl Task {
     fn on_listening(&mut self, address: &Multiaddr, now: Instant) {
         // Whoever waited for the first addresses may have given up.
         if self.ready.as_ref().is_none_or(oneshot::Sender::is_closed) {
-            self.dialer.wake(now);
+            self.dialer.wake(Subnets::of_this_machine(), now);
             if listening::worth_telling(self.swarm.listeners()).contains(address) {
                 tracing::info!("Listening on {address}");
             }
@@ -248,7 +259,7 @@ impl Task {
             discovery::Event::Ourselves { addresses } => self.note_own_identity(addresses, now),
             discovery::Event::Expired { peer } => self.dialer.unlearn(peer),
             discovery::Event::InterfacesChanged => {
-                self.dialer.wake(now);
+                self.dialer.wake(Subnets::of_this_machine(), now);
                 self.search();
             }
         }
@@ -309,15 +320,19 @@ impl Task {
             .iter()
             .filter(proved)
             .map(|address| split_peer(address.clone()).0)
-            .take(4)
+            .take(LISTENERS_MAX)
             .collect();
         // Kademlia has no bound of its own for the addresses of a peer.
         self.swarm.behaviour_mut().kad.remove_peer(&peer);
         for address in &addresses {
             self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
-            self.remember(peer, address);
         }
-        self.dialer.learn(peer, addresses, Source::Proved, now);
+        if self.connections.is_dialled(peer, id) {
+            addresses.iter().for_each(|address| self.remember(peer, address));
+            self.dialer.learn(peer, addresses, Source::Proved, now);
+        } else {
+            self.dialer.learn(peer, addresses, Source::Claimed, now);
+        }
     }
 
     fn on_gossip(&mut self, event: gossipsub::Event, now: Instant) {
