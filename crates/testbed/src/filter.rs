@@ -21,6 +21,17 @@ impl Host {
         self.drop_packets("both", "meta l4proto tcp");
     }
 
+    /// Lets nobody be dialled from here, and only TCP in: whoever is to be connected must dial this host.
+    pub fn block_dials(&self) {
+        self.block_udp_except_mdns();
+        self.drop_packets("out", "tcp flags & (syn | ack) == syn");
+    }
+
+    /// Drops what comes in: whoever dials this host waits for an answer, as if it were switched off but for its cable.
+    pub fn swallow_what_comes_in(&self) {
+        self.drop_packets("in", "meta l4proto { tcp, udp }");
+    }
+
     /// Drops all multicast over UDP, both ways: no discovery.
     pub fn block_multicast(&self) {
         for rule in MULTICAST {

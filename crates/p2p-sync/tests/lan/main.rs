@@ -17,6 +17,7 @@
 mod alone;
 mod bytes;
 mod conflicts;
+mod dialling;
 mod dials;
 mod discovery;
 mod foreign;

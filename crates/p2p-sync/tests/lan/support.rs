@@ -116,7 +116,7 @@ impl Stranger {
 
     #[track_caller]
     fn start_as(host: &Host, options: &[&str], addresses: &[String]) -> Self {
-        let mut command = host.command(bare_gossip());
+        let mut command = host.command(example("bare_gossip"));
         command.args(options);
         for address in addresses {
             command.args(["--dial", address]);
@@ -174,14 +174,14 @@ impl Stranger {
     }
 }
 
-/// Builds the example if it is missing or old, and returns its path.
-fn bare_gossip() -> &'static Path {
+/// Builds the examples of the program if they are missing or old, and returns the path of one.
+pub(crate) fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
+    let directory = BUILT.get_or_init(|| {
         let directory = Path::new(PROGRAM).parent().unwrap();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "-p", "p2p-sync", "--example", "bare_gossip"]);
+        command.args(["build", "--quiet", "-p", "p2p-sync", "--examples"]);
         command.arg("--manifest-path");
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         command.arg("--target-dir").arg(directory.parent().unwrap());
@@ -197,9 +197,10 @@ fn bare_gossip() -> &'static Path {
         }
         let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cannot build bare_gossip: {errors}");
-        directory.join("examples/bare_gossip")
-    })
+        assert!(output.status.success(), "cannot build the examples: {errors}");
+        directory.join("examples")
+    });
+    directory.join(name)
 }
 
 /// Base64 with padding, as messages and replies carry bytes that are no text.
