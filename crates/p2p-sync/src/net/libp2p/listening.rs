@@ -30,8 +30,13 @@ pub(super) fn is_plain(address: &Multiaddr) -> bool {
 
 /// Whether an interface of this machine has that address now.
 pub(super) fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || local_ips().contains(&ip)
+}
+
+/// The addresses of all interfaces of this machine.
+pub(super) fn local_ips() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    ip.is_loopback() || interfaces.iter().any(|interface| interface.ip() == ip)
+    interfaces.iter().map(if_addrs::Interface::ip).collect()
 }
 
 /// The port of one of our transports.

@@ -4,6 +4,8 @@
 //! to have our key, and says that it is another run than this one, is a twin.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -14,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::behaviour::boot_nonce;
 use super::connections::ip;
-use super::listening::{is_local, port};
+use super::listening::{local_ips, port};
 
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -22,6 +24,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const ADDRESSES_MAX: usize = 64;
 /// How long an address is left alone at which nobody with our key answered.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// How long the addresses of this machine are taken for the same.
+const LOCAL_FOR: Duration = Duration::from_secs(1);
 /// How often a twin is looked at, to see whether it is still one.
 const LOOK_AGAIN: Duration = Duration::from_secs(120);
 
@@ -61,6 +65,8 @@ pub(super) struct Twins {
     nonce: u64,
     port: u16,
     suspects: HashMap<Multiaddr, Suspect>,
+    /// The addresses of this machine, and when they were asked for.
+    local: Mutex<Option<(Instant, Vec<IpAddr>)>>,
     /// One question is asked at a time.
     is_asking: bool,
     tell: mpsc::Sender<Answered>,
@@ -76,6 +82,7 @@ impl Twins {
             nonce,
             port,
             suspects: HashMap::new(),
+            local: Mutex::default(),
             is_asking: false,
             tell,
             told,
@@ -89,7 +96,17 @@ impl Twins {
 
     /// Whether this process itself listens there.
     pub(super) fn is_ours(&self, address: &Multiaddr) -> bool {
-        port(address) == Some(self.port) && ip(address).is_some_and(is_local)
+        port(address) == Some(self.port) && ip(address).is_some_and(|ip| self.is_local(ip))
+    }
+
+    /// Anybody can announce our id at any number of addresses, so the operating system is not asked for each.
+    fn is_local(&self, ip: IpAddr) -> bool {
+        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |asked: &Instant| asked.elapsed() >= LOCAL_FOR;
+        if local.as_ref().is_none_or(|(asked, _)| is_old(asked)) {
+            *local = Some((Instant::now(), local_ips()));
+        }
+        ip.is_loopback() || local.as_ref().is_some_and(|(_, ips)| ips.contains(&ip))
     }
 
     /// Our identity seems to be at an address that is not ours.
