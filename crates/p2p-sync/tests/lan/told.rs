@@ -90,20 +90,21 @@ fn a_peer_that_cannot_be_reached_is_named_with_the_reason() {
         lab.host(Addresses::V4),
         lab.host(Addresses::V4),
     );
-    let b = launch(&other, "b").no_lan().start();
-    let foreign = launch(&other, "foreign")
-        .port(4003)
-        .no_lan()
-        .argument("--network")
-        .argument("other");
-    let foreign = foreign.start();
+    let of_another_network = |label: &str, port: u16| {
+        let node = launch(&other, label).port(port).no_lan();
+        node.argument("--network").argument("other").start()
+    };
+    let (foreign, misnamed) = (
+        of_another_network("foreign", 4003),
+        of_another_network("misnamed", 4005),
+    );
     let _web = web_server(&other);
     let _gossiper = Stranger::listening(&other, 4004, "another topic");
     silent.block_tcp();
     silent.block_udp_except_mdns();
 
     let at = |host: &Host, port: u16| format!("/ip4/{}/tcp/{port}", host.ip4());
-    let other_id = format!("{}/p2p/{NOBODY}", tcp(&other));
+    let other_id = format!("{}/p2p/{NOBODY}", at(&other, 4005));
     let cases = [
         (at(&other, 4999), "refused"),
         ("/ip4/203.0.113.9/tcp/4002".to_owned(), "no_route"),
@@ -127,7 +128,7 @@ fn a_peer_that_cannot_be_reached_is_named_with_the_reason() {
     for (address, cause) in &cases {
         wait_cause(&a, address, cause);
     }
-    wait_cause(&a, &tcp(&other), "another_identity");
+    wait_cause(&a, &at(&other, 4005), "another_identity");
     wait_until("the other network knows as well", SOON, || {
         let status = foreign.status();
         let mut troubles = status["troubles"].as_array().unwrap().iter();
@@ -141,7 +142,11 @@ fn a_peer_that_cannot_be_reached_is_named_with_the_reason() {
         });
     }
     wait_until("a warning of the other peer", SOON, || {
-        logged(&a, "WARN", &format!("peer {} answers, not peer {NOBODY}", b.peer_id())) == 1
+        logged(
+            &a,
+            "WARN",
+            &format!("peer {} answers, not peer {NOBODY}", misnamed.peer_id()),
+        ) == 1
     });
     let status = a.status();
     let refused = status["troubles"].as_array().unwrap().iter();

@@ -106,8 +106,12 @@ impl Row {
     /// Whether its main cause is to be warned of now.
     fn is_due(&self, now: Instant) -> bool {
         let Some(cause) = self.main_cause() else { return false };
-        // Whoever was there once may be switched off, and comes back by itself.
-        let is_expected = self.expected > Expected::Perhaps || cause.is_answer();
+        let is_expected = match cause {
+            // Addresses change hands, and some are those of many machines. Only the user can mean just these.
+            TroubleCause::AnotherIdentity(_) | TroubleCause::Ourselves => self.expected == Expected::Configured,
+            // Whoever was there once may be switched off, and comes back by itself.
+            cause => self.expected > Expected::Perhaps || cause.is_answer(),
+        };
         let is_lasting = cause.is_answer() || now.saturating_duration_since(self.since.instant) >= GRACE;
         let recently = |at: &Instant| now.saturating_duration_since(*at) < WARN_INTERVAL;
         let is_told = self

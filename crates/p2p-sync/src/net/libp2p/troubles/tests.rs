@@ -69,6 +69,19 @@ fn who_was_there_once_is_shown_and_not_warned_of_but_an_answer_is_told_at_once()
 }
 
 #[test]
+fn an_address_that_changed_hands_is_worth_a_warning_only_if_the_user_named_it() {
+    let (peer, other, now) = (PeerId::random(), node_id(&PeerId::random()).unwrap(), Instant::now());
+    let named: Multiaddr = format!("{}/p2p/{peer}", address(1)).parse().unwrap();
+    for (mut troubles, warned) in [(Troubles::new(&[]), false), (Troubles::new(&[named]), true)] {
+        for cause in [TroubleCause::AnotherIdentity(other), TroubleCause::Ourselves] {
+            let came = vec![(address(1), cause.clone())];
+            troubles.note(Whom::Peer(peer), Expected::Announced, came, now);
+            assert_eq!(due(&mut troubles, now + GRACE).contains(&cause), warned, "{cause}");
+        }
+    }
+}
+
+#[test]
 fn a_connection_ends_what_did_not_answer_and_only_acceptance_the_rest() {
     let (peer, now) = (PeerId::random(), Instant::now());
     let whom = Whom::Peer(peer);
