@@ -49,6 +49,7 @@ mod peers;
 mod presence;
 mod reader;
 mod rescue;
+mod reserve;
 mod room;
 mod rows;
 mod salvage;
@@ -71,7 +72,7 @@ pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEE
 pub use presence::{Displacement, FileId, Part};
 pub use reader::{Counts, Readers};
 pub use rescue::{IfUnreadable, Rescued};
-pub use room::{Capacity, Room};
+pub use room::{Capacity, Load, Room};
 pub use scan::{Depth, SCAN_ROWS_MAX, Scan, Scanned, SummaryWas, Verified};
 pub use sqlite::SqliteStore;
 pub use sync::POSITIONS_MAX;

@@ -9,7 +9,7 @@ use p2p_sync_core::record::merge;
 use p2p_sync_core::replica::{Received, Replica, WriteError, Written};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::cost;
-use p2p_sync_core::{Content, Key, Record, Timestamp, Uptime};
+use p2p_sync_core::{Content, Key, Record, Timestamp, Uptime, Value};
 
 use super::change_log::ChangeLog;
 use super::{NodeError, Restored};
@@ -26,6 +26,11 @@ use room::RoomWatch;
 /// How often the log is told that something received could not be stored.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A guess at what is written beside a local write: pages of the table and the indexes that are changed with it, in bytes.
+const PAGES_BYTES: u64 = 64 << 10;
+/// Attempts to write what leaves no less room than before on a full disk: with the log emptied, and with the reserve given up.
+const FULL_DISK_TRIES: usize = 2;
+
 /// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
 /// of whole sessions make theirs without a network.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct Holdings {
     /// Pages of the file proved damaged.
     damaged: bool,
     aside: Aside,
+    /// What local writes of the open transaction may still take on the volume; none: not asked yet.
+    local_bytes: Option<u64>,
     room: RoomWatch,
     refused: Refused,
     /// When the log was last told that something could not be stored.
@@ -63,6 +70,15 @@ pub(super) struct Merged {
     lost: u64,
     /// Those that were not taken.
     pub(super) refused: Refused,
+}
+
+impl Merged {
+    fn add(&mut self, more: Self) {
+        self.stored.extend(more.stored);
+        self.lost += more.lost;
+        self.refused.damaged += more.refused.damaged;
+        self.refused.no_room += more.refused.no_room;
+    }
 }
 
 /// How many received records were not taken, by cause. Each comes back by a session when the cause is gone.
@@ -106,6 +122,7 @@ impl Holdings {
             shared: false,
             damaged: false,
             aside: Aside::default(),
+            local_bytes: None,
             room: RoomWatch::default(),
             refused: Refused::default(),
             complained: None,
@@ -145,6 +162,7 @@ impl Holdings {
 
     /// Does some work in one transaction. If it or the commit fails, nothing of it was done.
     pub(super) fn transact<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, NodeError>) -> Result<T, NodeError> {
+        self.local_bytes = None;
         let begun = self.begin().map_err(NodeError::from);
         self.noted(begun)?;
         let done = work(self).and_then(|done| {
@@ -158,6 +176,75 @@ impl Holdings {
             self.aside.done += aside;
         }
         self.noted(done)
+    }
+
+    /// The same for work that, on a full disk, does no more than what leaves no less room than before: then room is made for it.
+    pub(super) fn transact_in_room<T>(
+        &mut self,
+        work: &mut dyn FnMut(&mut Self) -> Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
+        let mut done = self.transact(&mut *work);
+        for _ in 0..FULL_DISK_TRIES {
+            if !done.as_ref().is_err_and(NodeError::is_full) {
+                break;
+            }
+            self.room.prove_full(self.watch.uptime());
+            if !self.make_room() {
+                break;
+            }
+            done = self.transact(&mut *work);
+        }
+        done
+    }
+
+    /// Makes room on a full disk for what leaves no less than before. False when there is none to be made.
+    fn make_room(&mut self) -> bool {
+        if self.store.is_broken() {
+            return false;
+        }
+        let emptied = self.store.empty_wal();
+        if let Err(error) = &emptied {
+            tracing::debug!("the write-ahead log was not emptied: {error}");
+        }
+        let given_up = self.store.give_reserve_up();
+        if given_up {
+            tracing::warn!(
+                "The disk is full: only what takes no more room than before is still stored, such as deletions"
+            );
+            // What the log holds may have needed that to be moved.
+            let _ = self.store.empty_wal();
+        }
+        given_up || emptied.is_ok()
+    }
+
+    /// Keeps a little room for deletions on a disk that fills up.
+    pub(super) fn keep_reserve(&mut self) {
+        self.store.keep_reserve();
+    }
+
+    /// Whether there is room for a local write beside the others of the transaction. The system is asked once for all of them.
+    fn has_local_room(&mut self, content: &Content) -> bool {
+        let Some(value) = content.value() else { return true };
+        let bytes = value.as_bytes().len() as u64;
+        let left = *self.local_bytes.get_or_insert_with(|| self.store.local_bytes());
+        self.local_bytes = Some(left.saturating_sub(bytes));
+        left > bytes
+    }
+
+    /// Whether a local write leaves about as much room as before.
+    pub(super) fn leaves_room(&mut self, key: &Key, content: &Content) -> Result<bool, NodeError> {
+        let Some(value) = content.value() else { return Ok(true) };
+        let bytes = |value: &Value| value.as_bytes().len();
+        let held = match self.store.get(key) {
+            // What is left of it is kept aside.
+            Err(error) if error.is_one_record() => None,
+            held => held?,
+        };
+        let held = held.as_ref().and_then(|held| held.content.value());
+        if held.is_some_and(|held| bytes(value) <= bytes(held)) {
+            return Ok(true);
+        }
+        Ok(self.store.freed_bytes()? > bytes(value) as u64 + PAGES_BYTES)
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
@@ -223,6 +310,13 @@ impl Holdings {
 
     /// Stores a local write. None when a key to delete was not there. In a transaction.
     pub(super) fn write(&mut self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
+        if self.store.lacks_reserve() {
+            self.store.keep_reserve();
+        }
+        // What is left of the disk is for what makes room.
+        if (self.store.lacks_reserve() || !self.has_local_room(&content)) && !self.leaves_room(&key, &content)? {
+            return Err(self.store.full().into());
+        }
         if content == Content::Deleted {
             match self.replica.delete(&mut self.store, key.clone(), system::now()) {
                 Err(WriteError::Store(error)) if error.damaged_row().is_some() => {}
@@ -285,7 +379,7 @@ impl Holdings {
         if records.is_empty() {
             return Ok(merged);
         }
-        let room = self.room.ask(&self.store, self.watch.uptime());
+        let room = self.room.ask(&self.store, records, self.watch.uptime());
         for record in records {
             match self.receive(record, room) {
                 Ok(None) => merged.refused.no_room += 1,
@@ -324,7 +418,7 @@ impl Holdings {
         if room != Room::Enough {
             let held = self.store.get(&record.key)?;
             let takes_no_more = |held: &Record| cost(record) <= cost(held);
-            let fits = room == Room::ForReplacements && held.as_ref().is_some_and(takes_no_more);
+            let fits = held.as_ref().is_some_and(takes_no_more);
             if !fits && merge(held.as_ref(), record).stores_incoming() {
                 return Ok(None);
             }
@@ -350,7 +444,7 @@ impl Holdings {
 
     /// When [`find_room`](Self::find_room) is to be called at the latest.
     pub(super) fn next_look_for_room(&self) -> Option<Instant> {
-        self.room.next_look().map(|due| self.watch.instant_at(due))
+        self.room.next_look(&self.store).map(|due| self.watch.instant_at(due))
     }
 
     /// Looks for room, if there was none and it is time for that. Tells whether there is some again: what was refused may
@@ -362,7 +456,7 @@ impl Holdings {
 
     /// Whether there is no room now for all that others may send.
     pub(super) fn is_full(&mut self) -> bool {
-        !self.store.is_broken() && self.room.ask(&self.store, self.watch.uptime()) != Room::Enough
+        !self.store.is_broken() && self.room.ask(&self.store, &[], self.watch.uptime()) != Room::Enough
     }
 
     /// Takes note, once it is committed, of what came from others: counts it, and tells the log.
@@ -656,7 +750,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(Instant::now() >= due);
-        assert_eq!(holdings.next_look_for_room(), None);
+        assert!(holdings.next_look_for_room().is_some(), "until the log has heard of it");
     }
 
     #[test]

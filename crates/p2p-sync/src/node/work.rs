@@ -88,6 +88,16 @@ impl Work {
         }
     }
 
+    /// Whether it does nothing, on a full disk, but what leaves about as much room as before.
+    pub(super) fn leaves_room(&self, holdings: &mut Holdings) -> bool {
+        match self {
+            Self::Write { key, content, .. } => holdings.leaves_room(key, content).unwrap_or(false),
+            Self::Restore { .. } => false,
+            // It is asked record by record.
+            Self::Receive { .. } => true,
+        }
+    }
+
     /// Does a piece of work in the open transaction.
     pub(super) fn apply(&self, holdings: &mut Holdings) -> Result<Outcome, NodeError> {
         let outcome = match self {

@@ -114,6 +114,7 @@ impl Writer {
 
     /// Works until it is asked to stop, or nobody can ask any more.
     pub(super) fn run(mut self) {
+        self.holdings.keep_reserve();
         while !self.stopping {
             self.look_at_files();
             self.mend();
@@ -308,14 +309,22 @@ impl Writer {
         if batch.is_empty() && peers.is_empty() {
             return Ok(Vec::new());
         }
-        let written = self.holdings.transact(|holdings| {
+        let mut work = |holdings: &mut Holdings| {
             let outcomes = batch
                 .iter()
                 .map(|work| work.apply(holdings))
                 .collect::<Result<_, _>>()?;
             holdings.remember(&peers)?;
             Ok(outcomes)
-        });
+        };
+        let mut written = self.holdings.transact(work);
+        // Of several pieces of work, each is written by itself first.
+        if let [piece] = batch
+            && written.as_ref().is_err_and(NodeError::is_full)
+            && piece.leaves_room(&mut self.holdings)
+        {
+            written = self.holdings.transact_in_room(&mut work);
+        }
         if written.is_ok() && !peers.is_empty() {
             self.holdings.write_known_peers();
         }

@@ -108,7 +108,7 @@ pub enum StoreError {
         why: String,
     },
     /// The disk or the quota is full. The transaction is to be rolled back; what was committed before is safe.
-    #[error("no space is left for {}: nothing of this write was stored; free some space and try again", file.display())]
+    #[error("no space is left for {}: nothing of this write was stored; free some space and try again. Keys can still be deleted", file.display())]
     Full {
         /// The file that could not grow.
         file: PathBuf,
@@ -285,6 +285,13 @@ impl StoreError {
     /// What SQLite reports about a file.
     pub(super) fn sqlite(file: &Path, cause: rusqlite::Error) -> Self {
         let file = file.to_owned();
+        // The index of the log could not grow.
+        if cause
+            .sqlite_error()
+            .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+        {
+            return Self::Full { file };
+        }
         match cause.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { file },
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::Disk { file, cause },

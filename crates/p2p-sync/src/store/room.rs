@@ -11,12 +11,11 @@ use super::sqlite::SqliteStore;
 const RESERVE_PERCENT: u64 = 5;
 /// The most that is left free on the volume, in bytes: enough for others who need the disk, for a long time.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
-/// What is left free even by records that take the place of others, in percent of the volume, but never more than
-/// [`LAST_RESERVE_BYTES_MAX`].
-const LAST_RESERVE_PERCENT: u64 = 1;
-/// The most of that, in bytes: the write-ahead log at its largest, and a transaction of received records that hits other
-/// pages with each of them.
-const LAST_RESERVE_BYTES_MAX: u64 = 64 << 20;
+/// Indexes of the table that a record is written into at a random place.
+const INDEXES: u64 = 3;
+const PAGE_BYTES: u64 = 4_096;
+/// A guess at the pages that are changed with a local write, in bytes.
+const LOCAL_PAGES_BYTES: u64 = 64 << 10;
 
 /// Does not read the summary itself.
 const SUMMARY_BYTES: &str = "SELECT COALESCE(SUM(LENGTH(bytes)), 0) FROM summary";
@@ -41,43 +40,96 @@ pub enum Room {
     /// What takes no more room than the version that it replaces. A full store would keep for ever what others delete to
     /// make room, if it did not take that.
     ForReplacements,
-    /// Nothing at all: the volume is full.
-    Nothing,
+}
+
+/// A transaction of received records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// How many.
+    pub records: u64,
+    /// About what they take in the file, in bytes.
+    pub bytes: u64,
+}
+
+impl Load {
+    /// What it takes in the log at most: each record changes a page of each index.
+    fn most(self) -> u64 {
+        self.records
+            .saturating_mul(INDEXES * PAGE_BYTES)
+            .saturating_add(self.bytes.saturating_mul(2))
+    }
+
+    /// The same, knowing that there are no more pages than there are.
+    fn in_log(self, pages: &Pages) -> u64 {
+        let indexes = self.records.saturating_mul(INDEXES * PAGE_BYTES);
+        indexes
+            .min(pages.used_bytes)
+            .saturating_add(self.bytes.saturating_mul(2))
+    }
 }
 
 impl SqliteStore {
-    /// What there is room for of what others send.
+    /// What there is room for of a transaction of what others send.
     ///
     /// # Errors
     /// When the size of the store or of its volume cannot be told.
-    pub fn room(&self, capacity: Capacity) -> Result<Room, StoreError> {
-        if let Capacity::Bytes(most) = capacity
-            && self.pages()?.used_bytes < most
-        {
+    pub fn room(&self, capacity: Capacity, load: Load) -> Result<Room, StoreError> {
+        if let Capacity::Bytes(most) = capacity {
+            let has_room = self.pages()?.used_bytes.saturating_add(load.bytes) < most;
+            return Ok(if has_room { Room::Enough } else { Room::ForReplacements });
+        }
+        let (total, available) = self.space()?;
+        // Some file systems do not tell, and say that they have no byte at all.
+        if total == 0 {
             return Ok(Room::Enough);
         }
-        let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
-        let (total, available) = (volume.total_space(), volume.available_space());
-        match self.room_on(total, available, self.wal_size.bytes(), capacity)? {
-            Room::Enough => Ok(Room::Enough),
+        // What is in the write-ahead log takes as much again when it is moved into the file, before it can be emptied.
+        let left = |wal: u64, takes: u64, freed: u64| {
+            available
+                .saturating_sub(wal)
+                .saturating_sub(takes)
+                .saturating_add(freed)
+                > reserve(total)
+        };
+        if left(self.wal_size.bytes(), load.most(), 0) {
+            return Ok(Room::Enough);
+        }
+        // That was a guess.
+        let pages = self.pages()?;
+        let wal = size_of(&self.wal)?.unwrap_or_default();
+        // The log itself does not go into pages that were freed.
+        let has_room = left(wal, load.in_log(&pages), 0)
+            || (available.saturating_sub(wal) > load.in_log(&pages) && left(wal, load.bytes, pages.freed_bytes));
+        Ok(if has_room { Room::Enough } else { Room::ForReplacements })
+    }
+
+    /// About how many bytes local writes may take so that there is still room to move the log into the file. Where that cannot be
+    /// told, the disk itself will say so.
+    pub fn local_bytes(&self) -> u64 {
+        let Ok((total, available)) = self.space() else {
+            return u64::MAX;
+        };
+        let left = |wal: u64| available.saturating_sub(wal).saturating_sub(LOCAL_PAGES_BYTES);
+        match left(self.wal_size.bytes()) {
+            _ if total == 0 => u64::MAX,
             // That may be due to the guess.
-            _ => self.room_on(total, available, size_of(&self.wal)?.unwrap_or_default(), capacity),
+            0 => left(size_of(&self.wal).ok().flatten().unwrap_or_default()),
+            left => left,
         }
     }
 
-    /// What there is room for on a volume, with a write-ahead log of that size.
-    fn room_on(&self, total: u64, available: u64, wal: u64, capacity: Capacity) -> Result<Room, StoreError> {
-        // What is in the write-ahead log takes as much again when it is moved into the file, before it can be emptied.
-        let available = available.saturating_sub(wal);
-        // Some file systems do not tell, and say that they have no byte at all.
-        if total > 0 && available <= last_reserve(total) {
-            return Ok(Room::Nothing);
-        }
-        let has_room = capacity == Capacity::Volume
-            && (total == 0
-                || available > reserve(total)
-                || available.saturating_add(self.pages()?.freed_bytes) > reserve(total));
-        Ok(if has_room { Room::Enough } else { Room::ForReplacements })
+    /// The bytes of the volume, and those of them that are free.
+    fn space(&self) -> Result<(u64, u64), StoreError> {
+        let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
+        Ok((volume.total_space(), volume.available_space()))
+    }
+
+    /// About how many bytes can be written without the file growing: those that deletions have freed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn freed_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.pages()?.freed_bytes)
     }
 
     fn pages(&self) -> Result<Pages, StoreError> {
@@ -88,11 +140,6 @@ impl SqliteStore {
 /// What is left free of a volume with so many bytes.
 fn reserve(total: u64) -> u64 {
     (total / 100 * RESERVE_PERCENT).min(RESERVE_BYTES_MAX)
-}
-
-/// What is left free of it even by what takes the place of something else.
-fn last_reserve(total: u64) -> u64 {
-    (total / 100 * LAST_RESERVE_PERCENT).min(LAST_RESERVE_BYTES_MAX)
 }
 
 /// The pages of the file, in bytes.
@@ -133,11 +180,6 @@ mod tests {
         assert_eq!(reserve(0), 0);
         assert_eq!(reserve(100_000), 5_000);
         assert_eq!(reserve(u64::MAX), RESERVE_BYTES_MAX);
-        for total in [0, 1_000, 100_000, 1 << 34, u64::MAX] {
-            assert!(last_reserve(total) <= reserve(total), "{total}");
-        }
-        assert_eq!(last_reserve(100_000), 1_000);
-        assert_eq!(last_reserve(u64::MAX), LAST_RESERVE_BYTES_MAX);
     }
 
     #[test]
@@ -148,7 +190,7 @@ mod tests {
         let most = Capacity::Bytes(empty + 100_000);
         let fill = |held: &mut SqliteStore, from: i64| {
             let mut written = 0;
-            while held.room(most).unwrap() == Room::Enough {
+            while held.room(most, Load::default()).unwrap() == Room::Enough {
                 store(held, &[put(&format!("key {written}"), &[0; 10_000], from)]);
                 written += 1;
                 assert!(written < 20, "it never fills");
@@ -157,15 +199,19 @@ mod tests {
         };
         let written = fill(&mut held, 1);
         assert!(written >= 8, "{written}");
-        assert_eq!(held.room(most).unwrap(), Room::ForReplacements);
+        assert_eq!(held.room(most, Load::default()).unwrap(), Room::ForReplacements);
         assert_eq!(
-            held.room(Capacity::Volume).unwrap(),
+            held.room(Capacity::Volume, Load::default()).unwrap(),
             Room::Enough,
             "tests need room, too"
         );
         store(&mut held, &[deleted("key 0", 2), deleted("key 1", 2)]);
         assert!(held.pages().unwrap().freed_bytes >= 16_000);
-        assert_eq!(held.room(most).unwrap(), Room::Enough, "what was freed is room");
+        assert_eq!(
+            held.room(most, Load::default()).unwrap(),
+            Room::Enough,
+            "what was freed is room"
+        );
         fill(&mut held, 3);
     }
 

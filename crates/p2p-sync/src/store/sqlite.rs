@@ -16,6 +16,7 @@ use super::error::StoreError;
 use super::opening::{self, beside};
 use super::presence::{self, Displacement, Presence};
 use super::rescue::{self, IfUnreadable};
+use super::reserve::{self, Reserve};
 use super::rows::{self, Authors, Which};
 use super::scan;
 use super::summary::{Tracker, UNMARK};
@@ -65,6 +66,7 @@ pub struct SqliteStore {
     /// What became of the files under it. Nothing is written any more.
     pub(super) displacement: Option<Displacement>,
     pub(super) if_unreadable: IfUnreadable,
+    pub(super) reserve: Reserve,
 }
 
 impl SqliteStore {
@@ -88,6 +90,8 @@ impl SqliteStore {
                 rescue::at_start(file, network, damage, if_unreadable)?;
                 Self::connect(file, network)?
             }
+            // Even to be opened it takes some room.
+            Err(error) if error.is_full() && reserve::give_up(file) => Self::connect(file, network)?,
             other => other.map_err(StoreError::or_forbidden)?,
         };
         store.if_unreadable = if_unreadable;
@@ -114,7 +118,7 @@ impl SqliteStore {
             network: network.clone(),
             connection: Some(connection),
             authors: Authors::default(),
-            wal_size: WalSize::default(),
+            wal_size: WalSize::on_volume_of(file),
             id,
             tracker,
             others,
@@ -126,6 +130,7 @@ impl SqliteStore {
             presence,
             displacement: None,
             if_unreadable: IfUnreadable::Refuse,
+            reserve: Reserve::default(),
         })
     }
 
@@ -165,7 +170,7 @@ impl SqliteStore {
         let looked = look_in(&connection).map_err(|cause| StoreError::sqlite(&self.file, cause));
         self.connection = Some(connection);
         (self.id, self.tracker, self.others) = self.noted(looked)?;
-        self.wal_size = WalSize::default();
+        self.wal_size = WalSize::on_volume_of(&self.file);
         self.set_patience(self.patience());
         match self.settle()? {
             Checkpoint::Complete => Ok(()),

@@ -1,6 +1,7 @@
 //! The write-ahead log of the writer: moved into the file when that is opened or closed, and emptied before it grows too
 //! large. When a transaction is committed is left to `sqlite`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use p2p_sync_core::Record;
@@ -13,6 +14,9 @@ use super::sqlite::SqliteStore;
 /// WAL size at which the writer stops to empty it, in bytes. SQLite does that by itself at 4 MiB, but only in moments
 /// without any reader, and such a moment may never come.
 pub(super) const WAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// The same on a small volume: this part of it, but no less than [`WAL_BYTES_MIN`].
+const WAL_PART_OF_VOLUME: u64 = 48;
+const WAL_BYTES_MIN: u64 = 512 * 1024;
 /// How much the WAL grows before the next attempt, after one that a reader of another program did not let through.
 const WAL_RETRY_BYTES: u64 = 8 * 1024 * 1024;
 /// How long that attempt waits for readers. Ours are done sooner.
@@ -29,21 +33,34 @@ pub(super) struct WalSize {
     measured: u64,
     /// About how much was written since.
     since: u64,
+    /// The size at which it is to be emptied.
+    most: u64,
     /// At which size it is emptied next.
     due: u64,
 }
 
-impl Default for WalSize {
-    fn default() -> Self {
+impl WalSize {
+    /// On a small volume less of a log is a good part of all the room.
+    pub(super) fn on_volume_of(file: &Path) -> Self {
+        let total = fs4::statvfs(file).map_or(0, |volume| volume.total_space());
+        let most = match total {
+            // Some file systems do not tell.
+            0 => WAL_BYTES_MAX,
+            total => (total / WAL_PART_OF_VOLUME).clamp(WAL_BYTES_MIN, WAL_BYTES_MAX),
+        };
         Self {
             measured: 0,
             since: MEASURE_BYTES,
-            due: WAL_BYTES_MAX,
+            most,
+            due: most,
         }
     }
-}
 
-impl WalSize {
+    /// By how much it may have grown before it is measured again.
+    fn measured_every(&self) -> u64 {
+        MEASURE_BYTES.min(self.most / 2)
+    }
+
     /// A record was written.
     pub(super) fn note_put(&mut self, record: &Record) {
         let value = record.content.value().map_or(0, |value| value.as_bytes().len());
@@ -79,7 +96,7 @@ impl SqliteStore {
     pub(super) fn bound_wal(&mut self) {
         // What is written beside the records.
         self.wal_size.since = self.wal_size.since.saturating_add(PAGES_BYTES);
-        if self.wal_size.since < MEASURE_BYTES {
+        if self.wal_size.since < self.wal_size.measured_every() {
             return;
         }
         let Ok(bytes) = self.measure_wal() else { return };
@@ -88,7 +105,7 @@ impl SqliteStore {
         }
         let scanning = self.is_scanning();
         self.wal_size.due = match self.settle_soon() {
-            Ok(Checkpoint::Complete) => WAL_BYTES_MAX,
+            Ok(Checkpoint::Complete) => self.wal_size.most,
             Ok(Checkpoint::Hindered) if scanning => bytes.saturating_add(WAL_RETRY_BYTES),
             Ok(Checkpoint::Hindered) => {
                 tracing::warn!(file = %self.wal.display(), bytes, "The write-ahead log cannot be emptied while another program reads the store");

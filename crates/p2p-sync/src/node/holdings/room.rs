@@ -5,16 +5,25 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use p2p_sync_core::Uptime;
-use p2p_sync_core::sync::{Position, StoreId};
+use p2p_sync_core::sync::{Position, StoreId, cost};
+use p2p_sync_core::{Record, Uptime};
 
 use super::{Merged, NodeError};
-use crate::store::{Capacity, POSITIONS_MAX, Room, SqliteStore};
+use crate::store::{Capacity, Load, POSITIONS_MAX, Room, SqliteStore};
 
 /// While there is no room, it is made and looked for this often: nothing that arrives may ask for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// There is room again when there is some for the largest record.
+const LARGEST: Load = Load {
+    records: 1,
+    bytes: 68 << 10,
+};
+/// Records of a transaction where room is short: what is changed with them goes through the log, which takes room as well.
+const PART_RECORDS: usize = 64;
+/// A guess at what a record takes in the indexes, in bytes.
+const ROW_BYTES: u64 = 256;
 /// How often the log is told that there is no room, or some again. At the very edge it may come and go with each record.
-const TELL_INTERVAL: Duration = Duration::from_secs(60);
+const TELL_INTERVAL: Duration = Duration::from_secs(15);
 /// Pages of a bulk that bring nothing for want of room, one after the other, after which it is ended: up to 8 MiB in vain.
 /// What a full store can take, such as deletions, mostly stands behind what it cannot, because it is newer.
 const PAGES_IN_VAIN_MAX: u32 = 32;
@@ -25,6 +34,8 @@ pub(super) struct RoomWatch {
     pub(super) capacity: Capacity,
     /// There was not enough.
     full: bool,
+    /// The disk itself said so, and is believed until then.
+    proved_full: Option<Uptime>,
     /// There is again, and nobody was told yet.
     returned: bool,
     /// When it is looked for next.
@@ -36,6 +47,13 @@ pub(super) struct RoomWatch {
     passed: BTreeMap<StoreId, Passed>,
 }
 
+fn load(records: &[Record]) -> Load {
+    Load {
+        records: records.len() as u64,
+        bytes: records.iter().map(|record| cost(record) as u64 + ROW_BYTES).sum(),
+    }
+}
+
 #[derive(Debug)]
 struct Passed {
     reached: Position,
@@ -44,10 +62,29 @@ struct Passed {
 }
 
 impl RoomWatch {
-    /// What there is room for.
-    pub(super) fn ask(&mut self, store: &SqliteStore, at: Uptime) -> Room {
+    /// How many of these records are to be stored in one transaction.
+    pub(super) fn part(&self, store: &SqliteStore, records: &[Record]) -> usize {
+        let all = store.room(self.capacity, load(records)).unwrap_or(Room::Enough);
+        if all == Room::Enough {
+            records.len().max(1)
+        } else {
+            PART_RECORDS
+        }
+    }
+
+    /// What there is room for of these records.
+    pub(super) fn ask(&mut self, store: &SqliteStore, records: &[Record], at: Uptime) -> Room {
+        let mut load = load(records);
+        // At the very edge it would come and go with each record.
+        if self.full {
+            load.bytes = load.bytes.max(LARGEST.bytes);
+            load.records = load.records.max(LARGEST.records);
+        }
         // Where it cannot be told, the disk itself will say so.
-        let room = store.room(self.capacity).unwrap_or(Room::Enough);
+        let mut room = store.room(self.capacity, load).unwrap_or(Room::Enough);
+        if self.proved_full.is_some_and(|until| at < until) {
+            room = Room::ForReplacements;
+        }
         let was_full = std::mem::replace(&mut self.full, room != Room::Enough);
         self.returned |= was_full && !self.full;
         if !was_full {
@@ -59,19 +96,31 @@ impl RoomWatch {
 
     /// Makes what room there is to be made, and looks for it, if there was none and it is time for that.
     pub(super) fn look(&mut self, store: &mut SqliteStore, at: Uptime) {
-        if self.next_look().is_none_or(|due| due > at) || store.is_broken() {
+        if self.next_look(store).is_none_or(|due| due > at) || store.is_broken() {
             return;
         }
         if let Err(error) = store.empty_wal() {
             tracing::debug!("the write-ahead log was not emptied: {error}");
         }
+        if store.lacks_reserve() {
+            store.keep_reserve();
+        }
         self.look_at = at.after(LOOK_INTERVAL);
-        self.ask(store, at);
+        self.ask(store, &[], at);
     }
 
-    /// When it is to be looked for, if there was none.
-    pub(super) fn next_look(&self) -> Option<Uptime> {
-        self.full.then_some(self.look_at)
+    /// The disk itself had no room.
+    pub(super) fn prove_full(&mut self, at: Uptime) {
+        self.proved_full = Some(at.after(LOOK_INTERVAL));
+        if !std::mem::replace(&mut self.full, true) {
+            self.look_at = at.after(LOOK_INTERVAL);
+        }
+        self.tell(at);
+    }
+
+    /// When it is to be looked for, if there was none, or the log is still to hear that there is some again.
+    pub(super) fn next_look(&self, store: &SqliteStore) -> Option<Uptime> {
+        (self.full || self.told_full || store.lacks_reserve()).then_some(self.look_at)
     }
 
     /// Whether room came back since this was last asked.

@@ -7,7 +7,7 @@ use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{Applied, Page, PageLimit, Position, StoreId, SyncStore};
 
-use super::{Holdings, NodeError, no_room};
+use super::{Holdings, Merged, NodeError, no_room};
 
 impl SyncStore for Holdings {
     type Error = NodeError;
@@ -48,16 +48,29 @@ impl SyncStore for Holdings {
     }
 
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
-        let merged = self.transact(|holdings| {
-            let merged = holdings.merge(records)?;
-            if let Some((source, position)) = progress
-                && holdings.room.keeps_position(source, &merged)
-            {
-                holdings.store.keep_position(source, position)?;
+        // Where room is short, in several transactions: the log of one must have room.
+        let part = self.room.part(&self.store, records);
+        let mut merged = Merged::default();
+        let mut left = records;
+        loop {
+            let (some, rest) = left.split_at_checked(part).unwrap_or((left, &[]));
+            left = rest;
+            let progress = progress.filter(|_| left.is_empty());
+            let more = self.transact_in_room(&mut |holdings| {
+                let more = holdings.merge(some)?;
+                if let Some((source, position)) = progress
+                    && merged.refused.no_room == 0
+                    && holdings.room.keeps_position(source, &more)
+                {
+                    holdings.store.keep_position(source, position)?;
+                }
+                Ok(more)
+            });
+            merged.add(more.inspect_err(|error| self.refused.no_room += no_room(some, error))?);
+            if left.is_empty() {
+                break;
             }
-            Ok(merged)
-        });
-        let merged = merged.inspect_err(|error| self.refused.no_room += no_room(records, error))?;
+        }
         self.note(&merged);
         if let Some((source, position)) = progress {
             self.room.note_page(source, position, &merged)?;

@@ -1,10 +1,14 @@
 //! A disk without room: its node takes nothing more from others but what makes room, says so, gives what it has, and is filled
 //! when there is room.
 
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
 use p2p_sync_testbed::{Addresses, Lab, Launch, Node, Value, Volume, wait_until};
 
-use super::{SOON, count, delete_all, fill, measured, rows, wait_equal, wait_in_sync, wait_sync_ready};
-use crate::support::{PATIENCE, launch, seconds};
+use super::{SOON, add_all, count, delete_all, fill, measured, rows, wait_equal, wait_in_sync, wait_sync_ready};
+use crate::support::{PATIENCE, RECOVERY, launch, seconds};
 
 /// Together they take four times the room of the small volume.
 const RECORDS: u64 = 1_000;
@@ -46,6 +50,96 @@ fn a_full_volume_takes_local_writes_only_until_there_is_room_again() {
     measured(&format!("equal {took:?} after there was room"));
     assert_eq!(rows(&b).len() as u64, RECORDS + 1);
     wait_in_sync(&a, &b, PATIENCE);
+    b.wait_log(0, "There is room again for what other nodes send", PATIENCE);
+}
+
+/// Bytes of a volume, and those of them that are free.
+fn space(volume: &Volume) -> (u64, u64) {
+    let space = fs4::statvfs(volume.path()).unwrap();
+    (space.total_space(), space.available_space())
+}
+
+/// Fills what is left of a volume to its last byte, with a file of somebody else.
+fn fill_up(volume: &Volume) -> PathBuf {
+    let path = volume.path().join("of somebody else");
+    let mut file = fs::File::create(&path).unwrap();
+    for block in [1 << 20, 1 << 16, 1 << 12, 1] {
+        while file.write_all(&vec![7; block]).is_ok() {}
+    }
+    path
+}
+
+/// Whether a write was refused for want of room, which is told with the code for it.
+fn is_refused(node: &Node, key: &str, value: &str) -> bool {
+    let reply = node.json(&format!("add --json {key} {value}"));
+    assert!(reply.get("error").is_none() || reply["code"] == 9, "{reply}");
+    reply.get("error").is_some()
+}
+
+/// However full the disk is, and whoever has filled it.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_disk_without_a_byte_still_takes_deletions_and_what_fits_into_what_they_freed() {
+    let lab = Lab::new();
+    let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let volume = Volume::new(24);
+    let a = launch(&host_a, "a").data_dir(volume.path()).start();
+    let b = launch(&host_b, "b").start();
+    a.wait_linked(&b, PATIENCE);
+    let value = "v".repeat(8_000);
+    add_all(&a, (0..600).map(|number| (format!("key {number}"), value.clone())));
+    wait_equal("at first", &[&a, &b], PATIENCE);
+    let filler = fill_up(&volume);
+    assert!(is_refused(&a, "more", &"m".repeat(60_000)), "there is no room");
+    delete_all(&a, (0..300).map(|number| format!("key {number}")));
+    assert!(!is_refused(&a, "less", &value), "what was deleted has made room for it");
+    wait_equal("after local deletions", &[&a, &b], PATIENCE);
+    delete_all(&b, (300..600).map(|number| format!("key {number}")));
+    wait_equal("after deletions elsewhere", &[&a, &b], PATIENCE);
+    assert_eq!(a.get("less").as_deref(), Some(value.as_str()));
+
+    a.kill9();
+    a.restart();
+    assert_eq!(
+        a.get("less").as_deref(),
+        Some(value.as_str()),
+        "it also starts without a byte"
+    );
+    a.command("delete less");
+    fs::remove_file(filler).unwrap();
+    assert!(!is_refused(&a, "again", &"m".repeat(60_000)));
+    b.wait_value("again", &"m".repeat(60_000), RECOVERY);
+}
+
+/// What others send leaves it free, however small the volume, and whether values are large or small.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_small_volume_keeps_its_five_percent() {
+    for (records, value_bytes) in [(RECORDS / 2, VALUE_BYTES), (60_000, 300)] {
+        let lab = Lab::new();
+        let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+        let volume = Volume::new(24);
+        let a = launch(&host_a, "a").start();
+        a.stop();
+        fill(&a, "key ", records, value_bytes);
+        a.restart();
+        wait_sync_ready(&a);
+        let b = launch(&host_b, "b").data_dir(volume.path()).start();
+        a.wait_linked(&b, PATIENCE);
+        wait_until("the volume is full", PATIENCE, || without_room(&b) > 0);
+        // As long as a look for room takes.
+        std::thread::sleep(seconds(6));
+        let (total, free) = space(&volume);
+        measured(&format!(
+            "{} of {records} values of {value_bytes} bytes, {free} of {total} bytes free",
+            count(&b)
+        ));
+        assert!(free >= total / 20, "{free} of {total} bytes are free");
+        assert!(
+            free < total / 5,
+            "{free} of {total} bytes are free: it could have taken more"
+        );
+    }
 }
 
 /// A node that has all, and one that is full.
@@ -103,7 +197,7 @@ fn what_was_deleted_while_a_full_node_was_away_makes_room_when_it_is_back() {
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn what_is_deleted_elsewhere_makes_room_in_a_store_that_fills_its_volume() {
     let lab = Lab::new();
-    let volume = Volume::new(16);
+    let volume = Volume::new(14);
     let (a, b) = full_beside(&lab, |b| b.data_dir(volume.path()));
     delete_most(&a);
     assert_equal_without_help(&a, &b);
