@@ -1,6 +1,6 @@
 //! Twelve nodes: gossip stays a mesh and does not become a flood.
 
-use p2p_sync_testbed::{Addresses, Host, Lab, Node, poll, wait_until};
+use p2p_sync_testbed::{Addresses, Host, Lab, Node, json, poll, wait_until};
 
 use crate::support::{launch, seconds, status_number, wait_subscribed};
 
@@ -33,6 +33,11 @@ fn twelve_nodes_form_a_mesh_and_apply_each_write_once() {
     assert_mesh_settles(&nodes);
     assert_each_write_is_applied_once(&nodes);
     assert_no_flood(&hosts, &nodes);
+    // Where all is well, nobody is told of a trouble.
+    for node in &nodes {
+        assert_eq!(node.stderr().count(0, "WARN"), 0, "{}", node.label());
+        assert_eq!(node.status()["troubles"], json!([]), "{}", node.label());
+    }
 }
 
 fn mesh(node: &Node) -> u64 {

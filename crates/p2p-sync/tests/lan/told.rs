@@ -200,6 +200,13 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
     });
     let (_alone_host, alone) = on(Addresses::V4, "alone", "alone");
     let alone = alone.start();
+    // One is stopped in good order.
+    let (_stays_host, stays) = on(Addresses::V4, "stays", "stopped");
+    let (_stops_host, stops) = on(Addresses::V4, "stops", "stopped");
+    let (stays, stops) = (stays.start(), stops.start());
+    stays.wait_linked(&stops, PATIENCE);
+    let stopped = stops.peer_id();
+    stops.stop();
     // Multicast passes, and nothing else.
     let (walled_host, walled) = on(Addresses::V4, "walled", "walled");
     let (_outside_host, outside) = on(Addresses::V4, "outside", "walled");
@@ -238,8 +245,12 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
     let hint = String::from_utf8_lossy(&alone.stderr().lines_from(line)[0]).into_owned();
     assert!(hint.contains("is heard") && hint.contains("--network"), "{hint}");
     assert_eq!(alone.status()["multicast"], "heard");
+    // That somebody stopped is no reason for a warning, but can be seen.
+    assert_eq!(logged(&stays, "WARN", ""), 0);
+    let troubles = stays.status()["troubles"].clone();
+    assert_eq!(troubles[0]["peer_id"], stopped.as_str(), "{troubles}");
     // Others have found somebody, and get no such hint.
-    for node in [&outside, &one] {
+    for node in [&outside, &one, &stays] {
         assert_eq!(logged(node, "INFO", "No other node was found"), 0, "{}", node.label());
     }
 }

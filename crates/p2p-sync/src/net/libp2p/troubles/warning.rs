@@ -86,7 +86,9 @@ fn advice(cause: &TroubleCause, expected: Expected) -> &'static str {
             "It announces itself, so it is there: a firewall, or a guest Wi-Fi that keeps devices apart, may hold back what is sent to it. Its \
              port must be open for TCP and UDP"
         }
-        (TroubleCause::NoAnswer, _) => "Is that machine on, and does its firewall let in TCP and UDP on that port?",
+        (TroubleCause::NoAnswer, _) => {
+            "Is that machine on, does p2p-sync run there, and does its firewall let in TCP and UDP on that port?"
+        }
         _ => "It is tried again and again",
     }
 }
