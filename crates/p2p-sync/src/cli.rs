@@ -1,6 +1,7 @@
 //! The command line: flags and environment in, exit code out. What a node does is left to `node`, what the commands
 //! mean to `command`.
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -12,7 +13,9 @@ use crate::command::Class;
 use crate::node::StartError;
 
 mod completion;
+mod environment;
 mod execute;
+mod journal;
 mod json;
 mod lines;
 mod logging;
@@ -95,6 +98,11 @@ fn fail(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.class.code())
 }
 
+/// The names of the variables that are set for this program, but empty. They are to be taken for unset.
+pub fn empty_variables() -> Vec<OsString> {
+    environment::empty()
+}
+
 impl Cli {
     /// The command line of this process.
     ///
@@ -104,6 +112,9 @@ impl Cli {
         Self::try_parse().map_err(|error| {
             // Nobody is left to tell when this fails as well.
             let _ = error.print();
+            if let Some(variable) = environment::blame(&error) {
+                output::say(&format!("note: {variable}"));
+            }
             ExitCode::from(if error.use_stderr() { Class::Usage.code() } else { 0 })
         })
     }

@@ -36,6 +36,8 @@ pub struct Config {
     pub max_store: Option<u64>,
     /// Whether a node without an identity becomes a new one although it has a store.
     pub new_identity: bool,
+    /// Whether values that other nodes have written are logged, escaped and cut; keys always are.
+    pub log_values: bool,
 }
 
 impl Config {
@@ -50,6 +52,7 @@ impl Config {
             lan: true,
             max_store: None,
             new_identity: false,
+            log_values: false,
         }
     }
 }

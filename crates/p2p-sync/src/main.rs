@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
-    forget_key_log();
+    clean_environment();
     let cli = match Cli::from_command_line() {
         Ok(cli) => cli,
         Err(code) => return code,
@@ -25,9 +25,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The QUIC library would write the secrets of every connection to the file that this variable names.
+/// The QUIC library would write the secrets of every connection to the file that `SSLKEYLOGFILE` names. A variable of ours that
+/// is set and empty is taken for unset.
 #[expect(unsafe_code, reason = "the environment can be changed in no other way")]
-fn forget_key_log() {
-    // SAFETY: this is the first thing that the program does, so no other thread reads the environment meanwhile.
-    unsafe { std::env::remove_var("SSLKEYLOGFILE") };
+fn clean_environment() {
+    for name in cli::empty_variables().into_iter().chain(["SSLKEYLOGFILE".into()]) {
+        // SAFETY: this is the first thing that the program does, so no other thread reads the environment meanwhile.
+        unsafe { std::env::remove_var(name) };
+    }
 }

@@ -141,7 +141,9 @@ impl Node {
         let remembered = remembering::load(&mut store)?;
         let patrolled = store.patrolled()?;
         let capacity = config.max_store.map_or(Capacity::Volume, Capacity::Bytes);
-        let holdings = Holdings::new(replica, store)?.with_capacity(capacity);
+        let holdings = Holdings::new(replica, store)?
+            .with_capacity(capacity)
+            .with_logged_values(config.log_values);
         let net = NetConfig {
             key,
             name: config.name.clone(),

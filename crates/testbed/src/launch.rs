@@ -185,6 +185,8 @@ impl Launch {
                 command.env_remove(&name);
             }
         }
+        // Tests look for values in the log, and stop nodes that have nobody to tell.
+        command.env("P2P_SYNC_LOG_VALUES", "true");
         command.envs(
             self.environment
                 .iter()

@@ -88,10 +88,23 @@ fn is_null() -> bool {
     }
 }
 
-/// Elsewhere the null device cannot be told from a pipe before it is read.
-#[cfg(not(unix))]
+/// The null device is a character device that is no console; an input that was closed is nothing at all.
+#[cfg(windows)]
+#[expect(unsafe_code, reason = "the standard library does not tell the type of a handle")]
 fn is_null() -> bool {
-    false
+    use std::os::windows::io::AsRawHandle;
+    use windows_sys::Win32::Storage::FileSystem::GetFileType;
+
+    let handle = io::stdin().as_raw_handle();
+    // SAFETY: the function takes any handle, and answers 0 to one that is not valid.
+    handle.is_null() || is_null_type(unsafe { GetFileType(handle.cast()) })
+}
+
+/// Whether an input of this type that is no console is the null device or was closed. The numbers are those of the Windows
+/// function `GetFileType`: 0 unknown, 1 a file, 2 a character device, 3 a pipe or socket.
+#[cfg(any(windows, test))]
+fn is_null_type(file_type: u32) -> bool {
+    matches!(file_type, 0 | 2)
 }
 
 /// Whether the process belongs to the job that the terminal is for. So it does when nobody can tell.
@@ -100,7 +113,7 @@ pub(super) fn is_foreground() -> bool {
     rustix::termios::tcgetpgrp(io::stdin()).map_or(true, |group| group == rustix::process::getpgrp())
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 fn is_foreground() -> bool {
     true
 }
@@ -108,6 +121,13 @@ fn is_foreground() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn on_windows_the_null_device_is_told_from_a_file_and_a_pipe() {
+        for (file_type, is_null) in [(0, true), (1, false), (2, true), (3, false)] {
+            assert_eq!(is_null_type(file_type), is_null, "{file_type}");
+        }
+    }
 
     #[test]
     fn the_input_decides_unless_it_is_told() {

@@ -133,7 +133,12 @@ impl<W: AsyncWrite + Unpin> Output<W> {
 
 /// Tells the user why the program ends, where error messages go. A reader that has stopped does not hold it up.
 pub(super) fn complain(text: &str) {
-    let line = format!("✗ {}\n", printable(text.as_bytes()));
+    say(&format!("✗ {text}"));
+}
+
+/// Says a line on standard error. A reader that has stopped does not hold it up.
+pub(super) fn say(text: &str) {
+    let line = format!("{}\n", printable(text.as_bytes()));
     let (written, is_written) = sync_channel(1);
     thread::spawn(move || {
         // Nobody is left to tell when this fails.

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use p2p_sync_core::NetworkName;
 use tokio::time::timeout;
 
 use super::Failure;
-use super::logging::Logs;
+use super::journal;
+use super::logging::{self, Logs};
 use super::mode::{Mode, PromptChoice};
-use super::output::Output;
+use super::output::{self, Output};
 use super::pipe::{self, Ended};
 use super::prompt::{self, PROMPT, Surroundings};
 use super::stop::StopRequests;
@@ -27,7 +28,10 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Starts a node
 ///
 /// At a terminal it shows a prompt. From a pipe it reads commands line by line and stops at the end of them. Without an
-/// input (/dev/null) it runs until it is told to stop. Logs go to standard error; RUST_LOG says which.
+/// input (/dev/null) it runs until it is told to stop. Logs go to standard error; -v or RUST_LOG ask for more of them. Where
+/// standard error is no terminal they have dates, no values, and 10 MB a day.
+///
+/// SIGINT, SIGTERM and SIGQUIT stop it in order, SIGUSR1 logs its status, SIGHUP does nothing unless its terminal was closed.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Start {
     /// The port to listen on, TCP and UDP; 0: any that is free
@@ -39,7 +43,8 @@ pub(super) struct Start {
     /// What others see this node called [default: the name of the machine]
     #[arg(long, env = "P2P_SYNC_NAME", value_parser = config::node_name)]
     name: Option<String>,
-    /// Which network to be part of; only nodes with the same name share data
+    /// Which network to be part of; only nodes with the same name share data. It is no password: whoever knows or guesses the
+    /// name takes part
     #[arg(
         long,
         value_name = "NAME",
@@ -52,22 +57,29 @@ pub(super) struct Start {
     #[arg(long = "peer", value_name = "MULTIADDR", env = "P2P_SYNC_PEER", value_delimiter = ',', value_parser = peer)]
     peers: Vec<String>,
     /// Neither looks for nodes on the LAN nor tells them of this one
-    #[arg(long, env = "P2P_SYNC_NO_LAN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "P2P_SYNC_NO_LAN", value_parser = BoolishValueParser::new())]
     no_lan: bool,
     /// How large the store may grow by what others send, such as 500MB or 20GB [default: 5 % of the volume, at most 1 GiB, are
     /// left free]
     #[arg(long, value_name = "SIZE", env = "P2P_SYNC_MAX_STORE", value_parser = config::max_store)]
     max_store: Option<u64>,
     /// Becomes a new peer with the data that is there, if identity.key is missing
-    #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = BoolishValueParser::new())]
     new_identity: bool,
     /// Whether commands are read from standard input
     #[arg(long, env = "P2P_SYNC_PROMPT", default_value = "auto")]
     prompt: PromptChoice,
+    /// Logs why the node does what it does, without the details of its libraries
+    #[arg(long, short, env = "P2P_SYNC_VERBOSE", value_parser = BoolishValueParser::new())]
+    verbose: bool,
+    /// Shows values in the log also where it is no terminal
+    #[arg(long, env = "P2P_SYNC_LOG_VALUES", value_parser = BoolishValueParser::new())]
+    log_values: bool,
 }
 
-/// As for [`config::peer_address`], but nothing is nothing: an environment variable may be set and empty.
+/// As for [`config::peer_address`], but blanks round it are left out, and nothing is nothing: a list may end with a comma.
 fn peer(text: &str) -> Result<String, config::InvalidPeerAddress> {
+    let text = text.trim();
     if text.is_empty() {
         Ok(String::new())
     } else {
@@ -78,7 +90,7 @@ fn peer(text: &str) -> Result<String, config::InvalidPeerAddress> {
 impl Start {
     /// Runs a node until somebody asks for its end, and calls `stopping` when that happens.
     pub(super) async fn run(self, stopping: impl FnOnce()) -> Result<(), Failure> {
-        let logs = Logs::start();
+        let logs = Logs::start(self.verbose);
         let done = self.run_logged(&logs, stopping).await;
         logs.flush();
         done
@@ -91,30 +103,38 @@ impl Start {
             Mode::PlainPrompt | Mode::Pipe | Mode::Service => Terminal::default(),
         };
         let config = self.config()?;
-        let mut requests = StopRequests::listen(mode == Mode::Prompt)
+        let (mut requests, status_requests) = StopRequests::listen()
             .map_err(|error| Failure::new(Class::Failed, format!("cannot listen to signals: {error}")))?;
         let node = tokio::select! {
             node = Node::start(config) => node?,
-            () = requests.requested() => return Ok(()),
+            _ = requests.requested() => return Ok(()),
         };
+        journal::started(&node);
         let surroundings = Surroundings {
             history: node.data_dir().history_file(),
             editing: terminal.editing(),
             logs: logs.clone(),
             stop: requests.switch(),
         };
-        let ended = {
+        let (ended, why) = {
+            let mut answers = pin!(journal::answer(status_requests, &node));
             let mut talk = pin!(talk(&node, mode, surroundings));
             tokio::select! {
-                ended = &mut talk => ended,
-                () = requests.requested() => Ok(()),
+                never = &mut answers => match never {},
+                ended = &mut talk => {
+                    let why = ended.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+                    (ended.map(drop), why)
+                }
+                request = requests.requested() => (Ok(()), request.to_string()),
                 error = node.failed() => {
                     // Whoever has just been answered is to hear it.
                     let _ = timeout(LAST_WORDS, &mut talk).await;
-                    Err(Ended::Node(error))
+                    let why = error.to_string();
+                    (Err(Ended::Node(error)), why)
                 }
             }
         };
+        journal::stopping(&why);
         stopping();
         terminal.restore();
         logs.print_directly();
@@ -153,31 +173,36 @@ impl Start {
             lan: !self.no_lan,
             max_store: self.max_store,
             new_identity: self.new_identity,
+            log_values: self.log_values || !logging::is_kept(),
         })
     }
 }
 
-/// Says that the node runs, and lets the user talk to it.
-async fn talk(node: &Node, mode: Mode, surroundings: Surroundings) -> Result<(), Ended> {
+/// Says that the node runs, and lets the user talk to it. Returns why nobody does any more.
+async fn talk(node: &Node, mode: Mode, surroundings: Surroundings) -> Result<&'static str, Ended> {
     let said = Output::stdout().print(&head(node)).await;
     match mode {
         // Nobody talks to a service, and it lives on when the reader of its first lines has left.
         Mode::Service => std::future::pending().await,
         Mode::Prompt => {
             said?;
-            prompt::run(node, surroundings).await
+            prompt::run(node, surroundings).await?;
+            Ok("the user has left the prompt")
         }
         Mode::PlainPrompt => {
             said?;
-            pipe::run(PROMPT, node).await.map(drop)
+            pipe::run(PROMPT, node).await?;
+            Ok("standard input has ended")
         }
         Mode::Pipe => {
             said?;
-            match pipe::run("", node).await? {
-                // Where the null device looks like a pipe, it shows now.
-                0 if cfg!(not(unix)) => std::future::pending().await,
-                _ => Ok(()),
+            if pipe::run("", node).await? == 0 {
+                output::say(
+                    "Standard input was at its end from the start, so there is nothing to do. To keep the node running without \
+                     one: --prompt never, or </dev/null",
+                );
             }
+            Ok("standard input has ended")
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The end of the program: who can ask for it, and how it comes within two seconds, whatever hangs.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use super::Failure;
 use crate::command::Class;
 
+#[cfg(unix)]
+mod signals;
+
 /// How long the node has for its end.
 const NODE_STOPS_WITHIN: Duration = Duration::from_millis(1_700);
 /// How long the whole process has. The rest of two seconds is for the operating system.
@@ -16,13 +20,38 @@ pub(super) const PROCESS_ENDS_WITHIN: Duration = Duration::from_millis(1_850);
 /// Requests that are remembered. The first stops the program, and the second does it at once.
 const REQUESTS_MAX: usize = 4;
 
+/// Questions about the node's state that wait for their answer. More of them ask for the same.
+const QUESTIONS_MAX: usize = 1;
+
 /// What asks for the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Request {
+pub(super) enum Request {
     /// Somebody at a keyboard, who gets impatient.
     Interrupt,
-    /// The system, or the terminal that was closed.
+    /// SIGQUIT: the same from a key that nobody hits by chance.
+    Quit,
+    /// The system.
     Terminate,
+    /// The terminal was closed.
+    HangUp,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "interrupted",
+            Self::Quit => "asked to quit",
+            Self::Terminate => "asked to terminate",
+            Self::HangUp => "the terminal was closed",
+        })
+    }
+}
+
+impl Request {
+    /// Whether somebody at a keyboard asks, who may get impatient.
+    fn is_by_hand(self) -> bool {
+        matches!(self, Self::Interrupt | Self::Quit)
+    }
 }
 
 /// Asks for the end.
@@ -37,6 +66,19 @@ impl StopSwitch {
     }
 }
 
+/// Hears who asks how the node is doing.
+#[derive(Debug)]
+pub(super) struct StatusRequests(mpsc::Receiver<()>);
+
+impl StatusRequests {
+    /// Waits until somebody asks.
+    pub(super) async fn asked(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// Hears who asks for the end.
 #[derive(Debug)]
 pub(super) struct StopRequests {
@@ -45,33 +87,36 @@ pub(super) struct StopRequests {
 }
 
 impl StopRequests {
-    /// Listens to the signals that end a process, from now on. The hang-up of a terminal is one of them if `at_terminal`;
-    /// otherwise it is left to whoever started the process, who may have chosen to ignore it.
+    /// Listens to the signals that end a process, from now on. A hang-up is one of them if the terminal of the process has been
+    /// closed, and nothing otherwise: there is no log file that could be opened again. Also listens to whoever asks how the node
+    /// is doing.
     ///
     /// # Errors
     /// When the operating system does not allow it.
-    pub(super) fn listen(at_terminal: bool) -> io::Result<Self> {
+    pub(super) fn listen() -> io::Result<(Self, StatusRequests)> {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        signals::forward(&sender, at_terminal)?;
-        Ok(Self {
+        let (ask, questions) = mpsc::channel(QUESTIONS_MAX);
+        signals::forward(&sender, ask)?;
+        let stop = Self {
             switch: StopSwitch(sender),
             requests,
-        })
+        };
+        Ok((stop, StatusRequests(questions)))
     }
 
     pub(super) fn switch(&self) -> StopSwitch {
         self.switch.clone()
     }
 
-    /// Waits until somebody asks for the end.
-    pub(super) async fn requested(&mut self) {
+    /// Waits until somebody asks for the end, and says who.
+    pub(super) async fn requested(&mut self) -> Request {
         // It never closes: `self.switch` holds it open.
-        let _ = self.requests.recv().await;
+        self.requests.recv().await.unwrap_or(Request::Terminate)
     }
 
     /// Waits until somebody is impatient.
     async fn interrupted(&mut self) {
-        while self.requests.recv().await != Some(Request::Interrupt) {}
+        while !self.requests.recv().await.is_some_and(Request::is_by_hand) {}
     }
 
     /// Waits until the node has left the network and then put its store in order, but not for long, and no longer if somebody
@@ -108,36 +153,6 @@ pub(super) fn cut_off() -> Failure {
     )
 }
 
-#[cfg(unix)]
-mod signals {
-    use std::io;
-
-    use tokio::signal::unix::{SignalKind, signal};
-    use tokio::sync::mpsc;
-
-    use super::Request;
-
-    pub(super) fn forward(sender: &mpsc::Sender<Request>, at_terminal: bool) -> io::Result<()> {
-        let mut kinds = vec![
-            (SignalKind::interrupt(), Request::Interrupt),
-            (SignalKind::terminate(), Request::Terminate),
-        ];
-        if at_terminal {
-            kinds.push((SignalKind::hangup(), Request::Terminate));
-        }
-        for (kind, request) in kinds {
-            let mut signals = signal(kind)?;
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                while signals.recv().await.is_some() {
-                    let _ = sender.try_send(request);
-                }
-            });
-        }
-        Ok(())
-    }
-}
-
 #[cfg(windows)]
 mod signals {
     use std::io;
@@ -147,7 +162,7 @@ mod signals {
 
     use super::Request;
 
-    pub(super) fn forward(sender: &mpsc::Sender<Request>, _at_terminal: bool) -> io::Result<()> {
+    pub(super) fn forward(sender: &mpsc::Sender<Request>, _ask: mpsc::Sender<()>) -> io::Result<()> {
         macro_rules! forward {
             ($signal:expr, $request:expr) => {
                 let mut signals = $signal?;
@@ -161,7 +176,7 @@ mod signals {
         }
         forward!(windows::ctrl_c(), Request::Interrupt);
         forward!(windows::ctrl_break(), Request::Terminate);
-        forward!(windows::ctrl_close(), Request::Terminate);
+        forward!(windows::ctrl_close(), Request::HangUp);
         forward!(windows::ctrl_shutdown(), Request::Terminate);
         Ok(())
     }

@@ -56,7 +56,7 @@ fn shown(text: &str) -> String {
 pub(super) fn status(status: &Status) -> String {
     let network = match status.network.as_str() {
         "" => "(default)".to_owned(),
-        name => shown(name),
+        name => format!("{} (a name, not a password)", shown(name)),
     };
     let net = &status.net;
     let mut lines = vec![
@@ -276,7 +276,7 @@ pub(super) mod tests {
 Name:      a\\u{{202e}}b
 Peer ID:   {ME}
 Version:   1.2.3, up 1 day 1 h
-Network:   lab
+Network:   lab (a name, not a password)
 Port:      4002
 Addresses: /ip4/192.168.11.34/tcp/4002
            /ip4/192.168.11.34/udp/4002/quic-v1

@@ -14,6 +14,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Writes the lines and keeps count.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
+    /// Whether lines show values.
+    pub(super) values: bool,
     window_start: Uptime,
     lines: u32,
     left_out: u64,
@@ -35,7 +37,7 @@ impl ChangeLog {
             return;
         }
         self.lines += 1;
-        tracing::info!("{}", line(record));
+        tracing::info!("{}", line(record, self.values));
     }
 
     /// So many versions lost to others whose authors had not seen them.
@@ -66,9 +68,10 @@ impl ChangeLog {
     }
 }
 
-fn line(record: &Record) -> String {
+fn line(record: &Record, values: bool) -> String {
     let key = printable(record.key.as_str().as_bytes());
     match &record.content {
+        Content::Put(_) if !values => format!("Got message from {}: Put {{ {key} }}", record.author),
         Content::Put(value) => format!(
             "Got message from {}: Put {{ {key} = {} }}",
             record.author,
@@ -96,14 +99,20 @@ mod tests {
 
     #[test]
     fn lines_are_escaped_and_cut() {
-        let put = |value: &[u8]| line(&record(Content::Put(Value::new(value).unwrap())));
+        let put = |value: &[u8]| line(&record(Content::Put(Value::new(value).unwrap())), true);
         assert_eq!(put(b"world"), "Got message from 15T: Put { hello = world }");
         assert!(!put(b"\x1b]0;owned\x07").contains('\x1b'));
         assert!(put(&[b'x'; 65_536]).len() < 250);
         assert_eq!(
-            line(&record(Content::Deleted)),
+            line(&record(Content::Deleted), true),
             "Got message from 15T: Delete { hello }"
         );
+    }
+
+    #[test]
+    fn values_are_left_out_unless_they_are_asked_for() {
+        let secret = record(Content::Put(Value::new(*b"secret").unwrap()));
+        assert_eq!(line(&secret, false), "Got message from 15T: Put { hello }");
     }
 
     #[test]

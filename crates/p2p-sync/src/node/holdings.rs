@@ -136,6 +136,12 @@ impl Holdings {
         self
     }
 
+    /// The same, with or without the values of others in the log.
+    pub(super) fn with_logged_values(mut self, values: bool) -> Self {
+        self.log.values = values;
+        self
+    }
+
     /// The store.
     pub fn store(&mut self) -> &mut SqliteStore {
         &mut self.store

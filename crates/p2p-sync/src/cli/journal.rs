@@ -1,0 +1,43 @@
+//! What a log that is kept tells about the program itself: when it started, as what, when it stops and why, and how the node is
+//! doing when somebody asks by a signal.
+
+use std::convert::Infallible;
+
+use super::stop::StatusRequests;
+use super::{logging, text};
+use crate::node::Node;
+
+/// The node has started. At a terminal its first lines on standard output say so.
+pub(super) fn started(node: &Node) {
+    if logging::is_kept() {
+        tracing::info!(
+            "p2p-sync {} started: peer id {}, process {}, {}",
+            env!("CARGO_PKG_VERSION"),
+            node.id(),
+            std::process::id(),
+            node.listening().join(", ")
+        );
+    }
+}
+
+/// The node is about to stop.
+pub(super) fn stopping(why: &str) {
+    if logging::is_kept() {
+        tracing::info!("p2p-sync {} stopping: {why}", env!("CARGO_PKG_VERSION"));
+    }
+}
+
+/// Logs the status of the node whenever somebody asks for it.
+pub(super) async fn answer(mut requests: StatusRequests, node: &Node) -> Infallible {
+    loop {
+        requests.asked().await;
+        match node.status().await {
+            Ok(status) => {
+                for line in text::status(&status).lines() {
+                    tracing::info!("Status: {line}");
+                }
+            }
+            Err(error) => tracing::warn!("Status: {error}"),
+        }
+    }
+}

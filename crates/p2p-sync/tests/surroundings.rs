@@ -1,0 +1,207 @@
+//! The program in its surroundings: the environment that it is started with, the signals that it gets, the log that it leaves.
+//! Runs on any machine.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+use std::process::Command;
+use std::time::Duration;
+
+use p2p_sync_testbed::{Launch, Node, Process, Stdin, tempfile};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn launch(label: &str) -> Launch {
+    Launch::new(PROGRAM).label(label).no_lan()
+}
+
+/// Exit code and words of a start that is refused.
+fn refused(launch: Launch) -> (Option<i32>, String) {
+    let node = launch.stdin(Stdin::Null).spawn();
+    let code = node.wait_exit(PATIENCE).code();
+    (code, node.stderr().tail(20))
+}
+
+#[test]
+fn an_empty_variable_is_an_unset_one() {
+    let mut launch = launch("node");
+    for name in [
+        "PORT",
+        "DATA_DIR",
+        "NAME",
+        "NETWORK",
+        "PEER",
+        "NO_LAN",
+        "MAX_STORE",
+        "PROMPT",
+        "VERBOSE",
+        "LOG_VALUES",
+    ] {
+        launch = launch.env(&format!("P2P_SYNC_{name}"), "");
+    }
+    let node = launch.env("RUST_LOG", "").start();
+    node.add("hello", "world");
+    node.stop();
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    for (name, value) in [
+        ("P2P_SYNC_NO_LAN", "banana"),
+        ("P2P_SYNC_MAX_STORE", "lots"),
+        ("P2P_SYNC_PEER", "nowhere"),
+        ("P2P_SYNC_NETWORK", "a\nb"),
+        ("P2P_SYNC_PROMPT", "maybe"),
+    ] {
+        let (code, errors) = refused(Launch::new(PROGRAM).env(name, value));
+        assert_eq!(code, Some(2), "{name}: {errors}");
+        assert!(errors.contains(name), "{name}: {errors}");
+    }
+    // A flag that is wrong is not blamed on the environment.
+    let (code, errors) = refused(
+        launch("node")
+            .env("P2P_SYNC_PROMPT", "never")
+            .argument("--prompt=maybe"),
+    );
+    assert_eq!(code, Some(2));
+    assert!(!errors.contains("comes from the environment"), "{errors}");
+}
+
+#[test]
+fn blanks_round_the_commas_between_peers_are_no_part_of_them() {
+    let a = launch("a").start();
+    let peers = format!(" /ip4/127.0.0.1/tcp/1 , /ip4/127.0.0.1/tcp/{} ,", a.port());
+    let b = launch("b").env("P2P_SYNC_PEER", &peers).start();
+    a.wait_linked(&b, PATIENCE);
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_stop_it_in_order_or_ask_it_something() {
+    for signal in ["QUIT", "TERM", "INT"] {
+        let node = launch("service").stdin(Stdin::Null).start();
+        let id = node.peer_id();
+        node.process().signal("HUP");
+        node.wait_log(0, "Got SIGHUP", PATIENCE);
+        node.process().signal("USR1");
+        node.wait_log(0, &format!("Status: Peer ID:   {id}"), PATIENCE);
+        assert!(node.process().is_running());
+        node.process().signal(signal);
+        assert_eq!(node.wait_exit(PATIENCE).code(), Some(0), "{signal}");
+        node.wait_log(0, " stopping: ", PATIENCE);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hang_up_of_its_terminal_stops_it_in_order_unless_it_was_told_to_ignore_that() {
+    // `script` of its own: a terminal that closes while a node runs in its background.
+    const SCRIPT: &str = r#"
+import os, pty, subprocess, sys, time
+ignore, program, log = sys.argv[1] == "ignore", sys.argv[2], sys.argv[3]
+pid, terminal = pty.fork()
+if pid == 0:
+    import signal
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignore else signal.SIG_DFL)
+    with open(log, "w") as errors, open(log + ".out", "w") as out:
+        node = subprocess.Popen(sys.argv[2:3] + sys.argv[4:], stdin=subprocess.DEVNULL, stdout=out, stderr=errors, restore_signals=False)
+    with open(log + ".pid", "w") as file:
+        file.write(str(node.pid))
+    while True:
+        time.sleep(60)
+while "Commands" not in (open(log + ".out").read() if os.path.exists(log + ".out") else ""):
+    time.sleep(0.05)
+os.close(terminal)
+os.waitpid(pid, os.WNOHANG)
+"#;
+    for ignore in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let mut command = Command::new("python3");
+        command.args(["-c", SCRIPT, if ignore { "ignore" } else { "default" }, PROGRAM]);
+        command
+            .arg(&log)
+            .args(["start", "--no-lan", "--port", "0", "--data-dir"]);
+        command.arg(directory.path().join("data"));
+        let process = Process::spawn("terminal", command, Stdin::Null);
+        process.wait_exit(PATIENCE);
+        let pid = std::fs::read_to_string(directory.path().join("log.pid")).unwrap();
+        let running = || {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !state.is_empty() && !state.contains(") Z")
+        };
+        if ignore {
+            std::thread::sleep(Duration::from_secs(1));
+            assert!(running(), "it was told to live on");
+            assert!(
+                Command::new("kill")
+                    .args(["-s", "TERM", &pid])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        p2p_sync_testbed::wait_until("it has ended", PATIENCE, || !running());
+        let text = std::fs::read_to_string(&log).unwrap();
+        let why = if ignore {
+            "asked to terminate"
+        } else {
+            "the terminal was closed"
+        };
+        assert!(text.contains(&format!("stopping: {why}")), "{text}");
+    }
+}
+
+fn log_of(node: &Node) -> String {
+    node.stderr().tail(100)
+}
+
+#[test]
+fn a_log_that_is_kept_has_dates_the_version_and_no_values() {
+    let version = env!("CARGO_PKG_VERSION");
+    let a = launch("a").env("P2P_SYNC_LOG_VALUES", "").start();
+    let b = launch("b").peer(&format!("/ip4/127.0.0.1/tcp/{}", a.port())).start();
+    a.wait_linked(&b, PATIENCE);
+    b.add("key", "secret");
+    a.wait_value("key", "secret", PATIENCE);
+    a.wait_log(0, "Put { key }", PATIENCE);
+    a.stop();
+    let log = log_of(&a);
+    assert!(!log.contains("secret"), "{log}");
+    for text in [
+        format!("p2p-sync {version} started: peer id {}", a.peer_id()),
+        format!("p2p-sync {version} stopping: standard input has ended"),
+    ] {
+        assert!(log.contains(&text), "{text} is missing: {log}");
+    }
+    let dated = |line: &&str| line.trim_start().starts_with("20") && line.contains("T");
+    assert!(
+        log.lines()
+            .filter(|line| line.contains(" INFO "))
+            .all(|line| dated(&line)),
+        "{log}"
+    );
+
+    // The other one was asked to show them.
+    a.restart();
+    a.wait_linked(&b, PATIENCE);
+    a.add("shown", "value");
+    b.wait_log(0, "Put { shown = value }", PATIENCE);
+}
+
+#[test]
+fn a_mistake_in_rust_log_is_told_and_verbose_is_ours_alone() {
+    for wrong in ["banana", "p2p-sync=debug", "p2p_sync=loud"] {
+        let node = launch("node").env("RUST_LOG", wrong).start();
+        node.stop();
+        assert_ne!(node.stderr().count(0, "RUST_LOG"), 0, "{wrong}: {}", log_of(&node));
+        assert_ne!(node.stderr().count(0, "started"), 0, "{wrong}: {}", log_of(&node));
+    }
+    let a = launch("a").argument("-v").start();
+    let b = launch("b").peer(&format!("/ip4/127.0.0.1/tcp/{}", a.port())).start();
+    a.wait_linked(&b, PATIENCE);
+    a.stop();
+    let log = log_of(&a);
+    assert_ne!(a.stderr().count(0, " DEBUG "), 0, "{log}");
+    assert!(!log.contains("libp2p") && !log.contains("DEBUG yamux"), "{log}");
+}
