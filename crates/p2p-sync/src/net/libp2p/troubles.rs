@@ -62,6 +62,8 @@ struct Moment {
 #[derive(Debug)]
 struct Row {
     expected: Expected,
+    /// Who answered, or is looked for.
+    peer: Option<PeerId>,
     /// Empty when all is well, or was never otherwise.
     attempts: Vec<(Multiaddr, TroubleCause, Moment)>,
     since: Moment,
@@ -85,6 +87,7 @@ impl Row {
     fn new(expected: Expected, now: Moment) -> Self {
         Self {
             expected,
+            peer: None,
             attempts: Vec::new(),
             since: now,
             last: now,
@@ -121,7 +124,7 @@ impl Row {
         is_expected && is_lasting && !is_told
     }
 
-    fn trouble(&self, whom: &Whom) -> Trouble {
+    fn trouble(&self) -> Trouble {
         let mut attempts: Vec<Attempt> = self
             .attempts
             .iter()
@@ -133,10 +136,7 @@ impl Row {
             .collect();
         attempts.sort_by(|one, other| one.cause.cmp(&other.cause));
         Trouble {
-            peer: match whom {
-                Whom::Peer(peer) => node_id(peer).ok(),
-                Whom::Address(_) => None,
-            },
+            peer: self.peer.as_ref().and_then(|peer| node_id(peer).ok()),
             configured: self.expected == Expected::Configured,
             attempts,
             since: self.since.time,
@@ -173,8 +173,17 @@ impl Troubles {
         if came.is_empty() {
             return;
         }
-        let is_named = |address: &Multiaddr| self.configured.contains(&Whom::Address(address.clone()));
-        let is_configured = self.configured.contains(&whom) || came.iter().any(|(address, _)| is_named(address));
+        let peer = match &whom {
+            Whom::Peer(peer) => Some(*peer),
+            Whom::Address(_) => None,
+        };
+        // Whoever answers at an address that the user named may be another one each time.
+        let mut named = came.iter().map(|(address, _)| Whom::Address(address.clone()));
+        let whom = match named.find(|address| self.configured.contains(address)) {
+            Some(address) if !self.configured.contains(&whom) => address,
+            _ => whom,
+        };
+        let is_configured = self.configured.contains(&whom);
         let expected = if is_configured { Expected::Configured } else { expected };
         if !self.rows.contains_key(&whom) && expected != Expected::Configured {
             self.make_room();
@@ -184,7 +193,7 @@ impl Troubles {
             time: whole_seconds(system::now()),
         };
         let row = self.rows.entry(whom).or_insert_with(|| Row::new(expected, now));
-        row.expected = expected;
+        (row.expected, row.peer) = (expected, peer);
         if row.attempts.is_empty() {
             row.since = now;
             row.times = 0;
@@ -213,13 +222,14 @@ impl Troubles {
         for whom in [Some(Whom::Peer(peer)), at_address].into_iter().flatten() {
             if let Some(row) = self.rows.get_mut(&whom) {
                 row.attempts.retain(|(_, cause, _)| cause.is_answer());
+                row.peer = Some(peer);
             }
         }
     }
 
-    /// All is well with somebody. What was warned of is remembered, or who comes and goes would fill the log.
-    pub(super) fn resolved(&mut self, whom: &Whom) {
-        if let Some(row) = self.rows.get_mut(whom) {
+    /// All is well with a peer. What was warned of is remembered, or who comes and goes would fill the log.
+    pub(super) fn resolved(&mut self, peer: PeerId) {
+        for row in self.rows.values_mut().filter(|row| row.peer == Some(peer)) {
             row.attempts.clear();
         }
     }
@@ -247,7 +257,7 @@ impl Troubles {
         self.rows
             .retain(|_, row| now.saturating_duration_since(row.last.instant) < FORGET_AFTER);
         let mut due = Vec::new();
-        for (whom, row) in self.rows.iter_mut().filter(|(_, row)| row.is_due(now)) {
+        for row in self.rows.values_mut().filter(|row| row.is_due(now)) {
             let Some(code) = row.main_cause().map(TroubleCause::code) else {
                 continue;
             };
@@ -255,7 +265,7 @@ impl Troubles {
             row.warned.push((code, now));
             if row.expected == Expected::Configured || self.budget > 0 {
                 self.budget -= u32::from(row.expected != Expected::Configured);
-                due.push((row.trouble(whom), row.expected));
+                due.push((row.trouble(), row.expected));
             } else {
                 self.left_out += 1;
             }
@@ -272,9 +282,9 @@ impl Troubles {
     pub(super) fn all(&self) -> Vec<Trouble> {
         let mut all: Vec<Trouble> = self
             .rows
-            .iter()
-            .filter(|(_, row)| !row.attempts.is_empty())
-            .map(|(whom, row)| row.trouble(whom))
+            .values()
+            .filter(|row| !row.attempts.is_empty())
+            .map(Row::trouble)
             .collect();
         all.sort_by_key(|trouble| (!trouble.configured, std::cmp::Reverse(trouble.last), trouble.peer));
         all

@@ -74,7 +74,7 @@ impl Telling {
     /// A peer turned out to be one of this network.
     pub(super) fn accept(&mut self, peer: PeerId) {
         self.visits.known(peer);
-        self.troubles.resolved(&Whom::Peer(peer));
+        self.troubles.resolved(peer);
     }
 }
 

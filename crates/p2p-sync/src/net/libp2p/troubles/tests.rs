@@ -98,7 +98,7 @@ fn a_connection_ends_what_did_not_answer_and_only_acceptance_the_rest() {
     assert_eq!(due(&mut troubles, now), [TroubleCause::NotANode]);
     troubles.connected(peer, None);
     assert_eq!(troubles.all().len(), 1, "who answers is still the wrong one");
-    troubles.resolved(&whom);
+    troubles.resolved(peer);
     assert_eq!(troubles.all(), []);
     // It comes and goes.
     troubles.note(
@@ -109,6 +109,22 @@ fn a_connection_ends_what_did_not_answer_and_only_acceptance_the_rest() {
     );
     assert_eq!(due(&mut troubles, now + SECOND), [], "that was told");
     assert_eq!((troubles.all().len(), troubles.all()[0].times), (1, 1));
+}
+
+#[test]
+fn whoever_answers_at_an_address_that_the_user_named_has_no_row_of_its_own() {
+    let now = Instant::now();
+    let mut troubles = Troubles::new(&[address(1)]);
+    for _ in 0..1_000 {
+        let came = vec![(address(1), TroubleCause::NotANode)];
+        troubles.note(Whom::Peer(PeerId::random()), Expected::Perhaps, came, now);
+    }
+    assert_eq!((troubles.rows.len(), troubles.take_due(now).len()), (1, 1));
+    let right = PeerId::random();
+    troubles.connected(right, Some(&address(1)));
+    assert!(troubles.all()[0].configured);
+    troubles.resolved(right);
+    assert_eq!(troubles.all(), []);
 }
 
 #[test]
