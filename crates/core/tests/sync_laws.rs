@@ -526,3 +526,76 @@ fn records_ahead_of_our_clock_are_left_out_whoever_sends_them() {
     assert_eq!(b.records().keys().map(|key| key.as_str()).collect::<Vec<_>>(), ["due"]);
     assert_eq!(answering.report().ahead_of_clock, 1);
 }
+
+/// Whoever asks, and whether little or much differs: it is told, gets what replaces something, and then no more until something
+/// changes.
+#[test]
+fn a_full_peer_is_not_sent_in_vain_what_it_cannot_take() {
+    for (lacking, full_asks) in [
+        (5, false),
+        (5, true),
+        (300, false),
+        (300, true),
+        (5_000, false),
+        (5_000, true),
+    ] {
+        let old = records(0, 200);
+        let newer: Vec<Record> = (0..3)
+            .map(|number| Record {
+                timestamp: old[number].timestamp.next().unwrap(),
+                ..old[number].clone()
+            })
+            .collect();
+        let mut has = store(1, &[old.clone(), records(1_000, lacking), newer.clone()].concat());
+        let mut full = Odd {
+            full: true,
+            tells: true,
+            ..Odd::new(store(2, &old))
+        };
+        let case = format!("{lacking} are lacking, the full one asks: {full_asks}");
+        let session = |opening, has: &mut MemorySyncStore, full: &mut Odd| {
+            let ended = if full_asks {
+                run(opening, full, has, now())
+            } else {
+                run(opening, has, full, now())
+            };
+            let (of_has, of_full) = if full_asks {
+                (ended.answered.clone(), ended.asked.clone())
+            } else {
+                (ended.asked.clone(), ended.answered.clone())
+            };
+            assert!(of_has.peer_full && of_full.told_full, "{case}");
+            (ended, of_has)
+        };
+        let mut last = session(Opening::Hello, &mut has, &mut full);
+        for _ in 0..3 {
+            if last.0.asking != Outcome::Waiting {
+                last = session(Opening::Hello, &mut has, &mut full);
+            }
+        }
+        assert_eq!(
+            (last.0.asking, last.0.answering),
+            (Outcome::Waiting, Outcome::Waiting),
+            "{case}"
+        );
+        for newer in &newer {
+            assert_eq!(
+                full.store.get(&newer.key),
+                Some(newer),
+                "{case}: what replaces something is taken"
+            );
+        }
+        assert!(last.1.waiting > 0, "{case}");
+        let opening = Opening::Recheck(last.0.asked.settled.unwrap());
+        let (ended, of_has) = session(opening, &mut has, &mut full);
+        assert_eq!((ended.asking, of_has.sent), (Outcome::Waiting, 0), "{case}");
+        assert!(ended.bytes.0 + ended.bytes.1 < 200, "{case}: {:?}", ended.bytes);
+        if lacking == 5 {
+            assert!(last.1.sent <= 3, "{case}: it is known what the peer lacks");
+        }
+
+        full.full = false;
+        let ended = run(Opening::Hello, &mut full, &mut has, now());
+        assert!(ended.asked.changed > 0 || lacking > 1_000, "{case}: with room it comes");
+    }
+}

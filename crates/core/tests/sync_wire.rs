@@ -86,6 +86,7 @@ fn golden() -> Vec<(Frame, &'static str)> {
         Frame::Busy,
         Frame::End { waiting: 3 },
         Frame::Feed,
+        Frame::Full,
     ];
     frames.into_iter().zip(GOLDEN.iter().copied()).collect()
 }
@@ -112,6 +113,7 @@ const GOLDEN: &[&str] = &[
     "010c",
     "020d03",
     "010e",
+    "010f",
 ];
 
 fn hex(bytes: &[u8]) -> String {
@@ -140,7 +142,7 @@ fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_frame_has_its_bytes() {
-    assert_eq!(golden().len(), 16);
+    assert_eq!(golden().len(), 17);
     for (frame, bytes) in golden() {
         assert_eq!(hex(&frame.encode()), bytes, "{frame:?}");
         assert_eq!(decode(&frame.encode()), Ok(Some(frame)));

@@ -178,6 +178,13 @@ impl Agenda {
         }
     }
 
+    /// There is room again for what was refused: everybody may have some of it.
+    pub fn has_room_again(&mut self, at: Uptime) {
+        for peer in self.peers.values_mut().filter(|peer| peer.connected) {
+            peer.look_anew(at.after(OWED_PAUSE));
+        }
+    }
+
     /// Our records changed.
     pub fn changed(&mut self, origin: Origin, at: Uptime) {
         match origin {

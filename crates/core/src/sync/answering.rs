@@ -96,7 +96,7 @@ fn answer_check<S: SyncStore>(theirs: State, turn: &mut Turn<'_, S>) -> Result<(
     let equal = mine.digest == theirs.digest;
     turn.note_peer(theirs);
     let shared = &mut *turn.shared;
-    if !equal && shared.report.refused > 0 {
+    if !equal && shared.report.refused > 0 && !shared.report.told_full {
         // What could not be taken in now would not be the next time.
         return shared.break_off(Frame::Busy, Outcome::Busy);
     }

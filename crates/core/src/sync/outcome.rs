@@ -35,8 +35,8 @@ pub struct Settled {
 pub enum Outcome {
     /// The digests of all records compared equal.
     Equal,
-    /// Nothing differs but records that are too far ahead for their receiver's clock. Another session is owed when the
-    /// earliest of them falls due.
+    /// Nothing differs but records that are too far ahead for their receiver's clock, or for which it has no room. Another
+    /// session is owed when the earliest of them falls due, or when there is room.
     Waiting,
     /// What differed is across as far as both could bring it, but the digests are not equal: something changed
     /// meanwhile, was refused, or is not as the peer says. Another session is owed soon; while such sessions change
@@ -98,6 +98,12 @@ pub struct Report {
     pub round_trips: u64,
     /// Greetings in this session.
     pub rounds: u64,
+    /// The peer said that it has no room.
+    pub peer_full: bool,
+    /// We said so.
+    pub told_full: bool,
+    /// Records that the peer lacks and was not sent, because it has no room. They count as waiting, too.
+    pub held_back: u64,
     /// Whether records travelled in bulk.
     pub bulk: bool,
     /// Whether the range-based fallback was needed.

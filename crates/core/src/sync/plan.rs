@@ -46,6 +46,14 @@ impl Plan {
         plan
     }
 
+    /// Takes out what the peer holds no version of. Gives how many keys that were.
+    pub(super) fn hold_back_what_is_new(&mut self, difference: &Difference) -> u64 {
+        let before = self.send.len();
+        let holds = |key: &KeyHash| difference.theirs.binary_search_by_key(key, Item::key_hash).is_ok();
+        self.send.retain(holds);
+        (before - self.send.len()) as u64
+    }
+
     /// Decides for the items of one key hash. The timestamps are a hint: where they do not tell who wins, both send,
     /// and merging decides. Several items on one side mean several keys, of which it is not known which is which.
     fn add(&mut self, key: KeyHash, mine: &[Item], theirs: &[Item], horizons: Horizons) {
@@ -126,6 +134,17 @@ mod tests {
         );
         let bits = |keys: &[KeyHash]| keys.iter().map(|key| key.bits()).collect();
         (bits(&plan.send), bits(&plan.want), plan.waiting)
+    }
+
+    #[test]
+    fn what_a_full_peer_holds_no_version_of_is_held_back() {
+        let difference = Difference {
+            mine: vec![item(1, 1, 1), item(2, 5, 1), item(3, 5, 1)],
+            theirs: vec![item(2, 4, 1), item(4, 1, 1)],
+        };
+        let mut plan = Plan::of(&difference, HORIZONS());
+        assert_eq!(plan.hold_back_what_is_new(&difference), 2);
+        assert_eq!((plan.send, plan.want.len()), (vec![KeyHash::from_bits(2)], 1));
     }
 
     #[test]

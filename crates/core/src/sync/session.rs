@@ -100,6 +100,10 @@ impl Session {
                 turn.shared.outbox.credit.add(bytes, records);
                 Ok(())
             }
+            Frame::Full => {
+                turn.shared.report.peer_full = true;
+                Ok(())
+            }
             Frame::Busy => {
                 turn.shared.hear_the_end(Outcome::Busy);
                 Ok(())

@@ -57,6 +57,7 @@ impl Shared {
     pub(super) fn forget_plan(&mut self) {
         (self.report.ahead, self.report.behind, self.report.waiting) = (0, 0, 0);
         (self.report.earliest_waiting, self.report.falls_due) = (None, None);
+        self.report.held_back = 0;
     }
 
     /// Orders the records of these keys to be sent.
@@ -92,9 +93,18 @@ impl Shared {
         self.outcome = Some(outcome);
     }
 
+    /// Whether one side has no room, and the other knows.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.report.peer_full || self.report.told_full
+    }
+
     /// The session is over because this many records wait, and nothing else differs.
     pub(super) fn finish_waiting(&mut self, records: u64) {
         self.finish(Outcome::Waiting);
+        if self.lacks_room() {
+            // Whoever gets room says so by another session.
+            self.report.falls_due.get_or_insert(Timestamp::MAX);
+        }
         self.report.waiting = records;
         self.report.settled = self.report.peer.as_ref().map(|peer| Settled {
             mine: self.told,
@@ -120,6 +130,7 @@ impl Shared {
 impl<S: SyncStore> Turn<'_, S> {
     /// Our state at this moment, of which the peer is told.
     pub(super) fn told_state(&mut self) -> State {
+        self.tell_if_full();
         let summary = self.store.summary();
         let state = State {
             version: VERSION,
@@ -131,6 +142,14 @@ impl<S: SyncStore> Turn<'_, S> {
         };
         self.shared.told = state.digest;
         state
+    }
+
+    /// Tells the peer, once, if there is no room for what it may send.
+    fn tell_if_full(&mut self) {
+        if !self.shared.report.told_full && self.store.is_full() {
+            // Where that does not fit, the peer has ordered so much that it will not listen.
+            self.shared.report.told_full = self.shared.outbox.push_frame(Frame::Full).is_ok();
+        }
     }
 
     /// Takes note of the peer's state.
@@ -152,8 +171,13 @@ impl<S: SyncStore> Turn<'_, S> {
 
     /// What this difference asks for, or this further part of it, of which note is taken.
     pub(super) fn plan(&mut self, difference: &Difference) -> Plan {
-        let plan = Plan::of(difference, self.horizons());
+        let mut plan = Plan::of(difference, self.horizons());
         let report = &mut self.shared.report;
+        if report.peer_full {
+            let held_back = plan.hold_back_what_is_new(difference);
+            plan.waiting += held_back;
+            report.held_back += held_back;
+        }
         report.ahead += plan.send.len() as u64;
         report.behind += plan.want.len() as u64;
         report.waiting += plan.waiting;
@@ -206,6 +230,9 @@ impl<S: SyncStore> Turn<'_, S> {
             .map_err(SessionError::Store)?;
         shared.report.changed += applied.changed;
         shared.report.refused += applied.refused;
+        if applied.refused > 0 {
+            self.tell_if_full();
+        }
         Ok(())
     }
 }

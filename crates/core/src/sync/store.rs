@@ -55,6 +55,11 @@ pub trait SyncStore {
     /// The summary of everything that is held now, what is committed and nothing else.
     fn summary(&self) -> &Summary;
 
+    /// Whether there is no room for more than what is held: peers are told, and keep what would be refused.
+    fn is_full(&mut self) -> bool {
+        false
+    }
+
     /// The items of all records held now, in any order. Costs 32 bytes a record; asked in the last fallback only.
     ///
     /// # Errors

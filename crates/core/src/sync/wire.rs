@@ -124,6 +124,9 @@ pub enum Frame {
         /// Nothing differs but this many records that wait for their time; zero when that cannot be said.
         waiting: u64,
     },
+    /// "I have no room: of what you hold I take what takes no more room than the version that I hold of the same key." Said by
+    /// either side at any place in a session, once.
+    Full,
     /// "This stream is a feed: what I write follows, and it is no session."
     Feed,
 }

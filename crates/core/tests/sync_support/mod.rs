@@ -132,6 +132,8 @@ pub(crate) struct Odd {
     pub(crate) summary: Option<Summary>,
     /// There is no room for what others send.
     pub(crate) full: bool,
+    /// It says so, and takes what replaces something.
+    pub(crate) tells: bool,
     /// Records dated before cannot be handed on.
     pub(crate) sound_from: Timestamp,
     /// How often records were looked up, and how often all items were read.
@@ -145,6 +147,7 @@ impl Odd {
             store,
             summary: None,
             full: false,
+            tells: false,
             sound_from: Timestamp::MIN,
             lookups: 0,
             items_read: 0,
@@ -159,6 +162,9 @@ impl SyncStore for Odd {
     }
     fn summary(&self) -> &Summary {
         self.summary.as_ref().unwrap_or_else(|| self.store.summary())
+    }
+    fn is_full(&mut self) -> bool {
+        self.full && self.tells
     }
     fn items(&mut self) -> Result<Vec<Item>, Self::Error> {
         self.items_read += 1;
@@ -177,6 +183,17 @@ impl SyncStore for Odd {
         self.store.position(source)
     }
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
+        if self.full && self.tells {
+            let (taken, refused): (Vec<_>, Vec<_>) = records
+                .iter()
+                .cloned()
+                .partition(|record| self.store.get(&record.key).is_some());
+            let applied = self.store.apply(&taken, None)?;
+            return Ok(Applied {
+                refused: refused.len() as u64,
+                ..applied
+            });
+        }
         if self.full {
             return Ok(Applied {
                 changed: 0,

@@ -57,6 +57,13 @@ pub enum Standing {
         /// How many.
         records: u64,
     },
+    /// Both had the same, but for records for which one of them has no room.
+    NoRoom {
+        /// How many, as far as that is known.
+        records: u64,
+        /// It is this node.
+        here: bool,
+    },
     /// They differed, and another session is due.
     Differs {
         /// Records that the peer lacked.

@@ -136,6 +136,11 @@ impl Sessions {
         }
     }
 
+    /// There is room again for what was refused.
+    pub(super) fn has_room_again(&mut self) {
+        self.agenda.has_room_again(self.watch.uptime());
+    }
+
     /// Somebody wants a session with everybody.
     pub(super) fn ask(&mut self, reply: tokio::sync::oneshot::Sender<Vec<super::Synced>>) {
         self.owe_all();

@@ -111,6 +111,10 @@ impl Standings {
         }
         known.outcome = match outcome {
             Some(Outcome::Equal) => Some(Standing::InSync),
+            _ if report.peer_full || report.told_full => Some(Standing::NoRoom {
+                records: report.waiting.max(report.refused).max(report.held_back),
+                here: !report.peer_full,
+            }),
             Some(Outcome::Waiting) => Some(Standing::Waiting {
                 records: report.waiting,
             }),

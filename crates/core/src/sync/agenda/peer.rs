@@ -59,12 +59,20 @@ pub(super) struct Peer {
     /// The digest it was last known to have.
     digest: Option<SetDigestValue>,
     waits: Option<Waits>,
+    /// There is room here again: what was known to wait may not have to any longer.
+    anew: bool,
 }
 
 impl Peer {
     /// A session is wanted by then.
     pub(super) fn want(&mut self, when: Uptime) {
         self.due = Some(self.due.map_or(when, |due| due.min(when)));
+    }
+
+    /// A session is wanted by then, whatever is known to wait.
+    pub(super) fn look_anew(&mut self, when: Uptime) {
+        self.anew = true;
+        self.want(when);
     }
 
     /// From when on a session can be opened, if one is wanted.
@@ -85,11 +93,17 @@ impl Peer {
     /// What was wanted so far is what this session is for.
     pub(super) fn begin(&mut self, side: Side) {
         self.under_way = Some(side);
-        self.due = None;
+        // One that the peer opens may end with what was known to wait.
+        if !self.anew {
+            self.due = None;
+        }
     }
 
     /// We open a session.
     pub(super) fn open(&mut self, at: Uptime) -> Opening {
+        if std::mem::take(&mut self.anew) {
+            self.waits = None;
+        }
         self.begin(Side::Ours(at));
         match self.waits {
             _ if !self.greeted => Opening::Hello,

@@ -28,6 +28,11 @@ impl Asking {
         if let Some(settled) = settled {
             return say_waiting(settled.records, shared);
         }
+        // If nothing moved since the Hello, it is room that is missing. Whoever gets some opens another session.
+        if shared.lacks_room() && after != After::Opening && self.before == Some(after_all) {
+            let records = shared.report.waiting.max(shared.report.refused).max(1);
+            return say_waiting(records, shared);
+        }
         // What could not be taken in now would not be the next time.
         if shared.report.refused > 0 || shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
             return say_delivered(shared);

@@ -21,6 +21,7 @@ const CREDIT: u8 = 11;
 const BUSY: u8 = 12;
 const END: u8 = 13;
 const FEED: u8 = 14;
+const FULL: u8 = 15;
 
 /// What a cell takes at least: item, check, one byte of count.
 const CELL_BYTES_MIN: usize = ITEM_BYTES + 8 + 1;
@@ -95,6 +96,7 @@ impl Frame {
                 w.number(*waiting);
             }
             Self::Feed => w.byte(FEED),
+            Self::Full => w.byte(FULL),
         }
     }
 
@@ -153,6 +155,7 @@ impl Frame {
             BUSY => Self::Busy,
             END => Self::End { waiting: r.number()? },
             FEED => Self::Feed,
+            FULL => Self::Full,
             _ => return Ok(None),
         }))
     }

@@ -118,6 +118,8 @@ impl Difference {
             Standing::Syncing => ("syncing", 0, 0, 0),
             Standing::InSync => ("in_sync", 0, 0, 0),
             Standing::Waiting { records } => ("waiting", 0, 0, records),
+            Standing::NoRoom { records, here: true } => ("no_room_here", 0, 0, records),
+            Standing::NoRoom { records, here: false } => ("no_room_there", 0, 0, records),
             Standing::Differs { ahead, behind } => ("differs", ahead, behind, 0),
         };
         Self {

@@ -104,6 +104,8 @@ fn standing(standing: Standing) -> String {
         Standing::Syncing => "syncing".to_owned(),
         Standing::InSync => "in sync".to_owned(),
         Standing::Waiting { records } => format!("in sync, {records} waiting for their time"),
+        Standing::NoRoom { records, here: true } => format!("{records} behind: there is no room for them here"),
+        Standing::NoRoom { records, here: false } => format!("{records} ahead: it has no room for them"),
         Standing::Differs { ahead: 0, behind: 0 } => "differs".to_owned(),
         Standing::Differs { ahead, behind: 0 } => format!("{ahead} ahead"),
         Standing::Differs { ahead: 0, behind } => format!("{behind} behind"),

@@ -24,6 +24,10 @@ impl SyncStore for Holdings {
             .unwrap_or_else(|| NOTHING.get_or_init(Summary::new))
     }
 
+    fn is_full(&mut self) -> bool {
+        Self::is_full(self)
+    }
+
     fn items(&mut self) -> Result<Vec<Item>, NodeError> {
         let found = self.store.items().map_err(NodeError::from);
         self.noted(found)

@@ -20,7 +20,8 @@ pub enum SyncState {
         /// All that take part.
         peers: usize,
     },
-    /// All peers had the same, but for records that wait until they are no longer too far ahead for a clock.
+    /// All peers had the same, but for records that wait until they are no longer too far ahead for a clock, or until there is
+    /// room for them.
     Waiting {
         /// How many of them take part.
         peers: usize,
@@ -38,7 +39,7 @@ impl SyncStatus {
         let peers = self.peers.len();
         let count = |wanted: fn(&Standing) -> bool| self.peers.iter().filter(|peer| wanted(&peer.standing)).count();
         let in_sync = count(|standing| matches!(standing, Standing::InSync));
-        let waiting = count(|standing| matches!(standing, Standing::Waiting { .. }));
+        let waiting = count(|standing| matches!(standing, Standing::Waiting { .. } | Standing::NoRoom { .. }));
         if self.is_out_of_order {
             SyncState::OutOfOrder
         } else if !self.ready {

@@ -11,6 +11,8 @@ use crate::node::NodeError;
 
 /// How often the same kind of line is written about one peer.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is told that a peer has no room.
+const FULL_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Peers that are remembered for one kind of line. While all of them had theirs just now, others get none.
 const REMEMBERED_MAX: usize = 1_024;
 
@@ -66,6 +68,7 @@ pub(super) struct SessionLog {
     broken_off: Lines,
     violations: Lines,
     failures: Lines,
+    full: Lines,
 }
 
 impl Default for SessionLog {
@@ -75,6 +78,7 @@ impl Default for SessionLog {
             broken_off: Lines::every(LINE_INTERVAL),
             violations: Lines::every(LINE_INTERVAL),
             failures: Lines::every(LINE_INTERVAL),
+            full: Lines::every(FULL_INTERVAL),
         }
     }
 }
@@ -94,6 +98,14 @@ impl SessionLog {
             ranges = report.ranges,
             "a sync session is over"
         );
+        if report.peer_full
+            && let Some(_) = self.full.next(peer, at)
+        {
+            tracing::warn!(
+                "Peer {peer} has no room for what it lacks: it takes only what takes no more room than before. Make room on its disk, \
+                 or set its --max-store; the rest follows by itself"
+            );
+        }
         let Some(what) = moved(report) else { return };
         let lines = if outcome.is_some() {
             &mut self.synced

@@ -99,7 +99,7 @@ impl Writer {
     /// What was refused for want of room may come once there is some.
     pub(super) fn find_room(&mut self) {
         if self.holdings.find_room() {
-            self.sessions.owe_all();
+            self.sessions.has_room_again();
         }
     }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use p2p_sync_testbed::{Addresses, Lab, Launch, Node, Value, Volume, wait_until};
 
-use super::{SOON, add_all, count, delete_all, fill, measured, rows, wait_equal, wait_in_sync, wait_sync_ready};
+use super::{
+    SOON, add_all, count, delete_all, fill, measured, rows, standing, wait_equal, wait_in_sync, wait_sync_ready,
+};
 use crate::support::{PATIENCE, RECOVERY, launch, seconds};
 
 /// Together they take four times the room of the small volume.
@@ -74,6 +76,43 @@ fn is_refused(node: &Node, key: &str, value: &str) -> bool {
     let reply = node.json(&format!("add --json {key} {value}"));
     assert!(reply.get("error").is_none() || reply["code"] == 9, "{reply}");
     reply.get("error").is_some()
+}
+
+/// What the sender tells of it, and what it costs while nothing changes.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_node_is_told_that_a_peer_has_no_room_and_sends_nothing_in_vain() {
+    let lab = Lab::new();
+    let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let a = launch(&host_a, "a").start();
+    let b = launch(&host_b, "b").argument("--max-store=1MB").start();
+    a.wait_linked(&b, PATIENCE);
+    let value = "v".repeat(40_000);
+    add_all(&a, (0..40).map(|number| (format!("key {number}"), value.clone())));
+    wait_until("the peer has no room", PATIENCE, || {
+        standing(&a, &b).is_some_and(|known| known["state"] == "no_room_there" && known["waiting"].as_u64() > Some(0))
+    });
+    a.wait_log(0, "has no room for what it lacks", PATIENCE);
+    wait_until("and says so itself", PATIENCE, || {
+        standing(&b, &a).is_some_and(|known| known["state"] == "no_room_here")
+    });
+    let mark = a.stderr().mark();
+    let before = host_a.traffic_bytes().1;
+    std::thread::sleep(seconds(12));
+    let sent = host_a.traffic_bytes().1 - before;
+    measured(&format!("{sent} bytes sent in 12 s beside a peer without room"));
+    assert!(sent < 100_000, "{sent} bytes were sent");
+    assert_eq!(a.stderr().count(mark, "Synced with peer"), 0, "nothing moved");
+    // A change of a key that it has is still taken, and so is the deletion that makes room.
+    let held = rows(&b).keys().next().unwrap().clone();
+    a.add(&held, "short");
+    b.wait_value(&held, "short", RECOVERY);
+    delete_all(
+        &a,
+        (0..40).map(|number| format!("key {number}")).filter(|key| *key != held),
+    );
+    a.add("new", "there is room for this");
+    b.wait_value("new", "there is room for this", PATIENCE);
 }
 
 /// However full the disk is, and whoever has filled it.

@@ -170,3 +170,34 @@ fn a_stream_of_changes_is_passed_on_in_rounds_of_eight() {
     bench.run(24_000, |_| Some(end(Some(Outcome::Equal), 0, [3; 32])));
     assert_eq!(bench.peers().len(), 29, "all but the one that it came from");
 }
+
+/// What waits for room is not looked at before there is some; then it is, though the peer opens a session meanwhile.
+#[test]
+fn room_that_came_back_ends_the_waiting() {
+    let mut bench = Bench::new(7, [1]);
+    let settled = Settled {
+        mine: [1; 32],
+        theirs: [2; 32],
+        records: 9,
+    };
+    let waiting = || SessionEnd {
+        outcome: Some(Outcome::Waiting),
+        settled: Some(settled),
+        falls_due: Some(Timestamp::MAX),
+        ..SessionEnd::unopened()
+    };
+    assert_eq!(bench.agenda.asks(id(1)), Answer::Accept);
+    bench.agenda.ended(id(1), waiting(), at(0));
+    bench.agenda.owe(id(1), at(1_000));
+    bench.run(2_000, |_| Some(waiting()));
+    assert_eq!(
+        bench.opened,
+        [(1_200, id(1), Opening::Recheck(settled))],
+        "nothing changed"
+    );
+    bench.agenda.has_room_again(at(2_000));
+    assert_eq!(bench.agenda.asks(id(1)), Answer::Accept);
+    bench.agenda.ended(id(1), waiting(), at(2_100));
+    bench.run(3_000, |_| Some(equal()));
+    assert_eq!((bench.opened.len(), bench.opened[1].2), (2, Opening::Check));
+}
