@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ::time::OffsetDateTime;
 use ::time::format_description::well_known::Rfc3339;
+use ::time::{Month, OffsetDateTime, UtcOffset};
 
 /// Nanoseconds since the Unix epoch, UTC: 1 to 2^63 − 1 (the year 2262). The text form is RFC 3339 with up to nine
 /// fractional digits, and loses nothing.
@@ -80,27 +80,109 @@ fn format_nanos(nanos: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(&instant.format(&Rfc3339).map_err(|_| fmt::Error)?)
 }
 
+/// Reads RFC 3339, and what common programs write in its place where it cannot be misread; [`Written`] says what that is. Two
+/// nodes must never read one text as two instants, so whatever a timestamp cannot hold is refused.
 fn parse_nanos(text: &str) -> Result<i64, InvalidTimestamp> {
-    if !is_exact(text.as_bytes()) {
+    let written = Written::split(text).ok_or(InvalidTimestamp)?;
+    let is_leap_second = written.seconds == LEAP_SECOND;
+    let instant = OffsetDateTime::parse(&written.to_rfc3339(), &Rfc3339).map_err(|_| InvalidTimestamp)?;
+    if is_leap_second && !is_before_leap_second(instant) {
         return Err(InvalidTimestamp);
     }
-    let instant = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp)?;
     i64::try_from(instant.unix_timestamp_nanos()).map_err(|_| InvalidTimestamp)
 }
 
-/// Whether the parser, which is lenient, keeps all that an RFC 3339 text says: it cuts off fractional digits after the
-/// ninth, turns a leap second into the last nanosecond before it, and takes any character between date and time. Two
-/// nodes must never read one text as two instants, so what cannot be kept is refused.
-fn is_exact(text: &[u8]) -> bool {
-    let separator = text.get(10).is_some_and(|byte| matches!(byte, b'T' | b't' | b' '));
-    let leap_second = text.get(17..19) == Some(b"60");
-    let fraction = text
-        .get(20..)
-        .unwrap_or_default()
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    separator && !leap_second && (text.get(19) != Some(&b'.') || fraction <= NANOSECOND_DIGITS)
+const LEAP_SECOND: &str = "60";
+
+/// A text for an instant, cut into its parts. Beyond RFC 3339 these are taken: no seconds where they are zero (as Java's `toString`
+/// leaves them out), a comma before the fraction, and offsets without a colon or without minutes (all in ISO 8601).
+struct Written<'a> {
+    /// Up to the minute.
+    date_and_time: &'a str,
+    seconds: &'a str,
+    /// Digits, at most [`NANOSECOND_DIGITS`]: what follows would be lost. Empty if there is none.
+    fraction: &'a str,
+    /// Z, or the sign.
+    zone: char,
+    /// Two digits each; none with Z.
+    offset: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Written<'a> {
+    fn split(text: &'a str) -> Option<Self> {
+        let (date_and_time, mut rest) = text.split_at_checked(16)?;
+        // The parser takes any character there.
+        if !matches!(date_and_time.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
+            return None;
+        }
+        let (mut seconds, mut fraction) = ("00", "");
+        if let Some(behind) = rest.strip_prefix(':') {
+            (seconds, rest) = behind.split_at_checked(2)?;
+            if let Some(behind) = rest.strip_prefix(['.', ',']) {
+                let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
+                (fraction, rest) = behind.split_at_checked(digits)?;
+                if !(1..=NANOSECOND_DIGITS).contains(&digits) {
+                    return None;
+                }
+            }
+        }
+        let zone = rest.chars().next()?;
+        let offset = match (zone, rest.get(1..)?) {
+            ('Z' | 'z', "") => None,
+            ('+' | '-', digits) => {
+                let (hours, rest) = digits.split_at_checked(2)?;
+                let minutes = if rest.is_empty() {
+                    "00"
+                } else {
+                    rest.strip_prefix(':').unwrap_or(rest)
+                };
+                Some((hours, minutes))
+            }
+            _ => return None,
+        };
+        Some(Self {
+            date_and_time,
+            seconds,
+            fraction,
+            zone,
+            offset,
+        })
+    }
+
+    /// In the words of RFC 3339; a leap second as the last nanosecond of the second before it.
+    fn to_rfc3339(&self) -> String {
+        let (seconds, fraction) = if self.seconds == LEAP_SECOND {
+            ("59", "999999999")
+        } else {
+            (self.seconds, self.fraction)
+        };
+        let point = if fraction.is_empty() { "" } else { "." };
+        let mut text = format!("{}:{seconds}{point}{fraction}{}", self.date_and_time, self.zone);
+        if let Some((hours, minutes)) = self.offset {
+            text.push_str(hours);
+            text.push(':');
+            text.push_str(minutes);
+        }
+        text
+    }
+}
+
+/// The years in which a second was inserted at the end of 30 June, UTC: all there were by the end of 2026 (IERS, Bulletin C).
+const LEAP_SECONDS_OF_JUNE: [i32; 11] = [1972, 1981, 1982, 1983, 1985, 1992, 1993, 1994, 1997, 2012, 2015];
+/// The same for 31 December.
+const LEAP_SECONDS_OF_DECEMBER: [i32; 16] = [
+    1972, 1973, 1974, 1975, 1976, 1977, 1978, 1979, 1987, 1989, 1990, 1995, 1998, 2005, 2008, 2016,
+];
+
+/// Whether it lies in the second before a leap second.
+fn is_before_leap_second(instant: OffsetDateTime) -> bool {
+    let utc = instant.to_offset(UtcOffset::UTC);
+    let years: &[i32] = match (utc.month(), utc.day()) {
+        (Month::June, 30) => &LEAP_SECONDS_OF_JUNE,
+        (Month::December, 31) => &LEAP_SECONDS_OF_DECEMBER,
+        _ => return false,
+    };
+    years.contains(&utc.year()) && (utc.hour(), utc.minute(), utc.second()) == (23, 59, 59)
 }
 
 impl fmt::Display for Timestamp {
@@ -214,6 +296,45 @@ mod tests {
     }
 
     #[test]
+    fn what_other_programs_write_and_cannot_be_misread_is_taken() {
+        for (text, same) in [
+            ("2025-01-04T08:30:15+0000", "2025-01-04T08:30:15Z"),
+            ("2025-01-04T08:30:15+00", "2025-01-04T08:30:15Z"),
+            ("2025-01-04T17:30:15.5+0900", "2025-01-04T08:30:15.5Z"),
+            ("2025-01-04T03:00:15-0530", "2025-01-04T08:30:15Z"),
+            ("2025-01-04T08:30:15-00:00", "2025-01-04T08:30:15Z"),
+            ("2025-01-04T08:30:15,123456789Z", "2025-01-04T08:30:15.123456789Z"),
+            ("2025-01-04 08:30:15,12+00", "2025-01-04T08:30:15.12Z"),
+            ("2025-01-04T08:30Z", "2025-01-04T08:30:00Z"),
+            ("2025-01-04T08:30+00:00", "2025-01-04T08:30:00Z"),
+            ("2025-01-04T08:30-01", "2025-01-04T09:30:00Z"),
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999999999Z"),
+            ("2016-12-31T23:59:60.25Z", "2016-12-31T23:59:59.999999999Z"),
+            ("2017-01-01T08:59:60+0900", "2016-12-31T23:59:59.999999999Z"),
+            ("2015-06-30T23:59:60,0Z", "2015-06-30T23:59:59.999999999Z"),
+            ("1972-06-30T23:59:60Z", "1972-06-30T23:59:59.999999999Z"),
+        ] {
+            let same: Timestamp = same.parse().unwrap();
+            assert_eq!(text.parse(), Ok(same), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_second_is_a_leap_second_only_where_one_was_inserted() {
+        assert_eq!(LEAP_SECONDS_OF_JUNE.len() + LEAP_SECONDS_OF_DECEMBER.len(), 27);
+        for text in [
+            "2016-12-31T22:59:60Z",
+            "2016-12-30T23:59:60Z",
+            "2016-06-30T23:59:60Z",
+            "2026-12-31T23:59:60Z",
+            "2016-12-31T23:59:60+09:00",
+            "2016-12-31T23:59:61Z",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_out_of_range_is_refused() {
         for text in [
             "",
@@ -233,8 +354,26 @@ mod tests {
         for text in [
             "2025-01-04T08:30:15.1234567890Z",
             "2025-01-04T08:30:15.0000000000+09:00",
-            "2016-12-31T23:59:60Z",
             "2025-01-04_08:30:15Z",
+            "2025-01-04T08Z",
+            "2025-01-04T0830Z",
+            "20250104T083015Z",
+            "2025-01-04T08:30:Z",
+            "2025-01-04T08:30.5Z",
+            "2025-01-04T08:30:15,Z",
+            "2025-01-04T08:30:15+",
+            "2025-01-04T08:30:15+0",
+            "2025-01-04T08:30:15+000",
+            "2025-01-04T08:30:15+00:0",
+            "2025-01-04T08:30:15+00:00:00",
+            "2025-01-04T08:30:15+0:00",
+            "2025-01-04T08:30:15+24:00",
+            "2025-01-04T08:30:15+09:60",
+            "2025-01-04T08:30:15ZZ",
+            "2025-01-04T08:30:15 +0000",
+            "2025-01-04T08:30:15Z[UTC]",
+            "2025-01-04T08:30:15\u{2212}01:00",
+            "2025-W01-6T08:30:15Z",
             "2025-01-04T08:30:15",
             "2025-01-04T08:30:15.Z",
             "2025-01-04T08:30:15Z ",

@@ -120,6 +120,37 @@ proptest! {
         prop_assert_eq!(merge(None, &a), Merge::Inserted);
     }
 
+    /// However a program writes an instant, of the ways that are taken, it is that instant; and with anything else in its
+    /// place it is none.
+    #[test]
+    fn an_instant_is_the_same_in_every_way_to_write_it(
+        nanos in 1_i64..=i64::MAX - 86_400_000_000_000,
+        zone in -23_i64..=23,
+        style in (0..3_usize, any::<bool>(), 0..3_usize),
+        (place, other) in (0..36_usize, any::<char>()),
+    ) {
+        let utc = Timestamp::from_nanos(nanos).unwrap();
+        // The wall clock in that zone, as its own text in UTC.
+        let Ok(wall) = Timestamp::from_nanos(nanos + zone * 3_600_000_000_000) else { return Ok(()) };
+        let mut text = wall.to_string().replace('T', ["T", "t", " "][style.0]);
+        prop_assert_eq!(text.pop(), Some('Z'));
+        if style.1 {
+            text = text.replace('.', ",");
+        }
+        let (sign, hours) = (if zone < 0 { '-' } else { '+' }, zone.abs());
+        text.push_str(&match style.2 {
+            0 => format!("{sign}{hours:02}:00"),
+            1 => format!("{sign}{hours:02}00"),
+            _ => format!("{sign}{hours:02}"),
+        });
+        prop_assert_eq!(text.parse(), Ok(utc), "{}", &text);
+        // One character changed: nothing panics, and what is still an instant is another one, or the same in other words.
+        let changed: String = text.chars().enumerate().map(|(n, c)| if n == place { other } else { c }).collect();
+        if let Ok(timestamp) = changed.parse::<Timestamp>() {
+            prop_assert_eq!(timestamp.to_string().parse(), Ok(timestamp));
+        }
+    }
+
     #[test]
     fn precedence_is_a_total_order_in_which_only_the_same_is_equal(a in one_key(), b in one_key(), c in one_key()) {
         prop_assert_eq!(a.precedence(&b), b.precedence(&a).reverse());

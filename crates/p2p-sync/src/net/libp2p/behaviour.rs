@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use libp2p::connection_limits::{self, ConnectionLimits};
-use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
+use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, ValidationMode};
 use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{StreamProtocol, identify, kad};
+use libp2p::{PeerId, StreamProtocol, identify, kad};
 use p2p_sync_core::NetworkName;
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 use tokio::sync::mpsc;
@@ -27,6 +27,12 @@ const CONNECTIONS_INBOUND_MAX: u32 = 768;
 const CONNECTIONS_PER_PEER_MAX: u32 = 8;
 /// Connections being set up, in each direction.
 const PENDING_MAX: u32 = 256;
+
+/// How long a message counts as seen. gossipsub keeps an id of each, whether it was let in or not, without any other bound, so
+/// this is what bounds its memory: a neighbour that sends junk as fast as a core can check it makes some ten thousand ids
+/// a second. What comes again later is taken for a replay, which changes nothing. A message is on its way for less than
+/// a second, and is offered again for five.
+const SEEN_FOR: Duration = Duration::from_secs(10);
 
 /// The protocols of a node.
 #[derive(NetworkBehaviour)]
@@ -110,10 +116,24 @@ fn gossip(
         .validation_mode(ValidationMode::Strict)
         // Nothing is passed on before it was checked here.
         .validate_messages()
+        .message_id_fn(message_id)
+        .duplicate_cache_time(SEEN_FOR)
         .build()?;
     let mut gossip = gossipsub::Behaviour::new(MessageAuthenticity::Signed(key.clone()), config)?;
     gossip.subscribe(&IdentTopic::new(network.topic()))?;
     Ok(gossip)
+}
+
+/// What tells a message from others: its author, its number and what it says. By author and number alone, which is gossipsub's
+/// usual way, what an author says after a restart would count as seen if it counts from the start again.
+fn message_id(message: &gossipsub::Message) -> MessageId {
+    let source = message.source.map(PeerId::to_bytes).unwrap_or_default();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(source.len() as u64).to_le_bytes());
+    hasher.update(&source);
+    hasher.update(&message.sequence_number.unwrap_or_default().to_le_bytes());
+    hasher.update(&message.data);
+    MessageId::from(hasher.finalize().as_bytes().as_slice())
 }
 
 fn kademlia(
@@ -137,6 +157,26 @@ fn kademlia(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_told_from_others_by_its_author_its_number_and_its_content() {
+        let message = gossipsub::Message {
+            source: Some(PeerId::random()),
+            data: b"one".to_vec(),
+            sequence_number: Some(1),
+            topic: IdentTopic::new("p2p-sync").hash(),
+        };
+        let mut others = [message.clone(), message.clone(), message.clone()];
+        others[0].source = Some(PeerId::random());
+        others[1].sequence_number = Some(2);
+        others[2].data = b"two".to_vec();
+        let mut ids: Vec<_> = others.iter().map(message_id).collect();
+        ids.push(message_id(&message));
+        assert_eq!(message_id(&message), message_id(&message.clone()));
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 4);
+    }
 
     #[test]
     fn the_agent_version_carries_the_nonce() {

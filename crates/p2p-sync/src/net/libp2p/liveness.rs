@@ -1,15 +1,21 @@
 //! Pings every connection: often over TCP, where nothing else would notice that the other end is gone, and now and then over
 //! QUIC, which notices by itself, to know the round trip. What a missing answer means is decided in the table of
-//! connections.
+//! connections. Pings of the other side are answered here as well: libp2p's own handler stops answering once the other
+//! side has refused its ping, and programs that ping but take no pings would leave.
 
+use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::{BoxFuture, FutureExt};
+use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::multiaddr::Protocol;
+use libp2p::swarm::handler::{ConnectionEvent, ConnectionHandler, FullyNegotiatedInbound};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    ConnectionDenied, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour, Stream, SubstreamProtocol,
+    THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, ping};
 
@@ -17,6 +23,9 @@ use libp2p::{Multiaddr, PeerId, ping};
 const TCP_INTERVAL: Duration = Duration::from_secs(4);
 /// How often a connection over QUIC is pinged. With ten nodes the shorter interval would make up most of the idle traffic.
 const QUIC_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Bytes of a ping, which come back as they are.
+const PING_BYTES: usize = 32;
 
 /// Whether an address is one of QUIC.
 pub(super) fn is_quic(address: &Multiaddr) -> bool {
@@ -48,7 +57,7 @@ impl Behaviour {
 }
 
 impl NetworkBehaviour for Behaviour {
-    type ConnectionHandler = THandler<ping::Behaviour>;
+    type ConnectionHandler = Handler;
     type ToSwarm = ping::Event;
 
     fn handle_established_inbound_connection(
@@ -60,6 +69,7 @@ impl NetworkBehaviour for Behaviour {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.for_address(remote)
             .handle_established_inbound_connection(id, peer, local, remote)
+            .map(Handler::new)
     }
 
     fn handle_established_outbound_connection(
@@ -72,6 +82,7 @@ impl NetworkBehaviour for Behaviour {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.for_address(address)
             .handle_established_outbound_connection(id, peer, address, role, port_use)
+            .map(Handler::new)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -89,5 +100,81 @@ impl NetworkBehaviour for Behaviour {
             Poll::Ready(event) => Poll::Ready(event),
             Poll::Pending => self.quic.poll(cx),
         }
+    }
+}
+
+type Ping = THandler<ping::Behaviour>;
+
+/// libp2p's handler for the pings that go out, and our own answers to those that come in.
+pub(super) struct Handler {
+    ping: Ping,
+    /// Ends when the stream does. A new stream takes the place of the one before: one at a time is what the protocol asks for.
+    answering: Option<BoxFuture<'static, io::Error>>,
+}
+
+impl Handler {
+    fn new(ping: Ping) -> Self {
+        Self { ping, answering: None }
+    }
+}
+
+/// Sends every ping back until the stream ends.
+async fn answer(mut stream: Stream) -> io::Error {
+    let mut ping = [0; PING_BYTES];
+    loop {
+        let answered = async {
+            stream.read_exact(&mut ping).await?;
+            stream.write_all(&ping).await?;
+            stream.flush().await
+        };
+        if let Err(error) = answered.await {
+            return error;
+        }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = <Ping as ConnectionHandler>::FromBehaviour;
+    type ToBehaviour = <Ping as ConnectionHandler>::ToBehaviour;
+    type InboundProtocol = <Ping as ConnectionHandler>::InboundProtocol;
+    type OutboundProtocol = <Ping as ConnectionHandler>::OutboundProtocol;
+    type InboundOpenInfo = <Ping as ConnectionHandler>::InboundOpenInfo;
+    type OutboundOpenInfo = <Ping as ConnectionHandler>::OutboundOpenInfo;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, Self::InboundOpenInfo> {
+        self.ping.listen_protocol()
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        self.ping.connection_keep_alive()
+    }
+
+    fn on_behaviour_event(&mut self, event: Self::FromBehaviour) {
+        self.ping.on_behaviour_event(event);
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: mut stream, ..
+            }) => {
+                stream.ignore_for_keep_alive();
+                self.answering = Some(answer(stream).boxed());
+            }
+            event => self.ping.on_connection_event(event),
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
+        if let Some(answering) = &mut self.answering
+            && let Poll::Ready(error) = answering.poll_unpin(cx)
+        {
+            tracing::trace!("no more pings: {error}");
+            self.answering = None;
+        }
+        self.ping.poll(cx)
     }
 }
