@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::id::NodeId;
 use crate::limiter::{Limiter, Tag};
 use crate::limits::{
-    AUTHOR_MESSAGES_MAX, AUTHOR_WINDOW, FUTURE_MAX, LIMITED_NEIGHBOURS_MAX, LIMITED_PEERS_MAX, MESSAGE_BYTES_MAX,
-    NEIGHBOUR_STALE_MESSAGES_MAX,
+    AUTHOR_MESSAGES_CEILING, AUTHOR_MESSAGES_MAX, AUTHOR_WINDOW, FUTURE_MAX, LIMITED_NEIGHBOURS_MAX, LIMITED_PEERS_MAX,
+    MESSAGE_BYTES_MAX, NEIGHBOUR_STALE_MESSAGES_MAX,
 };
 use crate::message::{InvalidMessage, decode};
 use crate::record::{InvalidKey, Record, ValueTooLarge};
@@ -31,6 +31,22 @@ pub struct GateLimits {
     pub neighbour_stale_messages_max: usize,
     /// How far ahead of our clock a record may be.
     pub future_max: Duration,
+}
+
+impl GateLimits {
+    /// The protocol's, but for the messages that are taken from one author: at least one and at most
+    /// [`AUTHOR_MESSAGES_CEILING`].
+    pub fn with_author_messages(author_messages_max: usize) -> Self {
+        Self {
+            author_messages_max: author_messages_max.clamp(1, AUTHOR_MESSAGES_CEILING),
+            ..Self::default()
+        }
+    }
+
+    /// Authors whose windows are remembered: the higher the limit, the fewer, for the same memory.
+    fn authors_max(&self) -> usize {
+        (LIMITED_PEERS_MAX * AUTHOR_MESSAGES_MAX / self.author_messages_max.max(1)).min(LIMITED_PEERS_MAX)
+    }
 }
 
 impl Default for GateLimits {
@@ -170,7 +186,7 @@ impl Gate {
     /// A gate that has seen nothing yet.
     pub fn new(limits: GateLimits) -> Self {
         Self {
-            authors: Limiter::new(limits.author_messages_max, limits.author_window, LIMITED_PEERS_MAX),
+            authors: Limiter::new(limits.author_messages_max, limits.author_window, limits.authors_max()),
             neighbours: Limiter::new(
                 limits.neighbour_stale_messages_max,
                 limits.author_window,
@@ -253,6 +269,21 @@ mod tests {
 
     fn peer(number: u8) -> NodeId {
         NodeId::from_bytes(&[number; 38]).unwrap()
+    }
+
+    #[test]
+    fn a_higher_limit_costs_no_more_memory() {
+        for limit in [0, 1, 100, 101, 6_000, usize::MAX] {
+            let limits = GateLimits::with_author_messages(limit);
+            assert!((1..=AUTHOR_MESSAGES_CEILING).contains(&limits.author_messages_max));
+            assert!((1..=LIMITED_PEERS_MAX).contains(&limits.authors_max()));
+            assert!(limits.authors_max() * limits.author_messages_max <= LIMITED_PEERS_MAX * AUTHOR_MESSAGES_MAX);
+        }
+        assert_eq!(
+            GateLimits::with_author_messages(AUTHOR_MESSAGES_MAX),
+            GateLimits::default()
+        );
+        assert_eq!(GateLimits::default().authors_max(), LIMITED_PEERS_MAX);
     }
 
     fn now() -> Timestamp {

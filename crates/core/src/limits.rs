@@ -28,11 +28,13 @@ pub const AUTHOR_WINDOW: Duration = Duration::from_secs(60);
 pub const PACED_MESSAGES_MAX: usize = 90;
 /// The window over which a node counts its own messages: longer than the others' by the delay that is expected.
 pub const PACING_WINDOW: Duration = Duration::from_secs(62);
+/// To how many that limit may be raised: a hundred a second from each author.
+pub const AUTHOR_MESSAGES_CEILING: usize = 6_000;
 /// Stale messages (replayed, or changing nothing) that are taken from one neighbour within [`AUTHOR_WINDOW`].
 /// Guess: six authors' full budgets, more than a healthy mesh produces.
 pub const NEIGHBOUR_STALE_MESSAGES_MAX: usize = 600;
 /// Authors whose windows are remembered. At 16 bytes a message, and up to twice that for spare room in the queues,
-/// about 8 MB when all of them are full.
+/// about 8 MB when all of them are full. With a higher limit fewer, so that it stays at that.
 pub const LIMITED_PEERS_MAX: usize = 4_096;
 /// Neighbours whose windows of stale messages are remembered: more than a node has connections. 8 MB by the same count.
 pub const LIMITED_NEIGHBOURS_MAX: usize = 512;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use p2p_sync_core::NetworkName;
+use p2p_sync_core::{NetworkName, limits};
 
 /// The port that is listened on unless another is chosen.
 pub const PORT: u16 = 4002;
@@ -16,6 +16,10 @@ pub const NAME_BYTES_MAX: usize = 63;
 pub const PEERS_MAX: usize = 1_024;
 /// The smallest size to which a store can be limited.
 pub const STORE_BYTES_MIN: ByteSize = ByteSize::mb(1);
+/// Gossip messages that are taken from one author within 60 s unless another number is chosen.
+pub const MESSAGE_LIMIT: usize = limits::AUTHOR_MESSAGES_MAX;
+/// The highest number that can be chosen for that.
+pub const MESSAGE_LIMIT_MAX: usize = limits::AUTHOR_MESSAGES_CEILING;
 
 /// What a node is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Config {
     pub lan: bool,
     /// The size in bytes from which on the store takes nothing more that other nodes send; none: as long as the volume has room.
     pub max_store: Option<u64>,
+    /// Gossip messages that are taken from one author within 60 s: 1 to [`MESSAGE_LIMIT_MAX`].
+    pub message_limit: usize,
     /// Whether a node without an identity becomes a new one although it has a store.
     pub new_identity: bool,
     /// Whether values that other nodes have written are logged, escaped and cut; keys always are.
@@ -51,6 +57,7 @@ impl Config {
             peers: Vec::new(),
             lan: true,
             max_store: None,
+            message_limit: MESSAGE_LIMIT,
             new_identity: false,
             log_values: false,
         }
@@ -75,6 +82,11 @@ pub struct InvalidName;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected a size such as 500MB or 20GB, of at least {}", STORE_BYTES_MIN.display().si())]
 pub struct InvalidSize;
+
+/// A text that is not a number of messages.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a number of messages from 1 to {MESSAGE_LIMIT_MAX}")]
+pub struct InvalidMessageLimit;
 
 /// Where the data of the machine's user goes by the custom of the platform; none without a home directory.
 pub fn default_data_dir() -> Option<PathBuf> {
@@ -118,6 +130,17 @@ pub fn max_store(text: &str) -> Result<u64, InvalidSize> {
     } else {
         Ok(size.as_u64())
     }
+}
+
+/// How many gossip messages are taken from one author within 60 s.
+///
+/// # Errors
+/// When it is no number from 1 to [`MESSAGE_LIMIT_MAX`].
+pub fn message_limit(text: &str) -> Result<usize, InvalidMessageLimit> {
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=MESSAGE_LIMIT_MAX).contains(limit))
+        .ok_or(InvalidMessageLimit)
 }
 
 /// Checks the address of a peer and brings it into its usual form: an IP address, TCP or QUIC v1 with a port, and
@@ -212,6 +235,15 @@ mod tests {
             InvalidSize.to_string(),
             "expected a size such as 500MB or 20GB, of at least 1.0 MB"
         );
+    }
+
+    #[test]
+    fn a_message_limit_is_a_number_from_one_on() {
+        assert_eq!(message_limit("1"), Ok(1));
+        assert_eq!(message_limit("6000"), Ok(MESSAGE_LIMIT_MAX));
+        for text in ["", "0", "6001", "-1", "many", "1e3", "99999999999999999999"] {
+            assert_eq!(message_limit(text), Err(InvalidMessageLimit), "{text}");
+        }
     }
 
     #[test]

@@ -152,6 +152,7 @@ impl Node {
             configured: configured_peers(&config.peers)?,
             remembered,
             lan: config.lan,
+            message_limit: config.message_limit,
         };
         let started = net::libp2p::spawn(net).await?;
         let to_peers = started.link.outbound.clone();

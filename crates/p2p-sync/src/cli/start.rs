@@ -63,6 +63,10 @@ pub(super) struct Start {
     /// left free]
     #[arg(long, value_name = "SIZE", env = "P2P_SYNC_MAX_STORE", value_parser = config::max_store)]
     max_store: Option<u64>,
+    /// How many gossip messages are taken from one author within 60 s. Nodes need no more, for they sync; raise it on every
+    /// node where another program says more
+    #[arg(long, value_name = "COUNT", env = "P2P_SYNC_MESSAGE_LIMIT", default_value_t = config::MESSAGE_LIMIT, value_parser = config::message_limit)]
+    message_limit: usize,
     /// Becomes a new peer with the data that is there, if identity.key is missing
     #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = BoolishValueParser::new())]
     new_identity: bool,
@@ -172,6 +176,7 @@ impl Start {
             peers,
             lan: !self.no_lan,
             max_store: self.max_store,
+            message_limit: self.message_limit,
             new_identity: self.new_identity,
             log_values: self.log_values || !logging::is_kept(),
         })

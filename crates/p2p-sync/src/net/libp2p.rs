@@ -65,6 +65,8 @@ pub struct NetConfig {
     pub remembered: Vec<(NodeId, Multiaddr)>,
     /// Whether to find others, and be found, on the LAN.
     pub lan: bool,
+    /// Gossip messages that are taken from one author within 60 s.
+    pub message_limit: usize,
 }
 
 /// Why the network could not start.

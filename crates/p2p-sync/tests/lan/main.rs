@@ -24,6 +24,7 @@ mod foreign;
 mod keys;
 mod mesh;
 mod paths;
+mod programs;
 mod recovery;
 mod restarts;
 mod support;

@@ -35,6 +35,8 @@ const STILLBORN: Duration = Duration::from_secs(1);
 const CUT_OFF_MAX: u32 = 4;
 /// How often a peer that was cut off is nudged: for a minute, at the pace of the checks.
 const NUDGES_MAX: u32 = 120;
+/// Characters that are kept of what a peer says of its program.
+const AGENT_CHARS_MAX: usize = 64;
 /// Peers whose earlier connections are remembered.
 const FORMER_MAX: usize = 4_096;
 
@@ -64,6 +66,8 @@ pub(super) struct Peer {
     pub(super) is_node: bool,
     /// It speaks the sync of this network.
     pub(super) syncs: bool,
+    /// What program it says that it is; cut to [`AGENT_CHARS_MAX`].
+    agent: Option<String>,
     gossiped: Instant,
     unsubscribed_since: Instant,
     /// How often gossip gave up what it sent, and how often it is still to be nudged to send again.
@@ -166,6 +170,7 @@ impl Connections {
             is_identified: false,
             is_node: false,
             syncs: false,
+            agent: None,
             gossiped: now,
             unsubscribed_since: now,
             cut_off: 0,
@@ -290,6 +295,18 @@ impl Connections {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.syncs = syncs;
         }
+    }
+
+    /// What program a peer says that it is.
+    pub(super) fn says_agent(&mut self, peer: PeerId, agent: &str) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.agent = Some(agent.chars().take(AGENT_CHARS_MAX).collect());
+        }
+    }
+
+    /// The same, as it said it: not fit to be shown as it is.
+    pub(super) fn agent(&self, peer: PeerId) -> Option<&str> {
+        self.peers.get(&peer)?.agent.as_deref()
     }
 
     /// Who takes part in gossip, as far as it is known.

@@ -14,6 +14,7 @@ use p2p_sync_core::text::printable;
 use p2p_sync_core::{NodeId, Record, Timestamp};
 
 use super::complaints::Complaints;
+use super::connections::Connections;
 use super::log_budget::LogBudget;
 use super::node_id;
 use crate::system::{self, Stopwatch};
@@ -66,10 +67,10 @@ pub(super) enum Judged {
 }
 
 impl Gossip {
-    pub(super) fn new(topic: TopicHash, log: Arc<LogBudget>) -> Self {
+    pub(super) fn new(topic: TopicHash, limits: GateLimits, log: Arc<LogBudget>) -> Self {
         Self {
             topic,
-            gate: Gate::new(GateLimits::default()),
+            gate: Gate::new(limits),
             pacer: Pacer::new(),
             watch: Stopwatch::start(),
             published: VecDeque::new(),
@@ -167,8 +168,13 @@ impl Gossip {
         self.published.drain(..excess);
     }
 
-    /// Judges a message that arrived, before any disk.
-    pub(super) fn judge(&mut self, from: PeerId, message: &gossipsub::Message) -> (MessageAcceptance, Judged) {
+    /// Judges a message that arrived, before any disk. `agents` says what program a peer is, for the log.
+    pub(super) fn judge(
+        &mut self,
+        from: PeerId,
+        message: &gossipsub::Message,
+        agents: &Connections,
+    ) -> (MessageAcceptance, Judged) {
         let (Some(source), Ok(neighbour)) = (message.source, node_id(&from)) else {
             return (MessageAcceptance::Ignore, Judged::Dropped);
         };
@@ -193,7 +199,7 @@ impl Gossip {
                 (MessageAcceptance::Accept, Judged::Admitted(admitted))
             }
             Verdict::Ignore(refusal) => {
-                self.complain(from, source, &refusal);
+                self.complain(from, source, &refusal, agents);
                 let judged = match refusal {
                     Refusal::RateLimited { .. } => Judged::Missed { neighbour },
                     _ => Judged::Dropped,
@@ -201,7 +207,7 @@ impl Gossip {
                 (MessageAcceptance::Ignore, judged)
             }
             Verdict::Reject(refusal) => {
-                self.complain(from, source, &refusal);
+                self.complain(from, source, &refusal, agents);
                 (MessageAcceptance::Reject, Judged::Dropped)
             }
         }
@@ -214,7 +220,7 @@ impl Gossip {
 
     /// Counts a refusal and logs it under the name of its author; but how often is up to who delivered it, because names of authors
     /// are free.
-    fn complain(&mut self, from: PeerId, source: PeerId, refusal: &Refusal) {
+    fn complain(&mut self, from: PeerId, source: PeerId, refusal: &Refusal, agents: &Connections) {
         if !self
             .complaints
             .count_of(from, &refusal.cause().to_string(), Instant::now())
@@ -222,7 +228,7 @@ impl Gossip {
             return;
         }
         match refusal {
-            Refusal::RateLimited { peer } => tracing::warn!("Rate limit exceeded for peer {peer}; message dropped"),
+            Refusal::RateLimited { peer } => tracing::warn!("{}", rate_limited(*peer, agents)),
             Refusal::TooLarge { bytes } => {
                 tracing::warn!("Message too large from peer {source}: {bytes} bytes; dropped")
             }
@@ -239,6 +245,25 @@ impl Gossip {
                 ahead.as_secs_f64()
             ),
         }
+    }
+}
+
+/// A node makes good by sync what was dropped. Another program has nothing but its messages, so its user must know what to do.
+fn rate_limited(peer: NodeId, agents: &Connections) -> String {
+    let agent = PeerId::from_bytes(peer.as_bytes())
+        .ok()
+        .and_then(|peer| agents.agent(peer));
+    match agent {
+        Some(agent) if !agent.starts_with("p2p-sync/") => format!(
+            "Rate limit exceeded for peer {peer} ({}); message dropped, and lost unless it is sent again. Let that program put several \
+             changes into one message (Batch), or raise --message-limit on every node",
+            printable(agent.as_bytes())
+        ),
+        Some(agent) => format!(
+            "Rate limit exceeded for peer {peer} ({}); message dropped",
+            printable(agent.as_bytes())
+        ),
+        None => format!("Rate limit exceeded for peer {peer}; message dropped"),
     }
 }
 
@@ -270,7 +295,7 @@ mod tests {
     #[test]
     fn what_was_published_is_repeated_once_however_often_a_connection_ends() {
         let topic = TopicHash::from_raw("topic");
-        let mut gossip = Gossip::new(topic, Arc::new(LogBudget::new()));
+        let mut gossip = Gossip::new(topic, GateLimits::default(), Arc::new(LogBudget::new()));
         let now = Instant::now();
         gossip.push(record(1));
         gossip.push(record(2));

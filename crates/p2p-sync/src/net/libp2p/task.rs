@@ -12,6 +12,7 @@ use libp2p::gossipsub::IdentTopic;
 use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{PeerId, StreamProtocol, Swarm};
+use p2p_sync_core::gate::GateLimits;
 use p2p_sync_core::{NodeId, Record};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -127,7 +128,11 @@ impl Task {
             pulses: ends.pulses,
             arrivals: ends.arrivals,
             cut_off: ends.cut_off,
-            gossip: Gossip::new(IdentTopic::new(config.network.topic()).hash(), Arc::clone(&ends.log)),
+            gossip: Gossip::new(
+                IdentTopic::new(config.network.topic()).hash(),
+                GateLimits::with_author_messages(config.message_limit),
+                Arc::clone(&ends.log),
+            ),
             log: ends.log,
             feeds: Feeds::new(Arc::clone(&ends.streams)),
             streams: ends.streams,

@@ -36,6 +36,7 @@ impl Net {
             configured: peers.iter().map(|net| net.address.clone()).collect(),
             remembered: Vec::new(),
             lan: false,
+            message_limit: 100,
         };
         let started = spawn(config).await.unwrap();
         Self {

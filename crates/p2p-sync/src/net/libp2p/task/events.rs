@@ -275,6 +275,7 @@ impl Task {
             .as_ref()
             .is_some_and(|own| info.protocols.contains(own));
         self.connections.speaks_sync(peer, syncs);
+        self.connections.says_agent(peer, &info.agent_version);
         self.note_identified(peer, id, info, is_node && syncs);
         let boot = boot_nonce(&info.agent_version);
         match self.connections.identified(peer, id, boot, is_node) {
@@ -344,7 +345,7 @@ impl Task {
             } => {
                 self.connections.gossiped(propagation_source, now);
                 self.connections.heard(propagation_source);
-                let (acceptance, judged) = self.gossip.judge(propagation_source, &message);
+                let (acceptance, judged) = self.gossip.judge(propagation_source, &message, &self.connections);
                 self.swarm.behaviour_mut().gossip.report_message_validation_result(
                     &message_id,
                     &propagation_source,
