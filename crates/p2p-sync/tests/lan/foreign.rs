@@ -89,6 +89,29 @@ fn a_stranger_that_speaks_nothing_but_gossip_stays_connected() {
 
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn the_message_limit_is_a_setting_and_whoever_goes_beyond_it_is_told_of_by_its_program() {
+    let lab = Lab::new();
+    let (host, elsewhere) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let node = launch(&host, "a").argument("--message-limit").argument("7").start();
+    let stranger = Stranger::start(&elsewhere, 1, &[tcp(&host)]);
+    stranger.wait_linked(&node);
+    for number in 0..9 {
+        stranger.publish(&format!(
+            r#"{{"Put":{{"key":"k{number}","value":"v","timestamp":"2025-01-04T08:30:15Z"}}}}"#
+        ));
+    }
+    node.wait_log(
+        0,
+        &format!("Rate limit exceeded for peer {}", stranger.peer_id()),
+        RECOVERY,
+    );
+    node.wait_value("k6", "v", RECOVERY);
+    assert_eq!(node.get("k7"), None);
+    assert_eq!(node.get("k8"), None);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn what_a_stranger_says_is_passed_on_under_its_own_name() {
     let lab = Lab::new();
     let hosts = [(); 3].map(|()| lab.host(Addresses::V4));
