@@ -118,7 +118,7 @@ mod tests {
     fn peer(n: u16) -> RememberedPeer {
         RememberedPeer {
             id: id(n),
-            address: format!("/ip4/10.0.0.1/tcp/{}", n + 1),
+            address: format!("/ip4/10.0.{}.{}/tcp/4002", n / 250, n % 250 + 1),
             last_reached: at(i64::from(n) + 1),
         }
     }
