@@ -155,6 +155,8 @@ pub struct Link {
 pub struct NetStatus {
     /// Where this node listens, as multiaddresses that others could dial.
     pub addresses: Vec<String>,
+    /// Where it should listen too, and cannot.
+    pub not_listening: Vec<NotListening>,
     /// The connected peers.
     pub peers: Vec<PeerStatus>,
     /// Peers that are known, connected or not.
@@ -199,6 +201,21 @@ pub enum Multicast {
         /// How long ago.
         ago: Duration,
     },
+}
+
+/// A transport that does not listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotListening {
+    /// Where it should, as a multiaddress.
+    pub address: String,
+    /// What the operating system said.
+    pub reason: String,
+}
+
+impl std::fmt::Display for NotListening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.address, self.reason)
+    }
 }
 
 /// A connected peer.

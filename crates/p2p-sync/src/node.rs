@@ -37,7 +37,9 @@ use patrol::Patrol;
 use work::Request;
 use writer::Writer;
 
-pub use crate::net::{Attempt, Direction, Multicast, NetStatus, PeerStatus, Transport, Trouble, TroubleCause};
+pub use crate::net::{
+    Attempt, Direction, Multicast, NetStatus, NotListening, PeerStatus, Transport, Trouble, TroubleCause,
+};
 pub use crate::store::{Conflict, Counts, Footprint, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use holdings::Holdings;

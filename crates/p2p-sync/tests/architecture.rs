@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Libraries and the only rooms that may name them.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite::", &["store"]),
-    ("mdns_sd::", &["net"]),
+    ("simple_dns::", &["net"]),
     ("libp2p::", &["net", "config", "identity", "node"]),
     ("rustyline::", &["cli"]),
     ("clap::", &["cli", "command"]),

@@ -113,6 +113,11 @@ pub(super) fn status(status: &Status) -> String {
         free_bytes: Option<u64>,
     }
     #[derive(Serialize)]
+    struct NotListening<'a> {
+        address: &'a str,
+        reason: &'a str,
+    }
+    #[derive(Serialize)]
     struct Whole<'a> {
         peer_id: String,
         name: &'a str,
@@ -134,6 +139,7 @@ pub(super) fn status(status: &Status) -> String {
         troubles: Vec<troubles::Trouble<'a>>,
         multicast: &'static str,
         multicast_heard_seconds_ago: Option<u64>,
+        not_listening: Vec<NotListening<'a>>,
     }
     let net = &status.net;
     line(&Whole {
@@ -177,6 +183,14 @@ pub(super) fn status(status: &Status) -> String {
             Multicast::Heard { ago } => Some(ago.as_secs()),
             _ => None,
         },
+        not_listening: net
+            .not_listening
+            .iter()
+            .map(|not| NotListening {
+                address: &not.address,
+                reason: &not.reason,
+            })
+            .collect(),
     })
 }
 
@@ -294,7 +308,7 @@ mod tests {
         let tail = r#"],"known_peers":3,"mesh":1,"messages":{"sent":4,"received":5,"unheard":8},"dropped":[{"cause":"rate limited","count":6},{"cause":"invalid message","count":1}],"sync":"#;
         let sync = line(&sync::Sync::of(&some_status().sync));
         let added = r#","version":"1.2.3","uptime_seconds":90061,"data_dir":"/var/lib/p2p-sync","store":{"bytes":1230000,"log_bytes":4120,"free_bytes":20300000000},"troubles":["#;
-        let multicast = r#""multicast":"heard","multicast_heard_seconds_ago":7"#;
+        let multicast = r#""multicast":"heard","multicast_heard_seconds_ago":7,"not_listening":[{"address":"/ip6/::/tcp/4002","reason":"in\u0007use"}]"#;
         let troubles = some_status().net.troubles;
         let troubles: Vec<String> = troubles
             .iter()

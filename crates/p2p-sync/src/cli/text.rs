@@ -65,10 +65,7 @@ pub(super) fn status(status: &Status) -> String {
         ("Version", vec![facts::version(status.version, status.uptime)]),
         ("Network", vec![network]),
         ("Port", vec![status.port.to_string()]),
-        (
-            "Addresses",
-            net.addresses.iter().map(|address| shown(address)).collect(),
-        ),
+        ("Addresses", facts::addresses(net)),
         ("Data", facts::data(&status.footprint)),
         (
             "Keys",
@@ -203,7 +200,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::node::{Counts, Footprint, Multicast, NetStatus};
+    use crate::node::{Counts, Footprint, Multicast, NetStatus, NotListening};
 
     const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
     pub(super) const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
@@ -253,6 +250,10 @@ pub(super) mod tests {
                     "/ip4/192.168.11.34/tcp/4002".to_owned(),
                     "/ip4/192.168.11.34/udp/4002/quic-v1".to_owned(),
                 ],
+                not_listening: vec![NotListening {
+                    address: "/ip6/::/tcp/4002".to_owned(),
+                    reason: "in\u{7}use".to_owned(),
+                }],
                 peers: some_peers(),
                 known_peers: 3,
                 mesh: 1,
@@ -280,6 +281,7 @@ Network:   lab (a name, not a password)
 Port:      4002
 Addresses: /ip4/192.168.11.34/tcp/4002
            /ip4/192.168.11.34/udp/4002/quic-v1
+           cannot listen on /ip6/::/tcp/4002: in\\u{{7}}use
 Data:      /var/lib/p2p-sync
            store 1.2 MB, its log 4.1 kB; 20.3 GB free on the volume
 Keys:      7 (2 deleted)

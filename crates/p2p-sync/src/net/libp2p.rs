@@ -13,7 +13,9 @@ use libp2p::{Multiaddr, PeerId, SwarmBuilder};
 use p2p_sync_core::{NetworkName, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Audience, FROM_PEERS_MAX, Link, PeerLinks, STREAM_EVENTS_MAX, Streams, TO_PEERS_MAX, ToPeers};
+use super::{
+    Audience, FROM_PEERS_MAX, Link, NotListening, PeerLinks, STREAM_EVENTS_MAX, Streams, TO_PEERS_MAX, ToPeers,
+};
 use crate::system;
 
 mod address_book;
@@ -24,13 +26,13 @@ mod connections;
 mod dial_errors;
 mod dialer;
 mod discovery;
+mod fresh_port;
 mod gossip;
 mod late_dials;
 mod links;
 mod listening;
 mod liveness;
 mod log_budget;
-mod multicast;
 mod muxer;
 mod per_address;
 mod pulse;
@@ -100,7 +102,7 @@ pub struct Started {
 /// When no transport can listen, or a protocol cannot be set up.
 pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let setup = |error: Box<dyn std::error::Error + Send + Sync>| NetError::Setup(error);
-    let discovery = if config.lan { start_discovery(&config) } else { None };
+    let discovery = config.lan.then(|| start_discovery(&config));
     let nonce = system::boot_nonce();
     let (opened, incoming) = mpsc::channel(streams::INCOMING_MAX);
     let log = Arc::new(log_budget::LogBudget::new());
@@ -118,7 +120,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         .with_connection_timeout(transport::DIAL_TIMEOUT * 2)
         .build();
 
-    let listeners = listen(&mut swarm, config.port)?;
+    let (listeners, not_listening) = listen(&mut swarm, config.port)?;
     let (to_peers, outbound) = mpsc::channel(TO_PEERS_MAX);
     let (inbound, from_peers) = mpsc::channel(FROM_PEERS_MAX);
     let (told, peers) = watch::channel(PeerLinks::new());
@@ -140,6 +142,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
             outbound,
             inbound,
             listeners,
+            not_listening,
             ready,
             streams: common,
             audience: Arc::clone(&audience),
@@ -175,21 +178,20 @@ async fn listening_so_far(to_peers: &mpsc::Sender<ToPeers>) -> Vec<String> {
     answer.await.map(|status| status.addresses).unwrap_or_default()
 }
 
-/// A machine on which discovery cannot start still has its configured and remembered peers.
-fn start_discovery(config: &NetConfig) -> Option<discovery::Behaviour> {
-    let own = discovery::Announcement {
+fn start_discovery(config: &NetConfig) -> discovery::Behaviour {
+    discovery::Behaviour::new(&discovery::Announcement {
         peer: config.key.public().to_peer_id(),
         name: config.name.clone(),
         port: config.port,
         network_tag: config.network.tag(),
-    };
-    discovery::Behaviour::new(own)
-        .inspect_err(|error| tracing::error!("cannot look for other nodes on the LAN: {error}; name them with --peer"))
-        .ok()
+    })
 }
 
 /// Listens with every transport on every address family; one that the machine lacks is no failure while another works.
-fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<Vec<ListenerId>, NetError> {
+fn listen(
+    swarm: &mut libp2p::Swarm<behaviour::Behaviour>,
+    port: u16,
+) -> Result<(Vec<ListenerId>, Vec<NotListening>), NetError> {
     let any = [
         Multiaddr::from(std::net::Ipv4Addr::UNSPECIFIED),
         Multiaddr::from(std::net::Ipv6Addr::UNSPECIFIED),
@@ -202,20 +204,29 @@ fn listen(swarm: &mut libp2p::Swarm<behaviour::Behaviour>, port: u16) -> Result<
         for address in [tcp, quic] {
             match swarm.listen_on(address.clone()) {
                 Ok(listener) => listeners.push(listener),
-                Err(error) => failures.push(format!("{address}: {error}")),
+                Err(error) => failures.push((
+                    listening::lacks_ipv6(&address, &error),
+                    listening::failure(&address, &error),
+                )),
             }
         }
     }
     if listeners.is_empty() {
+        let reasons: Vec<String> = failures.iter().map(|(_, failure)| failure.to_string()).collect();
         return Err(NetError::Listen {
             port,
-            reason: failures.join("; "),
+            reason: reasons.join("; "),
         });
     }
-    if !failures.is_empty() {
-        tracing::debug!("some transports cannot listen: {}", failures.join("; "));
+    let (absent, failures): (Vec<_>, Vec<_>) = failures.into_iter().partition(|(is_absent, _)| *is_absent);
+    for (_, failure) in absent {
+        tracing::debug!("not listening on {failure}");
     }
-    Ok(listeners)
+    let failures: Vec<NotListening> = failures.into_iter().map(|(_, failure)| failure).collect();
+    for failure in &failures {
+        tracing::warn!("cannot listen on {failure}; other nodes may not reach this one in that way");
+    }
+    Ok((listeners, failures))
 }
 
 /// The peer id in the form that the core knows.

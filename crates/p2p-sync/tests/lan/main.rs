@@ -15,6 +15,7 @@
 #![cfg(target_os = "linux")]
 
 mod alone;
+mod announcing;
 mod bytes;
 mod conflicts;
 mod dialling;

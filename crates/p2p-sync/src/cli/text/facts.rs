@@ -27,6 +27,16 @@ pub(super) fn data(footprint: &Footprint) -> Vec<String> {
     ]
 }
 
+/// Where the node listens, and where it should and cannot.
+pub(super) fn addresses(net: &NetStatus) -> Vec<String> {
+    let listening = net.addresses.iter().map(|address| shown(address));
+    let not = net
+        .not_listening
+        .iter()
+        .map(|not| format!("cannot listen on {}", shown(&not.to_string())));
+    listening.chain(not).collect()
+}
+
 /// Whether other machines are heard.
 pub(super) fn multicast(multicast: &Multicast) -> String {
     match multicast {

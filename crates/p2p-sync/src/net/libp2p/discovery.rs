@@ -1,42 +1,33 @@
 //! Finds the nodes of the LAN by DNS-SD over multicast DNS (RFC 6762, RFC 6763) and lets them find this one: service
 //! `_p2p-sync._tcp.local`, readable by any Bonjour or Avahi browser. What is announced is hearsay: anybody on the LAN can
-//! announce anything, so the dialer bounds what is kept, and the handshake proves who answers. Packets are the library's work.
+//! announce anything, so what is held of it is bounded (`table`), and the handshake proves who answers. This file is the behaviour
+//! that the swarm knows; the work is done by a task (`engine`).
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures::{Stream, StreamExt};
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
     dummy,
 };
 use libp2p::{Multiaddr, PeerId};
-use mdns_sd::{DaemonEvent, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
-use tokio::time::{Sleep, sleep_until};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::address_book::OF_ONE_SOURCE_MAX;
+mod addresses;
+mod answers;
+mod asking;
+mod engine;
+mod sockets;
+mod table;
+mod wire;
 
-const SERVICE: &str = "_p2p-sync._tcp.local.";
-/// Announced instances that are followed at once. The rest of a larger LAN is found through the peers that are.
-const INSTANCES_MAX: usize = 1_024;
-/// Addresses that are taken from one announcement: as many as are kept of a peer.
-const ADDRESSES_MAX: usize = OF_ONE_SOURCE_MAX;
-/// How often the question is asked again when all is well: the library's own interval doubles up to an hour.
-const QUERY_INTERVAL: Duration = Duration::from_secs(30);
-/// How long answers may take to a question that is not repeated.
-const QUIET_AFTER: Duration = Duration::from_millis(500);
-/// How often it is asked at most, whatever happens.
-const QUERY_INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// How often it is asked while a peer is missed.
-const QUERY_INTERVAL_MISSING: Duration = Duration::from_secs(5);
-/// How long a peer that was lost, or the first one, is missed.
-const MISSING: Duration = Duration::from_secs(60);
+use crate::net::Multicast;
+use engine::{Command, Ends, Engine};
+
+/// Events that wait for the swarm, and commands that wait for the task.
+const WAITING_MAX: usize = 64;
 
 /// What discovery tells the swarm's task.
 #[derive(Debug)]
@@ -63,186 +54,84 @@ pub(super) struct Announcement {
     pub(super) network_tag: String,
 }
 
-type Events<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+/// Whether multicast works here, as far as can be told.
+#[derive(Debug, Clone, Default)]
+struct Facts {
+    /// Why it cannot be heard on some interface, or on any.
+    failure: Option<String>,
+    /// When another machine's multicast DNS was heard last, from whatever program.
+    heard: Option<Instant>,
+}
 
-/// The behaviour: never opens a stream, only reports what it hears.
+/// The behaviour: never opens a stream, only reports what the task hears.
 pub(super) struct Behaviour {
-    daemon: ServiceDaemon,
-    own: Announcement,
-    fullname: String,
-    found: Events<ServiceEvent>,
-    changes: Events<DaemonEvent>,
-    /// Which peer stands behind an announced instance: removals name the instance only.
-    instances: HashMap<String, PeerId>,
-    next_query: Pin<Box<Sleep>>,
-    asked: Instant,
-    /// When to stop repeating the question.
-    quiet_at: Option<Pin<Box<Sleep>>>,
-    missing_until: Instant,
+    own: PeerId,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Receiver<Event>,
+    facts: watch::Receiver<Facts>,
 }
 
 impl Behaviour {
-    /// Announces this node and starts to look for others. Interfaces may come and go later.
-    ///
-    /// # Errors
-    /// When the operating system refuses the thread or the poller behind it.
-    pub(super) fn new(own: Announcement) -> Result<Self, mdns_sd::Error> {
-        let daemon = ServiceDaemon::new()?;
-        daemon.set_ip_check_interval(1)?;
-        let changes = Box::pin(daemon.monitor()?.into_stream());
-        let instance = instance_name(&own.name, &own.peer);
-        let id = own.peer.to_base58();
-        let properties = [("id", id.as_str()), ("v", "1"), ("net", own.network_tag.as_str())];
-        let host = format!("{instance}.local.");
-        let mut service =
-            ServiceInfo::new(SERVICE, &instance, &host, "", own.port, &properties[..])?.enable_addr_auto();
-        // The instance name ends in the peer id: it cannot collide, and probing would cost most of a second.
-        service.set_requires_probe(false);
-        let fullname = service.get_fullname().to_owned();
-        daemon.register(service)?;
-        let found = Box::pin(daemon.browse(SERVICE)?.into_stream());
-        let now = Instant::now();
-        Ok(Self {
-            daemon,
-            own,
-            fullname,
-            found,
-            changes,
-            instances: HashMap::new(),
-            next_query: Box::pin(sleep_until((now + QUERY_INTERVAL_MISSING).into())),
-            asked: now,
-            quiet_at: None,
-            missing_until: now + MISSING,
-        })
+    /// Announces this node and starts to look for others. Interfaces may come and go later, and so may the port. Needs a runtime.
+    pub(super) fn new(own: &Announcement) -> Self {
+        let (commands, orders) = mpsc::channel(WAITING_MAX);
+        let (told, events) = mpsc::channel(WAITING_MAX);
+        let (facts, known) = watch::channel(Facts::default());
+        let names = wire::OwnNames::new(
+            &instance_name(&own.name, &own.peer),
+            &own.peer,
+            &own.network_tag,
+            own.port,
+        );
+        let table = table::Table::new(own.network_tag.clone(), |below| rand::random_range(0..below));
+        let ends = Ends {
+            commands: orders,
+            events: told,
+            facts,
+        };
+        tokio::spawn(Engine::new(names, table, ends).run());
+        Self {
+            own: own.peer,
+            commands,
+            events,
+            facts: known,
+        }
     }
 
-    /// Asks now, and often for a while: a peer was lost.
-    pub(super) fn search(&mut self) {
-        let now = Instant::now();
-        self.missing_until = now + MISSING;
-        // Whoever comes and goes all the time must not make everybody on the LAN answer all the time.
-        let next = now.max(self.asked + QUERY_INTERVAL_MIN);
-        self.next_query.as_mut().reset(next.into());
+    /// Asks now, and often for a while: a peer was lost, or the interfaces have changed. `is_alone`: there is no connection.
+    pub(super) fn search(&self, is_alone: bool) {
+        // When so many wait, one of them is a search.
+        let _ = self.commands.try_send(Command::Search { is_alone });
     }
 
     /// The first peer is connected: there is no hurry any more, but others may not have heard the question yet.
-    pub(super) fn relax(&mut self) {
-        let now = Instant::now();
-        self.missing_until = now;
-        self.next_query.as_mut().reset((now + QUERY_INTERVAL / 3).into());
-        self.quiet_at = Some(Box::pin(sleep_until((now + QUERY_INTERVAL_MISSING).into())));
+    pub(super) fn relax(&self) {
+        let _ = self.commands.try_send(Command::Relax);
     }
 
-    /// Takes the announcement back. The daemon says goodbye and ends; the future completes when it has.
+    /// Whether other machines are heard.
+    pub(super) fn multicast(&self) -> Multicast {
+        let facts = self.facts.borrow().clone();
+        match (facts.heard, facts.failure) {
+            (Some(at), _) => Multicast::Heard { ago: at.elapsed() },
+            (None, Some(why)) => Multicast::Unknown { why },
+            (None, None) => Multicast::Silent,
+        }
+    }
+
+    /// Takes the announcement back. The future completes when that has been sent.
     pub(super) fn withdraw(&mut self) -> Option<impl Future<Output = ()> + use<>> {
-        // A daemon that cannot be told is gone already.
-        self.daemon.unregister(&self.fullname).ok()?;
-        let ended = self.daemon.shutdown().ok()?;
-        Some(async move { drop(ended.recv_async().await) })
-    }
-
-    fn query(&mut self) {
-        let now = Instant::now();
-        let is_missing = now < self.missing_until;
-        let interval = if is_missing {
-            QUERY_INTERVAL_MISSING
-        } else {
-            QUERY_INTERVAL
-        };
-        self.next_query.as_mut().reset((now + interval).into());
-        self.asked = now;
-        if is_missing {
-            // What is remembered may be what is wrong: forget it, so that everybody answers in full.
-            let _ = self.daemon.stop_browse(SERVICE);
-            self.instances.clear();
-        }
-        self.listen(self.daemon.browse(SERVICE));
-        self.quiet_at = (!is_missing).then(|| Box::pin(sleep_until((now + QUIET_AFTER).into())));
-    }
-
-    /// Goes on listening, but stops asking: the library would repeat the question after 1, 2, 4 … seconds, from all nodes, for
-    /// answers that all have.
-    fn quieten(&mut self) {
-        self.quiet_at = None;
-        self.listen(self.daemon.browse_cache(SERVICE));
-    }
-
-    fn listen(&mut self, found: Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error>) {
-        match found {
-            Ok(found) => self.found = Box::pin(found.into_stream()),
-            Err(error) => tracing::debug!("discovery could not ask again: {error}"),
-        }
-    }
-
-    fn on_found(&mut self, event: ServiceEvent) -> Option<Event> {
-        match event {
-            ServiceEvent::ServiceResolved(service) => self.on_resolved(&service),
-            ServiceEvent::ServiceRemoved(_, fullname) => {
-                let peer = self.instances.remove(&fullname)?;
-                let elsewhere = self.instances.values().any(|other| *other == peer);
-                (!elsewhere).then_some(Event::Expired { peer })
+        let (done, is_done) = oneshot::channel();
+        // Nobody may wait for room in the events any more.
+        self.events.close();
+        let commands = self.commands.clone();
+        Some(async move {
+            if commands.send(Command::Withdraw(done)).await.is_ok() {
+                // An error says that it has been dropped, which is what is waited for.
+                let _ = is_done.await;
             }
-            _ => None,
-        }
+        })
     }
-
-    fn on_resolved(&mut self, service: &ResolvedService) -> Option<Event> {
-        let peer: PeerId = service.get_property_val_str("id")?.parse().ok()?;
-        let tag = service.get_property_val_str("net").unwrap_or_default();
-        if tag != self.own.network_tag {
-            return None;
-        }
-        if peer == self.own.peer {
-            let addresses = dialable(service);
-            return Some(Event::Ourselves { addresses });
-        }
-        let fullname = service.get_fullname();
-        if !self.instances.contains_key(fullname) && self.instances.len() >= INSTANCES_MAX {
-            return None;
-        }
-        let addresses = dialable(service);
-        if addresses.is_empty() {
-            let addresses = undialable(service);
-            return (!addresses.is_empty()).then_some(Event::Undialable { peer, addresses });
-        }
-        self.instances.insert(fullname.to_owned(), peer);
-        Some(Event::Discovered { peer, addresses })
-    }
-}
-
-/// Both transports at every announced address that can be dialled: IPv6 link-local ones cannot, for lack of a zone.
-fn dialable(service: &ResolvedService) -> Vec<Multiaddr> {
-    let mut hosts: Vec<IpAddr> = service
-        .get_addresses()
-        .iter()
-        .map(mdns_sd::ScopedIp::to_ip_addr)
-        .collect();
-    hosts.retain(|host| match host {
-        IpAddr::V4(host) => !host.is_unspecified() && !host.is_multicast() && !host.is_broadcast(),
-        IpAddr::V6(host) => !host.is_unspecified() && !host.is_multicast() && !host.is_unicast_link_local(),
-    });
-    // Loopback last: it leads anywhere only if both nodes are on one machine.
-    hosts.sort_by_key(|host| (host.is_loopback(), *host));
-    hosts.truncate(ADDRESSES_MAX / 2);
-    let port = service.get_port();
-    let both = hosts.into_iter().flat_map(|host| {
-        let host = Multiaddr::from(host);
-        [
-            host.clone().with(Protocol::Udp(port)).with(Protocol::QuicV1),
-            host.with(Protocol::Tcp(port)),
-        ]
-    });
-    both.collect()
-}
-
-/// The announced addresses for which there is no way to dial them: IPv6 link-local ones.
-fn undialable(service: &ResolvedService) -> Vec<Multiaddr> {
-    let hosts = service.get_addresses().iter().map(mdns_sd::ScopedIp::to_ip_addr);
-    let link_local = hosts.filter(|host| matches!(host, IpAddr::V6(host) if host.is_unicast_link_local()));
-    link_local
-        .take(ADDRESSES_MAX)
-        .map(|host| Multiaddr::from(host).with(Protocol::Tcp(service.get_port())))
-        .collect()
 }
 
 /// The node's name and the end of its peer id, as one DNS label: letters, digits and hyphens, at most 63 bytes.
@@ -294,25 +183,13 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        while self.next_query.as_mut().poll(cx).is_ready() {
-            self.query();
-        }
-        if self.quiet_at.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready()) {
-            self.quieten();
-        }
-        while let Poll::Ready(Some(change)) = self.changes.poll_next_unpin(cx) {
-            match change {
-                DaemonEvent::IpAdd(_) | DaemonEvent::IpDel(_) => {
-                    return Poll::Ready(ToSwarm::GenerateEvent(Event::InterfacesChanged));
-                }
-                DaemonEvent::Error(error) => tracing::debug!("discovery: {error}"),
-                _ => {}
-            }
-        }
-        while let Poll::Ready(Some(found)) = self.found.poll_next_unpin(cx) {
-            if let Some(event) = self.on_found(found) {
-                return Poll::Ready(ToSwarm::GenerateEvent(event));
-            }
+        while let Poll::Ready(Some(event)) = self.events.poll_recv(cx) {
+            let event = match event {
+                Event::Discovered { peer, addresses } if peer == self.own => Event::Ourselves { addresses },
+                Event::Undialable { peer, .. } | Event::Expired { peer } if peer == self.own => continue,
+                event => event,
+            };
+            return Poll::Ready(ToSwarm::GenerateEvent(event));
         }
         Poll::Pending
     }

@@ -1,12 +1,19 @@
 //! Which of the addresses that the transports listen on are worth telling: those that another machine could dial, or
 //! loopback while there is no other.
 
+use std::error::Error;
+use std::io;
 use std::net::IpAddr;
 
 use libp2p::Multiaddr;
+use libp2p::core::transport::TransportError;
 use libp2p::multiaddr::Protocol;
 
 use super::connections::ip;
+use crate::net::NotListening;
+
+/// What systems say of a kind of socket that they do not have, or that this process must not have: Linux, macOS, Windows.
+const NO_FAMILY: [i32; 3] = [97, 47, 10_047];
 
 /// Whether another machine could dial it. IPv6 link-local addresses need a zone, which a multiaddress cannot hold.
 fn is_dialable(ip: IpAddr) -> bool {
@@ -73,6 +80,59 @@ pub(super) fn is_complete<'a>(listeners: impl Iterator<Item = &'a Multiaddr>) ->
     expected.all(|ip| listening.iter().filter(|other| **other == ip).count() >= 2)
 }
 
+/// Why a transport does not listen, in the words of the operating system: the library wraps them in errors that show nothing.
+pub(super) fn failure(address: &Multiaddr, error: &TransportError<io::Error>) -> NotListening {
+    let reason = match error {
+        TransportError::MultiaddrNotSupported(_) => "not supported on this machine".to_owned(),
+        TransportError::Other(error) => reason(error),
+    };
+    NotListening {
+        address: address.to_string(),
+        reason,
+    }
+}
+
+/// Whether the machine has no IPv6, which is no failure.
+pub(super) fn lacks_ipv6(address: &Multiaddr, error: &TransportError<io::Error>) -> bool {
+    let TransportError::Other(error) = error else {
+        return false;
+    };
+    ip(address).is_some_and(|ip| ip.is_ipv6()) && os_code(root(error)).is_some_and(|code| NO_FAMILY.contains(&code))
+}
+
+/// The innermost of errors that wrap each other.
+fn root(error: &io::Error) -> &(dyn Error + 'static) {
+    let mut root: &(dyn Error + 'static) = error;
+    loop {
+        let wrapped = root.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped
+            .map(|inner| inner as &(dyn Error + 'static))
+            .or_else(|| root.source())
+        {
+            Some(inner) => root = inner,
+            None => return root,
+        }
+    }
+}
+
+fn os_code(error: &(dyn Error + 'static)) -> Option<i32> {
+    error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+}
+
+/// What an error says at its root.
+pub(super) fn reason(error: &io::Error) -> String {
+    let root = root(error);
+    // Where sockets for the kernel's news are forbidden, as service managers can do, no interface can be followed.
+    let hint = if cfg!(target_os = "linux") && os_code(root) == NO_FAMILY.first().copied() {
+        "; the service manager must allow AF_INET, AF_INET6 and AF_NETLINK"
+    } else {
+        ""
+    };
+    let text = root.to_string();
+    let text = if text.is_empty() { format!("{root:?}") } else { text };
+    format!("{text}{hint}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +176,34 @@ mod tests {
             ]
         );
         assert_eq!(told(&all[..2]), ["/ip4/127.0.0.1/tcp/1"]);
+    }
+
+    #[test]
+    fn a_reason_is_what_the_system_said_however_it_is_wrapped() {
+        let address: Multiaddr = "/ip4/0.0.0.0/tcp/1".parse().unwrap();
+        let in_use = || io::Error::from(io::ErrorKind::AddrInUse);
+        let expected = in_use().to_string();
+        let wrapped = io::Error::other(TransportError::Other(io::Error::other(in_use())));
+        for error in [in_use(), io::Error::other(in_use()), wrapped] {
+            let told = failure(&address, &TransportError::Other(error));
+            assert_eq!(
+                (told.address.as_str(), told.reason.as_str()),
+                ("/ip4/0.0.0.0/tcp/1", expected.as_str())
+            );
+        }
+        #[cfg(target_os = "linux")]
+        {
+            let absent = || io::Error::other(io::Error::from_raw_os_error(97));
+            assert!(reason(&absent()).contains("AF_NETLINK"), "{}", reason(&absent()));
+            assert!(!lacks_ipv6(&address, &TransportError::Other(absent())));
+            assert!(lacks_ipv6(
+                &"/ip6/::/tcp/1".parse().unwrap(),
+                &TransportError::Other(absent())
+            ));
+            assert!(!lacks_ipv6(
+                &"/ip6/::/tcp/1".parse().unwrap(),
+                &TransportError::Other(in_use())
+            ));
+        }
     }
 }

@@ -28,7 +28,7 @@ use super::pulse::Pulses;
 use super::streams::{self, Feeds};
 use super::subnets::Subnets;
 use super::{NetConfig, discovery};
-use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, StreamOrder, ToPeers};
+use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NotListening, StreamOrder, ToPeers};
 
 mod events;
 mod status;
@@ -52,6 +52,7 @@ pub(super) struct Ends {
     pub(super) outbound: mpsc::Receiver<ToPeers>,
     pub(super) inbound: mpsc::Sender<FromPeers>,
     pub(super) listeners: Vec<ListenerId>,
+    pub(super) not_listening: Vec<NotListening>,
     /// To be told the addresses once they are known.
     pub(super) ready: oneshot::Sender<Vec<String>>,
     pub(super) streams: Arc<streams::Common>,
@@ -74,6 +75,7 @@ pub(super) struct Task {
     /// Bytes of messages that may still wait for the node.
     waiting: Arc<Semaphore>,
     listeners: Vec<ListenerId>,
+    not_listening: Vec<NotListening>,
     ready: Option<oneshot::Sender<Vec<String>>>,
     audience: Arc<Audience>,
     dialer: Dialer,
@@ -119,6 +121,7 @@ impl Task {
             inbound: ends.inbound,
             waiting: Arc::new(Semaphore::new(FROM_PEERS_BYTES_MAX)),
             listeners: ends.listeners,
+            not_listening: ends.not_listening,
             ready: Some(ends.ready),
             audience: ends.audience,
             dialer,

@@ -488,3 +488,28 @@ async fn a_node_of_a_version_that_cannot_sync_is_told() {
     visitor.abort();
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_transport_that_cannot_listen_is_told_with_the_reason() {
+    let held = std::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = held.local_addr().unwrap().port();
+    let config = NetConfig {
+        key: Keypair::generate_ed25519(),
+        name: "test".to_owned(),
+        port,
+        network: "listening".parse().unwrap(),
+        configured: Vec::new(),
+        remembered: Vec::new(),
+        lan: false,
+        message_limit: 100,
+    };
+    let started = spawn(config).await.unwrap();
+    let (reply, answer) = oneshot::channel();
+    started.link.outbound.send(ToPeers::Status(reply)).await.unwrap();
+    let status = answer.await.unwrap();
+    let [told] = status.not_listening.as_slice() else {
+        panic!("{:?}", status.not_listening);
+    };
+    assert_eq!(told.address, format!("/ip4/0.0.0.0/tcp/{port}"));
+    assert!(told.reason.to_lowercase().contains("in use"), "{}", told.reason);
+}

@@ -14,6 +14,7 @@ use libp2p::{PeerId, noise, quic, tcp};
 use tokio::sync::mpsc;
 
 use super::dial_errors::Visible;
+use super::fresh_port::FreshPort;
 use super::late_dials::{Arrivals, GivesUp};
 use super::muxer::{self, CutOff, Muxer};
 use super::pulse::{Felt, Pulses};
@@ -34,7 +35,8 @@ pub(super) fn build(
     arrivals: Arrivals,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
     let told = cut_off.clone();
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+    let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let tcp = FreshPort::new(tcp(), tcp())
         .map_err(Visible)
         .map(move |stream, endpoint| Felt::new(stream, pulses.of(&endpoint)))
         .upgrade(Version::V1Lazy)

@@ -13,7 +13,6 @@ use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 use tokio::sync::oneshot;
 
 use super::Task;
-use crate::net::FromPeers;
 use crate::net::libp2p::address_book::Source;
 use crate::net::libp2p::behaviour::{BehaviourEvent, boot_nonce};
 use crate::net::libp2p::connections::{Boot, Closed, ip};
@@ -23,9 +22,12 @@ use crate::net::libp2p::log_budget::About;
 use crate::net::libp2p::muxer::CutOff;
 use crate::net::libp2p::subnets::Subnets;
 use crate::net::libp2p::{discovery, listening, node_id, streams};
+use crate::net::{FromPeers, NotListening};
 
 /// Addresses at which a peer may say that it listens, of those with the IP address of its connection: a node says two.
 const LISTENERS_MAX: usize = 4;
+/// Listeners that were lost and are told in the status.
+const NOT_LISTENING_MAX: usize = 16;
 
 impl Task {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -89,7 +91,17 @@ impl Task {
                 addresses,
                 ..
             } => {
-                tracing::error!("no longer listening on {addresses:?}: {error}");
+                for address in addresses {
+                    let closed = NotListening {
+                        address: address.to_string(),
+                        reason: listening::reason(&error),
+                    };
+                    tracing::error!("no longer listening on {closed}");
+                    // There are as many as there are addresses of this machine.
+                    if self.not_listening.len() < NOT_LISTENING_MAX && !self.not_listening.contains(&closed) {
+                        self.not_listening.push(closed);
+                    }
+                }
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event, now),
             _ => {}
@@ -198,15 +210,16 @@ impl Task {
 
     fn relax_discovery(&mut self) {
         if self.connections.iter().count() == 1
-            && let Some(discovery) = self.swarm.behaviour_mut().discovery.as_mut()
+            && let Some(discovery) = self.swarm.behaviour().discovery.as_ref()
         {
             discovery.relax();
         }
     }
 
     fn search(&mut self) {
-        if let Some(discovery) = self.swarm.behaviour_mut().discovery.as_mut() {
-            discovery.search();
+        let is_alone = self.connections.iter().next().is_none();
+        if let Some(discovery) = self.swarm.behaviour().discovery.as_ref() {
+            discovery.search(is_alone);
         }
     }
 

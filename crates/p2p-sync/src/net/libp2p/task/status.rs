@@ -3,9 +3,8 @@
 use libp2p::PeerId;
 
 use super::Task;
-use crate::net::libp2p::multicast::Ear;
-use crate::net::libp2p::{listening, node_id};
-use crate::net::{NetStatus, PeerStatus};
+use crate::net::libp2p::{discovery, listening, node_id};
+use crate::net::{Multicast, NetStatus, PeerStatus};
 
 impl Task {
     pub(super) fn listening(&self) -> Vec<String> {
@@ -13,6 +12,12 @@ impl Task {
             .iter()
             .map(ToString::to_string)
             .collect()
+    }
+
+    /// Whether other machines are heard by multicast DNS.
+    pub(super) fn multicast(&self) -> Multicast {
+        let discovery = self.swarm.behaviour().discovery.as_ref();
+        discovery.map(discovery::Behaviour::multicast).unwrap_or_default()
     }
 
     pub(super) fn status(&mut self) -> NetStatus {
@@ -40,13 +45,14 @@ impl Task {
         let (sync_bytes_in, sync_bytes_out) = self.streams.traffic();
         NetStatus {
             addresses: self.listening(),
+            not_listening: self.not_listening.clone(),
             peers,
             known_peers: self.dialer.known(),
             mesh: mesh.len(),
             sent: self.gossip.sent,
             unheard: self.gossip.unheard,
             received: self.gossip.received,
-            multicast: self.telling.ear.as_ref().map(Ear::tell).unwrap_or_default(),
+            multicast: self.multicast(),
             troubles: self.telling.troubles.all(),
             dropped: self.gossip.complaints.all_with(&self.streams.complaints()),
             sync_streams: self.streams.inbound_streams(),

@@ -10,7 +10,6 @@ use super::Task;
 use crate::net::libp2p::connections::ip;
 use crate::net::libp2p::dialer::{Order, split_peer};
 use crate::net::libp2p::log_budget::About;
-use crate::net::libp2p::multicast::Ear;
 use crate::net::libp2p::troubles::{Expected, Troubles, Visits, Whom, warning};
 use crate::net::libp2p::twins::{Answer, Answered, Twins};
 use crate::net::libp2p::{NetConfig, behaviour, dial_errors, listening};
@@ -28,7 +27,6 @@ pub(super) struct Telling {
     pub(super) twins: Twins,
     pub(super) hint: Hint,
     /// None if nobody is to be found on the LAN.
-    pub(super) ear: Option<Ear>,
     own: PeerId,
 }
 
@@ -59,7 +57,6 @@ impl Telling {
             hint: Hint {
                 due: config.lan.then_some(now + NOBODY_AFTER),
             },
-            ear: config.lan.then(Ear::open),
             own,
         }
     }
@@ -67,7 +64,6 @@ impl Telling {
     /// Discovery found a peer, and where to dial it.
     pub(super) fn found(&mut self, peer: PeerId) {
         self.hint.found();
-        self.ear.iter().for_each(|ear| ear.note(Instant::now()));
         self.troubles.drop_cause(&Whom::Peer(peer), &TroubleCause::LinkLocal);
     }
 
@@ -253,7 +249,7 @@ impl Task {
     fn hint(&self) -> String {
         let port = self.telling.twins.port();
         let open = format!("UDP port 5353 (multicast DNS) and TCP and UDP port {port}");
-        let why = match self.telling.ear.as_ref().map(Ear::tell).unwrap_or_default() {
+        let why = match self.multicast() {
             Multicast::Heard { .. } => format!(
                 "Multicast DNS of other machines is heard, so the network lets it through. If a node runs there, is it in the same --network, \
                  and does its firewall let in {open}?"

@@ -1,0 +1,149 @@
+//! When this node speaks of itself: twice when it comes, and when it is asked, but on no link more than once a second (RFC 6762,
+//! section 6), whoever asks.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::sockets::Place;
+use super::wire::Query;
+
+/// How long others keep silent about what was just said.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Answers that others may give too come at different moments, between these, so that they do not collide.
+const SHARED_DELAY: Duration = Duration::from_millis(20);
+const SHARED_SPREAD: Duration = Duration::from_millis(100);
+/// Answers to single resolvers in each second.
+const LEGACY_PER_SECOND_MAX: u32 = 10;
+
+#[derive(Debug, Default)]
+struct OnPlace {
+    due: Option<Instant>,
+    /// The second announcement.
+    again: Option<Instant>,
+    last: Option<Instant>,
+    all_services: bool,
+}
+
+/// The answers that are still to be given.
+pub(super) struct Answers {
+    places: BTreeMap<Place, OnPlace>,
+    legacy: (Option<Instant>, u32),
+    chance: Box<dyn FnMut(Duration) -> Duration + Send>,
+}
+
+impl Answers {
+    /// `chance` gives a time below its argument.
+    pub(super) fn new(chance: impl FnMut(Duration) -> Duration + Send + 'static) -> Self {
+        Self {
+            places: BTreeMap::new(),
+            legacy: (None, 0),
+            chance: Box::new(chance),
+        }
+    }
+
+    /// A socket was opened: whoever is there is to hear of us.
+    pub(super) fn announce(&mut self, place: Place, now: Instant) {
+        let on = self.places.entry(place).or_default();
+        *on = OnPlace {
+            due: Some(now),
+            again: Some(now + INTERVAL_MIN),
+            ..OnPlace::default()
+        };
+    }
+
+    /// Somebody asks.
+    pub(super) fn asked(&mut self, place: Place, query: &Query, now: Instant) {
+        let delay = if query.is_for_us_alone {
+            Duration::ZERO
+        } else {
+            SHARED_DELAY + (self.chance)(SHARED_SPREAD)
+        };
+        let on = self.places.entry(place).or_default();
+        let earliest = on.last.map_or(now, |last| last + INTERVAL_MIN);
+        let due = (now + delay).max(earliest);
+        on.due = Some(on.due.map_or(due, |before| before.min(due)));
+        on.all_services |= query.of_all_services;
+    }
+
+    /// Whether one more resolver may be answered at its own address.
+    pub(super) fn allows_legacy(&mut self, now: Instant) -> bool {
+        let (since, count) = &mut self.legacy;
+        if since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
+            (*since, *count) = (Some(now), 0);
+        }
+        *count += 1;
+        *count <= LEGACY_PER_SECOND_MAX
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.places.values().flat_map(|on| [on.due, on.again]).flatten().min()
+    }
+
+    /// Where to speak now, and whether to name our kind of service among all.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Place, bool)> {
+        let mut places = Vec::new();
+        for (place, on) in &mut self.places {
+            let is_due = on.due.take_if(|due| *due <= now).is_some();
+            if is_due | on.again.take_if(|again| *again <= now).is_some() {
+                on.last = Some(now);
+                places.push((*place, std::mem::take(&mut on.all_services)));
+            }
+        }
+        places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sockets::Family;
+    use super::super::wire::tests::browsing;
+    use super::*;
+
+    #[test]
+    fn whoever_asks_all_the_time_is_answered_once_a_second() {
+        let (start, place) = (
+            Instant::now(),
+            Place {
+                index: 1,
+                family: Family::V4,
+            },
+        );
+        let mut answers = Answers::new(|below| below / 2);
+        let mut times = Vec::new();
+        for step in 0..400 {
+            let now = start + Duration::from_millis(10) * step;
+            answers.asked(place, &browsing(), now);
+            if !answers.take_due(now).is_empty() {
+                times.push(step * 10);
+            }
+        }
+        assert_eq!(times, [70, 1070, 2070, 3070]);
+    }
+
+    #[test]
+    fn who_comes_is_announced_twice() {
+        let (start, place) = (
+            Instant::now(),
+            Place {
+                index: 1,
+                family: Family::V6,
+            },
+        );
+        let mut answers = Answers::new(|_| Duration::ZERO);
+        answers.announce(place, start);
+        assert_eq!(answers.take_due(start), [(place, false)]);
+        assert_eq!(answers.next(), Some(start + INTERVAL_MIN));
+        assert_eq!(answers.take_due(start + INTERVAL_MIN), [(place, false)]);
+        assert_eq!(answers.next(), None);
+    }
+
+    #[test]
+    fn single_resolvers_are_answered_ten_times_a_second() {
+        let start = Instant::now();
+        let mut answers = Answers::new(|_| Duration::ZERO);
+        let count = |answers: &mut Answers, at| (0..50).filter(|_| answers.allows_legacy(at)).count();
+        assert_eq!(count(&mut answers, start), 10);
+        assert_eq!(count(&mut answers, start + Duration::from_secs(1)), 10);
+    }
+}

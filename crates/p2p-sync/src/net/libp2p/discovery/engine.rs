@@ -1,0 +1,358 @@
+//! The task behind discovery: it keeps the sockets open, asks, answers, and passes on what it hears. It runs beside the swarm, so
+//! that a flood of packets costs packets and nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use super::answers::Answers;
+use super::asking::Asking;
+use super::sockets::{self, Arrived, Failure, Link, Open, Place, What};
+use super::table::Table;
+use super::wire::{self, Message, OwnNames, Purpose};
+use super::{Event, Facts, addresses};
+use crate::net::libp2p::subnets::Subnets;
+
+/// Packets that wait to be looked at.
+const ARRIVED_MAX: usize = 64;
+/// How often it is told that a socket has failed.
+const WARNING_INTERVAL: Duration = Duration::from_secs(600);
+/// How often the interfaces, the sockets, and what was heard are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the behaviour asks of the task.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Ask now, and often for a while: a peer was lost. Whether it was the last one.
+    Search { is_alone: bool },
+    /// There is no hurry any more.
+    Relax,
+    /// Take the announcement back, and end.
+    Withdraw(oneshot::Sender<()>),
+}
+
+/// The task's end of what ties it to the behaviour.
+pub(super) struct Ends {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) facts: watch::Sender<Facts>,
+}
+
+pub(super) struct Engine {
+    names: Arc<OwnNames>,
+    ends: Ends,
+    arrived: mpsc::Receiver<Arrived>,
+    to_us: mpsc::Sender<Arrived>,
+    links: Vec<Link>,
+    subnets: Subnets,
+    open: BTreeMap<Place, Open>,
+    /// Why the others are not open; each reason is logged once.
+    failures: HashMap<Place, Failure>,
+    table: Table,
+    asking: Asking,
+    answers: Answers,
+    next_tick: Instant,
+    /// When it was told last that a socket has failed.
+    warned: Option<Instant>,
+}
+
+impl Engine {
+    pub(super) fn new(names: OwnNames, table: Table, ends: Ends) -> Self {
+        let (to_us, arrived) = mpsc::channel(ARRIVED_MAX);
+        let now = Instant::now();
+        Self {
+            names: Arc::new(names),
+            ends,
+            arrived,
+            to_us,
+            links: Vec::new(),
+            subnets: Subnets::default(),
+            open: BTreeMap::new(),
+            failures: HashMap::new(),
+            table,
+            asking: Asking::new(now),
+            answers: Answers::new(|below| rand::random_range(Duration::ZERO..below)),
+            next_tick: now,
+            warned: None,
+        }
+    }
+
+    /// Runs until it is told to withdraw, or nobody is there to hear it.
+    pub(super) async fn run(mut self) {
+        self.links = sockets::links();
+        self.subnets = Subnets::of_this_machine();
+        loop {
+            let now = Instant::now();
+            let events = self.work_off(now);
+            tell(&self.ends.events, events).await;
+            let wake = [Some(self.next_tick), Some(self.asking.next()), self.answers.next()];
+            let wake = wake.into_iter().flatten().min().unwrap_or(self.next_tick);
+            tokio::select! {
+                command = self.ends.commands.recv() => match command {
+                    Some(Command::Search { is_alone }) => self.asking.lost(is_alone, Instant::now()),
+                    Some(Command::Relax) => self.asking.relax(Instant::now()),
+                    Some(Command::Withdraw(done)) => {
+                        self.send_all(Purpose::Withdraw);
+                        drop(done);
+                        return;
+                    }
+                    None => return,
+                },
+                Some(arrived) = self.arrived.recv() => {
+                    let events = self.on_arrived(arrived, Instant::now());
+                    tell(&self.ends.events, events).await;
+                }
+                () = sleep_until(wake.into()) => {}
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn work_off(&mut self, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        if self.next_tick <= now {
+            self.next_tick = now + TICK;
+            if self.look_at_links(now) {
+                events.push(Event::InterfacesChanged);
+            }
+            let missing = self.table.take_missing();
+            let (instances, hosts) = (missing.instances.iter(), missing.hosts.iter());
+            if let Some(packet) = wire::resolve(instances.map(String::as_str), hosts.map(String::as_str)) {
+                self.open.values().for_each(|socket| socket.multicast(&packet));
+            }
+            let news = self.table.tick(now);
+            events.extend(news.into_iter().filter_map(addresses::event));
+        }
+        if self.asking.next() <= now {
+            let is_missing = self.asking.asked(now);
+            if is_missing {
+                self.table.forget_when_told();
+            }
+            // Who is missed may be among those that are thought to be known: then everybody answers.
+            let known: Vec<&str> = if is_missing {
+                Vec::new()
+            } else {
+                self.table.known(now).collect()
+            };
+            if let Some(packet) = wire::browse(known.into_iter()) {
+                self.open.values().for_each(|socket| socket.multicast(&packet));
+            }
+        }
+        for (place, all_services) in self.answers.take_due(now) {
+            self.respond(place, all_services, Purpose::Announce);
+        }
+        events
+    }
+
+    /// Opens what can be opened, closes what is gone, and says so. Returns whether an interface has changed.
+    fn look_at_links(&mut self, now: Instant) -> bool {
+        let links = sockets::links();
+        let has_changed = links != self.links;
+        if has_changed {
+            self.subnets = Subnets::of_this_machine();
+        }
+        let unchanged = |place: &Place| {
+            let of = |all: &[Link]| all.iter().find(|link| link.index == place.index).cloned();
+            of(&links)
+                .is_some_and(|link| of(&self.links).as_ref() == Some(&link) && link.places().any(|one| one == *place))
+        };
+        self.open.retain(|place, _| unchanged(place));
+        self.links = links;
+        let mut failures = HashMap::new();
+        for link in &self.links {
+            for place in link.places() {
+                if self.open.contains_key(&place) {
+                    continue;
+                }
+                match Open::new(place, link, &self.names, &self.to_us) {
+                    Ok(socket) => {
+                        self.open.insert(place, socket);
+                        self.answers.announce(place, now);
+                        self.asking.search(now);
+                    }
+                    Err(failure) => drop(failures.insert(place, failure)),
+                }
+            }
+        }
+        self.note_failures(failures);
+        has_changed
+    }
+
+    fn note_failures(&mut self, failures: HashMap<Place, Failure>) {
+        let taken = |all: &HashMap<Place, Failure>| all.values().any(|one| matches!(one, Failure::PortTaken(_)));
+        match (taken(&self.failures), taken(&failures)) {
+            (false, true) => {
+                let reason = failures.values().find(|one| matches!(one, Failure::PortTaken(_)));
+                tracing::warn!(
+                    "UDP port {} (multicast DNS) is held by another program that does not share it ({}): this node may neither find \
+                     others on the LAN nor be found. Stop that program, or name the other nodes with --peer. This is tried again every \
+                     second",
+                    sockets::PORT,
+                    reason.map_or("", Failure::reason),
+                );
+            }
+            (true, false) => tracing::info!("UDP port {} is free: looking for other nodes again", sockets::PORT),
+            _ => {}
+        }
+        for (place, failure) in &failures {
+            if matches!(failure, Failure::Other(_)) && self.failures.get(place) != Some(failure) {
+                // Much of this is no fault: interfaces without multicast, a machine without IPv6.
+                tracing::debug!("discovery: no multicast on interface {place:?}: {}", failure.reason());
+            }
+        }
+        if self.open.is_empty() && !failures.is_empty() && !taken(&failures) && self.failures.is_empty() {
+            let reason = failures.values().next().map_or("", Failure::reason);
+            tracing::warn!(
+                "cannot look for other nodes on the LAN: multicast DNS (UDP port {}) works on no interface: {reason}. It is tried again \
+                 every second; until then, name the other nodes with --peer",
+                sockets::PORT
+            );
+        }
+        self.failures = failures;
+        self.note_facts();
+    }
+
+    fn note_facts(&self) {
+        let taken = |one: &&Failure| matches!(one, Failure::PortTaken(_));
+        let failure = self.failures.values().find(taken);
+        // An interface without multicast is no failure while others have it.
+        let failure = failure.or(self.failures.values().next().filter(|_| self.open.is_empty()));
+        let facts = Facts {
+            failure: failure.map(|failure| failure.reason().to_owned()),
+            ..self.ends.facts.borrow().clone()
+        };
+        self.ends.facts.send_replace(facts);
+    }
+
+    fn on_arrived(&mut self, arrived: Arrived, now: Instant) -> Vec<Event> {
+        let Arrived { place, what } = arrived;
+        match what {
+            What::Failed(error) => {
+                // One that fails again and again is not told each time.
+                if self
+                    .warned
+                    .is_none_or(|at| now.saturating_duration_since(at) >= WARNING_INTERVAL)
+                {
+                    self.warned = Some(now);
+                    tracing::warn!(
+                        "multicast DNS (UDP port {}) failed on one interface: {error}. It is opened anew",
+                        sockets::PORT
+                    );
+                }
+                self.open.remove(&place);
+                Vec::new()
+            }
+            What::Other { from } => {
+                self.note_heard(from.ip(), now);
+                Vec::new()
+            }
+            What::Message { from, message } => {
+                self.note_heard(from.ip(), now);
+                match message {
+                    Message::Query(query) => {
+                        if from.port() == sockets::PORT {
+                            self.answers.asked(place, &query, now);
+                        } else {
+                            self.answer_legacy(place, from, &query, now);
+                        }
+                        Vec::new()
+                    }
+                    Message::Response(pieces) => {
+                        let news = self.table.hear(from.ip(), pieces, now);
+                        news.into_iter().filter_map(addresses::event).collect()
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_heard(&self, from: IpAddr, now: Instant) {
+        if !self.is_own(from) {
+            self.ends.facts.send_modify(|facts| facts.heard = Some(now));
+        }
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.links.iter().any(|link| link.addresses.contains(&address))
+    }
+
+    fn addresses_of(&self, place: Place) -> Vec<IpAddr> {
+        let link = self.links.iter().find(|link| link.index == place.index);
+        link.map(Link::ips).unwrap_or_default()
+    }
+
+    fn respond(&self, place: Place, all_services: bool, purpose: Purpose) {
+        if let Some(socket) = self.open.get(&place)
+            && let Some(packet) = self.names.response(&self.addresses_of(place), all_services, purpose)
+        {
+            socket.multicast(&packet);
+        }
+    }
+
+    fn send_all(&self, purpose: Purpose) {
+        for place in self.open.keys() {
+            self.respond(*place, false, purpose);
+        }
+    }
+
+    /// Answers a resolver that knows nothing of multicast, at its own address; only on this link, and not often, for whoever lies
+    /// about its address makes the answer go elsewhere.
+    fn answer_legacy(&mut self, place: Place, from: SocketAddr, query: &wire::Query, now: Instant) {
+        if self.subnets.contain(from.ip())
+            && self.answers.allows_legacy(now)
+            && let Some(socket) = self.open.get(&place)
+            && let Some(packet) = self.names.legacy_response(query, &self.addresses_of(place))
+        {
+            socket.send(&packet, from);
+        }
+    }
+}
+
+/// Waits while the swarm has no time: what comes in meanwhile is lost, as it may be anyway.
+async fn tell(swarm: &mpsc::Sender<Event>, events: Vec<Event>) {
+    for event in events {
+        // A swarm that is saying goodbye listens no more.
+        let _ = swarm.send(event).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::PeerId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_fails_is_opened_anew_and_speaks_again() {
+        let (_commands, commands) = mpsc::channel(1);
+        let (events, _events) = mpsc::channel(1);
+        let (facts, _facts) = watch::channel(Facts::default());
+        let ends = Ends {
+            commands,
+            events,
+            facts,
+        };
+        let names = OwnNames::new("test-abcd", &PeerId::random(), "0011223344556677", 4002);
+        let mut engine = Engine::new(names, Table::new(String::new(), |_| 0), ends);
+        let now = Instant::now();
+        engine.look_at_links(now);
+        let places: Vec<Place> = engine.open.keys().copied().collect();
+        let place = *places.first().expect("every machine has a loopback");
+        // What was to be said has been said.
+        engine.answers.take_due(now + TICK * 2);
+        let failed = Arrived {
+            place,
+            what: What::Failed(std::io::ErrorKind::NotConnected.into()),
+        };
+        engine.on_arrived(failed, now);
+        assert!(!engine.open.contains_key(&place));
+        engine.look_at_links(now);
+        assert_eq!(engine.open.keys().copied().collect::<Vec<_>>(), places);
+        assert_eq!(engine.answers.take_due(now), [(place, false)]);
+        assert!(engine.asking.next() <= now + TICK);
+    }
+}

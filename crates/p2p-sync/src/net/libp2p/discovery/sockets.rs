@@ -1,0 +1,262 @@
+//! The sockets for multicast DNS: one for each interface and address family, so that it is known where a packet came from, and so
+//! that no bound of the system on the groups of one socket is met. Each has a task that reads it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::wire::{Message, OwnNames, PACKET_BYTES_MAX};
+
+/// The port of multicast DNS.
+pub(super) const PORT: u16 = 5_353;
+const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+/// Interfaces that are used at once: a machine with hundreds of containers has as many.
+const LINKS_MAX: usize = 32;
+/// Addresses of an interface that are announced.
+const ADDRESSES_MAX: usize = 16;
+/// How often packets that do not concern us are reported, for whoever asks whether multicast comes through.
+const OTHERS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// IPv4 or IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+/// One address family on one interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The number that the operating system gave the interface.
+    pub(super) index: u32,
+    pub(super) family: Family,
+}
+
+/// An interface of this machine that is up, with its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+impl Link {
+    pub(super) fn ips(&self) -> Vec<IpAddr> {
+        self.addresses.iter().take(ADDRESSES_MAX).copied().collect()
+    }
+
+    /// The address families for which it has an address.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let index = self.index;
+        let of = |is: fn(&IpAddr) -> bool| self.addresses.iter().any(is);
+        let v4 = of(IpAddr::is_ipv4).then_some(Family::V4);
+        let v6 = of(IpAddr::is_ipv6).then_some(Family::V6);
+        v4.into_iter().chain(v6).map(move |family| Place { index, family })
+    }
+}
+
+/// The interfaces that are up, in the order of their numbers; those with more than IPv6 link-local addresses go first where there
+/// are too many.
+pub(super) fn links() -> Vec<Link> {
+    let mut links: Vec<Link> = Vec::new();
+    for interface in if_addrs::get_if_addrs().unwrap_or_default() {
+        let Some(index) = interface.index.filter(|_| interface.is_oper_up()) else {
+            continue;
+        };
+        let address = interface.ip();
+        match links.iter_mut().find(|link| link.index == index) {
+            Some(link) => link.addresses.push(address),
+            None => links.push(Link {
+                index,
+                addresses: vec![address],
+            }),
+        }
+    }
+    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    links.sort_by_key(|link| (link.addresses.iter().all(is_link_local), link.index));
+    links.truncate(LINKS_MAX);
+    links.sort_by_key(|link| link.index);
+    for link in &mut links {
+        // As the kernel gives them may change from one time to the next.
+        link.addresses.sort();
+    }
+    links
+}
+
+/// Why there is no socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Another program holds the port and does not share it.
+    PortTaken(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl Failure {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::PortTaken(reason) | Self::Other(reason) => reason,
+        }
+    }
+}
+
+/// What a socket's task reports.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) place: Place,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// A packet that concerns us.
+    Message { from: SocketAddr, message: Message },
+    /// One that does not.
+    Other { from: SocketAddr },
+    /// The socket is of no use any more.
+    Failed(io::Error),
+}
+
+/// An open socket. Its task ends with it.
+#[derive(Debug)]
+pub(super) struct Open {
+    socket: Arc<UdpSocket>,
+    family: Family,
+    reader: AbortHandle,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Open {
+    /// Opens the socket for a place and starts to read it.
+    pub(super) fn new(
+        place: Place,
+        link: &Link,
+        names: &Arc<OwnNames>,
+        told: &mpsc::Sender<Arrived>,
+    ) -> Result<Self, Failure> {
+        let other = |error: io::Error| Failure::Other(error.to_string());
+        let socket = bound(place.family)?;
+        join(&socket, place, link).map_err(other)?;
+        let socket = Arc::new(UdpSocket::from_std(socket.into()).map_err(other)?);
+        let reader = tokio::spawn(read(Arc::clone(&socket), place, Arc::clone(names), told.clone())).abort_handle();
+        Ok(Self {
+            socket,
+            family: place.family,
+            reader,
+        })
+    }
+
+    /// Sends a packet to everybody on the link. Not waited for: a packet for which there is no room is lost like any other.
+    pub(super) fn multicast(&self, packet: &[u8]) {
+        let group = match self.family {
+            Family::V4 => IpAddr::V4(GROUP_V4),
+            Family::V6 => IpAddr::V6(GROUP_V6),
+        };
+        self.send(packet, SocketAddr::new(group, PORT));
+    }
+
+    pub(super) fn send(&self, packet: &[u8], to: SocketAddr) {
+        // Not by the runtime, which sends nothing before it has seen once that it could.
+        if let Err(error) = SockRef::from(&*self.socket).send_to(packet, &to.into()) {
+            tracing::trace!("discovery: not sent to {to}: {error}");
+        }
+    }
+}
+
+fn bound(family: Family) -> Result<Socket, Failure> {
+    let other = |error: io::Error| Failure::Other(error.to_string());
+    let (domain, any) = match family {
+        Family::V4 => (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        Family::V6 => (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).map_err(other)?;
+    socket.set_nonblocking(true).map_err(other)?;
+    if family == Family::V6 {
+        socket.set_only_v6(true).map_err(other)?;
+    }
+    // Other programs on this machine have the port too.
+    socket.set_reuse_address(true).map_err(other)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true).map_err(other)?;
+    // Otherwise Linux hands every packet to the sockets of all interfaces.
+    #[cfg(target_os = "linux")]
+    match family {
+        Family::V4 => socket.set_multicast_all_v4(false).map_err(other)?,
+        // Kernels before 4.20 do not know it.
+        Family::V6 => drop(socket.set_multicast_all_v6(false)),
+    }
+    socket
+        .bind(&SocketAddr::new(any, PORT).into())
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Failure::PortTaken(error.to_string()),
+            _ => other(error),
+        })?;
+    Ok(socket)
+}
+
+fn join(socket: &Socket, place: Place, link: &Link) -> io::Result<()> {
+    match place.family {
+        Family::V4 => {
+            let own = link.addresses.iter().find_map(|ip| match ip {
+                IpAddr::V4(ip) => Some(*ip),
+                IpAddr::V6(_) => None,
+            });
+            let own = own.unwrap_or(Ipv4Addr::UNSPECIFIED);
+            socket.join_multicast_v4_n(&GROUP_V4, &InterfaceIndexOrAddress::Index(place.index))?;
+            socket.set_multicast_if_v4(&own)?;
+            socket.set_multicast_ttl_v4(255)
+        }
+        Family::V6 => {
+            socket.join_multicast_v6(&GROUP_V6, place.index)?;
+            socket.set_multicast_if_v6(place.index)?;
+            socket.set_multicast_hops_v6(255)
+        }
+    }
+}
+
+async fn read(socket: Arc<UdpSocket>, place: Place, names: Arc<OwnNames>, told: mpsc::Sender<Arrived>) {
+    let mut buffer = vec![0; PACKET_BYTES_MAX];
+    let mut others_at = None::<Instant>;
+    loop {
+        let what = match socket.recv_from(&mut buffer).await {
+            Ok((count, from)) => match buffer.get(..count).and_then(|bytes| names.read(bytes)) {
+                Some(message) => What::Message { from, message },
+                None => {
+                    let now = Instant::now();
+                    if others_at.is_some_and(|at| now.saturating_duration_since(at) < OTHERS_INTERVAL) {
+                        continue;
+                    }
+                    others_at = Some(now);
+                    What::Other { from }
+                }
+            },
+            Err(error) if is_about_one_packet(&error) => continue,
+            Err(error) => What::Failed(error),
+        };
+        let is_over = matches!(what, What::Failed(_));
+        // The queue is bounded: while it is full, what comes in is lost, as it may be anyway.
+        if told.send(Arrived { place, what }).await.is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// Errors that say nothing of the socket: on Windows one that was sent before did not arrive, or one that came was too large.
+fn is_about_one_packet(error: &io::Error) -> bool {
+    const WSAEMSGSIZE: i32 = 10_040;
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    ) || cfg!(windows) && error.raw_os_error() == Some(WSAEMSGSIZE)
+}

@@ -1,0 +1,401 @@
+//! What was heard of other nodes, with bounds that hold whatever is sent: so much from one source, so much in all, so long. Who is
+//! replaced when it is full is chance, which is an argument like time: a flood can then crowd somebody out for a moment, but nobody
+//! for good.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+
+use super::wire::Piece;
+
+/// Instances that are held at once, each counted by the source that tells of it.
+const INSTANCES_MAX: usize = 1_024;
+/// Instances that one source may tell of: a router that repeats the multicast of another segment speaks for many.
+const INSTANCES_PER_SOURCE_MAX: usize = 256;
+/// New instances that one source may tell of at once, and each second after that.
+const NEW_BURST: f64 = 256.0;
+const NEW_PER_SECOND: f64 = 8.0;
+/// Sources whose new instances are counted.
+const SOURCES_MAX: usize = 1_024;
+/// Addresses of one instance that are held.
+const ADDRESSES_MAX: usize = 32;
+/// How long an instance is held after it was heard of, whatever the sender says.
+const LIFETIME_MAX: Duration = Duration::from_secs(120);
+/// How long one is held that says goodbye: others may have heard it, and save it.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// How often what is missing of one instance is asked for.
+const ASKED_MAX: u8 = 3;
+/// How often the same is told again.
+const TOLD_INTERVAL: Duration = Duration::from_secs(5);
+/// How often what changes all the time is told.
+const TOLD_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Instances that are asked for, or said to be known, in one packet.
+const NAMES_MAX: usize = 16;
+
+/// What is to be told of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum News {
+    /// It is announced at these addresses and ports, by all sources together; those from which it spoke itself come first.
+    Announced { peer: PeerId, places: Vec<(IpAddr, u16)> },
+    /// Nobody announces it any more.
+    Gone { peer: PeerId },
+}
+
+/// What to ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) instances: Vec<String>,
+    pub(super) hosts: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    source: IpAddr,
+    instance: String,
+    place: Option<(String, u16)>,
+    /// Who it is in our network; none inside where it is somebody else.
+    text: Option<Option<PeerId>>,
+    addresses: Vec<IpAddr>,
+    heard: Instant,
+    lifetime: Duration,
+    asked: u8,
+    told: Option<Instant>,
+    changed: bool,
+}
+
+impl Entry {
+    fn peer(&self) -> Option<PeerId> {
+        self.text.flatten()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.place.is_some() && self.text.is_some() && !self.addresses.is_empty()
+    }
+}
+
+/// How many new instances a source may still tell of.
+#[derive(Debug)]
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+/// All that was heard.
+pub(super) struct Table {
+    network_tag: String,
+    entries: Vec<Entry>,
+    allowances: HashMap<IpAddr, Allowance>,
+    chance: Box<dyn FnMut(usize) -> usize + Send>,
+}
+
+impl Table {
+    /// `chance` gives a number below its argument, which is never 0.
+    pub(super) fn new(network_tag: String, chance: impl FnMut(usize) -> usize + Send + 'static) -> Self {
+        Self {
+            network_tag,
+            entries: Vec::new(),
+            allowances: HashMap::new(),
+            chance: Box::new(chance),
+        }
+    }
+
+    /// Takes in what a packet says.
+    pub(super) fn hear(&mut self, source: IpAddr, pieces: Vec<Piece>, now: Instant) -> Vec<News> {
+        let mut news = Vec::new();
+        let mut touched = HashSet::new();
+        let mut flushed = HashSet::new();
+        let (addresses, others): (Vec<Piece>, Vec<Piece>) = pieces
+            .into_iter()
+            .partition(|piece| matches!(piece, Piece::Address { .. }));
+        for piece in others {
+            self.hear_of_instance(source, piece, now, &mut touched, &mut news);
+        }
+        for piece in addresses {
+            self.hear_of_address(source, &piece, &mut touched, &mut flushed);
+        }
+        let peers: HashSet<PeerId> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.source == source && touched.contains(&entry.instance))
+            .filter(|entry| is_due(entry, now))
+            .filter_map(Entry::peer)
+            .collect();
+        news.extend(peers.into_iter().filter_map(|peer| self.announced(peer, now)));
+        news
+    }
+
+    fn hear_of_instance(
+        &mut self,
+        source: IpAddr,
+        piece: Piece,
+        now: Instant,
+        touched: &mut HashSet<String>,
+        news: &mut Vec<News>,
+    ) {
+        let (instance, ttl_s) = match &piece {
+            Piece::Instance { instance, ttl_s }
+            | Piece::Place { instance, ttl_s, .. }
+            | Piece::Text { instance, ttl_s, .. } => (instance.clone(), *ttl_s),
+            Piece::Address { .. } => return,
+        };
+        let known = self.find(source, &instance);
+        if ttl_s == 0 {
+            // What takes back another one's text only makes it ask.
+            if let (Some(entry), Piece::Instance { .. } | Piece::Place { .. }) = (known, &piece) {
+                entry.lifetime = now.saturating_duration_since(entry.heard) + GOODBYE;
+            }
+            return;
+        }
+        if known.is_none() && !self.insert(source, &instance, now, news) {
+            return;
+        }
+        let tag = self.network_tag.clone();
+        let Some(entry) = self.find(source, &instance) else {
+            return;
+        };
+        let is_first = touched.insert(instance);
+        let lifetime = Duration::from_secs(ttl_s.into()).min(LIFETIME_MAX);
+        entry.lifetime = if is_first {
+            lifetime
+        } else {
+            entry.lifetime.min(lifetime)
+        };
+        entry.heard = now;
+        match piece {
+            Piece::Place { host, port, .. } => {
+                let place = Some((host, port));
+                if entry
+                    .place
+                    .as_ref()
+                    .is_some_and(|(host, _)| Some(host) != place.as_ref().map(|(host, _)| host))
+                {
+                    entry.addresses.clear();
+                }
+                entry.changed |= entry.place != place;
+                entry.place = place;
+            }
+            Piece::Text { peer, network_tag, .. } => {
+                let text = Some(peer.filter(|_| network_tag == tag));
+                let (was, told) = (entry.peer().filter(|was| text != Some(Some(*was))), entry.told);
+                entry.changed |= entry.text != text;
+                entry.text = text;
+                if let (Some(was), Some(_)) = (was, told) {
+                    entry.told = None;
+                    news.extend(self.lost(was, now));
+                }
+            }
+            Piece::Instance { .. } | Piece::Address { .. } => {}
+        }
+    }
+
+    fn hear_of_address(
+        &mut self,
+        source: IpAddr,
+        piece: &Piece,
+        touched: &mut HashSet<String>,
+        flushed: &mut HashSet<(String, bool)>,
+    ) {
+        let Piece::Address {
+            host,
+            address,
+            ttl_s,
+            flushes,
+        } = piece
+        else {
+            return;
+        };
+        let flushes = *flushes && flushed.insert((host.clone(), address.is_ipv4()));
+        let of_host =
+            |entry: &&mut Entry| entry.source == source && entry.place.as_ref().is_some_and(|(other, _)| other == host);
+        for entry in self.entries.iter_mut().filter(of_host) {
+            let before = entry.addresses.clone();
+            if flushes {
+                entry.addresses.retain(|other| other.is_ipv4() != address.is_ipv4());
+            }
+            entry.addresses.retain(|other| other != address);
+            if *ttl_s > 0 && entry.addresses.len() < ADDRESSES_MAX {
+                entry.addresses.push(*address);
+            }
+            entry.changed |= entry.addresses != before;
+            touched.insert(entry.instance.clone());
+        }
+    }
+
+    fn find(&mut self, source: IpAddr, instance: &str) -> Option<&mut Entry> {
+        let mut all = self.entries.iter_mut();
+        all.find(|entry| entry.source == source && entry.instance == instance)
+    }
+
+    /// Makes room for one more, if its source may tell of one more.
+    fn insert(&mut self, source: IpAddr, instance: &str, now: Instant, news: &mut Vec<News>) -> bool {
+        if !self.allows(source, now) {
+            return false;
+        }
+        let of_source: Vec<usize> = (0..self.entries.len())
+            .filter(|index| self.entries.get(*index).is_some_and(|entry| entry.source == source))
+            .collect();
+        let victim = if of_source.len() >= INSTANCES_PER_SOURCE_MAX {
+            of_source.get((self.chance)(of_source.len())).copied()
+        } else if self.entries.len() >= INSTANCES_MAX {
+            Some((self.chance)(self.entries.len()))
+        } else {
+            None
+        };
+        if let Some(victim) = victim.filter(|index| *index < self.entries.len()) {
+            let removed = self.entries.remove(victim);
+            news.extend(self.after_removal(&removed, now));
+        }
+        self.entries.push(Entry {
+            source,
+            instance: instance.to_owned(),
+            place: None,
+            text: None,
+            addresses: Vec::new(),
+            heard: now,
+            lifetime: LIFETIME_MAX,
+            asked: 0,
+            told: None,
+            changed: true,
+        });
+        true
+    }
+
+    fn allows(&mut self, source: IpAddr, now: Instant) -> bool {
+        if !self.allowances.contains_key(&source) && self.allowances.len() >= SOURCES_MAX {
+            let victim = (self.chance)(self.allowances.len());
+            if let Some(other) = self.allowances.keys().nth(victim).copied() {
+                self.allowances.remove(&other);
+            }
+        }
+        let fresh = Allowance {
+            left: NEW_BURST,
+            at: now,
+        };
+        let allowance = self.allowances.entry(source).or_insert(fresh);
+        let since = now.saturating_duration_since(allowance.at).as_secs_f64();
+        allowance.left = (allowance.left + since * NEW_PER_SECOND).min(NEW_BURST);
+        allowance.at = now;
+        let allows = allowance.left >= 1.0;
+        if allows {
+            allowance.left -= 1.0;
+        }
+        allows
+    }
+
+    /// What is to be told when time has passed: changes that had to wait, and who was not heard of for too long.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<News> {
+        let is_over = |entry: &Entry| now.saturating_duration_since(entry.heard) >= entry.lifetime;
+        let (over, kept) = std::mem::take(&mut self.entries).into_iter().partition(is_over);
+        self.entries = kept;
+        let over: Vec<Entry> = over;
+        let mut news: Vec<News> = over.iter().filter_map(|entry| self.after_removal(entry, now)).collect();
+        let waiting: HashSet<PeerId> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.changed && is_due(entry, now))
+            .filter_map(Entry::peer)
+            .collect();
+        news.extend(waiting.into_iter().filter_map(|peer| self.announced(peer, now)));
+        news
+    }
+
+    /// Forgets everybody without a word: who is still there will be told again when it answers.
+    pub(super) fn forget_when_told(&mut self) {
+        for entry in &mut self.entries {
+            entry.told = None;
+        }
+    }
+
+    fn after_removal(&mut self, removed: &Entry, now: Instant) -> Option<News> {
+        removed.told?;
+        self.lost(removed.peer()?, now)
+    }
+
+    /// One of those that announced a peer does not any more.
+    fn lost(&mut self, peer: PeerId, now: Instant) -> Option<News> {
+        if self
+            .entries
+            .iter()
+            .any(|entry| entry.peer() == Some(peer) && entry.is_complete())
+        {
+            return self.announced(peer, now);
+        }
+        Some(News::Gone { peer })
+    }
+
+    /// Where a peer is announced, by all sources. That is the truth as far as it is known: whoever lies about one address does not
+    /// make the others forgotten.
+    fn announced(&mut self, peer: PeerId, now: Instant) -> Option<News> {
+        let mut places = Vec::new();
+        let complete = |entry: &&mut Entry| entry.peer() == Some(peer) && entry.is_complete();
+        for entry in self.entries.iter_mut().filter(complete) {
+            let Some((_, port)) = entry.place else { continue };
+            let spoke = |address: &IpAddr| *address == entry.source;
+            places.extend(entry.addresses.iter().map(|address| (!spoke(address), *address, port)));
+            entry.told = Some(now);
+            entry.changed = false;
+        }
+        places.sort();
+        let mut seen = HashSet::new();
+        let places: Vec<(IpAddr, u16)> = places
+            .into_iter()
+            .map(|(_, address, port)| (address, port))
+            .filter(|place| seen.insert(*place))
+            .collect();
+        (!places.is_empty()).then_some(News::Announced { peer, places })
+    }
+
+    /// Instances that need not answer when all are asked: those that were heard of lately.
+    pub(super) fn known(&self, now: Instant) -> impl Iterator<Item = &str> {
+        let fresh = move |entry: &&Entry| {
+            entry.is_complete() && now.saturating_duration_since(entry.heard) < entry.lifetime / 2
+        };
+        let mut seen = HashSet::new();
+        self.entries
+            .iter()
+            .filter(fresh)
+            .map(|entry| entry.instance.as_str())
+            .filter(move |instance| seen.insert(*instance))
+            .take(NAMES_MAX)
+    }
+
+    /// What to ask for now, the newest first. Each is asked for a few times.
+    pub(super) fn take_missing(&mut self) -> Missing {
+        let mut missing = Missing::default();
+        let incomplete = |entry: &&mut Entry| {
+            // Who is somebody else need not say where it is.
+            entry.asked < ASKED_MAX && !entry.is_complete() && entry.text != Some(None)
+        };
+        for entry in self.entries.iter_mut().rev().filter(incomplete).take(NAMES_MAX) {
+            entry.asked += 1;
+            match &entry.place {
+                Some((host, _)) if entry.text.is_some() => missing.hosts.push(host.clone()),
+                Some((host, _)) => {
+                    missing.instances.push(entry.instance.clone());
+                    missing.hosts.push(host.clone());
+                }
+                None => missing.instances.push(entry.instance.clone()),
+            }
+        }
+        missing
+    }
+}
+
+/// Whether it is time to tell of an entry: at once when it has changed, if that is not all the time.
+fn is_due(entry: &Entry, now: Instant) -> bool {
+    let interval = if entry.changed {
+        TOLD_INTERVAL_MIN
+    } else {
+        TOLD_INTERVAL
+    };
+    entry.is_complete()
+        && entry
+            .told
+            .is_none_or(|told| now.saturating_duration_since(told) >= interval)
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

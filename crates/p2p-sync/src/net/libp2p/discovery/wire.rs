@@ -1,0 +1,321 @@
+//! The packets of multicast DNS: what of them concerns this program, and how its own are put together. Parsing is the library's
+//! work; anything in a packet that is not about our service is left out here, so that nothing else needs to be bounded.
+
+use std::net::IpAddr;
+
+use libp2p::PeerId;
+use simple_dns::rdata::{PTR, RData, SRV, TXT};
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
+
+/// What every node announces itself as.
+const SERVICE: &str = "_p2p-sync._tcp.local";
+/// The name under which browsers ask for all kinds of services.
+const ALL_SERVICES: &str = "_services._dns-sd._udp.local";
+/// The largest packet of multicast DNS (RFC 6762, section 17).
+pub(super) const PACKET_BYTES_MAX: usize = 9_000;
+/// Records of one packet that are looked at.
+const RECORDS_MAX: usize = 512;
+/// How long others may keep records that name a host or its address, in seconds (RFC 6762, section 10).
+const HOST_TTL_S: u32 = 120;
+/// How long they may keep the others, in seconds.
+const OTHER_TTL_S: u32 = 4_500;
+/// How long a resolver that knows nothing of multicast may keep an answer, in seconds (RFC 6762, section 6.7).
+const LEGACY_TTL_S: u32 = 10;
+/// The smallest question, and the smallest record.
+const SMALLEST_BYTES: usize = 5;
+
+/// What a packet says that concerns us.
+#[derive(Debug, Clone)]
+pub(super) enum Message {
+    Query(Query),
+    Response(Vec<Piece>),
+}
+
+/// Somebody asks for what this node announces.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    /// To be repeated to a resolver that knows nothing of multicast.
+    pub(super) id: u16,
+    /// Something was asked that only this node can answer, so that nobody else's answer can collide with it.
+    pub(super) is_for_us_alone: bool,
+    /// The names of all kinds of services are wanted.
+    pub(super) of_all_services: bool,
+    /// The questions, as they came.
+    asked: Vec<Question<'static>>,
+}
+
+/// One record about a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// There is such an instance.
+    Instance { instance: String, ttl_s: u32 },
+    /// Where it is.
+    Place {
+        instance: String,
+        host: String,
+        port: u16,
+        ttl_s: u32,
+    },
+    /// Who it is; no peer where what it says of that makes no sense.
+    Text {
+        instance: String,
+        peer: Option<PeerId>,
+        network_tag: String,
+        ttl_s: u32,
+    },
+    /// An address of a host. `flushes`: what was said of that host and family before is void.
+    Address {
+        host: String,
+        address: IpAddr,
+        ttl_s: u32,
+        flushes: bool,
+    },
+}
+
+/// How this node names itself.
+#[derive(Debug, Clone)]
+pub(super) struct OwnNames {
+    /// The full name of the instance.
+    pub(super) instance: String,
+    host: String,
+    text: [String; 3],
+    port: u16,
+}
+
+/// What a response is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Announce,
+    Withdraw,
+}
+
+impl OwnNames {
+    pub(super) fn new(label: &str, peer: &PeerId, network_tag: &str, port: u16) -> Self {
+        Self {
+            instance: format!("{label}.{SERVICE}"),
+            host: format!("{label}.local"),
+            text: [format!("id={peer}"), "v=1".to_owned(), format!("net={network_tag}")],
+            port,
+        }
+    }
+
+    fn records(&self, addresses: &[IpAddr], all_services: bool) -> Option<Vec<ResourceRecord<'_>>> {
+        let (service, instance) = (Name::new(SERVICE).ok()?, Name::new(&self.instance).ok()?);
+        let host = Name::new(&self.host).ok()?;
+        let mut text = TXT::new();
+        for string in &self.text {
+            text.add_string(string).ok()?;
+        }
+        let place = SRV {
+            priority: 0,
+            weight: 0,
+            port: self.port,
+            target: host.clone(),
+        };
+        let own = |name: &Name<'static>, ttl_s, data| {
+            ResourceRecord::new(name.clone(), CLASS::IN, ttl_s, data).with_cache_flush(true)
+        };
+        let (instance, host) = (instance.into_owned(), host.into_owned());
+        let pointer = RData::PTR(PTR(instance.clone()));
+        let mut records = vec![
+            ResourceRecord::new(service.clone(), CLASS::IN, OTHER_TTL_S, pointer),
+            own(&instance, HOST_TTL_S, RData::SRV(place)),
+            own(&instance, OTHER_TTL_S, RData::TXT(text)),
+        ];
+        records.extend(addresses.iter().map(|address| {
+            let data = match address {
+                IpAddr::V4(address) => RData::A((*address).into()),
+                IpAddr::V6(address) => RData::AAAA((*address).into()),
+            };
+            own(&host, HOST_TTL_S, data)
+        }));
+        if all_services {
+            let kind = RData::PTR(PTR(service));
+            records.push(ResourceRecord::new(
+                Name::new(ALL_SERVICES).ok()?,
+                CLASS::IN,
+                OTHER_TTL_S,
+                kind,
+            ));
+        }
+        Some(records)
+    }
+
+    /// All records about this node, with the addresses of the interface on which they go out.
+    pub(super) fn response(&self, addresses: &[IpAddr], all_services: bool, purpose: Purpose) -> Option<Vec<u8>> {
+        let mut packet = Packet::new_reply(0);
+        packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+        packet.answers = self.records(addresses, all_services)?;
+        if purpose == Purpose::Withdraw {
+            packet.answers.iter_mut().for_each(|record| record.ttl = 0);
+        }
+        packet.build_bytes_vec_compressed().ok()
+    }
+
+    /// The answer for a resolver that asked from a port of its own and expects it there.
+    pub(super) fn legacy_response(&self, query: &Query, addresses: &[IpAddr]) -> Option<Vec<u8>> {
+        let mut packet = Packet::new_reply(query.id);
+        packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+        packet.questions.clone_from(&query.asked);
+        let asked = |record: &ResourceRecord<'_>| {
+            let of = |question: &Question<'_>| question.qname == record.name && record.match_qtype(question.qtype);
+            query.asked.iter().any(of)
+        };
+        let records = self
+            .records(addresses, query.of_all_services)?
+            .into_iter()
+            .map(|mut record| {
+                record.ttl = record.ttl.min(LEGACY_TTL_S);
+                record.with_cache_flush(false)
+            });
+        (packet.answers, packet.additional_records) = records.partition(asked);
+        packet.build_bytes_vec_compressed().ok()
+    }
+
+    /// What a packet says that concerns us, if anything.
+    pub(super) fn read(&self, bytes: &[u8]) -> Option<Message> {
+        // The library makes room for as many records as the header promises.
+        let promised: usize = (4..12).step_by(2).map(|at| promised(bytes, at)).sum();
+        if promised.saturating_mul(SMALLEST_BYTES) > bytes.len() {
+            return None;
+        }
+        let packet = Packet::parse(bytes).ok()?;
+        if packet.has_flags(PacketFlag::RESPONSE) {
+            let all = packet.answers.iter().chain(&packet.additional_records);
+            let pieces: Vec<Piece> = all.take(RECORDS_MAX).filter_map(piece).collect();
+            (!pieces.is_empty()).then_some(Message::Response(pieces))
+        } else {
+            self.query(&packet).map(Message::Query)
+        }
+    }
+
+    fn query(&self, packet: &Packet<'_>) -> Option<Query> {
+        let (service, all_services) = (Name::new(SERVICE).ok()?, Name::new(ALL_SERVICES).ok()?);
+        let (instance, host) = (Name::new(&self.instance).ok()?, Name::new(&self.host).ok()?);
+        let is = |question: &Question<'_>, kinds: &[TYPE]| match question.qtype {
+            QTYPE::ANY => true,
+            QTYPE::TYPE(kind) => kinds.contains(&kind),
+            _ => false,
+        };
+        let browses = |question: &&Question<'_>| question.qname == service && is(question, &[TYPE::PTR]);
+        let lists = |question: &&Question<'_>| question.qname == all_services && is(question, &[TYPE::PTR]);
+        let resolves = |question: &&Question<'_>| {
+            question.qname == instance && is(question, &[TYPE::SRV, TYPE::TXT])
+                || question.qname == host && is(question, &[TYPE::A, TYPE::AAAA])
+        };
+        let questions = &packet.questions;
+        let is_for_us_alone = questions.iter().any(|question| resolves(&question));
+        let of_all_services = questions.iter().any(|question| lists(&question));
+        // Whoever knows us already, and for long enough, does not want to hear it again.
+        let is_known = packet.answers.iter().any(|record| {
+            matches!(&record.rdata, RData::PTR(PTR(of)) if record.name == service && *of == instance)
+                && record.ttl >= OTHER_TTL_S / 2
+        });
+        let is_browsed = !is_known && questions.iter().any(|question| browses(&question));
+        (is_for_us_alone || of_all_services || is_browsed).then(|| Query {
+            id: packet.id(),
+            is_for_us_alone,
+            of_all_services,
+            asked: questions.iter().take(8).cloned().map(Question::into_owned).collect(),
+        })
+    }
+}
+
+fn promised(bytes: &[u8], at: usize) -> usize {
+    match bytes.get(at..at + 2) {
+        Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
+        _ => 0,
+    }
+}
+
+fn key(name: &Name<'_>) -> String {
+    name.to_string().to_ascii_lowercase()
+}
+
+fn piece(record: &ResourceRecord<'_>) -> Option<Piece> {
+    let ttl_s = record.ttl;
+    match &record.rdata {
+        RData::PTR(PTR(instance)) => {
+            let is_ours = record.name == Name::new(SERVICE).ok()? && is_instance(instance);
+            is_ours.then(|| Piece::Instance {
+                instance: key(instance),
+                ttl_s,
+            })
+        }
+        RData::SRV(place) => is_instance(&record.name).then(|| Piece::Place {
+            instance: key(&record.name),
+            host: key(&place.target),
+            port: place.port,
+            ttl_s,
+        }),
+        RData::TXT(text) => is_instance(&record.name).then(|| Piece::Text {
+            instance: key(&record.name),
+            peer: attribute(text, "id").and_then(|id| id.parse().ok()),
+            network_tag: attribute(text, "net").unwrap_or_default(),
+            ttl_s,
+        }),
+        RData::A(address) => address_piece(record, IpAddr::V4(address.address.into())),
+        RData::AAAA(address) => address_piece(record, IpAddr::V6(address.address.into())),
+        _ => None,
+    }
+}
+
+fn address_piece(record: &ResourceRecord<'_>, address: IpAddr) -> Option<Piece> {
+    record.name.is_link_local().then(|| Piece::Address {
+        host: key(&record.name),
+        address,
+        ttl_s: record.ttl,
+        flushes: record.cache_flush,
+    })
+}
+
+/// Whether it is one label before the name of our service.
+fn is_instance(name: &Name<'_>) -> bool {
+    Name::new(SERVICE).is_ok_and(|service| {
+        name.get_labels().len() == service.get_labels().len() + 1 && name.is_subdomain_of(&service)
+    })
+}
+
+/// The value of a key; the first counts (RFC 6763, section 6.4). Empty strings and those without a key are passed over.
+fn attribute(text: &TXT<'_>, wanted: &str) -> Option<String> {
+    let mut all = text.iter_raw();
+    let (_, value) = all.find(|(key, _)| key.eq_ignore_ascii_case(wanted.as_bytes()))?;
+    String::from_utf8(value?.to_vec()).ok()
+}
+
+/// Asks for all instances, except for those that are known.
+pub(super) fn browse<'a>(known: impl Iterator<Item = &'a str>) -> Option<Vec<u8>> {
+    let service = Name::new(SERVICE).ok()?;
+    let mut packet = Packet::new_query(0);
+    packet.questions.push(question(service.clone(), TYPE::PTR));
+    let known = known.filter_map(|instance| Name::new(instance).ok());
+    packet.answers = known
+        .map(|instance| ResourceRecord::new(service.clone(), CLASS::IN, OTHER_TTL_S, RData::PTR(PTR(instance))))
+        .collect();
+    packet.build_bytes_vec_compressed().ok()
+}
+
+/// Asks for what is not known yet of these instances and hosts.
+pub(super) fn resolve<'a>(
+    instances: impl Iterator<Item = &'a str>,
+    hosts: impl Iterator<Item = &'a str>,
+) -> Option<Vec<u8>> {
+    let mut packet = Packet::new_query(0);
+    let named = |all: &mut dyn Iterator<Item = &'a str>, kinds: [TYPE; 2]| -> Vec<Question<'a>> {
+        all.filter_map(|name| Name::new(name).ok())
+            .flat_map(|name| kinds.map(|kind| question(name.clone(), kind)))
+            .collect()
+    };
+    let (mut instances, mut hosts) = (instances, hosts);
+    packet.questions = named(&mut instances, [TYPE::SRV, TYPE::TXT]);
+    packet.questions.extend(named(&mut hosts, [TYPE::A, TYPE::AAAA]));
+    (!packet.questions.is_empty()).then(|| packet.build_bytes_vec_compressed().ok())?
+}
+
+fn question(name: Name<'_>, kind: TYPE) -> Question<'_> {
+    Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false)
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+pub(super) mod tests;
