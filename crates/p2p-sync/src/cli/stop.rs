@@ -28,7 +28,7 @@ const QUESTIONS_MAX: usize = 1;
 pub(super) enum Request {
     /// Somebody at a keyboard, who gets impatient.
     Interrupt,
-    /// SIGQUIT: the same from a key that nobody hits by chance.
+    /// SIGQUIT, and Ctrl-Break on Windows: the same from keys that nobody hits by chance.
     Quit,
     /// The system.
     Terminate,
@@ -175,7 +175,7 @@ mod signals {
             };
         }
         forward!(windows::ctrl_c(), Request::Interrupt);
-        forward!(windows::ctrl_break(), Request::Terminate);
+        forward!(windows::ctrl_break(), Request::Quit);
         forward!(windows::ctrl_close(), Request::HangUp);
         forward!(windows::ctrl_shutdown(), Request::Terminate);
         Ok(())

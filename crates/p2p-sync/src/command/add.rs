@@ -61,8 +61,9 @@ mod tests {
     use crate::command::{Class, Command, parse_line};
 
     fn checked(line: &[u8]) -> Result<(Key, Value), CommandError> {
-        match parse_line(line).unwrap().unwrap() {
-            Command::Add(add) => add.checked(),
+        // Where the system's words are text, bytes that are none are refused before there is a command.
+        match parse_line(line).map_err(|refused| refused.error)? {
+            Some(Command::Add(add)) => add.checked(),
             other => panic!("{other:?}"),
         }
     }
