@@ -127,6 +127,19 @@ pub const SYNC_PROGRESS_MAX: Duration = Duration::from_secs(30);
 pub const SYNC_RANGES_PROGRESS_MAX: Duration = Duration::from_secs(120);
 /// A session that takes longer is ended, so that nobody keeps the right to a bulk for ever. The next one goes on from there.
 pub const SYNC_SESSION_MAX: Duration = Duration::from_secs(900);
+/// Bytes that a session with a slot must move, both ways together, within [`SYNC_SLOW_MAX`] while another waits for that slot: a
+/// quarter of a link of 1 Mbit/s. A slower one gives the slot up, and gets it again when nobody waits.
+pub const SYNC_SLOW_BYTES: u64 = 128 * 1024;
+/// How long a session may take to move [`SYNC_SLOW_BYTES`] while another waits for its slot.
+pub const SYNC_SLOW_MAX: Duration = Duration::from_secs(4);
+/// The same for the slot of the range-based fallback, where each side reads all its records first.
+pub const SYNC_RANGES_SLOW_MAX: Duration = Duration::from_secs(30);
+/// For how long a peer that found no slot counts as waiting: longer than the pauses in which it asks.
+pub const SYNC_WAITING_MAX: Duration = Duration::from_secs(60);
+/// Peers that wait for slots of one kind; others are refused, and come again.
+pub const SYNC_WAITING_PEERS_MAX: usize = 64;
+/// For how long a free slot is kept for the peer that was called to it: pauses between sessions are shorter.
+pub const SYNC_CALLED_MAX: Duration = Duration::from_secs(4);
 /// How long a peer gets no slots after a session with it had to be cut off; doubled up to [`SYNC_DENIAL_MAX`] when that happens
 /// again within that time.
 pub const SYNC_DENIAL_MIN: Duration = Duration::from_secs(60);

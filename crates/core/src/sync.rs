@@ -62,6 +62,6 @@ pub use page::cost;
 pub use progress::{Moved, Progress};
 pub use rights::Rights;
 pub use session::{Next, Session};
-pub use slots::Slots;
+pub use slots::{Asker, Looked, Slots};
 pub use store::{Applied, Page, PageLimit, SyncStore};
 pub use wire::{Frame, FrameBuffer, InvalidFrame, Position, State, StoreId, VERSION};

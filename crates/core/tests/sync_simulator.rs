@@ -25,6 +25,8 @@ mod node;
 mod oracles;
 #[path = "sync_simulator/scenario.rs"]
 mod scenario;
+#[path = "sync_simulator/slow_liar.rs"]
+mod slow_liar;
 #[path = "sync_simulator/streams.rs"]
 mod streams;
 mod support;

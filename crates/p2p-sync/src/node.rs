@@ -23,6 +23,7 @@ use crate::system::{self, Stopwatch};
 
 mod change_log;
 mod checking;
+mod completing;
 mod error;
 mod holdings;
 mod patrol;

@@ -34,6 +34,7 @@
 //! closing such a file again takes away the locks that SQLite holds on it, and another program may then remove the WAL.
 
 mod columns;
+mod completing;
 mod conflicts;
 mod directory;
 mod displaced;
@@ -44,6 +45,7 @@ mod known_peers;
 mod mending;
 mod migrations;
 mod opening;
+mod others;
 mod patrol;
 mod peers;
 mod presence;
@@ -61,6 +63,7 @@ mod sync;
 pub(crate) mod testing;
 mod wal;
 
+pub use completing::{Completed, INCOMPLETE_ROWS_MAX};
 pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
 pub use directory::DataDir;
 pub use error::{StoreError, StoreErrorKind};

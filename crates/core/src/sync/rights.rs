@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::outcome::{Outcome, Report};
-use super::slots::Slots;
+use super::slots::{Asker, Slots};
 use crate::id::NodeId;
 use crate::limits::{SYNC_DENIAL_MAX, SYNC_DENIAL_MIN, SYNC_DENIED_PEERS_MAX, SYNC_RANGES_PEER_PAUSE};
 use crate::time::Uptime;
@@ -47,11 +47,12 @@ impl Denial {
 
 impl Rights {
     /// The slots for a session with this peer that begins now.
-    pub fn slots(&self, peer: NodeId, all: &Slots, at: Uptime) -> Slots {
-        match self.denied.get(&peer) {
-            Some(denied) if at < denied.all.until => Slots::new(0, 0, 0),
+    pub fn slots(&self, asker: Asker, all: &Slots, at: Uptime) -> Slots {
+        let all = all.of(asker);
+        match self.denied.get(&asker.peer) {
+            Some(denied) if at < denied.all.until => all.denied(),
             Some(denied) if at < denied.ranges.until => all.without_ranges(),
-            Some(_) | None => all.clone(),
+            Some(_) | None => all,
         }
     }
 
@@ -70,7 +71,7 @@ impl Rights {
         }
     }
 
-    /// A session with this peer had to be cut off: it moved too little, took too long or broke the rules.
+    /// A session with this peer had to be cut off: it moved too little, took too long, kept others waiting or broke the rules.
     pub fn cut_off(&mut self, peer: NodeId, at: Uptime) {
         self.of(peer, at).all.begin(SYNC_DENIAL_MIN, at);
     }
@@ -105,7 +106,11 @@ mod tests {
 
     /// Whether a session with peer 1 that begins then gets a bulk and ranges.
     fn gets(rights: &Rights, seconds: u64) -> (bool, bool) {
-        let slots = rights.slots(id(1), &Slots::default(), at(seconds));
+        let asker = Asker {
+            peer: id(1),
+            dialled: false,
+        };
+        let slots = rights.slots(asker, &Slots::default(), at(seconds));
         (slots.take_bulk().is_some(), slots.take_ranges(Timestamp::MIN).is_some())
     }
 

@@ -1,20 +1,62 @@
-//! What all sessions of a node share: how many of them may do at a time what takes memory or the disk for long.
+//! What all sessions of a node share: how many of them may do at a time what takes memory or the disk for long, and who goes first
+//! where several want to. Who must give his slot up, and what he pays for that, follows from [`Slots::look`].
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+mod pool;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::limits::{SYNC_BULKS_MAX, SYNC_RANGES_MAX, SYNC_RANGES_PAUSE, SYNC_SNAPSHOTS_MAX};
-use crate::time::Timestamp;
+use pool::Pool;
 
-/// The slots of one node. Clones share them.
+use crate::id::NodeId;
+use crate::limits::{
+    SYNC_BULKS_MAX, SYNC_RANGES_MAX, SYNC_RANGES_PAUSE, SYNC_RANGES_SLOW_MAX, SYNC_SLOW_MAX, SYNC_SNAPSHOTS_MAX,
+};
+use crate::time::{Timestamp, Uptime};
+
+/// Who wants a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// The peer with which the session is held.
+    pub peer: NodeId,
+    /// Whether this node dialled it. Others come by themselves, in any number, and keep one that was dialled from nothing.
+    pub dialled: bool,
+}
+
+/// What a look at the slots came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Looked {
+    /// Peers that hold a slot, are slow, and keep others waiting: their sessions are to be cut off.
+    pub slow: BTreeSet<NodeId>,
+    /// Peers that waited for a slot, and get the one that is free if they ask soon.
+    pub called: BTreeSet<NodeId>,
+}
+
+/// The slots of one node, as a session with one peer may take them. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Slots {
-    snapshots: Pool,
-    bulks: Pool,
-    ranges: Pool,
+    all: Arc<All>,
+    asker: Option<Asker>,
+    /// Nothing may be taken, or no ranges.
+    none: bool,
+    no_ranges: bool,
+}
+
+#[derive(Debug)]
+struct All {
+    pools: Mutex<[Pool; 3]>,
     /// When ranges were last reconciled, by our wall clock, in nanoseconds; 0: never.
-    ranges_began: Arc<AtomicI64>,
+    ranges_began: AtomicI64,
+}
+
+/// What a slot is for; its place among the pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Snapshot,
+    Bulk,
+    Ranges,
 }
 
 impl Default for Slots {
@@ -23,67 +65,115 @@ impl Default for Slots {
     }
 }
 
+impl All {
+    fn lock(&self) -> MutexGuard<'_, [Pool; 3]> {
+        // Nothing in here panics while it holds the lock.
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, kind: Kind, work: impl FnOnce(&mut Pool) -> T) -> T {
+        let mut pools = self.lock();
+        let [snapshots, bulks, ranges] = &mut *pools;
+        work(match kind {
+            Kind::Snapshot => snapshots,
+            Kind::Bulk => bulks,
+            Kind::Ranges => ranges,
+        })
+    }
+}
+
 impl Slots {
-    /// So many sessions at a time may hold a copy of the sketch, receive a bulk, reconcile by ranges.
+    /// So many sessions at a time may hold a copy of the sketch, receive a bulk, reconcile by ranges. One more copy and one more bulk
+    /// are kept for peers that this node dialled, while those that it did not dial are slow.
     pub fn new(snapshots: usize, bulks: usize, ranges: usize) -> Self {
+        let pools = [
+            Pool::new(snapshots, snapshots.min(1), SYNC_SLOW_MAX),
+            Pool::new(bulks, bulks.min(1), SYNC_SLOW_MAX),
+            // Each takes memory for all records.
+            Pool::new(ranges, 0, SYNC_RANGES_SLOW_MAX),
+        ];
         Self {
-            snapshots: Pool::new(snapshots),
-            bulks: Pool::new(bulks),
-            ranges: Pool::new(ranges),
-            ranges_began: Arc::default(),
+            all: Arc::new(All {
+                pools: Mutex::new(pools),
+                ranges_began: AtomicI64::new(0),
+            }),
+            asker: None,
+            none: false,
+            no_ranges: false,
+        }
+    }
+
+    /// The same slots for a session with this peer.
+    pub fn of(&self, asker: Asker) -> Self {
+        Self {
+            asker: Some(asker),
+            ..self.clone()
+        }
+    }
+
+    /// None of the slots, for a session that may take none.
+    pub(super) fn denied(&self) -> Self {
+        Self {
+            none: true,
+            ..self.clone()
         }
     }
 
     /// The same slots for a session that may not reconcile by ranges.
     pub(super) fn without_ranges(&self) -> Self {
         Self {
-            ranges: Pool::new(0),
+            no_ranges: true,
             ..self.clone()
         }
     }
 
+    /// Looks at who holds slots, and who waits for one. To be called about once a second, with the bytes that the session with a peer
+    /// has moved so far, both ways together. Whoever is told to be slow must be cut off before the next look.
+    pub fn look(&self, at: Uptime, moved: impl Fn(NodeId) -> u64) -> Looked {
+        let mut looked = Looked::default();
+        for pool in self.all.lock().iter_mut() {
+            pool.look(at, &moved, &mut looked);
+        }
+        looked
+    }
+
+    /// This peer waits for no slot any longer: it is gone, or a session with it came to its end without one.
+    pub fn forget(&self, peer: NodeId) {
+        self.all.lock().iter_mut().for_each(|pool| pool.forget(peer));
+    }
+
     /// The right to hold a copy of the sketch.
     pub(super) fn take_snapshot(&self) -> Option<Slot> {
-        self.snapshots.take()
+        self.take(Kind::Snapshot)
     }
 
     /// The right to receive a bulk.
     pub(super) fn take_bulk(&self) -> Option<Slot> {
-        self.bulks.take()
+        self.take(Kind::Bulk)
     }
 
     /// The right to hold all items. There is none for a while after the last one was taken; but a clock that was set
     /// back is not waited for.
     pub(super) fn take_ranges(&self, now: Timestamp) -> Option<Slot> {
-        let began = self.ranges_began.load(Ordering::Relaxed);
+        let began = self.all.ranges_began.load(Ordering::Relaxed);
         let since = now.as_nanos() - began;
         if began > 0 && since >= 0 && Duration::from_nanos(since.unsigned_abs()) < SYNC_RANGES_PAUSE {
             return None;
         }
-        let slot = self.ranges.take()?;
-        self.ranges_began.store(now.as_nanos(), Ordering::Relaxed);
+        let slot = self.take(Kind::Ranges).filter(|_| !self.no_ranges)?;
+        self.all.ranges_began.store(now.as_nanos(), Ordering::Relaxed);
         Some(slot)
     }
-}
 
-#[derive(Debug, Clone)]
-struct Pool {
-    free: Arc<AtomicUsize>,
-}
-
-impl Pool {
-    fn new(max: usize) -> Self {
-        Self {
-            free: Arc::new(AtomicUsize::new(max)),
+    fn take(&self, kind: Kind) -> Option<Slot> {
+        if self.none || (kind == Kind::Ranges && self.no_ranges) {
+            return None;
         }
-    }
-
-    fn take(&self) -> Option<Slot> {
-        let taken = self
-            .free
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
-        taken.ok().map(|_| Slot {
-            free: Arc::clone(&self.free),
+        let number = self.all.with(kind, |pool| pool.take(self.asker))?;
+        Some(Slot {
+            all: Arc::clone(&self.all),
+            kind,
+            number,
         })
     }
 }
@@ -91,12 +181,14 @@ impl Pool {
 /// One right taken. Dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Slot {
-    free: Arc<AtomicUsize>,
+    all: Arc<All>,
+    kind: Kind,
+    number: u64,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.free.fetch_add(1, Ordering::Relaxed);
+        self.all.with(self.kind, |pool| pool.give_back(self.number));
     }
 }
 
@@ -115,6 +207,7 @@ mod tests {
         assert!(taken.is_some() && slots.take_bulk().is_none() && slots.take_snapshot().is_some());
         drop(taken);
         assert!(slots.take_bulk().is_some());
+        assert!(slots.denied().take_bulk().is_none());
     }
 
     #[test]

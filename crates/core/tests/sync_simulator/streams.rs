@@ -2,7 +2,7 @@
 
 use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::sync::{
-    Answer, Frame, FrameBuffer, Next, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError,
+    Answer, Asker, Frame, FrameBuffer, Next, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError,
 };
 
 use crate::connections::peer_id;
@@ -70,7 +70,11 @@ impl World {
         self.tally.sessions_opened += 1;
         let (uptime, now) = (self.uptime(), self.now(asks));
         let node = &mut self.nodes[asks];
-        let slots = node.rights.slots(peer_id(answers), &node.slots, uptime);
+        let asker = Asker {
+            peer: peer_id(answers),
+            dialled: true,
+        };
+        let slots = node.rights.slots(asker, &node.slots, uptime);
         let session = Session::ask(opening, slots, &mut node.store, now);
         let stream = Stream {
             nodes: [asks, answers],
@@ -103,7 +107,11 @@ impl World {
             self.drop_session(answers, asks);
         }
         let (node, at) = (&self.nodes[answers], self.uptime());
-        let session = Session::answer(node.rights.slots(peer_id(asks), &node.slots, at));
+        let asker = Asker {
+            peer: peer_id(asks),
+            dialled: false,
+        };
+        let session = Session::answer(node.rights.slots(asker, &node.slots, at));
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.ends[1] = End::Open(Box::new(session));
         }

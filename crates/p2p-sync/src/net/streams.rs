@@ -79,6 +79,8 @@ pub struct PeerLink {
     /// Changes when something did not get through between the peer and this node: a message was dropped for its rate, a queue
     /// was full, a feed was too slow, or a write was announced to nobody.
     pub missed: u64,
+    /// Whether this node dialled a connection to it; false where the peer came by itself.
+    pub dialled: bool,
 }
 
 /// The connected peers that speak the sync of this network and take part in its gossip.

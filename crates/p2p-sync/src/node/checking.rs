@@ -19,6 +19,12 @@ const PAUSE: Duration = Duration::from_secs(60);
 const DOUBT_PAUSE: Duration = Duration::from_secs(3_600);
 /// A scan that failed is tried again after this.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// How often it is looked whether another program changed records.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// Records that another program changes all the time are read through again after this at the earliest, and after so many times
+/// what reading them took: a twentieth of one core.
+const REBUILD_PAUSE: Duration = Duration::from_secs(10);
+const REBUILD_SHARE: u32 = 20;
 
 type Reply = oneshot::Sender<Result<Verified, NodeError>>;
 /// What the scan with this number found.
@@ -40,6 +46,12 @@ pub(super) struct Checking {
     last_check: Option<Uptime>,
     /// After a failure: no scan before this.
     not_before: Uptime,
+    /// When it is looked next whether another program changed records.
+    look_at: Uptime,
+    /// After records that another program changed were read through, they are read again from then on at the earliest.
+    rebuild_at: Uptime,
+    /// When the scan under way was begun.
+    begun: Uptime,
     /// What was lost when the file was mended, to be told by the next answer.
     lost: u64,
     /// Damage that was repaired since the start: records, and summaries that were not those of the records.
@@ -61,6 +73,9 @@ impl Checking {
             damaged_seen: 0,
             last_check: None,
             not_before: Uptime::default(),
+            look_at: Uptime::default(),
+            rebuild_at: Uptime::default(),
+            begun: Uptime::default(),
             lost: 0,
             repaired: 0,
         };
@@ -107,10 +122,10 @@ impl Checking {
     /// When [`begin`](Self::begin) is to be called at the latest.
     pub(super) fn next_due(&self) -> Option<Uptime> {
         let due = self.check_at.unwrap_or_default().max(self.not_before);
+        let due = Some(due).filter(|due| *due > Uptime::default());
         self.running
             .is_none()
-            .then_some(due)
-            .filter(|due| *due > Uptime::default())
+            .then(|| due.map_or(self.look_at, |due| due.min(self.look_at)))
     }
 
     /// Begins what is wanted, unless something is under way.
@@ -119,13 +134,14 @@ impl Checking {
         if seen > std::mem::replace(&mut self.damaged_seen, seen) {
             self.want_check(PAUSE, at);
         }
+        self.look_for_others(holdings, at);
         if self.running.is_some() || holdings.is_broken() || holdings.is_damaged() || at < self.not_before {
             return;
         }
         self.not_before = Uptime::default();
         let depth = if !self.asked.is_empty() || self.check_at.is_some_and(|due| due <= at) {
             Depth::Records
-        } else if holdings.store().summary().is_none() {
+        } else if holdings.store().summary().is_none() || self.must_rebuild(holdings, at) {
             Depth::Items
         } else {
             return;
@@ -134,6 +150,7 @@ impl Checking {
             self.check_at = None;
             self.last_check = Some(at);
         }
+        self.begun = at;
         self.answered = std::mem::take(&mut self.asked);
         self.scans += 1;
         self.running = Some((self.scans, depth));
@@ -157,6 +174,8 @@ impl Checking {
             return false;
         };
         let stopped = matches!(scanned, Err(StoreError::Stopped { .. }));
+        let took = at.saturating_since(self.begun);
+        self.rebuild_at = at.after(REBUILD_PAUSE.max(took * REBUILD_SHARE));
         let finished = holdings.finish_scan(scanned);
         if stopped || holdings.is_damaged() {
             // Whoever waits is answered by the next one, behind the mending.
@@ -185,9 +204,10 @@ impl Checking {
                 tracing::error!("The store could not be read through: {error}");
             }
         }
-        let changed = finished
-            .as_ref()
-            .is_ok_and(|found| !found.removed.is_empty() || found.indexed > 0 || found.summary == SummaryWas::Wrong);
+        let changed = finished.as_ref().is_ok_and(|found| {
+            let others = matches!(found.summary, SummaryWas::Wrong | SummaryWas::Outdated);
+            others || !found.removed.is_empty() || found.indexed > 0
+        });
         let lost = if self.answered.is_empty() {
             0
         } else {
@@ -200,6 +220,24 @@ impl Checking {
         });
         self.answer(&answer);
         changed
+    }
+
+    /// What another program changed is to be noticed though nothing is written here.
+    fn look_for_others(&mut self, holdings: &mut Holdings, at: Uptime) {
+        if at < self.look_at || holdings.is_broken() || holdings.is_damaged() {
+            return;
+        }
+        self.look_at = at.after(LOOK_INTERVAL);
+        if let Err(error) = holdings.store().look_for_others() {
+            tracing::debug!("it was not looked for other programs: {error}");
+        }
+    }
+
+    /// Whether the records are to be read through because another program changed some. What it changed last time is worked off
+    /// first.
+    fn must_rebuild(&self, holdings: &mut Holdings, at: Uptime) -> bool {
+        let store = holdings.store();
+        at >= self.rebuild_at && store.is_outdated() && store.completing().is_none()
     }
 
     /// A scan failed: it is tried again after a pause.
@@ -261,7 +299,7 @@ mod tests {
             (verified.records, verified.damaged, verified.summary_was_right),
             (0, 3, true)
         );
-        assert_eq!((checking.repaired, checking.next_due()), (3, None));
+        assert_eq!((checking.repaired, checking.check_at), (3, None));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct SyncStatus {
     /// What was found wrong in the store and repaired since the start: damaged records, and summaries that were not those of
     /// the records.
     pub repaired: u64,
+    /// Rows that another program added, while they are made records; none when there are no such rows.
+    pub completing: Option<crate::store::Completed>,
 }
 
 /// How the sync stands with one peer.

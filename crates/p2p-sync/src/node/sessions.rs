@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::sync::{
-    Agenda, Answer, Frame, Next, Origin, Progress, Rights, Session, SessionError, Slots, SyncStore,
+    Agenda, Answer, Asker, Frame, Next, Origin, Progress, Rights, Session, SessionError, Slots, SyncStore,
 };
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::mpsc;
@@ -26,6 +26,8 @@ use open::{Open, Openings, Running};
 
 /// How often sessions are looked for that take too long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is looked who holds slots and keeps others waiting, while sessions are open.
+const SLOTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All sessions under way, and what decides about the next ones.
 pub(super) struct Sessions {
@@ -49,6 +51,8 @@ pub(super) struct Sessions {
     doubt: bool,
     /// When overdue sessions are looked for next.
     look_at: Uptime,
+    /// When it is looked next who keeps others waiting.
+    slots_at: Uptime,
     log: SessionLog,
     pub(super) standings: Standings,
 }
@@ -69,6 +73,7 @@ impl Sessions {
             met: false,
             doubt: false,
             look_at: Uptime::default(),
+            slots_at: Uptime::default(),
             log: SessionLog::default(),
             standings: Standings::default(),
         }
@@ -81,6 +86,7 @@ impl Sessions {
         for (peer, was) in &before {
             if self.links.get(peer).is_none_or(|now| now.connected != was.connected) {
                 self.agenda.disconnected(*peer);
+                self.slots.forget(*peer);
                 self.abandon(*peer);
                 self.standings.disconnected(*peer);
             }
@@ -155,7 +161,7 @@ impl Sessions {
     /// When [`open_due`](Self::open_due) is to be called at the latest.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let sessions = self.agenda.next_due().filter(|_| self.can_compare);
-        let look = (!self.open.is_empty()).then_some(self.look_at);
+        let look = (!self.open.is_empty()).then(|| self.look_at.min(self.slots_at));
         let due = sessions.into_iter().chain(self.standings.next_due()).chain(look).min();
         due.map(|due| self.watch.instant_at(due))
     }
@@ -165,6 +171,7 @@ impl Sessions {
         let at = self.watch.uptime();
         self.standings.reply_to_the_satisfied(at);
         self.end_overdue(at);
+        self.end_slow(at);
         let can_compare = holdings.store().summary().is_some();
         if std::mem::replace(&mut self.can_compare, can_compare) && !can_compare {
             self.break_off();
@@ -267,7 +274,7 @@ impl Sessions {
                 self.not_opened(peer);
                 return;
             }
-            let slots = self.rights.slots(peer, &self.slots, at);
+            let slots = self.slots_of(peer, at);
             Session::ask(opening, slots, holdings, system::now())
         } else {
             if !has_summary {
@@ -280,7 +287,7 @@ impl Sessions {
                 Answer::Accept => {}
                 Answer::AcceptInsteadOfOurs => self.abandon(peer),
             }
-            Session::answer(self.rights.slots(peer, &self.slots, at))
+            Session::answer(self.slots_of(peer, at))
         };
         let running = Running {
             session,
@@ -318,6 +325,12 @@ impl Sessions {
             }
             Err(error) => self.fail(stream, &error),
         }
+    }
+
+    /// The slots for a session with this peer that begins now.
+    fn slots_of(&self, peer: NodeId, at: Uptime) -> Slots {
+        let dialled = self.links.get(&peer).is_some_and(|link| link.dialled);
+        self.rights.slots(Asker { peer, dialled }, &self.slots, at)
     }
 
     /// Puts a session on the list of those that may have something to send.

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::NodeError;
 use super::checking::{Checking, ScanResult};
+use super::completing::Completing;
 use super::holdings::{Holdings, Merged};
 use super::remembering::Remembering;
 use super::sessions::Sessions;
@@ -41,6 +42,7 @@ pub(super) struct Writer {
     holdings: Holdings,
     sessions: Sessions,
     checking: Checking,
+    completing: Completing,
     requests: mpsc::Receiver<Request>,
     inbound: mpsc::Receiver<FromPeers>,
     streams: Streams,
@@ -92,6 +94,7 @@ impl Writer {
             holdings,
             sessions: Sessions::new(me, link.outbound.clone()),
             checking,
+            completing: Completing::default(),
             requests,
             inbound: link.inbound,
             streams: link.streams,
@@ -154,6 +157,7 @@ impl Writer {
             self.on_scanned(scanned);
         }
         self.heal();
+        self.complete();
         self.sessions.send_one(&mut self.holdings);
         self.sessions.open_due(&mut self.holdings);
         if self.sessions.take_doubt() {
@@ -179,6 +183,11 @@ impl Writer {
         let mending = is_out_of_order.then(|| Instant::now() + REOPEN_PAUSE);
         let checking = self.checking.next_due().filter(|_| !is_out_of_order);
         let checking = checking.map(|due| self.watch.instant_at(due));
+        let completing = self
+            .completing
+            .next_due(&mut self.holdings)
+            .filter(|_| !is_out_of_order);
+        let completing = completing.map(|due| self.watch.instant_at(due));
         let files = Some(self.watch.instant_at(self.look_at_files)).filter(|_| !self.holdings.is_displaced());
         let room = self.holdings.next_look_for_room().filter(|_| !is_out_of_order);
         let due = self
@@ -189,6 +198,7 @@ impl Writer {
             .chain(checking)
             .chain(room)
             .chain(files)
+            .chain(completing)
             .min();
         let alarm = async {
             match due {

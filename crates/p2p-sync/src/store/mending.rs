@@ -122,9 +122,9 @@ pub(super) fn is_set_aside(connection: &Connection, key: &Key) -> rusqlite::Resu
 }
 
 /// Counts in the log what was not named there.
-pub(super) fn log_unnamed(verified: &Verified) {
-    let removed = verified.removed.len().saturating_sub(NAMED_MAX);
-    let unreadable = verified.unreadable.saturating_sub(NAMED_MAX as u64);
+pub(super) fn log_unnamed(removed: usize, unreadable: u64) {
+    let removed = removed.saturating_sub(NAMED_MAX);
+    let unreadable = unreadable.saturating_sub(NAMED_MAX as u64);
     if removed > 0 || unreadable > 0 {
         tracing::warn!(
             removed,

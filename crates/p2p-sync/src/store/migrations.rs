@@ -8,6 +8,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::columns;
 use super::error::StoreError;
+use super::others;
 use super::rows::{self, Authors};
 
 /// Marks the file as ours, so that no other SQLite file is taken for a store: the letters `p2ps`.
@@ -21,7 +22,12 @@ enum Step {
 }
 
 /// The step at index N leads from version N to N + 1.
-const STEPS: &[Step] = &[Step::Sql(FIRST), Step::Code(second), Step::Sql(THIRD)];
+const STEPS: &[Step] = &[
+    Step::Sql(FIRST),
+    Step::Code(second),
+    Step::Sql(THIRD),
+    Step::Code(fourth),
+];
 
 /// `kv_store` is an ordinary rowid table: rows are appended, and only small indexes are written at random places, which is
 /// three times as fast in large transactions as a table ordered by key. The index on `deleted_at` holds deletions only.
@@ -112,6 +118,17 @@ fn second(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(SYNC_TABLES)?;
     connection
         .execute(NAME_STORE, [rand::random::<u64>().to_string()])
+        .map(drop)
+}
+
+/// What tells that another program changed records. A summary that was kept is still good.
+fn fourth(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(others::WATCH)?;
+    connection
+        .execute(
+            "UPDATE meta SET value = 'valid 0' WHERE name = 'summary' AND value = 'valid'",
+            [],
+        )
         .map(drop)
 }
 
@@ -275,6 +292,14 @@ mod tests {
         "damaged_row: CREATE TABLE damaged_row ( number INTEGER NOT NULL PRIMARY KEY, key, value, timestamp, author, deleted_at, base, digest )",
     ];
 
+    /// What the fourth step adds; never changed either.
+    const FOURTH_ADDS: &[&str] = &[
+        "change_of_others: CREATE TABLE change_of_others ( id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL )",
+        "kv_store_others_delete: CREATE TRIGGER kv_store_others_delete AFTER DELETE ON kv_store BEGIN UPDATE change_of_others SET number = number + 1; END",
+        "kv_store_others_insert: CREATE TRIGGER kv_store_others_insert AFTER INSERT ON kv_store BEGIN UPDATE change_of_others SET number = number + 1; END",
+        "kv_store_others_update: CREATE TRIGGER kv_store_others_update AFTER UPDATE ON kv_store BEGIN UPDATE change_of_others SET number = number + 1; END",
+    ];
+
     fn file() -> &'static Path {
         Path::new("store.db")
     }
@@ -354,6 +379,15 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate_by(&STEPS[..3], &mut connection, file()).unwrap();
         let mut expected: Vec<_> = SECOND_SHAPE.iter().chain(THIRD_ADDS).collect();
+        expected.sort();
+        assert_eq!(shape(&connection).iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_fourth_shape_is_pinned() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_by(&STEPS[..4], &mut connection, file()).unwrap();
+        let mut expected: Vec<_> = SECOND_SHAPE.iter().chain(THIRD_ADDS).chain(FOURTH_ADDS).collect();
         expected.sort();
         assert_eq!(shape(&connection).iter().collect::<Vec<_>>(), expected);
     }

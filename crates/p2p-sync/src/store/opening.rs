@@ -15,6 +15,7 @@ use super::directory::{create_private, size_of};
 use super::error::StoreError;
 use super::files;
 use super::migrations::{self, Found};
+use super::others;
 use super::rows;
 
 /// SQLite before 3.51.3 may damage a file in WAL mode that has two or more connections.
@@ -77,6 +78,7 @@ fn writer_in_place(file: &Path, network: &NetworkName) -> Result<Connection, Sto
     set_up(&connection, file)?;
     migrations::migrate(&mut connection, file)?;
     join_network(&connection, file, network)?;
+    others::watch(&connection).map_err(|error| unreadable(file, error))?;
     rows::prepare(&connection).map_err(|error| unreadable(file, error))?;
     checkpoint_on_close(&connection, true).map_err(failed)?;
     Ok(connection)

@@ -14,13 +14,14 @@ use p2p_sync_core::summary::Summary;
 use rusqlite::{Connection, Row};
 
 use super::columns;
+use super::completing::{self, INCOMPLETE_ROWS_MAX};
 use super::error::StoreError;
 use super::mending::{self, RowState, examine};
 use super::opening;
 use super::rows::Authors;
 use super::sqlite::SqliteStore;
 
-/// Damaged rows, and as many that another program wrote, of which one scan takes care. What is beyond is left to the next.
+/// Damaged rows of which one scan takes care. What is beyond is left to the next.
 pub const SCAN_ROWS_MAX: usize = 10_000;
 /// Rows taken care of in one transaction.
 const ROWS_PER_TRANSACTION: usize = 500;
@@ -71,13 +72,14 @@ pub struct Verified {
     pub records: u64,
     /// What the summary was.
     pub summary: SummaryWas,
-    /// Rows that another program wrote, and that are records of the store now.
+    /// Rows that another program wrote, and that are records of the store now. Where there are many, others are still to be
+    /// [completed](SqliteStore::complete_some).
     pub indexed: u64,
     /// Rows that another program wrote, and that are no records. They were left as they are.
     pub unreadable: u64,
     /// Keys of the damaged records that were taken out, made printable.
     pub removed: Vec<String>,
-    /// Rows that are left to another scan, because there were more than [`SCAN_ROWS_MAX`].
+    /// Damaged rows that are left to another scan, because there were more than [`SCAN_ROWS_MAX`].
     pub left: u64,
     /// What is wrong with the file itself: it must be [rescued](SqliteStore::rescue). Nothing was taken out then.
     pub structure: Option<String>,
@@ -93,7 +95,9 @@ pub enum SummaryWas {
     Right,
     /// Another one. It was replaced.
     Wrong,
-    /// It cannot be told, because the file was opened anew or written by another program since the scan began.
+    /// That of the records before another program changed some. It was replaced.
+    Outdated,
+    /// It cannot be told, because the file was opened anew since the scan began.
     Overtaken,
 }
 
@@ -128,15 +132,24 @@ impl Hold {
 }
 
 /// Some rows by number, and how many more there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Rows {
     some: Vec<i64>,
     more: u64,
+    most: usize,
 }
 
 impl Rows {
+    fn up_to(most: usize) -> Self {
+        Self {
+            some: Vec::new(),
+            more: 0,
+            most,
+        }
+    }
+
     fn push(&mut self, rowid: i64) {
-        if self.some.len() < SCAN_ROWS_MAX {
+        if self.some.len() < self.most {
             self.some.push(rowid);
         } else {
             self.more += 1;
@@ -155,8 +168,8 @@ impl Scan {
             number: self.number,
             summary: Summary::new(),
             records: 0,
-            damaged: Rows::default(),
-            unindexed: Rows::default(),
+            damaged: Rows::up_to(SCAN_ROWS_MAX),
+            unindexed: Rows::up_to(INCOMPLETE_ROWS_MAX),
             structure: None,
         };
         // Closing the connection at the end lets the write-ahead log be emptied again.
@@ -279,7 +292,7 @@ impl SqliteStore {
         if !self.connection()?.is_autocommit() {
             return Err(StoreError::Misuse("a scan was finished in a transaction"));
         }
-        let known = self.summary().is_some();
+        let (known, outdated) = (self.summary().is_some(), self.is_outdated());
         let summary = match self.tracker.end_scan(scanned.number) {
             None => SummaryWas::Overtaken,
             Some(since) => {
@@ -288,6 +301,7 @@ impl SqliteStore {
                 match (known, self.tracker.install(summary)) {
                     (false, _) => SummaryWas::Unknown,
                     (true, false) => SummaryWas::Right,
+                    (true, true) if outdated => SummaryWas::Outdated,
                     (true, true) => SummaryWas::Wrong,
                 }
             }
@@ -302,20 +316,23 @@ impl SqliteStore {
             indexed: 0,
             unreadable: 0,
             removed: Vec::new(),
-            left: scanned.damaged.more + scanned.unindexed.more,
+            left: scanned.damaged.more,
             structure: scanned.structure,
         };
         // A file that is damaged in itself is not written to; its rescue leaves these rows behind.
         if verified.structure.is_none() {
-            let rowids = [scanned.damaged.some, scanned.unindexed.some].concat();
+            let mut unindexed = scanned.unindexed.some;
+            let rest = unindexed.split_off(unindexed.len().min(completing::AT_A_TIME));
+            self.list_incomplete(rest, scanned.unindexed.more > 0);
+            let rowids = [scanned.damaged.some, unindexed].concat();
             let mended = self.mend_in_parts(&rowids, &mut verified);
-            mending::log_unnamed(&verified);
+            mending::log_unnamed(verified.removed.len(), verified.unreadable);
             mended?;
         }
         Ok(verified)
     }
 
-    fn mend_in_parts(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
+    pub(super) fn mend_in_parts(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
         for some in rowids.chunks(ROWS_PER_TRANSACTION) {
             self.begin()?;
             if let Err(error) = self.mend_all(some, verified) {
@@ -504,13 +521,13 @@ mod tests {
             UPDATE kv_store SET author = 'rot\u{1b}' WHERE key = 'key 4'",
         );
         let mut sqlite = place.open();
-        assert!(sqlite.summary().is_some(), "the columns say what they said");
+        assert_eq!(sqlite.summary(), None, "another program changed rows");
         let scan = sqlite.start_scan(Depth::Records).unwrap();
         let result = scan.run().unwrap();
         let again = put("key 2", b"value", 3);
         store(&mut sqlite, std::slice::from_ref(&again));
         let verified = sqlite.finish_scan(result).unwrap();
-        assert_eq!(verified.summary, SummaryWas::Right);
+        assert_eq!(verified.summary, SummaryWas::Unknown);
         assert_eq!(verified.removed, ["key 1", "key 3", "key 4"]);
         assert_eq!(sqlite.get(&key("key 1")).unwrap(), None);
         assert_eq!(sqlite.get(&key("key 2")).unwrap(), Some(again));
@@ -577,24 +594,10 @@ mod tests {
     }
 
     #[test]
-    fn more_rows_than_one_scan_takes_care_of_are_left_to_the_next() {
-        let place = Place::new();
-        let mut sqlite = place.open();
-        store(&mut sqlite, &some_records(1));
-        sqlite.close().unwrap();
-        let beyond = 7;
-        place.shell(&format!(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {})
-            INSERT INTO kv_store (key, value, timestamp, author) SELECT 'theirs ' || i, 'v', i, author FROM n, kv_store",
-            SCAN_ROWS_MAX + beyond
-        ));
-        let mut sqlite = place.open();
-        let first = scanned(&mut sqlite, Depth::Items);
-        assert_eq!((first.indexed, first.left), (SCAN_ROWS_MAX as u64, beyond as u64));
-        let second = scanned(&mut sqlite, Depth::Items);
-        assert_eq!((second.indexed, second.left), (beyond as u64, 0));
-        let expected = summary_of(&mut sqlite);
-        assert_eq!(sqlite.summary(), Some(&expected));
+    fn more_damaged_rows_than_one_scan_takes_care_of_are_left_to_the_next() {
+        let mut rows = Rows::up_to(2);
+        (1..=5).for_each(|rowid| rows.push(rowid));
+        assert_eq!((rows.some.as_slice(), rows.more), (&[1, 2][..], 3));
     }
 
     #[test]

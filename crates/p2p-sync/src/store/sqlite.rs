@@ -10,10 +10,12 @@ use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Key, NetworkName, Record, Timestamp};
 use rusqlite::Connection;
 
+use super::completing::Incomplete;
 use super::conflicts;
 use super::directory::size_of;
 use super::error::StoreError;
 use super::opening::{self, beside};
+use super::others::Others;
 use super::presence::{self, Displacement, Presence};
 use super::rescue::{self, IfUnreadable};
 use super::reserve::{self, Reserve};
@@ -52,8 +54,10 @@ pub struct SqliteStore {
     pub(super) wal_size: WalSize,
     pub(super) id: StoreId,
     pub(super) tracker: Tracker,
-    /// How often other programs had written when we last looked.
-    others: i64,
+    /// What other programs did, as far as we have seen it.
+    pub(super) others: Others,
+    /// Rows of another program that are still to be completed.
+    pub(super) incomplete: Incomplete,
     /// Another program had the lock when we last wanted to write.
     locked: bool,
     /// None when it must be measured.
@@ -122,6 +126,7 @@ impl SqliteStore {
             id,
             tracker,
             others,
+            incomplete: Incomplete::default(),
             locked: false,
             conflicts: None,
             damaged_seen: 0,
@@ -243,6 +248,7 @@ impl SqliteStore {
     /// Closes the connection and leaves the files as they are.
     pub(super) fn abandon(&mut self) {
         self.stop_scan();
+        self.incomplete = Incomplete::default();
         self.tracker.forget_pending();
         self.tracker.lose();
         self.conflicts = None;
@@ -258,32 +264,15 @@ impl SqliteStore {
             .and_then(|mut statement| statement.execute([]));
         done.map(drop).map_err(|cause| StoreError::sqlite(&self.file, cause))
     }
-
-    /// What is remembered of the records no longer holds once another program has written to the file.
-    fn notice_others(&mut self, others: i64) {
-        if others != self.others {
-            tracing::warn!(file = %self.file.display(), "Another program wrote to the store: its summary is computed anew");
-            self.others = others;
-            self.tracker.lose();
-            self.conflicts = None;
-        }
-    }
 }
 
 /// What is remembered of a file that was just opened.
-fn look_in(connection: &Connection) -> rusqlite::Result<(StoreId, Tracker, i64)> {
+fn look_in(connection: &Connection) -> rusqlite::Result<(StoreId, Tracker, Others)> {
     Ok((
         sync::store_id(connection)?,
         Tracker::load(connection)?,
-        writes_of_others(connection)?,
+        Others::see(connection)?,
     ))
-}
-
-/// A number that changes when another connection writes to the file.
-fn writes_of_others(connection: &Connection) -> rusqlite::Result<i64> {
-    connection
-        .prepare_cached("PRAGMA data_version")?
-        .query_row([], |row| row.get(0))
 }
 
 impl Store for SqliteStore {
@@ -351,8 +340,7 @@ impl Store for SqliteStore {
             self.set_patience(self.patience());
         }
         self.noted(result)?;
-        let others = self.asked(writes_of_others);
-        if let Err(error) = others.map(|others| self.notice_others(others)) {
+        if let Err(error) = self.look_for_others() {
             self.rollback();
             return Err(error);
         }

@@ -15,12 +15,15 @@ use super::error::StoreError;
 use super::sqlite::SqliteStore;
 
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM kv_store)";
-const IS_VALID: &str = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'summary' AND value = 'valid')";
+/// Valid until another program changes a record, too.
+const IS_VALID: &str = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'summary' AND value = 'valid ' || \
+    (SELECT number FROM change_of_others))";
 const KEPT: &str = "SELECT bytes FROM summary";
 const HAS_UNINDEXED: &str = "SELECT EXISTS (SELECT 1 FROM kv_store INDEXED BY kv_store_item WHERE key_hash IS NULL)";
 const COUNT: &str = "SELECT COUNT(*) FROM kv_store";
 const KEEP: &str = "INSERT OR REPLACE INTO summary (id, bytes) VALUES (1, ?1)";
-const MARK: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES ('summary', 'valid')";
+const MARK: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES ('summary', 'valid ' || \
+    (SELECT number FROM change_of_others))";
 pub(super) const UNMARK: &str = "DELETE FROM meta WHERE name = 'summary'";
 
 /// Changes of one transaction that are remembered with no more than their room; a larger transaction gives it back.
@@ -60,6 +63,9 @@ pub(super) struct Tracker {
     marked: bool,
     /// It must go, though no record changes.
     wrong: bool,
+    /// Another program changed records that the summary does not know of; and since the running scan began.
+    outdated: bool,
+    outdated_in_scan: bool,
 }
 
 impl Tracker {
@@ -136,16 +142,27 @@ impl Tracker {
         self.found = None;
     }
 
-    /// Another program wrote to the file, or nobody knows what was committed.
+    /// Nobody knows what was committed.
     pub(super) fn lose(&mut self) {
         self.summary = None;
         self.since = None;
         self.wrong = self.marked;
     }
 
+    /// Another program changed records. What is known serves until they have been read.
+    pub(super) fn doubt(&mut self) {
+        (self.outdated, self.outdated_in_scan) = (true, true);
+        self.wrong = self.marked;
+    }
+
+    pub(super) fn is_outdated(&self) -> bool {
+        self.outdated && self.summary.is_some()
+    }
+
     /// Begins to follow what changes from this moment on, and names the scan that reads what is there now.
     pub(super) fn start_scan(&mut self) -> u64 {
         self.scans += 1;
+        self.outdated_in_scan = false;
         self.since = Some((self.scans, Summary::new()));
         self.scans
     }
@@ -158,6 +175,7 @@ impl Tracker {
 
     /// Takes a summary that was computed from the records, if it is another one. Tells whether it was.
     pub(super) fn install(&mut self, summary: Summary) -> bool {
+        self.outdated = self.outdated_in_scan;
         if self.summary.as_ref() == Some(&summary) {
             return false;
         }
@@ -180,9 +198,15 @@ fn kept(connection: &Connection) -> rusqlite::Result<Option<Summary>> {
 
 impl SqliteStore {
     /// The summary of everything that is committed; none while it is not known: after a stop in the middle of writing, after
-    /// [`reopen`](Self::reopen), and after another program wrote to the file. Then a [scan](Self::start_scan) is due.
+    /// [`reopen`](Self::reopen). Then a [scan](Self::start_scan) is due.
     pub fn summary(&self) -> Option<&Summary> {
         self.tracker.summary()
+    }
+
+    /// Whether another program changed records since the summary was known. Then a [scan](Self::start_scan) is due too, but the
+    /// summary is good enough until it ends.
+    pub fn is_outdated(&self) -> bool {
+        self.tracker.is_outdated()
     }
 
     /// Forgets the summary, as a stop in the middle of writing does: for tests and benchmarks.
@@ -202,7 +226,7 @@ impl SqliteStore {
     pub(super) fn keep_summary(&mut self) -> Result<(), StoreError> {
         // This also notices what another program wrote in the meantime.
         self.begin()?;
-        let bytes = match self.tracker.summary() {
+        let bytes = match self.tracker.summary().filter(|_| !self.tracker.is_outdated()) {
             Some(summary) if !self.tracker.marked || self.tracker.wrong => Some(summary.to_bytes()),
             None if self.tracker.marked => None,
             _ => {
@@ -329,7 +353,7 @@ mod tests {
         place.shell("DELETE FROM kv_store WHERE key = 'a'");
         sqlite.begin().unwrap();
         sqlite.rollback();
-        assert_eq!(sqlite.summary(), None, "while we were there");
+        assert!(sqlite.is_outdated(), "while we were there");
         store(&mut sqlite, &[put("c", b"1", 4)]);
         sqlite.close().unwrap();
         assert_eq!(place.open().summary(), None, "and nothing is kept");

@@ -22,9 +22,11 @@ mod clocks;
 mod crowd;
 mod damage;
 mod networks;
+mod other_programs;
 mod partition;
 mod returning;
 mod room;
+mod slow_holder;
 mod slow_link;
 
 /// How soon two stores are to be equal when nothing is in the way.

@@ -19,6 +19,15 @@ pub(super) struct Sync<'a> {
     repaired: u64,
     state: &'static str,
     full: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completing: Option<Completing>,
+}
+
+/// Rows that another program added, while they are made records.
+#[derive(Serialize)]
+struct Completing {
+    done: u64,
+    found: u64,
 }
 
 #[derive(Serialize)]
@@ -86,6 +95,10 @@ impl<'a> Sync<'a> {
             repaired: sync.repaired,
             state: state(sync.state()),
             full: sync.is_full,
+            completing: sync.completing.map(|rows| Completing {
+                done: rows.done,
+                found: rows.found,
+            }),
         }
     }
 }

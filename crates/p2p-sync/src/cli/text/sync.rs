@@ -57,7 +57,13 @@ fn state(sync: &SyncStatus, connected: usize) -> Vec<String> {
     };
     // What is true beside it.
     let no_room = (sync.is_full && sync.state() != SyncState::NoRoom).then(|| NO_ROOM.to_owned());
-    std::iter::once(state).chain(no_room).collect()
+    let completing = sync.completing.map(|rows| {
+        format!(
+            "{} of {} rows that another program added are records so far",
+            rows.done, rows.found
+        )
+    });
+    std::iter::once(state).chain(no_room).chain(completing).collect()
 }
 
 fn ahead(sync: &SyncStatus) -> Vec<String> {
@@ -284,6 +290,7 @@ pub(in crate::cli) mod tests {
             },
             conflicts: 2,
             repaired: 1,
+            completing: None,
         }
     }
 

@@ -406,6 +406,14 @@ impl Connections {
             .any(|connection| connection.direction == Direction::Outbound)
     }
 
+    /// Whether this side dialled any connection to a peer.
+    pub(super) fn is_dialled_to(&self, peer: PeerId) -> bool {
+        let known = self.peers.get(&peer).into_iter().flat_map(|known| &known.connections);
+        known
+            .into_iter()
+            .any(|connection| connection.direction == Direction::Outbound)
+    }
+
     /// The connection to a peer that is kept when there are several.
     pub(super) fn best(&self, peer: PeerId) -> Option<ConnectionId> {
         self.peers.get(&peer)?.best()

@@ -53,6 +53,7 @@ impl Links {
                     PeerLink {
                         connected: number,
                         missed: number,
+                        dialled: false,
                     }
                 });
             }
@@ -61,6 +62,18 @@ impl Links {
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
         missed.last.retain(|peer, _| peers.contains(peer));
         missed.untold.retain(|peer| peers.contains(peer));
+    }
+
+    /// Of the peers in the table, these were dialled by this node.
+    pub(super) fn set_dialled(&self, dialled: &BTreeSet<NodeId>) {
+        self.told.send_if_modified(|links| {
+            let mut changed = false;
+            for (peer, link) in links {
+                let now = dialled.contains(peer);
+                changed |= std::mem::replace(&mut link.dialled, now) != now;
+            }
+            changed
+        });
     }
 
     /// Something did not get through between this peer and us. One that is not in the table gets a session when it comes.

@@ -236,7 +236,10 @@ impl Task {
         self.audience.set_listening(others || !synced.is_empty(), strangers);
         self.is_unfed_listening = others;
         self.feeds.set(&synced);
+        let dialled = synced.iter().filter(|(peer, _)| self.connections.is_dialled_to(**peer));
+        let dialled = dialled.map(|(_, node)| *node).collect();
         self.streams.links.set(&synced.into_values().collect());
+        self.streams.links.set_dialled(&dialled);
     }
 
     fn publish(&mut self) {

@@ -1,10 +1,10 @@
 //! How sessions of this node end, in good order or not, and who is told of it: the agenda, the standings, the log, and the
 //! rights of the peer.
 
-use p2p_sync_core::sync::{Outcome, SessionEnd, SessionError};
+use p2p_sync_core::sync::{Looked, Outcome, SessionEnd, SessionError};
 use p2p_sync_core::{NodeId, Uptime};
 
-use super::{LOOK_INTERVAL, NodeError, Sessions, StreamId};
+use super::{LOOK_INTERVAL, NodeError, SLOTS_INTERVAL, Sessions, StreamId};
 use crate::net::ToPeers;
 
 impl Sessions {
@@ -58,6 +58,39 @@ impl Sessions {
         }
     }
 
+    /// Ends sessions that hold a slot, are slow, and keep others waiting for it; tells those who wait that there is one.
+    pub(super) fn end_slow(&mut self, at: Uptime) {
+        if at < self.slots_at {
+            return;
+        }
+        self.slots_at = at.after(SLOTS_INTERVAL);
+        let mut looked = self.look_at_slots(at);
+        for peer in &looked.slow {
+            let held = self.open.iter().filter(|(_, open)| open.peer == *peer);
+            for stream in held.map(|(stream, _)| *stream).collect::<Vec<_>>() {
+                self.conclude(stream, None);
+            }
+            self.rights.cut_off(*peer, at);
+            tracing::debug!(%peer, "a sync session was slow and kept others waiting; it goes on later");
+        }
+        if !looked.slow.is_empty() {
+            looked.called.extend(self.look_at_slots(at).called);
+        }
+        for peer in looked.called {
+            self.agenda.owe(peer, at);
+        }
+    }
+
+    fn look_at_slots(&self, at: Uptime) -> Looked {
+        self.slots.look(at, |peer| {
+            let held = self
+                .open
+                .values()
+                .filter(|open| open.peer == peer && open.running.is_some());
+            held.map(|open| open.traffic.sent + open.traffic.received).sum()
+        })
+    }
+
     /// A session cannot go on.
     pub(super) fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>) {
         let at = self.watch.uptime();
@@ -87,6 +120,10 @@ impl Sessions {
         let (peer, report) = (open.peer, running.session.report());
         self.log.tell(peer, outcome, report, at);
         self.rights.ended(peer, outcome, report, at);
+        // It needs no slot any more; one that found none goes on waiting.
+        if outcome.is_some_and(|outcome| outcome != Outcome::Busy) {
+            self.slots.forget(peer);
+        }
         if outcome.is_some() {
             open.report = Some(report.clone());
             self.standings.travelled(peer, report, open.traffic, open.since);

@@ -88,8 +88,16 @@ impl Pair {
     fn link(&mut self, connected: u64) {
         let ids = self.nodes.each_ref().map(|node| node.id);
         for (node, peer) in self.nodes.iter_mut().zip(ids.into_iter().rev()) {
-            node.sessions
-                .on_links([(peer, PeerLink { connected, missed: 0 })].into());
+            node.sessions.on_links(
+                [(
+                    peer,
+                    PeerLink {
+                        connected,
+                        ..PeerLink::default()
+                    },
+                )]
+                .into(),
+            );
         }
     }
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use p2p_sync_core::sync::Origin;
+
 use super::Writer;
 use crate::node::SyncStatus;
 use crate::node::checking::ScanResult;
+use crate::node::completing::Step;
 
 /// A damaged store that could not be mended is tried again after this: meanwhile somebody may have made room on the disk.
 const MEND_PAUSE: Duration = Duration::from_secs(60);
@@ -96,6 +99,15 @@ impl Writer {
         }
     }
 
+    /// Makes some of the rows that another program added records. Others hear of them when all are.
+    pub(super) fn complete(&mut self) {
+        match self.completing.step(&mut self.holdings, self.watch.uptime()) {
+            Step::Nothing => {}
+            Step::Some => self.sessions.changed(Origin::Local),
+            Step::Last => self.sessions.owe_all(),
+        }
+    }
+
     /// What was refused for want of room may come once there is some.
     pub(super) fn find_room(&mut self) {
         if self.holdings.find_room() {
@@ -155,6 +167,7 @@ impl Writer {
             peers: self.sessions.standings.all(),
             refused: refused.map(|(cause, count)| (cause.to_owned(), count)).collect(),
             repaired: self.checking.repaired,
+            completing: self.holdings.store().completing(),
             ..SyncStatus::default()
         }
     }

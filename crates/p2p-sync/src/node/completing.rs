@@ -1,0 +1,83 @@
+//! Rows that another program added, on their way to being records of this store: some at a time, between everything else that the
+//! writer's thread does, with a word to the log now and then. Which rows, and how they are completed, is the store's business.
+
+use std::time::Duration;
+
+use p2p_sync_core::Uptime;
+
+use super::holdings::Holdings;
+use crate::store::Completed;
+
+/// How often the log is told how far it has come.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
+/// After a failure it goes on after this.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the log was told, and whether it goes on.
+#[derive(Debug, Default)]
+pub(super) struct Completing {
+    told_at: Option<Uptime>,
+    not_before: Uptime,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There was nothing to do, or it could not be done now.
+    Nothing,
+    /// Some rows became records.
+    Some,
+    /// The last ones did.
+    Last,
+}
+
+impl Completing {
+    /// When the next step is due; none when there is nothing to do.
+    pub(super) fn next_due(&self, holdings: &mut Holdings) -> Option<Uptime> {
+        holdings.store().completing().map(|_| self.not_before)
+    }
+
+    /// Completes some rows.
+    pub(super) fn step(&mut self, holdings: &mut Holdings, at: Uptime) -> Step {
+        let out_of_order = holdings.is_broken() || holdings.is_damaged() || holdings.is_displaced();
+        let Some(before) = holdings.store().completing() else {
+            self.told_at = None;
+            return Step::Nothing;
+        };
+        if out_of_order || at < self.not_before {
+            return Step::Nothing;
+        }
+        self.tell(before, at);
+        match holdings.store().complete_some() {
+            Ok(completed) if completed.is_over() => {
+                self.told_at = None;
+                tracing::info!(
+                    "All {} rows that another program added to the store were looked at; those that are records go to other nodes",
+                    completed.found
+                );
+                Step::Last
+            }
+            Ok(_) => Step::Some,
+            Err(error) => {
+                self.not_before = at.after(RETRY_PAUSE);
+                tracing::warn!("Rows that another program added wait, to be tried again: {error}");
+                Step::Nothing
+            }
+        }
+    }
+
+    fn tell(&mut self, so_far: Completed, at: Uptime) {
+        if self
+            .told_at
+            .is_some_and(|told| at.saturating_since(told) < TELL_INTERVAL)
+        {
+            return;
+        }
+        self.told_at = Some(at);
+        tracing::info!(
+            "Another program added rows to the store; {} of {} are made records of this node's network so far",
+            so_far.done,
+            so_far.found
+        );
+    }
+}
