@@ -9,6 +9,8 @@ use super::wire::Query;
 
 /// How long others keep silent about what was just said.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// How long who knows more than it lists is taken to have heard of us: a quarter of the time for which we are remembered.
+const HEARD_FOR: Duration = Duration::from_secs(30);
 /// Answers that others may give too come at different moments, between these, so that they do not collide.
 const SHARED_DELAY: Duration = Duration::from_millis(20);
 const SHARED_SPREAD: Duration = Duration::from_millis(100);
@@ -59,6 +61,13 @@ impl Answers {
             SHARED_DELAY + (self.chance)(SHARED_SPREAD)
         };
         let on = self.places.entry(place).or_default();
+        let is_browsing = !query.is_for_us_alone && !query.of_all_services;
+        let spoke_lately = on
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < HEARD_FOR);
+        if is_browsing && query.knows_more && spoke_lately {
+            return;
+        }
         let earliest = on.last.map_or(now, |last| last + INTERVAL_MIN);
         let due = (now + delay).max(earliest);
         on.due = Some(on.due.map_or(due, |before| before.min(due)));
@@ -119,6 +128,29 @@ mod tests {
             }
         }
         assert_eq!(times, [70, 1070, 2070, 3070]);
+    }
+
+    #[test]
+    fn who_knows_more_than_it_lists_is_answered_seldom() {
+        let (start, place) = (
+            Instant::now(),
+            Place {
+                index: 1,
+                family: Family::V4,
+            },
+        );
+        let mut answers = Answers::new(|_| Duration::ZERO);
+        let mut query = browsing();
+        query.knows_more = true;
+        let mut times = Vec::new();
+        for step in 0..100 {
+            let now = start + Duration::from_secs(step);
+            answers.asked(place, &query, now);
+            if !answers.take_due(now + SHARED_DELAY).is_empty() {
+                times.push(step);
+            }
+        }
+        assert_eq!(times, [0, 31, 62, 93]);
     }
 
     #[test]

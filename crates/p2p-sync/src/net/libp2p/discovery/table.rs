@@ -31,7 +31,7 @@ const ASKED_MAX: u8 = 3;
 const TOLD_INTERVAL: Duration = Duration::from_secs(5);
 /// How often what changes all the time is told.
 const TOLD_INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// Instances that are asked for, or said to be known, in one packet.
+/// Instances that are asked for in one packet.
 const NAMES_MAX: usize = 16;
 
 /// What is to be told of a peer.
@@ -358,7 +358,6 @@ impl Table {
             .filter(fresh)
             .map(|entry| entry.instance.as_str())
             .filter(move |instance| seen.insert(*instance))
-            .take(NAMES_MAX)
     }
 
     /// What to ask for now, the newest first. Each is asked for a few times.

@@ -13,6 +13,8 @@ const SERVICE: &str = "_p2p-sync._tcp.local";
 const ALL_SERVICES: &str = "_services._dns-sd._udp.local";
 /// The largest packet of multicast DNS (RFC 6762, section 17).
 pub(super) const PACKET_BYTES_MAX: usize = 9_000;
+/// Known instances that are listed with a question: as many as fit into one packet of an Ethernet.
+const KNOWN_MAX: usize = 16;
 /// Records of one packet that are looked at.
 const RECORDS_MAX: usize = 512;
 /// How long others may keep records that name a host or its address, in seconds (RFC 6762, section 10).
@@ -40,6 +42,8 @@ pub(super) struct Query {
     pub(super) is_for_us_alone: bool,
     /// The names of all kinds of services are wanted.
     pub(super) of_all_services: bool,
+    /// The asker knows more than it lists.
+    pub(super) knows_more: bool,
     /// The questions, as they came.
     asked: Vec<Question<'static>>,
 }
@@ -216,6 +220,7 @@ impl OwnNames {
             id: packet.id(),
             is_for_us_alone,
             of_all_services,
+            knows_more: packet.has_flags(PacketFlag::TRUNCATION),
             asked: questions.iter().take(8).cloned().map(Question::into_owned).collect(),
         })
     }
@@ -283,15 +288,21 @@ fn attribute(text: &TXT<'_>, wanted: &str) -> Option<String> {
     String::from_utf8(value?.to_vec()).ok()
 }
 
-/// Asks for all instances, except for those that are known.
-pub(super) fn browse<'a>(known: impl Iterator<Item = &'a str>) -> Option<Vec<u8>> {
+/// Asks for all instances, except for those that are known. A list that is too long for one packet is cut, and says so.
+pub(super) fn browse<'a>(mut known: impl Iterator<Item = &'a str>) -> Option<Vec<u8>> {
     let service = Name::new(SERVICE).ok()?;
     let mut packet = Packet::new_query(0);
     packet.questions.push(question(service.clone(), TYPE::PTR));
-    let known = known.filter_map(|instance| Name::new(instance).ok());
-    packet.answers = known
+    let listed = known
+        .by_ref()
+        .take(KNOWN_MAX)
+        .filter_map(|instance| Name::new(instance).ok());
+    packet.answers = listed
         .map(|instance| ResourceRecord::new(service.clone(), CLASS::IN, OTHER_TTL_S, RData::PTR(PTR(instance))))
         .collect();
+    if known.next().is_some() {
+        packet.set_flags(PacketFlag::TRUNCATION);
+    }
     packet.build_bytes_vec_compressed().ok()
 }
 

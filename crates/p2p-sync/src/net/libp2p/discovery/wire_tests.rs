@@ -160,6 +160,21 @@ fn what_is_known_is_said_and_what_is_missing_is_asked() {
 }
 
 #[test]
+fn a_long_list_of_known_nodes_is_cut_and_says_so() {
+    let (_, own) = names();
+    // The longest that a node calls itself.
+    let known: Vec<String> = (10..30)
+        .map(|number| format!("{}-{number}abcdef.{SERVICE}", "x".repeat(50)))
+        .collect();
+    for (count, cut) in [(KNOWN_MAX, false), (KNOWN_MAX + 1, true)] {
+        let bytes = browse(known.iter().take(count).map(String::as_str)).unwrap();
+        assert!(bytes.len() <= 1_400, "{} bytes", bytes.len());
+        assert_eq!(Packet::parse(&bytes).unwrap().answers.len(), KNOWN_MAX);
+        assert!(matches!(own.read(&bytes), Some(Message::Query(query)) if query.knows_more == cut));
+    }
+}
+
+#[test]
 fn no_packet_makes_it_panic_or_take_much_memory() {
     let (_, own) = names();
     let good = own
