@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::record::merge;
-use p2p_sync_core::replica::{Received, Replica, WriteError, Written};
+use p2p_sync_core::replica::{Received, Replica};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::cost;
-use p2p_sync_core::{Content, Key, Record, Timestamp, Uptime, Value};
+use p2p_sync_core::{Record, Timestamp, Uptime};
 
+use super::NodeError;
 use super::change_log::ChangeLog;
-use super::{NodeError, Restored};
 use crate::store::{
     Capacity, Depth, Readers, RememberedPeer, Room, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound,
 };
@@ -20,16 +20,12 @@ use crate::system::{self, Stopwatch};
 
 mod room;
 mod syncing;
+mod writing;
 
 use room::RoomWatch;
 
 /// How often the log is told that something received could not be stored.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A guess at what is written beside a local write: pages of the table and the indexes that are changed with it, in bytes.
-const PAGES_BYTES: u64 = 64 << 10;
-/// Attempts to write what leaves no less room than before on a full disk: with the log emptied, and with the reserve given up.
-const FULL_DISK_TRIES: usize = 2;
 
 /// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
 /// of whole sessions make theirs without a network.
@@ -184,75 +180,6 @@ impl Holdings {
         self.noted(done)
     }
 
-    /// The same for work that, on a full disk, does no more than what leaves no less room than before: then room is made for it.
-    pub(super) fn transact_in_room<T>(
-        &mut self,
-        work: &mut dyn FnMut(&mut Self) -> Result<T, NodeError>,
-    ) -> Result<T, NodeError> {
-        let mut done = self.transact(&mut *work);
-        for _ in 0..FULL_DISK_TRIES {
-            if !done.as_ref().is_err_and(NodeError::is_full) {
-                break;
-            }
-            self.room.prove_full(self.watch.uptime());
-            if !self.make_room() {
-                break;
-            }
-            done = self.transact(&mut *work);
-        }
-        done
-    }
-
-    /// Makes room on a full disk for what leaves no less than before. False when there is none to be made.
-    fn make_room(&mut self) -> bool {
-        if self.store.is_broken() {
-            return false;
-        }
-        let emptied = self.store.empty_wal();
-        if let Err(error) = &emptied {
-            tracing::debug!("the write-ahead log was not emptied: {error}");
-        }
-        let given_up = self.store.give_reserve_up();
-        if given_up {
-            tracing::warn!(
-                "The disk is full: only what takes no more room than before is still stored, such as deletions"
-            );
-            // What the log holds may have needed that to be moved.
-            let _ = self.store.empty_wal();
-        }
-        given_up || emptied.is_ok()
-    }
-
-    /// Keeps a little room for deletions on a disk that fills up.
-    pub(super) fn keep_reserve(&mut self) {
-        self.store.keep_reserve();
-    }
-
-    /// Whether there is room for a local write beside the others of the transaction. The system is asked once for all of them.
-    fn has_local_room(&mut self, content: &Content) -> bool {
-        let Some(value) = content.value() else { return true };
-        let bytes = value.as_bytes().len() as u64;
-        let left = *self.local_bytes.get_or_insert_with(|| self.store.local_bytes());
-        self.local_bytes = Some(left.saturating_sub(bytes));
-        left > bytes
-    }
-
-    /// Whether a local write leaves about as much room as before.
-    pub(super) fn leaves_room(&mut self, key: &Key, content: &Content) -> Result<bool, NodeError> {
-        let Some(value) = content.value() else { return Ok(true) };
-        let bytes = |value: &Value| value.as_bytes().len();
-        let held = match self.store.get(key) {
-            // What is left of it is kept aside.
-            Err(error) if error.is_one_record() => None,
-            held => held?,
-        };
-        let held = held.as_ref().and_then(|held| held.content.value());
-        if held.is_some_and(|held| bytes(value) <= bytes(held)) {
-            return Ok(true);
-        }
-        Ok(self.store.freed_bytes()? > bytes(value) as u64 + PAGES_BYTES)
-    }
-
     fn begin(&mut self) -> Result<(), StoreError> {
         if self.store.is_broken() {
             self.store.reopen()?;
@@ -312,70 +239,6 @@ impl Holdings {
             rescued.aside.display()
         );
         Ok(rescued.damaged.saturating_add(rescued.gaps).max(1))
-    }
-
-    /// Stores a local write. None when a key to delete was not there. In a transaction.
-    pub(super) fn write(&mut self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
-        if self.store.lacks_reserve() {
-            self.store.keep_reserve();
-        }
-        // What is left of the disk is for what makes room.
-        if (self.store.lacks_reserve() || !self.has_local_room(&content)) && !self.leaves_room(&key, &content)? {
-            return Err(self.store.full().into());
-        }
-        if content == Content::Deleted {
-            match self.replica.delete(&mut self.store, key.clone(), system::now()) {
-                Err(WriteError::Store(error)) if error.damaged_row().is_some() => {}
-                // What others have of it is to be deleted all the same.
-                Ok(None) if self.store.is_set_aside(&key)? => {}
-                deleted => return Ok(deleted.map_err(failed)?.map(|written| written.record)),
-            }
-        }
-        Ok(Some(self.write_over_damage(&key, content)?.record))
-    }
-
-    /// Stores a content, a deletion included, whatever is held of the key. In a transaction.
-    fn write_over_damage(&mut self, key: &Key, content: Content) -> Result<Written, NodeError> {
-        let now = system::now();
-        let written = self.replica.write(&mut self.store, key.clone(), content.clone(), now);
-        match written {
-            Err(WriteError::Store(error)) if error.damaged_row().is_some() => {
-                self.set_aside(error.damaged_row())?;
-                let written = self.replica.write(&mut self.store, key.clone(), content, now);
-                written.map_err(failed)
-            }
-            written => written.map_err(failed),
-        }
-    }
-
-    /// Takes a damaged row out, to come back from another node. False when it is not damaged, or no longer. In a transaction.
-    pub(super) fn set_aside(&mut self, rowid: Option<i64>) -> Result<bool, NodeError> {
-        let Some(rowid) = rowid else { return Ok(false) };
-        let aside = self.store.set_aside(rowid)?;
-        if aside {
-            self.store.note_damaged_record();
-            self.aside.pending += 1;
-        }
-        Ok(aside)
-    }
-
-    /// How many damaged records were set aside since this was last asked.
-    pub(super) fn take_set_aside(&mut self) -> u64 {
-        std::mem::take(&mut self.aside.done)
-    }
-
-    /// Writes the content of a lost version anew. None when there is no such version. In a transaction.
-    pub(super) fn restore(&mut self, key: &Key, timestamp: Option<Timestamp>) -> Result<Option<Restored>, NodeError> {
-        let Some(conflict) = self.store.conflict(key, timestamp)? else {
-            return Ok(None);
-        };
-        let content = conflict.loser.content.clone();
-        let written = self.write_over_damage(key, content)?;
-        self.store.drop_conflict(&conflict)?;
-        Ok(Some(Restored {
-            record: written.record,
-            replaced: written.replaced,
-        }))
     }
 
     /// Merges received records and gives those that won. What meets a damaged row is left for the check that takes it out. In a
@@ -532,17 +395,10 @@ fn no_room(records: &[Record], error: &NodeError) -> u64 {
     if error.is_full() { records.len() as u64 } else { 0 }
 }
 
-fn failed(error: WriteError<StoreError>) -> NodeError {
-    match error {
-        WriteError::Clock(error) => error.into(),
-        WriteError::Store(error) => error.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use p2p_sync_core::sync::{Applied, Position, StoreId, SyncStore};
-    use p2p_sync_core::{Base, Clock, NetworkName, NodeId, Value};
+    use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, NodeId, Value};
     use tempfile::TempDir;
 
     use super::*;

@@ -1,0 +1,161 @@
+//! Local writes: over a damaged row, and on a disk that is full. What others send is merged in `holdings`.
+
+use p2p_sync_core::replica::{WriteError, Written};
+use p2p_sync_core::store::Store;
+use p2p_sync_core::{Content, Key, Record, Timestamp, Value};
+
+use super::{Holdings, NodeError};
+use crate::node::Restored;
+use crate::store::StoreError;
+use crate::system;
+
+/// A guess at what is written beside a local write: pages of the table and the indexes that are changed with it, in bytes.
+const PAGES_BYTES: u64 = 64 << 10;
+/// Attempts to write what leaves no less room than before on a full disk: with the log emptied, and with the reserve given up.
+const FULL_DISK_TRIES: usize = 2;
+
+impl Holdings {
+    /// Stores a local write. None when a key to delete was not there. In a transaction.
+    pub(in crate::node) fn write(&mut self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
+        if self.store.lacks_reserve() {
+            self.store.keep_reserve();
+        }
+        // What is left of the disk is for what makes room.
+        if (self.store.lacks_reserve() || !self.has_local_room(&content)) && !self.leaves_room(&key, &content)? {
+            return Err(self.store.full().into());
+        }
+        if content == Content::Deleted {
+            match self.replica.delete(&mut self.store, key.clone(), system::now()) {
+                Err(WriteError::Store(error)) if error.damaged_row().is_some() => {}
+                // What others have of it is to be deleted all the same.
+                Ok(None) if self.store.is_set_aside(&key)? => {}
+                deleted => return Ok(deleted.map_err(failed)?.map(|written| written.record)),
+            }
+        }
+        Ok(Some(self.write_over_damage(&key, content)?.record))
+    }
+
+    /// Stores a content, a deletion included, whatever is held of the key. In a transaction.
+    fn write_over_damage(&mut self, key: &Key, content: Content) -> Result<Written, NodeError> {
+        let now = system::now();
+        let written = self.replica.write(&mut self.store, key.clone(), content.clone(), now);
+        match written {
+            Err(WriteError::Store(error)) if error.damaged_row().is_some() => {
+                self.set_aside(error.damaged_row())?;
+                let written = self.replica.write(&mut self.store, key.clone(), content, now);
+                written.map_err(failed)
+            }
+            written => written.map_err(failed),
+        }
+    }
+
+    /// Takes a damaged row out, to come back from another node. False when it is not damaged, or no longer. In a transaction.
+    pub(in crate::node) fn set_aside(&mut self, rowid: Option<i64>) -> Result<bool, NodeError> {
+        let Some(rowid) = rowid else { return Ok(false) };
+        let aside = self.store.set_aside(rowid)?;
+        if aside {
+            self.store.note_damaged_record();
+            self.aside.pending += 1;
+        }
+        Ok(aside)
+    }
+
+    /// How many damaged records were set aside since this was last asked.
+    pub(in crate::node) fn take_set_aside(&mut self) -> u64 {
+        std::mem::take(&mut self.aside.done)
+    }
+
+    /// Writes the content of a lost version anew. None when there is no such version. In a transaction.
+    pub(in crate::node) fn restore(
+        &mut self,
+        key: &Key,
+        timestamp: Option<Timestamp>,
+    ) -> Result<Option<Restored>, NodeError> {
+        let Some(conflict) = self.store.conflict(key, timestamp)? else {
+            return Ok(None);
+        };
+        let content = conflict.loser.content.clone();
+        let written = self.write_over_damage(key, content)?;
+        self.store.drop_conflict(&conflict)?;
+        Ok(Some(Restored {
+            record: written.record,
+            replaced: written.replaced,
+        }))
+    }
+
+    /// The same for work that, on a full disk, does no more than what leaves no less room than before: then room is made for it.
+    pub(in crate::node) fn transact_in_room<T>(
+        &mut self,
+        work: &mut dyn FnMut(&mut Self) -> Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
+        let mut done = self.transact(&mut *work);
+        for _ in 0..FULL_DISK_TRIES {
+            if !done.as_ref().is_err_and(NodeError::is_full) {
+                break;
+            }
+            self.room.prove_full(self.watch.uptime());
+            if !self.make_room() {
+                break;
+            }
+            done = self.transact(&mut *work);
+        }
+        done
+    }
+
+    /// Makes room on a full disk for what leaves no less than before. False when there is none to be made.
+    fn make_room(&mut self) -> bool {
+        if self.store.is_broken() {
+            return false;
+        }
+        let emptied = self.store.empty_wal();
+        if let Err(error) = &emptied {
+            tracing::debug!("the write-ahead log was not emptied: {error}");
+        }
+        let given_up = self.store.give_reserve_up();
+        if given_up {
+            tracing::warn!(
+                "The disk is full: only what takes no more room than before is still stored, such as deletions"
+            );
+            // What the log holds may have needed that to be moved.
+            let _ = self.store.empty_wal();
+        }
+        given_up || emptied.is_ok()
+    }
+
+    /// Keeps a little room for deletions on a disk that fills up.
+    pub(in crate::node) fn keep_reserve(&mut self) {
+        self.store.keep_reserve();
+    }
+
+    /// Whether there is room for a local write beside the others of the transaction. The system is asked once for all of them.
+    fn has_local_room(&mut self, content: &Content) -> bool {
+        let Some(value) = content.value() else { return true };
+        let bytes = value.as_bytes().len() as u64;
+        let left = *self.local_bytes.get_or_insert_with(|| self.store.local_bytes());
+        self.local_bytes = Some(left.saturating_sub(bytes));
+        left > bytes
+    }
+
+    /// Whether a local write leaves about as much room as before.
+    pub(in crate::node) fn leaves_room(&mut self, key: &Key, content: &Content) -> Result<bool, NodeError> {
+        let Some(value) = content.value() else { return Ok(true) };
+        let bytes = |value: &Value| value.as_bytes().len();
+        let held = match self.store.get(key) {
+            // What is left of it is kept aside.
+            Err(error) if error.is_one_record() => None,
+            held => held?,
+        };
+        let held = held.as_ref().and_then(|held| held.content.value());
+        if held.is_some_and(|held| bytes(value) <= bytes(held)) {
+            return Ok(true);
+        }
+        Ok(self.store.freed_bytes()? > bytes(value) as u64 + PAGES_BYTES)
+    }
+}
+
+fn failed(error: WriteError<StoreError>) -> NodeError {
+    match error {
+        WriteError::Clock(error) => error.into(),
+        WriteError::Store(error) => error.into(),
+    }
+}
