@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
@@ -19,7 +18,7 @@ use crate::identity::{self, IfMissing};
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, ToPeers};
 use crate::store::{Capacity, DataDir, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers};
-use crate::system::{self, Stopwatch};
+use crate::system::Stopwatch;
 
 mod change_log;
 mod checking;
@@ -31,6 +30,7 @@ mod remembering;
 mod report;
 mod sessions;
 mod standings;
+mod status;
 mod work;
 mod writer;
 
@@ -50,9 +50,6 @@ pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncState, SyncS
 const REQUESTS_MAX: usize = 1_024;
 /// Read-only connections. Reads are short; more would only wait for the same two or four cores.
 const READERS: usize = 4;
-
-/// Records dated too far ahead that `status` names.
-const AHEAD_TOLD: usize = 5;
 
 /// A running node.
 #[derive(Debug, Clone)]
@@ -280,43 +277,6 @@ impl Node {
         self.read(Readers::counts).await
     }
 
-    /// How the node is doing.
-    ///
-    /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn status(&self) -> Result<Status, NodeError> {
-        let (reply, answer) = oneshot::channel();
-        self.inner
-            .to_peers
-            .send(ToPeers::Status(reply))
-            .await
-            .map_err(|_| NodeError::Stopped)?;
-        let net = answer.await.map_err(|_| NodeError::Stopped)?;
-        let accepted = system::now().saturating_add(FUTURE_MAX);
-        let (records, first) = self.read(move |readers| readers.ahead(accepted, AHEAD_TOLD)).await?;
-        let due = |(key, timestamp): (Key, Timestamp)| (key, timestamp.saturating_sub(FUTURE_MAX));
-        let sync = SyncStatus {
-            ahead: Ahead {
-                records,
-                first: first.into_iter().map(due).collect(),
-            },
-            conflicts: self.read(Readers::conflict_count).await?,
-            ..self.ask(|reply| Request::SyncStatus { reply }).await?
-        };
-        Ok(Status {
-            id: self.inner.id,
-            name: self.inner.name.clone(),
-            network: self.inner.network.clone(),
-            port: self.inner.port,
-            version: env!("CARGO_PKG_VERSION"),
-            uptime: self.inner.watch.uptime().0,
-            footprint: self.footprint().await?,
-            counts: self.counts().await?,
-            net,
-            sync,
-        })
-    }
-
     /// Holds a session with every connected peer and says what came of each. Nobody has to ask for that:
     /// it is what the node does by itself whenever there is a reason to.
     ///
@@ -391,12 +351,6 @@ impl Node {
         {
             tracing::error!("the thread of the store ended badly: {error}");
         }
-    }
-
-    async fn footprint(&self) -> Result<Footprint, NodeError> {
-        let inner = Arc::clone(&self.inner);
-        let measured = tokio::task::spawn_blocking(move || inner.data_dir.footprint());
-        measured.await.map_err(|_| NodeError::Stopped)
     }
 
     async fn write(&self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {

@@ -31,6 +31,7 @@ use super::{NetConfig, discovery};
 use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NotListening, StreamOrder, ToPeers};
 
 mod events;
+mod gossiping;
 mod status;
 mod telling;
 

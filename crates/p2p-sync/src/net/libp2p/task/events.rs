@@ -2,14 +2,11 @@
 //! or told to the node.
 
 use std::error::Error as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionDenied, ConnectionId, DialError, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, gossipsub, identify, ping};
-use p2p_sync_core::gate::Cause;
-use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
+use libp2p::{Multiaddr, PeerId, identify, ping};
 use tokio::sync::oneshot;
 
 use super::Task;
@@ -17,9 +14,7 @@ use crate::net::libp2p::address_book::Source;
 use crate::net::libp2p::behaviour::{BehaviourEvent, boot_nonce};
 use crate::net::libp2p::connections::{Boot, Closed, ip};
 use crate::net::libp2p::dialer::split_peer;
-use crate::net::libp2p::gossip::{Admitted, Judged};
 use crate::net::libp2p::log_budget::About;
-use crate::net::libp2p::muxer::CutOff;
 use crate::net::libp2p::subnets::Subnets;
 use crate::net::libp2p::{discovery, listening, node_id, streams};
 use crate::net::{FromPeers, NotListening};
@@ -148,39 +143,6 @@ impl Task {
         }
     }
 
-    /// gossipsub gave up the stream on which a peer sends, for a frame that it did not read. The peer opens another one.
-    pub(super) fn on_cut_off(&mut self, cut_off: &CutOff) {
-        let (now, CutOff { peer, bytes }) = (Instant::now(), cut_off);
-        let is_too_large = *bytes > TRANSMIT_BYTES_MAX as u64;
-        let cause = if is_too_large { Cause::TooLarge } else { Cause::Invalid };
-        if self.gossip.complaints.count_of(*peer, &cause.to_string(), now) {
-            if is_too_large {
-                tracing::warn!("Message too large from peer {peer}: {bytes} bytes; dropped");
-            } else {
-                tracing::warn!("Invalid message from peer {peer}: it is no frame of gossip; dropped");
-            }
-        }
-        // What came behind it on that stream is lost as well.
-        self.missed(*peer, now);
-        if self.connections.cut_off(*peer) {
-            self.reconnect(*peer);
-        }
-    }
-
-    /// Makes gossip use a connection to `peer` that is left.
-    ///
-    /// gossipsub gives its messages to whichever connection of a peer asks first, and when one comes it wakes those only that
-    /// have asked before. A connection that never had anything to send has not: after the other one is gone, messages would lie
-    /// until something else happens to wake it. Joining and leaving a topic of no meaning gives it something to send, and
-    /// pushing our identification wakes it.
-    fn rouse_gossip(&mut self, peer: PeerId) {
-        let behaviour = self.swarm.behaviour_mut();
-        if behaviour.gossip.subscribe(&self.rousing).is_ok() {
-            behaviour.gossip.unsubscribe(&self.rousing);
-        }
-        behaviour.identify.push([peer]);
-    }
-
     fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
         if self.log.allows(About::Peer(peer), "closed", now) {
             tracing::info!("Connection closed with peer {peer}");
@@ -192,7 +154,7 @@ impl Task {
     }
 
     /// Something did not get through between a peer and us.
-    fn missed(&self, peer: PeerId, now: Instant) {
+    pub(super) fn missed(&self, peer: PeerId, now: Instant) {
         if let Ok(peer) = node_id(&peer) {
             self.streams.links.missed(peer, now);
         }
@@ -346,75 +308,6 @@ impl Task {
             self.dialer.learn(peer, addresses, Source::Proved, now);
         } else {
             self.dialer.learn(peer, addresses, Source::Claimed, now);
-        }
-    }
-
-    fn on_gossip(&mut self, event: gossipsub::Event, now: Instant) {
-        match event {
-            gossipsub::Event::Message {
-                propagation_source,
-                message_id,
-                message,
-            } => {
-                self.connections.gossiped(propagation_source, now);
-                self.connections.heard(propagation_source);
-                let (acceptance, judged) = self.gossip.judge(propagation_source, &message, &self.connections);
-                self.swarm.behaviour_mut().gossip.report_message_validation_result(
-                    &message_id,
-                    &propagation_source,
-                    acceptance,
-                );
-                match judged {
-                    Judged::Admitted(admitted) => self.hand_over(admitted, message.data.len(), now),
-                    Judged::Missed { neighbour } => self.streams.links.missed(neighbour, now),
-                    Judged::Dropped => {}
-                }
-            }
-            gossipsub::Event::Subscribed { peer_id, topic } if topic == *self.gossip.topic() => {
-                self.connections.subscribed(peer_id, true, now);
-                self.telling.accept(peer_id);
-                self.count_peers();
-            }
-            gossipsub::Event::Unsubscribed { peer_id, topic } if topic == *self.gossip.topic() => {
-                self.connections.subscribed(peer_id, false, now);
-                self.count_peers();
-            }
-            gossipsub::Event::SlowPeer {
-                peer_id,
-                failed_messages,
-            } => {
-                self.missed(peer_id, now);
-                let failed = failed_messages.priority.saturating_add(failed_messages.non_priority);
-                self.gossip.complaints.count("peer too slow", failed as u64);
-            }
-            _ => {}
-        }
-    }
-
-    /// Hands changes to the node, unless too much waits there already.
-    fn hand_over(&mut self, admitted: Admitted, bytes: usize, now: Instant) {
-        let from = admitted.neighbour;
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let handed = Arc::clone(&self.waiting)
-            .try_acquire_many_owned(bytes)
-            .is_ok_and(|room| {
-                let Admitted {
-                    author,
-                    neighbour,
-                    records,
-                } = admitted;
-                self.inbound
-                    .try_send(FromPeers::Received {
-                        author,
-                        neighbour,
-                        records,
-                        room,
-                    })
-                    .is_ok()
-            });
-        if !handed {
-            self.gossip.complaints.count("store busy", 1);
-            self.streams.links.missed(from, now);
         }
     }
 }

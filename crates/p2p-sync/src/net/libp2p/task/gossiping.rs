@@ -1,0 +1,118 @@
+//! What gossip brings, and what happens to its streams: messages go through the gate to the node, and a peer that gossipsub does
+//! not hear any more, or does not speak to, is roused.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use libp2p::{PeerId, gossipsub};
+use p2p_sync_core::gate::Cause;
+use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
+
+use super::Task;
+use crate::net::FromPeers;
+use crate::net::libp2p::gossip::{Admitted, Judged};
+use crate::net::libp2p::muxer::CutOff;
+
+impl Task {
+    /// gossipsub gave up the stream on which a peer sends, for a frame that it did not read. The peer opens another one.
+    pub(super) fn on_cut_off(&mut self, cut_off: &CutOff) {
+        let (now, CutOff { peer, bytes }) = (Instant::now(), cut_off);
+        let is_too_large = *bytes > TRANSMIT_BYTES_MAX as u64;
+        let cause = if is_too_large { Cause::TooLarge } else { Cause::Invalid };
+        if self.gossip.complaints.count_of(*peer, &cause.to_string(), now) {
+            if is_too_large {
+                tracing::warn!("Message too large from peer {peer}: {bytes} bytes; dropped");
+            } else {
+                tracing::warn!("Invalid message from peer {peer}: it is no frame of gossip; dropped");
+            }
+        }
+        // What came behind it on that stream is lost as well.
+        self.missed(*peer, now);
+        if self.connections.cut_off(*peer) {
+            self.reconnect(*peer);
+        }
+    }
+
+    /// Makes gossip use a connection to `peer` that is left.
+    ///
+    /// gossipsub gives its messages to whichever connection of a peer asks first, and when one comes it wakes those only that
+    /// have asked before. A connection that never had anything to send has not: after the other one is gone, messages would lie
+    /// until something else happens to wake it. Joining and leaving a topic of no meaning gives it something to send, and
+    /// pushing our identification wakes it.
+    pub(super) fn rouse_gossip(&mut self, peer: PeerId) {
+        let behaviour = self.swarm.behaviour_mut();
+        if behaviour.gossip.subscribe(&self.rousing).is_ok() {
+            behaviour.gossip.unsubscribe(&self.rousing);
+        }
+        behaviour.identify.push([peer]);
+    }
+
+    pub(super) fn on_gossip(&mut self, event: gossipsub::Event, now: Instant) {
+        match event {
+            gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            } => {
+                self.connections.gossiped(propagation_source, now);
+                self.connections.heard(propagation_source);
+                let (acceptance, judged) = self.gossip.judge(propagation_source, &message, &self.connections);
+                self.swarm.behaviour_mut().gossip.report_message_validation_result(
+                    &message_id,
+                    &propagation_source,
+                    acceptance,
+                );
+                match judged {
+                    Judged::Admitted(admitted) => self.hand_over(admitted, message.data.len(), now),
+                    Judged::Missed { neighbour } => self.streams.links.missed(neighbour, now),
+                    Judged::Dropped => {}
+                }
+            }
+            gossipsub::Event::Subscribed { peer_id, topic } if topic == *self.gossip.topic() => {
+                self.connections.subscribed(peer_id, true, now);
+                self.telling.accept(peer_id);
+                self.count_peers();
+            }
+            gossipsub::Event::Unsubscribed { peer_id, topic } if topic == *self.gossip.topic() => {
+                self.connections.subscribed(peer_id, false, now);
+                self.count_peers();
+            }
+            gossipsub::Event::SlowPeer {
+                peer_id,
+                failed_messages,
+            } => {
+                self.missed(peer_id, now);
+                let failed = failed_messages.priority.saturating_add(failed_messages.non_priority);
+                self.gossip.complaints.count("peer too slow", failed as u64);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands changes to the node, unless too much waits there already.
+    fn hand_over(&mut self, admitted: Admitted, bytes: usize, now: Instant) {
+        let from = admitted.neighbour;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let handed = Arc::clone(&self.waiting)
+            .try_acquire_many_owned(bytes)
+            .is_ok_and(|room| {
+                let Admitted {
+                    author,
+                    neighbour,
+                    records,
+                } = admitted;
+                self.inbound
+                    .try_send(FromPeers::Received {
+                        author,
+                        neighbour,
+                        records,
+                        room,
+                    })
+                    .is_ok()
+            });
+        if !handed {
+            self.gossip.complaints.count("store busy", 1);
+            self.streams.links.missed(from, now);
+        }
+    }
+}
