@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::io::AsyncWrite;
 
+use super::here_document::HereDocument;
 use super::lines::{LINE_BYTES_MAX, Line};
 use super::output::Output;
 use crate::command::{Class, Command, CommandError, ParseError, Reply, asks_for_json, parse_line};
@@ -16,34 +17,125 @@ pub(super) enum Flow {
     Exit,
 }
 
-/// Carries out what a line says and writes the reply.
-///
-/// # Errors
-/// When the reply cannot be written.
-pub(super) async fn execute<W: AsyncWrite + Unpin>(
-    line: &Line,
-    node: &Node,
-    output: &mut Output<W>,
-) -> io::Result<Flow> {
-    let (command, json) = match read(line) {
-        Ok(None) => return Ok(Flow::Continue),
-        Ok(Some(command)) => {
-            let json = command.json();
-            (Ok(command), json)
+/// A user, or a program, that talks to a node.
+pub(super) struct Conversation<'a, W> {
+    node: &'a Node,
+    output: Output<W>,
+    here_document: HereDocument,
+    /// Whether somebody is told what he may have meant.
+    hints: bool,
+    writes: u64,
+}
+
+impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
+    /// With a node; replies go to `output`.
+    pub(super) fn new(node: &'a Node, output: Output<W>) -> Self {
+        Self {
+            node,
+            output,
+            here_document: HereDocument::default(),
+            hints: false,
+            writes: 0,
         }
-        Err(ParseError { json, error }) => (Err(error), json),
-    };
-    let reply = match command {
-        Ok(command) => command.run(node).await,
-        Err(error) => Err(error),
-    };
-    let flow = if matches!(reply, Ok(Reply::Exit)) {
-        Flow::Exit
-    } else {
-        Flow::Continue
-    };
-    output.reply(reply, json).await?;
-    Ok(flow)
+    }
+
+    /// The same with a person, who is told what he may have meant.
+    pub(super) fn with_hints(self) -> Self {
+        Self { hints: true, ..self }
+    }
+
+    /// Where the replies go.
+    pub(super) fn output(&mut self) -> &mut Output<W> {
+        &mut self.output
+    }
+
+    /// How many versions were written so far.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Whether the next line is part of a value.
+    pub(super) fn is_within_value(&self) -> bool {
+        self.here_document.is_open()
+    }
+
+    /// Forgets the lines of a value that is not complete.
+    pub(super) fn drop_value(&mut self) {
+        self.here_document = HereDocument::default();
+    }
+
+    /// Carries out what a line says and writes the reply.
+    ///
+    /// # Errors
+    /// When the reply cannot be written.
+    pub(super) async fn line(&mut self, line: &Line) -> io::Result<Flow> {
+        let read = if self.here_document.is_open() {
+            self.here_document.take(line).map(|command| command.map(Some))
+        } else {
+            Some(read(line))
+        };
+        match read {
+            None | Some(Ok(None)) => Ok(Flow::Continue),
+            Some(Ok(Some(command))) => match self.here_document.open(command) {
+                None => Ok(Flow::Continue),
+                Some(command) => self.command(command).await,
+            },
+            Some(Err(ParseError { json, error })) => {
+                self.output.reply(Err(error), json).await?;
+                Ok(Flow::Continue)
+            }
+        }
+    }
+
+    /// The input has ended.
+    ///
+    /// # Errors
+    /// When what there is to say of it cannot be written.
+    pub(super) async fn end(&mut self) -> io::Result<()> {
+        match self.here_document.end() {
+            None => Ok(()),
+            Some(ParseError { json, error }) => self.output.reply(Err(error), json).await,
+        }
+    }
+
+    async fn command(&mut self, command: Command) -> io::Result<Flow> {
+        let json = command.json();
+        let reply = command.run(self.node).await;
+        let flow = if matches!(reply, Ok(Reply::Exit)) {
+            Flow::Exit
+        } else {
+            Flow::Continue
+        };
+        self.writes += written(&reply);
+        let hint = reply.as_ref().ok().filter(|_| self.hints && !json).and_then(hint);
+        self.output.reply(reply, json).await?;
+        if let Some(hint) = hint {
+            self.output.print(&format!("  ({hint})\n")).await?;
+        }
+        Ok(flow)
+    }
+}
+
+fn written(reply: &Result<Reply, CommandError>) -> u64 {
+    match reply {
+        Ok(Reply::Added(_) | Reply::Restored(_)) => 1,
+        Ok(Reply::Deleted(deletions)) => deletions.iter().filter(|deletion| deletion.is_ok()).count() as u64,
+        _ => 0,
+    }
+}
+
+/// What somebody may have meant who got this reply.
+fn hint(reply: &Reply) -> Option<&'static str> {
+    match reply {
+        Reply::Added(record) => match record.content.value()?.as_bytes() {
+            [first @ (b'"' | b'\''), .., last] if first == last => Some("the quotes are part of the value"),
+            _ => None,
+        },
+        Reply::Listed(listing) if listing.count() == 0 && listing.prefix().ends_with('*') => {
+            Some("a prefix is no pattern: `list a` shows the keys that begin with a, `list` shows all")
+        }
+        _ => None,
+    }
 }
 
 fn read(line: &Line) -> Result<Option<Command>, ParseError> {
@@ -88,12 +180,9 @@ pub(super) mod tests {
     /// What a user sees who types `lines`.
     async fn shown(node: &Node, lines: &[&[u8]]) -> String {
         let mut seen = Vec::new();
-        let mut output = Output::new(&mut seen);
+        let mut talk = Conversation::new(node, Output::new(&mut seen));
         for line in lines {
-            assert_eq!(
-                execute(&Line::Whole(line.to_vec()), node, &mut output).await.unwrap(),
-                Flow::Continue
-            );
+            assert_eq!(talk.line(&Line::Whole(line.to_vec())).await.unwrap(), Flow::Continue);
         }
         String::from_utf8(seen).unwrap()
     }
@@ -108,6 +197,73 @@ pub(super) mod tests {
             settled.push_str(&format!(r#""timestamp":"NOW"{rest}"#));
         }
         settled.replace(&node.id().to_string(), "ME")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_value_may_have_several_lines() {
+        let (node, _directory) = node().await;
+        let lines: &[&[u8]] = &[
+            b"add k <<END",
+            b"  first",
+            b"",
+            b"add k not a command",
+            b"END ",
+            b"END",
+            b"get --json k",
+            b"add none <<END",
+            b"END",
+            b"get --json none",
+        ];
+        let text = shown(&node, lines).await;
+        assert!(
+            text.contains(r#""value":"  first\n\nadd k not a command\nEND ""#),
+            "{text}"
+        );
+        assert!(text.contains(r#""key":"none","value":"""#), "{text}");
+
+        let mut seen = Vec::new();
+        let mut talk = Conversation::new(&node, Output::new(&mut seen));
+        for line in [
+            &b"add --json large <<END"[..],
+            &[b'x'; 65_536],
+            b"y",
+            b"z",
+            b"END",
+            b"add open <<END",
+            b"v",
+        ] {
+            assert_eq!(talk.line(&Line::Whole(line.to_vec())).await.unwrap(), Flow::Continue);
+        }
+        assert!(talk.is_within_value());
+        talk.end().await.unwrap();
+        assert_eq!(talk.writes(), 0);
+        drop(talk);
+        let text = String::from_utf8(seen).unwrap();
+        assert!(
+            text.contains("Value too large") && text.contains(r#""code":8"#),
+            "{text}"
+        );
+        assert!(
+            text.contains("No line says END") && text.contains("Nothing was stored"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_person_is_told_what_he_may_have_meant_and_a_program_is_not() {
+        let (node, _directory) = node().await;
+        let lines: &[&[u8]] = &[b"add k \"v\"", b"list x*", b"add k v", b"list *k", b"add --json k 'v'"];
+        assert!(!shown(&node, lines).await.contains("\n  ("), "a program");
+        let mut seen = Vec::new();
+        let mut talk = Conversation::new(&node, Output::new(&mut seen)).with_hints();
+        for line in lines {
+            talk.line(&Line::Whole(line.to_vec())).await.unwrap();
+        }
+        assert_eq!(talk.writes(), 3);
+        drop(talk);
+        let text = String::from_utf8(seen).unwrap();
+        assert_eq!(text.matches("(the quotes are part of the value)").count(), 1, "{text}");
+        assert_eq!(text.matches("(a prefix is no pattern").count(), 1, "{text}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -237,7 +393,10 @@ Lost versions (0):
             let mut seen = Vec::new();
             let line = Line::Whole(line.into());
             assert_eq!(
-                execute(&line, &node, &mut Output::new(&mut seen)).await.unwrap(),
+                Conversation::new(&node, Output::new(&mut seen))
+                    .line(&line)
+                    .await
+                    .unwrap(),
                 Flow::Exit
             );
             assert_eq!(seen, words.as_bytes());
@@ -252,7 +411,10 @@ Lost versions (0):
             let node = node.clone();
             tokio::spawn(async move {
                 let line = Line::Whole(format!("add {number:04} value {number}").into());
-                execute(&line, &node, &mut Output::new(&mut Vec::new())).await.unwrap();
+                Conversation::new(&node, Output::new(&mut Vec::new()))
+                    .line(&line)
+                    .await
+                    .unwrap();
             })
         });
         futures::future::join_all(writes).await;
@@ -273,7 +435,10 @@ Lost versions (0):
         let (near, far) = tokio::io::duplex(16);
         drop(far);
         let line = Line::Whole(b"help".to_vec());
-        let error = execute(&line, &node, &mut Output::new(near)).await.unwrap_err();
+        let error = Conversation::new(&node, Output::new(near))
+            .line(&line)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         node.stop().await;
     }

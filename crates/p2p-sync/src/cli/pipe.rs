@@ -5,7 +5,7 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use super::execute::{Flow, execute};
+use super::execute::{Conversation, Flow};
 use super::lines::{Line, Lines};
 use super::output::Output;
 use crate::node::{Node, NodeError};
@@ -27,28 +27,43 @@ pub(super) enum Ended {
     Node(NodeError),
 }
 
-/// Carries out the lines of standard input, with `prompt` written in front of each, until it ends or says so. Returns how
-/// many there were.
+/// What came from the input.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told {
+    /// Lines.
+    pub(super) lines: u64,
+    /// Versions that were written because of them.
+    pub(super) writes: u64,
+}
+
+/// Carries out the lines of standard input, with `prompt` written in front of each, until it ends or says so.
 ///
 /// # Errors
 /// When the input cannot be read or a reply cannot be written.
-pub(super) async fn run(prompt: &str, node: &Node) -> Result<u64, Ended> {
-    let mut output = Output::stdout();
+pub(super) async fn run(prompt: &str, node: &Node) -> Result<Told, Ended> {
+    let mut talk = Conversation::new(node, Output::stdout());
     let mut lines = read_ahead();
     let mut count = 0;
     loop {
         if !prompt.is_empty() {
-            output.print(prompt).await?;
+            talk.output().print(prompt).await?;
         }
-        match lines.recv().await {
-            None => return Ok(count),
+        let ended = match lines.recv().await {
+            None => {
+                talk.end().await?;
+                true
+            }
             Some(Err(error)) => return Err(Ended::Input(error)),
             Some(Ok(line)) => {
                 count += 1;
-                if execute(&line, node, &mut output).await? == Flow::Exit {
-                    return Ok(count);
-                }
+                talk.line(&line).await? == Flow::Exit
             }
+        };
+        if ended {
+            return Ok(Told {
+                lines: count,
+                writes: talk.writes(),
+            });
         }
     }
 }

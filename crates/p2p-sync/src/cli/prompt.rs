@@ -8,12 +8,13 @@ use std::thread;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
+use rustyline::{CompletionType, Config, Editor, EventHandler, ExternalPrinter, KeyEvent};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::completion::Completion;
-use super::execute::{Flow, execute};
+use super::execute::{Conversation, Flow};
+use super::interrupt::{Interrupts, WhereTyped};
 use super::lines::{LINE_BYTES_MAX, Line};
 use super::logging::Logs;
 use super::output::Output;
@@ -36,36 +37,80 @@ pub(super) struct Surroundings {
     pub(super) editing: Editing,
     pub(super) logs: Logs,
     pub(super) stop: StopSwitch,
+    pub(super) interrupts: Interrupts,
 }
 
 /// What the user did.
 enum Typed {
     Line(String),
-    /// Ctrl-D or Ctrl-C.
+    /// Ctrl-C; whether there was something on the line, which is dropped.
+    Interrupted {
+        line_was_empty: bool,
+    },
+    /// Ctrl-D.
     Leave,
     Failed(io::Error),
 }
+
+/// What is printed in front of a line of a value.
+const WITHIN_VALUE: &str = "… ";
+/// What the first Ctrl-C on an empty line gets for an answer.
+const HOW_TO_LEAVE: &str = "(To leave: Ctrl-C once more, Ctrl-D, or exit)\n";
 
 /// Carries out what is typed, until the user leaves.
 ///
 /// # Errors
 /// When the terminal cannot be read or written.
 pub(super) async fn run(node: &Node, surroundings: Surroundings) -> Result<(), Ended> {
-    let mut output = Output::stdout();
+    let mut talk = Conversation::new(node, Output::stdout()).with_hints();
     let (go, turns) = sync_channel(1);
     let (done, mut typed) = mpsc::channel(1);
     let completion = Completion::of(node.clone(), Handle::current());
+    let interrupts = surroundings.interrupts.clone();
     thread::spawn(move || edit(completion, &surroundings, &turns, &done));
+    let (mut wants_to_leave, mut is_editing) = (false, false);
     // The editor has the terminal only between a turn and what comes of it, so that replies never meet a line.
-    while go.send(()).is_ok() {
-        match typed.recv().await {
-            None => break,
-            Some(Typed::Leave) => return Ok(()),
-            Some(Typed::Failed(error)) => return Err(Ended::Input(error)),
-            Some(Typed::Line(text)) => {
+    loop {
+        let prompt = if talk.is_within_value() { WITHIN_VALUE } else { PROMPT };
+        if !is_editing && go.send(prompt).is_err() {
+            break;
+        }
+        is_editing = true;
+        let came = tokio::select! {
+            came = typed.recv() => {
+                is_editing = false;
+                came
+            }
+            // Typed in the moment in which the editor did not have the terminal yet.
+            () = interrupts.came() => Some(Typed::Interrupted { line_was_empty: true }),
+        };
+        let Some(came) = came else { break };
+        let wanted_to_leave = std::mem::take(&mut wants_to_leave);
+        match came {
+            Typed::Leave => return Ok(()),
+            Typed::Failed(error) => return Err(Ended::Input(error)),
+            Typed::Interrupted { .. } if talk.is_within_value() => talk.drop_value(),
+            Typed::Interrupted { line_was_empty: true } if wanted_to_leave => return Ok(()),
+            Typed::Interrupted { line_was_empty } => {
+                wants_to_leave = line_was_empty;
+                if line_was_empty {
+                    talk.output().print(HOW_TO_LEAVE).await?;
+                }
+            }
+            Typed::Line(text) => {
                 for line in lines(&text) {
-                    if execute(&line, node, &mut output).await? == Flow::Exit {
-                        return Ok(());
+                    match interrupts.allow(talk.line(&line)).await {
+                        Some(flow) => {
+                            if flow? == Flow::Exit {
+                                return Ok(());
+                            }
+                        }
+                        None => {
+                            talk.output()
+                                .print("\nInterrupted. What was acknowledged is stored.\n")
+                                .await?;
+                            break;
+                        }
                     }
                 }
             }
@@ -83,27 +128,36 @@ fn lines(text: &str) -> impl Iterator<Item = Line> {
 }
 
 /// Edits one line a turn.
-fn edit(completion: Completion, surroundings: &Surroundings, turns: &Receiver<()>, done: &mpsc::Sender<Typed>) {
-    let mut editor = match editor(completion, surroundings) {
+fn edit(
+    completion: Completion,
+    surroundings: &Surroundings,
+    turns: &Receiver<&'static str>,
+    done: &mpsc::Sender<Typed>,
+) {
+    let where_typed = WhereTyped::default();
+    let mut editor = match editor(completion, surroundings, &where_typed) {
         Ok(editor) => editor,
         Err(error) => {
             let _ = done.blocking_send(Typed::Failed(io::Error::other(error)));
             return;
         }
     };
-    while turns.recv().is_ok() {
+    while let Ok(prompt) = turns.recv() {
         surroundings.editing.set(true);
-        let line = editor.readline(PROMPT);
+        let line = editor.readline(prompt);
         surroundings.editing.set(false);
         let typed = match line {
             Ok(line) => {
                 remember(&mut editor, &line, surroundings);
                 Typed::Line(line)
             }
-            Err(ReadlineError::Eof | ReadlineError::Interrupted) => Typed::Leave,
+            Err(ReadlineError::Eof) => Typed::Leave,
+            Err(ReadlineError::Interrupted) => Typed::Interrupted {
+                line_was_empty: where_typed.line_was_empty(),
+            },
             Err(error) => Typed::Failed(io::Error::other(error)),
         };
-        let leaves = matches!(typed, Typed::Leave);
+        let leaves = matches!(typed, Typed::Leave | Typed::Interrupted { .. });
         if done.blocking_send(typed).is_err() {
             if leaves {
                 // The program is stopping already, and somebody at the keyboard cannot wait for it.
@@ -116,7 +170,11 @@ fn edit(completion: Completion, surroundings: &Surroundings, turns: &Receiver<()
 
 type PromptEditor = Editor<Completion, FileHistory>;
 
-fn editor(completion: Completion, surroundings: &Surroundings) -> rustyline::Result<PromptEditor> {
+fn editor(
+    completion: Completion,
+    surroundings: &Surroundings,
+    where_typed: &WhereTyped,
+) -> rustyline::Result<PromptEditor> {
     let config = Config::builder()
         .max_history_size(HISTORY_LINES_MAX)?
         .history_ignore_dups(true)?
@@ -125,6 +183,10 @@ fn editor(completion: Completion, surroundings: &Surroundings) -> rustyline::Res
         .build();
     let mut editor = PromptEditor::with_config(config)?;
     editor.set_helper(Some(completion));
+    editor.bind_sequence(
+        KeyEvent::ctrl('C'),
+        EventHandler::Conditional(Box::new(where_typed.clone())),
+    );
     match editor.load_history(&surroundings.history) {
         Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!("The history of the prompt cannot be read: {error}"),

@@ -10,13 +10,15 @@ use p2p_sync_core::NetworkName;
 use tokio::time::timeout;
 
 use super::Failure;
+use super::interrupt::Interrupts;
 use super::journal;
+use super::linger;
 use super::logging::{self, Logs};
 use super::mode::{Mode, PromptChoice};
 use super::output::{self, Output};
 use super::pipe::{self, Ended};
 use super::prompt::{self, PROMPT, Surroundings};
-use super::stop::StopRequests;
+use super::stop::{Request, StopRequests};
 use super::terminal::Terminal;
 use crate::command::{Class, CommandError};
 use crate::config::{self, Config};
@@ -73,6 +75,9 @@ pub(super) struct Start {
     /// Whether commands are read from standard input
     #[arg(long, env = "P2P_SYNC_PROMPT", default_value = "auto")]
     prompt: PromptChoice,
+    /// How long a pipe that wrote something waits at its end for a peer to have it, in seconds; 0: not at all
+    #[arg(long, value_name = "SECONDS", env = "P2P_SYNC_LINGER", default_value_t = linger::SECONDS, value_parser = linger::seconds)]
+    linger: f64,
     /// Logs why the node does what it does, without the details of its libraries
     #[arg(long, short, env = "P2P_SYNC_VERBOSE", value_parser = BoolishValueParser::new())]
     verbose: bool,
@@ -106,7 +111,13 @@ impl Start {
             Mode::Prompt => Terminal::for_editor(),
             Mode::PlainPrompt | Mode::Pipe | Mode::Service => Terminal::default(),
         };
+        let linger = Duration::from_secs_f64(self.linger);
         let config = self.config()?;
+        let linger = if config.lan || !config.peers.is_empty() {
+            linger
+        } else {
+            Duration::ZERO
+        };
         let (mut requests, status_requests) = StopRequests::listen()
             .map_err(|error| Failure::new(Class::Failed, format!("cannot listen to signals: {error}")))?;
         let node = tokio::select! {
@@ -119,17 +130,24 @@ impl Start {
             editing: terminal.editing(),
             logs: logs.clone(),
             stop: requests.switch(),
+            interrupts: Interrupts::default(),
         };
+        let interrupts = surroundings.interrupts.clone();
         let (ended, why) = {
             let mut answers = pin!(journal::answer(status_requests, &node));
-            let mut talk = pin!(talk(&node, mode, surroundings));
+            let mut talk = pin!(talk(&node, mode, linger, surroundings));
             tokio::select! {
                 never = &mut answers => match never {},
                 ended = &mut talk => {
                     let why = ended.as_ref().map_or_else(ToString::to_string, ToString::to_string);
                     (ended.map(drop), why)
                 }
-                request = requests.requested() => (Ok(()), request.to_string()),
+                // While a command is carried out, an interrupt ends that and nothing else.
+                request = requests.requested_unless(|request| {
+                    mode == Mode::Prompt && request == Request::Interrupt && interrupts.interrupt()
+                }) => {
+                    (Ok(()), request.to_string())
+                }
                 error = node.failed() => {
                     // Whoever has just been answered is to hear it.
                     let _ = timeout(LAST_WORDS, &mut talk).await;
@@ -184,7 +202,7 @@ impl Start {
 }
 
 /// Says that the node runs, and lets the user talk to it. Returns why nobody does any more.
-async fn talk(node: &Node, mode: Mode, surroundings: Surroundings) -> Result<&'static str, Ended> {
+async fn talk(node: &Node, mode: Mode, patience: Duration, surroundings: Surroundings) -> Result<&'static str, Ended> {
     let said = Output::stdout().print(&head(node)).await;
     match mode {
         // Nobody talks to a service, and it lives on when the reader of its first lines has left.
@@ -196,12 +214,15 @@ async fn talk(node: &Node, mode: Mode, surroundings: Surroundings) -> Result<&'s
         }
         Mode::PlainPrompt => {
             said?;
-            pipe::run(PROMPT, node).await?;
+            let told = pipe::run(PROMPT, node).await?;
+            linger::until_somebody_has_it(node, told.writes, patience).await;
             Ok("standard input has ended")
         }
         Mode::Pipe => {
             said?;
-            if pipe::run("", node).await? == 0 {
+            let told = pipe::run("", node).await?;
+            linger::until_somebody_has_it(node, told.writes, patience).await;
+            if told.lines == 0 {
                 output::say(
                     "Standard input was at its end from the start, so there is nothing to do. To keep the node running without \
                      one: --prompt never, or </dev/null",

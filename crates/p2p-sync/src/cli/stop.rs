@@ -114,6 +114,16 @@ impl StopRequests {
         self.requests.recv().await.unwrap_or(Request::Terminate)
     }
 
+    /// The same, but for requests that `are_met` in another way.
+    pub(super) async fn requested_unless(&mut self, mut are_met: impl FnMut(Request) -> bool) -> Request {
+        loop {
+            let request = self.requested().await;
+            if !are_met(request) {
+                return request;
+            }
+        }
+    }
+
     /// Waits until somebody is impatient.
     async fn interrupted(&mut self) {
         while !self.requests.recv().await.is_some_and(Request::is_by_hand) {}

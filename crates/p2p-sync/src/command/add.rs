@@ -2,28 +2,33 @@
 
 use std::ffi::OsString;
 
+use data_encoding::BASE64;
 use p2p_sync_core::{Key, Value};
 
 use super::error::key;
-use super::{CommandError, Format, Reply};
+use super::{Class, CommandError, Format, Reply};
 use crate::node::Node;
 
 /// Stores a value under a key
 ///
 /// At the prompt the value is the rest of the line as it stands, with its spaces and quotes. A key that has spaces, or
-/// begins with a quote or a dash, is written in quotes. The reply comes when the value is safe on disk.
+/// begins with a quote or a dash, is written in quotes. A value of several lines is given as <<END in place of the value, with
+/// its lines below and a line that says END after them. The reply comes when the value is safe on disk.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Add {
     #[command(flatten)]
     pub(super) format: Format,
     /// Stores an empty value
-    #[arg(long, conflicts_with = "value")]
+    #[arg(long, conflicts_with_all = ["value", "value_b64"])]
     empty: bool,
+    /// Stores the bytes that this says in base64, as JSON replies show a value that is no text
+    #[arg(long, value_name = "BASE64", conflicts_with = "value", hide_short_help = true)]
+    value_b64: Option<String>,
     /// 1 to 256 bytes of text without control characters
     key: OsString,
     /// 0 to 65536 bytes of anything
     #[arg(
-        required_unless_present = "empty",
+        required_unless_present_any = ["empty", "value_b64"],
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
@@ -41,6 +46,28 @@ impl Add {
         }
     }
 
+    /// The word that ends the value, if that is to be the lines which follow: the value is `<<` and that word.
+    pub fn here_document(&self) -> Option<&str> {
+        let word = std::str::from_utf8(self.verbatim.as_deref()?.strip_prefix(b"<<")?).ok()?;
+        let mut characters = word.chars();
+        let is_word = characters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+            && characters.all(|other| other.is_ascii_alphanumeric() || other == '_');
+        is_word.then_some(word)
+    }
+
+    /// Whether the reply is to be JSON.
+    pub fn json(&self) -> bool {
+        self.format.json
+    }
+
+    /// The same command with these lines as its value.
+    #[must_use]
+    pub fn with_lines(self, lines: &[u8]) -> Self {
+        self.with_verbatim(lines)
+    }
+
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let (key, value) = self.checked()?;
         Ok(Reply::Added(node.put(key, value).await?))
@@ -49,6 +76,12 @@ impl Add {
     /// The key and the value, both within their limits.
     pub(super) fn checked(self) -> Result<(Key, Value), CommandError> {
         let key = key(&self.key)?;
+        if let Some(text) = &self.value_b64 {
+            let bytes = BASE64.decode(text.as_bytes()).map_err(|error| {
+                CommandError::new(Class::Invalid, format!("Not base64: {error}. Nothing was stored."))
+            })?;
+            return Ok((key, Value::new(bytes)?));
+        }
         let words = || self.value.join(" ".as_ref()).into_encoded_bytes();
         Ok((key, Value::new(self.verbatim.unwrap_or_else(words))?))
     }

@@ -18,7 +18,7 @@ pub struct Conflicts {
     #[command(flatten)]
     pub(super) format: Format,
     /// At most so many; 100 unless it is said
-    #[arg(long, require_equals = true, value_name = "N", default_value_t = SHOWN_DEFAULT)]
+    #[arg(long, value_name = "N", default_value_t = SHOWN_DEFAULT)]
     limit: u16,
     /// Only those of this key
     key: Option<OsString>,

@@ -81,7 +81,7 @@ fn describe(command: &clap::Command) -> CommandHelp {
 /// How a command is written: `get [--json] KEY`.
 pub(super) fn usage(command: &clap::Command) -> String {
     let mut usage = command.get_name().to_owned();
-    for argument in arguments(command) {
+    for argument in arguments(command).filter(|argument| !argument.is_hide_short_help_set()) {
         let name = written(argument);
         usage.push_str(&if argument.is_required_set() {
             format!(" {name}")

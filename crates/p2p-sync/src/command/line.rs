@@ -62,17 +62,26 @@ impl<'a> Parts<'a> {
         let mut words = Words::new(line);
         let Some(name) = words.next()? else { return Ok(None) };
         let name = text_of(&name);
-        let (mut options, mut data) = (Vec::new(), Vec::new());
+        let (mut options, mut data, mut all_is_data) = (Vec::new(), Vec::new(), false);
         while let Some(word) = words.next()? {
             if !word.is_option() {
                 data.push(word);
                 break;
             }
             if word.text.as_ref() == b"--" {
+                all_is_data = true;
                 data.extend(words.next()?);
                 break;
             }
-            options.push(OsString::from(text_of(&word)));
+            let option = text_of(&word);
+            if takes_value(&name, &option) {
+                // The value stands behind it, or behind an equals sign.
+                let value = words.next()?.map(|word| OsString::from(text_of(&word)));
+                options.push(OsString::from(option));
+                options.extend(value);
+            } else {
+                options.push(OsString::from(option));
+            }
         }
         if name == "add" {
             let value = Some(words.rest_of_line()).filter(|value| !value.is_empty());
@@ -86,12 +95,27 @@ impl<'a> Parts<'a> {
         while let Some(word) = words.next()? {
             data.push(word);
         }
+        // It may stand at the end as well, where nothing else would make sense: a key of that name is written in quotes.
+        let is_json = |word: &mut Word<'_>| !word.quoted && word.text.as_ref() == b"--json";
+        let is_asked_for = options.iter().any(|option| option == "--json");
+        if !all_is_data && !is_asked_for && data.len() > 1 && data.pop_if(is_json).is_some() {
+            options.push("--json".into());
+        }
         Ok(Some(Self {
             name,
             options,
             data,
             value: None,
         }))
+    }
+
+    /// The key and the value that somebody may have meant who wrote `add key=value`.
+    fn with_equals_sign(&self) -> Option<(String, String)> {
+        let [word] = self.data.as_slice() else { return None };
+        let text = text_of(word);
+        let (key, value) = text.split_once('=')?;
+        let is_meant = self.name == "add" && self.value.is_none() && !key.is_empty() && !value.is_empty();
+        is_meant.then(|| (key.to_owned(), value.to_owned()))
     }
 
     fn command(self) -> Result<Command, CommandError> {
@@ -102,6 +126,7 @@ impl<'a> Parts<'a> {
                 format!("Unknown command: {}. Try: help", self.name),
             ));
         };
+        let equals_sign = self.with_equals_sign();
         let data = self.data.iter().map(os_string).collect::<Result<Vec<_>, _>>()?;
         // The value itself goes around clap, because not every system's words can hold any bytes.
         let value = self.value.map(|_| OsString::from("value"));
@@ -120,7 +145,13 @@ impl<'a> Parts<'a> {
             ) => Ok(Command::Add(add.with_verbatim(value))),
             (Ok(Line { command }), _) => Ok(command),
             (Err(error), _) if error.kind() == ErrorKind::DisplayHelp => Ok(Command::Help(Help::of(known.get_name()))),
-            (Err(error), _) => Err(shortened(&error, known)),
+            (Err(error), _) => match equals_sign.filter(|_| error.kind() == ErrorKind::MissingRequiredArgument) {
+                Some((key, value)) => Err(CommandError::new(
+                    Class::Usage,
+                    format!("A blank stands between key and value, no equals sign. Did you mean: add {key} {value}"),
+                )),
+                None => Err(shortened(&error, known)),
+            },
         }
     }
 }
@@ -145,6 +176,17 @@ fn shortened(error: &clap::Error, command: &clap::Command) -> CommandError {
         }
     };
     CommandError::new(Class::Usage, format!("{what}. Usage: {}", usage(command)))
+}
+
+/// Whether an option of a command takes a value that does not stand in the same word.
+fn takes_value(command: &str, option: &str) -> bool {
+    let grammar = grammar();
+    let long = option.strip_prefix("--").unwrap_or_default();
+    grammar
+        .find_subcommand(command)
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .any(|argument| argument.get_long() == Some(long) && argument.get_action().takes_values())
 }
 
 fn text_of(word: &Word<'_>) -> String {
@@ -240,6 +282,9 @@ mod tests {
             "add --json k v",
             "get --json k",
             "delete --json k --json",
+            "delete k --json",
+            "get k --json",
+            "list a/ --json",
             "list --json",
             "status --json",
             "peers --json",
@@ -251,9 +296,10 @@ mod tests {
         for line in [
             "add k --json",
             "list",
-            "delete k --json",
+            "delete k \"--json\"",
             "get \"--json\"",
             "get -- --json",
+            "delete -- k --json",
         ] {
             assert!(!parsed(line).json(), "{line}");
         }
@@ -295,6 +341,64 @@ mod tests {
         assert!(matches!(parsed("delete a b 'c d'"), Command::Delete(_)));
         assert_eq!(parsed("get --help"), parsed("help get"));
         assert_eq!(parsed("add -h"), parsed("help add"));
+    }
+
+    #[test]
+    fn an_option_has_its_value_behind_a_blank_or_an_equals_sign() {
+        for line in [
+            "conflicts --limit 1 k",
+            "conflicts --limit=1 k",
+            "conflicts --limit 1 k --json",
+        ] {
+            let Command::Conflicts(conflicts) = parsed(line) else {
+                panic!("{line}")
+            };
+            let shown = format!("{conflicts:?}");
+            assert!(shown.contains("limit: 1") && shown.contains("\"k\""), "{shown}");
+        }
+        assert_eq!(refused("conflicts --limit").0, Class::Usage);
+        assert_eq!(added("add --value-b64 AP8= k"), ("k".into(), vec![0, 255]));
+        assert_eq!(added("add --value-b64=AP8= k"), ("k".into(), vec![0, 255]));
+        let Command::Add(add) = parsed("add --value-b64 AP8 k") else {
+            panic!()
+        };
+        let error = add.checked().unwrap_err();
+        assert_eq!(error.class, Class::Invalid);
+        assert!(error.to_string().ends_with("Nothing was stored."), "{error}");
+    }
+
+    #[test]
+    fn an_equals_sign_is_answered_with_what_was_meant() {
+        let (class, text) = refused("add hello=world");
+        assert_eq!(class, Class::Usage);
+        assert!(text.ends_with("Did you mean: add hello world"), "{text}");
+        for line in ["add hello=", "add =world", "add hello"] {
+            assert!(!refused(line).1.contains("Did you mean"), "{line}");
+        }
+        assert_eq!(
+            added("add hello=world again"),
+            ("hello=world".into(), b"again".to_vec())
+        );
+    }
+
+    #[test]
+    fn a_value_of_several_lines_begins_with_two_angle_brackets_and_a_word() {
+        let here = |line: &str| match parsed(line) {
+            Command::Add(add) => add.here_document().map(str::to_owned),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(here("add k <<END").as_deref(), Some("END"));
+        assert_eq!(here("add --json k <<_x9").as_deref(), Some("_x9"));
+        for line in [
+            "add k <<",
+            "add k << END",
+            "add k <<END x",
+            "add k x<<END",
+            "add k <<9",
+            "add k \"<<END\"",
+        ] {
+            assert_eq!(here(line), None, "{line}");
+        }
     }
 
     #[test]

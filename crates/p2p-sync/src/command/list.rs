@@ -30,30 +30,32 @@ impl List {
             .unwrap_or_default()
             .into_string()
             .map_err(|_| InvalidKey::NotUtf8)?;
-        let node = node.clone();
+        let (node, asked) = (node.clone(), prefix.clone());
         let pages = Pages::new(move |after| {
             let (node, prefix) = (node.clone(), prefix.clone());
             async move { Ok(node.list(&prefix, after, PAGE_RECORDS_MAX).await?) }.boxed()
         });
         // In JSON the number stands at the end, where it costs nothing.
         Ok(Reply::Listed(if self.format.json {
-            Listing::uncounted(pages)
+            Listing::uncounted(asked, pages)
         } else {
-            Listing::counted(pages).await?
+            Listing::counted(asked, pages).await?
         }))
     }
 }
 
 /// Records in the order of their keys, read from the store while they are shown.
 pub struct Listing {
+    prefix: String,
     count: u64,
     first: Vec<Record>,
     pages: Pages,
 }
 
 impl Listing {
-    fn uncounted(pages: Pages) -> Self {
+    fn uncounted(prefix: String, pages: Pages) -> Self {
         Self {
+            prefix,
             count: 0,
             first: Vec::new(),
             pages,
@@ -63,16 +65,28 @@ impl Listing {
     /// Counts by reading everything once before it is read again to be shown: memory holds a page at most, and what fits in
     /// one page is read once and counted exactly. Of more than that the number is that of the first reading, and writes
     /// that come between the two show in the second.
-    async fn counted(mut pages: Pages) -> Result<Self, CommandError> {
+    async fn counted(prefix: String, mut pages: Pages) -> Result<Self, CommandError> {
         let first = pages.next().await?;
         let mut count = first.len() as u64;
         let mut ahead = pages.clone();
         loop {
             match ahead.next().await?.len() as u64 {
-                0 => return Ok(Self { count, first, pages }),
+                0 => {
+                    return Ok(Self {
+                        prefix,
+                        count,
+                        first,
+                        pages,
+                    });
+                }
                 more => count += more,
             }
         }
+    }
+
+    /// What the keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// How many records there were when they were counted; 0 if nobody needed to know.
@@ -174,17 +188,17 @@ mod tests {
     async fn everything_is_counted_and_shown_once_in_order() {
         for count in [0, 1, 499, 500, 501, 1000, 1733] {
             let (stored, source) = pages(count);
-            let mut listing = Listing::counted(source.clone()).await.unwrap();
+            let mut listing = Listing::counted(String::new(), source.clone()).await.unwrap();
             assert_eq!(listing.count(), count as u64);
             assert_eq!(all(&mut listing).await, *stored.lock().unwrap());
-            assert_eq!(all(&mut Listing::uncounted(source)).await.len(), count);
+            assert_eq!(all(&mut Listing::uncounted(String::new(), source)).await.len(), count);
         }
     }
 
     #[tokio::test]
     async fn what_is_written_while_it_is_shown_is_shown_if_it_lies_ahead() {
         let (stored, source) = pages(1200);
-        let mut listing = Listing::counted(source).await.unwrap();
+        let mut listing = Listing::counted(String::new(), source).await.unwrap();
         stored.lock().unwrap().push(record(5000));
         stored.lock().unwrap().remove(700);
         let shown = all(&mut listing).await;
@@ -195,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_ends_it() {
         let broken = Pages::new(|_| async { Err(CommandError::new(crate::command::Class::Storage, "broken")) }.boxed());
-        assert!(Listing::counted(broken.clone()).await.is_err());
-        assert!(Listing::uncounted(broken).next().await.is_err());
+        assert!(Listing::counted(String::new(), broken.clone()).await.is_err());
+        assert!(Listing::uncounted(String::new(), broken).next().await.is_err());
     }
 }

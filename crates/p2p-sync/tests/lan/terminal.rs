@@ -19,9 +19,62 @@ fn ctrl_d_ctrl_c_exit_and_sigterm_end_a_prompt_cleanly_within_two_seconds() {
         node.send(b"add hello world\r");
         wait_terminal(&node, "✓ Added: hello = world");
         node.send(keys);
+        if keys == b"\x03" {
+            wait_terminal(&node, "(To leave: ");
+            node.send(keys);
+        }
         let code = node.wait_exit(seconds(2)).code();
         assert_eq!(code, Some(0), "{keys:?}");
     }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn ctrl_c_drops_a_line_and_leaves_only_when_asked_twice() {
+    let node = Launch::new(PROGRAM)
+        .label("prompt")
+        .no_lan()
+        .stdin(Stdin::Terminal)
+        .start();
+    node.send(b"add hello world\r");
+    wait_terminal(&node, "✓ Added: hello = world");
+    // A line that was begun is dropped, and the next one is its own.
+    // What is typed ahead of its prompt goes with it.
+    node.send(b"add hello wrong\x03");
+    wait_terminal(&node, "add hello wrong");
+    node.send(b"get hello\r");
+    wait_terminal(&node, "✓ hello = world");
+    // One on an empty line is a slip of the finger, and forgotten after the next line.
+    for value in ["again", "and again"] {
+        let mark = node.stdout().mark();
+        node.send(b"\x03");
+        let told = node.stdout().wait_line(mark, RECOVERY, |line| {
+            String::from_utf8_lossy(line).contains("(To leave: ")
+        });
+        assert!(told.is_some());
+        node.send(format!("add hello {value}\r").as_bytes());
+        wait_terminal(&node, &format!("✓ Added: hello = {value}"));
+    }
+    node.send(b"add lines <<END\rone\rtwo\rEND\r");
+    wait_terminal(&node, "✓ Added: lines = one");
+    // Nothing is left of a value that was not finished.
+    node.send(b"add lines <<END\rthree\r");
+    wait_terminal(&node, "three");
+    node.send(b"\x03");
+    let mark = node.stdout().mark();
+    let _ = node
+        .stdout()
+        .wait_line(mark, seconds(1), |line| line.ends_with(b"\x1b[?2004l\r"));
+    node.send(b"get hello\r");
+    wait_terminal(&node, "✓ hello = and again");
+    let mark = node.stdout().mark();
+    node.send(b"\x03");
+    let told = node.stdout().wait_line(mark, RECOVERY, |line| {
+        String::from_utf8_lossy(line).contains("(To leave: ")
+    });
+    assert!(told.is_some());
+    node.send(b"\x03");
+    assert_eq!(node.wait_exit(seconds(2)).code(), Some(0));
 }
 
 #[test]
