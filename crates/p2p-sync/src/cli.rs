@@ -28,6 +28,8 @@ mod pipe;
 mod prompt;
 mod start;
 mod stop;
+#[cfg(unix)]
+mod suspension;
 mod terminal;
 mod text;
 

@@ -1,8 +1,8 @@
-//! Ctrl-C at the prompt: while a command is carried out it ends that; on a line it drops the line; only on an empty one does it
-//! lead out.
+//! Ctrl-C and Ctrl-Z at the prompt. While a command is carried out Ctrl-C ends that; on a line it drops the line; only on an
+//! empty one does it lead out.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustyline::{Cmd, ConditionalEventHandler, Event, EventContext, RepeatCount};
 use tokio::sync::Notify;
@@ -42,19 +42,57 @@ impl Interrupts {
     }
 }
 
-/// Notes whether there was something on the line when Ctrl-C was typed: the editor itself does not tell.
-#[derive(Debug, Clone, Default)]
-pub(super) struct WhereTyped(Arc<AtomicBool>);
+/// The keys that take the line away from the editor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Interrupt,
+    /// Ctrl-Z.
+    #[cfg(unix)]
+    Suspend,
+}
 
-impl WhereTyped {
+/// What was on the line when one of these was typed: the editor itself does not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) key: Key,
+    /// In front of the cursor, and behind it.
+    pub(super) line: (String, String),
+}
+
+impl Taken {
     pub(super) fn line_was_empty(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.line.0.is_empty() && self.line.1.is_empty()
     }
 }
 
-impl ConditionalEventHandler for WhereTyped {
+/// Notes it, and ends the editing of the line.
+#[derive(Debug, Clone)]
+pub(super) struct Takes {
+    key: Key,
+    taken: Arc<Mutex<Option<Taken>>>,
+}
+
+impl Takes {
+    /// For this key; what was on the line is put there.
+    pub(super) fn new(key: Key, taken: &Arc<Mutex<Option<Taken>>>) -> Self {
+        Self {
+            key,
+            taken: Arc::clone(taken),
+        }
+    }
+}
+
+impl ConditionalEventHandler for Takes {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        self.0.store(context.line().is_empty(), Ordering::SeqCst);
+        let (before, behind) = context
+            .line()
+            .split_at_checked(context.pos())
+            .unwrap_or((context.line(), ""));
+        let taken = Taken {
+            key: self.key,
+            line: (before.to_owned(), behind.to_owned()),
+        };
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
         Some(Cmd::Interrupt)
     }
 }

@@ -4,6 +4,7 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustyline::error::ReadlineError;
@@ -14,12 +15,14 @@ use tokio::sync::mpsc;
 
 use super::completion::Completion;
 use super::execute::{Conversation, Flow};
-use super::interrupt::{Interrupts, WhereTyped};
+use super::interrupt::{Interrupts, Key, Taken, Takes};
 use super::lines::{LINE_BYTES_MAX, Line};
 use super::logging::Logs;
 use super::output::Output;
 use super::pipe::Ended;
 use super::stop::StopSwitch;
+#[cfg(unix)]
+use super::suspension::Suspension;
 use super::terminal::Editing;
 use crate::node::Node;
 
@@ -38,6 +41,8 @@ pub(super) struct Surroundings {
     pub(super) logs: Logs,
     pub(super) stop: StopSwitch,
     pub(super) interrupts: Interrupts,
+    #[cfg(unix)]
+    pub(super) suspension: Suspension,
 }
 
 /// What the user did.
@@ -134,8 +139,8 @@ fn edit(
     turns: &Receiver<&'static str>,
     done: &mpsc::Sender<Typed>,
 ) {
-    let where_typed = WhereTyped::default();
-    let mut editor = match editor(completion, surroundings, &where_typed) {
+    let taken = Arc::default();
+    let mut editor = match editor(completion, surroundings, &taken) {
         Ok(editor) => editor,
         Err(error) => {
             let _ = done.blocking_send(Typed::Failed(io::Error::other(error)));
@@ -143,17 +148,14 @@ fn edit(
         }
     };
     while let Ok(prompt) = turns.recv() {
-        surroundings.editing.set(true);
-        let line = editor.readline(prompt);
-        surroundings.editing.set(false);
-        let typed = match line {
+        let typed = match edit_line(&mut editor, prompt, surroundings, &taken) {
             Ok(line) => {
                 remember(&mut editor, &line, surroundings);
                 Typed::Line(line)
             }
             Err(ReadlineError::Eof) => Typed::Leave,
             Err(ReadlineError::Interrupted) => Typed::Interrupted {
-                line_was_empty: where_typed.line_was_empty(),
+                line_was_empty: take(&taken).is_none_or(|taken| taken.line_was_empty()),
             },
             Err(error) => Typed::Failed(io::Error::other(error)),
         };
@@ -170,10 +172,42 @@ fn edit(
 
 type PromptEditor = Editor<Completion, FileHistory>;
 
+fn take(taken: &Mutex<Option<Taken>>) -> Option<Taken> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Edits a line, over any number of suspensions. The editor suspends the process by itself, but may have the terminal back
+/// before the process stands still, and then the shell changes it.
+fn edit_line(
+    editor: &mut PromptEditor,
+    prompt: &str,
+    surroundings: &Surroundings,
+    taken: &Mutex<Option<Taken>>,
+) -> rustyline::Result<String> {
+    let mut line = (String::new(), String::new());
+    loop {
+        surroundings.editing.set(true);
+        let edited = editor.readline_with_initial(prompt, (&line.0, &line.1));
+        surroundings.editing.set(false);
+        #[cfg(unix)]
+        if matches!(edited, Err(ReadlineError::Interrupted))
+            && let Some(suspended) = taken
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take_if(|taken| taken.key == Key::Suspend)
+        {
+            surroundings.suspension.suspend();
+            line = suspended.line;
+            continue;
+        }
+        return edited;
+    }
+}
+
 fn editor(
     completion: Completion,
     surroundings: &Surroundings,
-    where_typed: &WhereTyped,
+    taken: &Arc<Mutex<Option<Taken>>>,
 ) -> rustyline::Result<PromptEditor> {
     let config = Config::builder()
         .max_history_size(HISTORY_LINES_MAX)?
@@ -183,10 +217,10 @@ fn editor(
         .build();
     let mut editor = PromptEditor::with_config(config)?;
     editor.set_helper(Some(completion));
-    editor.bind_sequence(
-        KeyEvent::ctrl('C'),
-        EventHandler::Conditional(Box::new(where_typed.clone())),
-    );
+    let takes = |key| EventHandler::Conditional(Box::new(Takes::new(key, taken)));
+    editor.bind_sequence(KeyEvent::ctrl('C'), takes(Key::Interrupt));
+    #[cfg(unix)]
+    editor.bind_sequence(KeyEvent::ctrl('Z'), takes(Key::Suspend));
     match editor.load_history(&surroundings.history) {
         Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!("The history of the prompt cannot be read: {error}"),

@@ -19,6 +19,8 @@ use super::output::{self, Output};
 use super::pipe::{self, Ended};
 use super::prompt::{self, PROMPT, Surroundings};
 use super::stop::{Request, StopRequests};
+#[cfg(unix)]
+use super::suspension::Suspension;
 use super::terminal::Terminal;
 use crate::command::{Class, CommandError};
 use crate::config::{self, Config};
@@ -131,6 +133,9 @@ impl Start {
             logs: logs.clone(),
             stop: requests.switch(),
             interrupts: Interrupts::default(),
+            #[cfg(unix)]
+            suspension: Suspension::listen()
+                .map_err(|error| Failure::new(Class::Failed, format!("cannot listen to signals: {error}")))?,
         };
         let interrupts = surroundings.interrupts.clone();
         let (ended, why) = {

@@ -73,7 +73,7 @@ impl Drop for Terminal {
 
 /// Returns the settings as they were.
 #[cfg(unix)]
-fn prepare() -> Option<rustix::termios::Termios> {
+pub(super) fn prepare() -> Option<rustix::termios::Termios> {
     use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
     let found = tcgetattr(io::stdin()).ok()?;
     let mut settings = found.clone();
