@@ -10,9 +10,10 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 use crate::command::Class;
-use crate::node::StartError;
+use crate::node::{StartError, StoreError};
 
 mod completion;
+mod descriptors;
 mod environment;
 mod execute;
 mod here_document;
@@ -82,7 +83,10 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let class = match &error {
             StartError::Port(error) if error.is_not_permitted() => Class::NotPermitted,
+            StartError::Port(error) if error.is_of_this_process() => Class::Failed,
             StartError::Port(_) => Class::InUse,
+            // Not a failure that passes by itself: somebody has the store.
+            StartError::Store(StoreError::Locked { .. }) => Class::InUse,
             StartError::Store(error) => Class::from(error.kind()),
             StartError::Identity(error) if error.is_not_permitted() => Class::NotPermitted,
             StartError::Identity(_) => Class::Storage,
@@ -106,6 +110,14 @@ fn fail(failure: &Failure) -> ExitCode {
 /// The names of the variables that are set for this program, but empty. They are to be taken for unset.
 pub fn empty_variables() -> Vec<OsString> {
     environment::empty()
+}
+
+/// Prepares the process for a node, before it has any thread or file.
+///
+/// # Errors
+/// With the exit code when the process may not have what a node needs; the user has been told.
+pub fn prepare() -> Result<(), ExitCode> {
+    descriptors::claim().map_err(|failure| fail(&failure))
 }
 
 impl Cli {

@@ -90,9 +90,15 @@ fn load(file: &Path, opened: File) -> Result<Keypair, IdentityError> {
     }
     let mut bytes = Vec::new();
     opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io_error)?;
-    Keypair::from_protobuf_encoding(&bytes).map_err(|error| IdentityError::Damaged {
+    // What the library says is about formats and features, which helps nobody here.
+    let why = if bytes.is_empty() {
+        "it is empty"
+    } else {
+        "it holds no key pair"
+    };
+    Keypair::from_protobuf_encoding(&bytes).map_err(|_| IdentityError::Damaged {
         file: file.to_owned(),
-        why: error.to_string(),
+        why: why.to_owned(),
     })
 }
 

@@ -35,3 +35,9 @@ impl Stopwatch {
 pub fn boot_nonce() -> u64 {
     rand::random()
 }
+
+/// Whether the process, or the whole system, may open no more files and sockets.
+pub fn is_out_of_files(error: &std::io::Error) -> bool {
+    // EMFILE and ENFILE are the same everywhere.
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}

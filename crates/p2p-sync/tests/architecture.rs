@@ -11,7 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &["cli", "command", "config", "node"]),
     ("command", &["command", "node"]),
     ("node", &["config", "identity", "net", "node", "store", "system"]),
-    ("store", &["store"]),
+    ("store", &["store", "system"]),
     ("net", &["net", "system"]),
     ("config", &["config"]),
     ("identity", &["identity"]),

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use p2p_sync_testbed::{Launch, Node, Stdin};
+use p2p_sync_testbed::{Launch, Node, Process, Stdin};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -207,4 +209,101 @@ fn a_mistake_in_rust_log_is_told_and_verbose_is_ours_alone() {
     let log = log_of(&a);
     assert_ne!(a.stderr().count(0, " DEBUG "), 0, "{log}");
     assert!(!log.contains("libp2p") && !log.contains("DEBUG yamux"), "{log}");
+}
+
+/// What the program says that gets these lines from a pipe, which then ends.
+fn piped(lines: &str, arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["start", "--no-lan", "--port", "0", "--data-dir"])
+        .arg(directory.path());
+    command.args(arguments);
+    let streams = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = streams.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    process.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_pipe_that_wrote_something_waits_until_a_peer_has_it() {
+    let there = launch("there").start();
+    let address = format!("/ip4/127.0.0.1/tcp/{}", there.port());
+    let ended = piped("add from a-pipe\n", &["--peer", &address, "--linger", "30"]);
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && !errors.contains("No other node"), "{errors}");
+    // It was there before the pipe's node ended.
+    assert_eq!(there.get("from").as_deref(), Some("a-pipe"));
+}
+
+#[test]
+fn a_pipe_says_what_nobody_has_yet() {
+    // Nobody is at this port.
+    let nobody = ["--peer", "/ip4/127.0.0.1/tcp/1", "--linger", "0.3"];
+    let ended = piped("add k v\nadd l w\nget k\n", &nobody);
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{errors}");
+    assert!(
+        errors.contains("No other node has what was written yet (2 changes)"),
+        "{errors}"
+    );
+    for (lines, arguments) in [
+        ("get k\n", &nobody[..]),
+        ("add k v\n", &[]),
+        ("add k v\n", &["--linger", "0"]),
+    ] {
+        let ended = piped(lines, arguments);
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert!(!errors.contains("No other node"), "{lines} {arguments:?}: {errors}");
+    }
+    let (code, errors) = refused(launch("node").argument("--linger").argument("soon"));
+    assert_eq!(code, Some(2), "{errors}");
+}
+
+#[cfg(unix)]
+#[test]
+fn with_too_few_descriptors_it_says_so_and_blames_neither_the_disk_nor_the_port() {
+    for limit in 12..=28 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", PROGRAM]);
+        command
+            .args(["start", "--no-lan", "--port", "0", "--data-dir"])
+            .arg(directory.path());
+        let process = Process::spawn("node", command, Stdin::Null);
+        assert_eq!(process.wait_exit(PATIENCE).code(), Some(1), "{limit}");
+        let errors = process.stderr().tail(20);
+        assert!(errors.contains(&format!("only {limit} files and sockets")), "{errors}");
+        assert!(errors.contains("ulimit -n"), "{errors}");
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("store.db")).unwrap();
+    let (code, errors) = refused(launch("node").data_dir(&directory));
+    assert_eq!(code, Some(9), "{errors}");
+    assert!(errors.contains("store.db is no file"), "{errors}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("identity.key");
+    std::fs::write(&key, "").unwrap();
+    let (code, errors) = refused(launch("node").data_dir(&directory));
+    assert_eq!(code, Some(9), "{errors}");
+    assert!(errors.contains("identity.key is damaged: it is empty"), "{errors}");
+    assert_eq!(std::fs::read(&key).unwrap(), b"");
+
+    let directory = tempfile::tempdir().unwrap();
+    launch("node").data_dir(&directory).start().stop();
+    let shell = rusqlite::Connection::open(directory.path().join("store.db")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (code, errors) = refused(launch("node").data_dir(&directory));
+    assert_eq!(code, Some(10), "{errors}");
+    assert!(errors.contains("store.db is locked by another program"), "{errors}");
+    shell.execute_batch("ROLLBACK").unwrap();
+    launch("node").data_dir(&directory).start().stop();
 }

@@ -4,6 +4,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
+use crate::system;
+
 /// How often another free port is tried when the UDP side of one is taken.
 const ATTEMPTS: usize = 64;
 
@@ -13,6 +15,14 @@ pub enum PortError {
     /// Another program uses it.
     #[error("port {port} is taken ({source}): stop the other program, or choose another with --port (0: any)")]
     Taken {
+        /// Which.
+        port: u16,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// This process may open no more sockets.
+    #[error("cannot open a socket to listen on port {port}: {source}")]
+    NoSocket {
         /// Which.
         port: u16,
         /// What the operating system said.
@@ -34,8 +44,14 @@ impl PortError {
     fn new(port: u16, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::NotPermitted { port, source },
+            _ if system::is_out_of_files(&source) => Self::NoSocket { port, source },
             _ => Self::Taken { port, source },
         }
+    }
+
+    /// Whether no other port would do any better.
+    pub fn is_of_this_process(&self) -> bool {
+        matches!(self, Self::NoSocket { .. })
     }
 
     /// Whether another port, or another user, would do.

@@ -42,9 +42,12 @@ impl DataDir {
     /// Whether there is a store, sound or not.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that cannot be told, or what has the name of the store is no file.
     pub fn has_store(&self) -> Result<bool, StoreError> {
         let file = self.store_file();
+        if fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
+            return Err(StoreError::NotAFile { file });
+        }
         for there in [file.clone(), beside(&file, "-wal"), beside(&file, ".rescued")] {
             if size_of(&there)?.is_some_and(|bytes| bytes > 0) {
                 return Ok(true);

@@ -6,6 +6,8 @@ use std::{fs, io};
 
 use rusqlite::ErrorCode;
 
+use crate::system;
+
 use super::presence::{Displacement, Part};
 
 /// A failure of the data directory or the store.
@@ -61,6 +63,12 @@ pub enum StoreError {
     #[error("{} is an SQLite database of another program and was left untouched: move it away, or choose another data directory", file.display())]
     Foreign {
         /// The store file.
+        file: PathBuf,
+    },
+    /// A directory, or something else that is no file, has the store's name. It was not changed.
+    #[error("{} is no file, so it cannot be the store, and was left as it is: move it away, or choose another data directory", file.display())]
+    NotAFile {
+        /// What should be the store file.
         file: PathBuf,
     },
     /// The file is not a database, or its structure is damaged. What can be read of it was not changed.
@@ -220,7 +228,9 @@ impl StoreError {
             Self::InUse { .. } => StoreErrorKind::InUse,
             Self::Newer { .. } => StoreErrorKind::Newer,
             Self::OtherNetwork { .. } => StoreErrorKind::OtherNetwork,
-            Self::SqliteTooOld { .. } | Self::Unsupported { .. } | Self::Foreign { .. } => StoreErrorKind::Unsupported,
+            Self::SqliteTooOld { .. } | Self::Unsupported { .. } | Self::Foreign { .. } | Self::NotAFile { .. } => {
+                StoreErrorKind::Unsupported
+            }
             Self::Damaged { .. }
             | Self::Emptied { .. }
             | Self::DamagedRecord { .. }
@@ -230,6 +240,7 @@ impl StoreError {
             Self::ReadOnly { .. } => StoreErrorKind::NotPermitted,
             Self::Locked { .. } | Self::ReadersBusy { .. } | Self::Stopped { .. } => StoreErrorKind::Busy,
             Self::Gone { .. } | Self::Displaced { .. } | Self::Disk { .. } | Self::Broken { .. } => StoreErrorKind::Io,
+            Self::Io { cause, .. } if system::is_out_of_files(cause) => StoreErrorKind::Busy,
             Self::Io { cause, .. } => match cause.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::NotPermitted,
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
@@ -294,7 +305,14 @@ impl StoreError {
         }
         match cause.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { file },
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::Disk { file, cause },
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => match out_of_files(&file) {
+                Some(cause) => Self::Io {
+                    doing: "open",
+                    path: file,
+                    cause,
+                },
+                None => Self::Disk { file, cause },
+            },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
                 file,
                 why: cause.to_string(),
@@ -371,6 +389,13 @@ fn advice(displacement: &Displacement) -> &'static str {
             "nothing is stored any more, and this write may not be. What was stored before is in the store: start again, and              leave the files beside it alone while p2p-sync runs"
         }
     }
+}
+
+/// The system's answer when this process may open no more files, which SQLite does not tell from a failing disk. The directory
+/// is what can be opened without harm to any lock on the file.
+fn out_of_files(file: &Path) -> Option<io::Error> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty())?;
+    fs::File::open(directory).err().filter(system::is_out_of_files)
 }
 
 fn process(holder: &Option<u32>) -> String {
