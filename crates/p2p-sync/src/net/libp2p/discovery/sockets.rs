@@ -19,8 +19,8 @@ const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 /// Interfaces that are used at once: a machine with hundreds of containers has as many.
 const LINKS_MAX: usize = 32;
-/// Addresses of an interface that are announced.
-const ADDRESSES_MAX: usize = 16;
+/// Addresses of an interface that are announced: as many as others keep. With all the rest they fit one packet of an Ethernet.
+const ADDRESSES_MAX: usize = 32;
 /// How often packets that do not concern us are reported, for whoever asks whether multicast comes through.
 const OTHERS_INTERVAL: Duration = Duration::from_secs(1);
 
