@@ -141,6 +141,8 @@ pub(super) fn create_private(file: &Path) -> Result<(), StoreError> {
 /// The size in bytes; none when there is no such file.
 pub(super) fn size_of(file: &Path) -> Result<Option<u64>, StoreError> {
     match fs::metadata(file) {
+        // It has a length, which is 0 on Windows: as a file it would be taken for one that was emptied.
+        Ok(metadata) if metadata.is_dir() => Err(StoreError::io("read", file)(io::ErrorKind::IsADirectory.into())),
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::io("read", file)(error)),

@@ -213,7 +213,13 @@ fn join(socket: &Socket, place: Place, link: &Link) -> io::Result<()> {
                 IpAddr::V6(_) => None,
             });
             let own = own.unwrap_or(Ipv4Addr::UNSPECIFIED);
-            socket.join_multicast_v4_n(&GROUP_V4, &InterfaceIndexOrAddress::Index(place.index))?;
+            // Windows knows the interface by number too, but Wine only by address.
+            let interface = if cfg!(windows) {
+                InterfaceIndexOrAddress::Address(own)
+            } else {
+                InterfaceIndexOrAddress::Index(place.index)
+            };
+            socket.join_multicast_v4_n(&GROUP_V4, &interface)?;
             socket.set_multicast_if_v4(&own)?;
             socket.set_multicast_ttl_v4(255)
         }
