@@ -7,7 +7,9 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use p2p_sync_testbed::{Launch, Node, Process, Stdin};
+#[cfg(unix)]
+use p2p_sync_testbed::Process;
+use p2p_sync_testbed::{Launch, Node, Stdin};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,7 +100,7 @@ fn signals_stop_it_in_order_or_ask_it_something() {
 fn a_hang_up_of_its_terminal_stops_it_in_order_unless_it_was_told_to_ignore_that() {
     use std::process::Command;
 
-    use p2p_sync_testbed::{Process, tempfile};
+    use p2p_sync_testbed::tempfile;
 
     // `script` of its own: a terminal that closes while a node runs in its background.
     const SCRIPT: &str = r#"

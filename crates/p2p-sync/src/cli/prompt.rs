@@ -189,19 +189,31 @@ fn edit_line(
         surroundings.editing.set(true);
         let edited = editor.readline_with_initial(prompt, (&line.0, &line.1));
         surroundings.editing.set(false);
-        #[cfg(unix)]
-        if matches!(edited, Err(ReadlineError::Interrupted))
-            && let Some(suspended) = taken
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take_if(|taken| taken.key == Key::Suspend)
-        {
-            surroundings.suspension.suspend();
-            line = suspended.line;
-            continue;
+        if !matches!(edited, Err(ReadlineError::Interrupted)) {
+            return edited;
         }
-        return edited;
+        match suspended(surroundings, taken) {
+            Some(before) => line = before,
+            None => return edited,
+        }
     }
+}
+
+/// Suspends the process if that is what the key was for; once it goes on, the line on both sides of the cursor.
+#[cfg(unix)]
+fn suspended(surroundings: &Surroundings, taken: &Mutex<Option<Taken>>) -> Option<(String, String)> {
+    let taken = taken
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take_if(|taken| taken.key == Key::Suspend)?;
+    surroundings.suspension.suspend();
+    Some(taken.line)
+}
+
+/// There is no such key elsewhere.
+#[cfg(not(unix))]
+fn suspended(_: &Surroundings, _: &Mutex<Option<Taken>>) -> Option<(String, String)> {
+    None
 }
 
 fn editor(
