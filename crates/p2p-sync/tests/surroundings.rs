@@ -249,7 +249,7 @@ fn a_pipe_says_what_nobody_has_yet() {
     let errors = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{errors}");
     assert!(
-        errors.contains("No other node has what was written yet (2 changes)"),
+        errors.contains("No other node is known to have what was written (2 changes)"),
         "{errors}"
     );
     for (lines, arguments) in [

