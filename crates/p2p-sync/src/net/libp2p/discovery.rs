@@ -19,6 +19,7 @@ mod addresses;
 mod answers;
 mod asking;
 mod engine;
+mod entry;
 mod sockets;
 mod table;
 mod wire;

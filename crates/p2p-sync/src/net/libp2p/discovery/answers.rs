@@ -74,6 +74,11 @@ impl Answers {
         on.all_services |= query.of_all_services;
     }
 
+    /// Only there is a socket: nothing is to be said elsewhere any more. Interfaces come and go by the thousand where containers do.
+    pub(super) fn keep(&mut self, is_open: impl Fn(&Place) -> bool) {
+        self.places.retain(|place, _| is_open(place));
+    }
+
     /// Whether one more resolver may be answered at its own address.
     pub(super) fn allows_legacy(&mut self, now: Instant) -> bool {
         let (since, count) = &mut self.legacy;

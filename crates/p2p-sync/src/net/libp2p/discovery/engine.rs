@@ -178,6 +178,7 @@ impl Engine {
                 }
             }
         }
+        self.answers.keep(|place| self.open.contains_key(place));
         self.note_failures(failures);
         has_changed
     }
@@ -354,5 +355,31 @@ mod tests {
         assert_eq!(engine.open.keys().copied().collect::<Vec<_>>(), places);
         assert_eq!(engine.answers.take_due(now), [(place, false)]);
         assert!(engine.asking.next() <= now + TICK);
+    }
+
+    #[tokio::test]
+    async fn of_an_interface_that_is_gone_nothing_is_kept() {
+        let (_commands, commands) = mpsc::channel(1);
+        let (events, _events) = mpsc::channel(1);
+        let (facts, _facts) = watch::channel(Facts::default());
+        let ends = Ends {
+            commands,
+            events,
+            facts,
+        };
+        let names = OwnNames::new("test-abcd", &PeerId::random(), "0011223344556677", 4002);
+        let mut engine = Engine::new(names, Table::new(String::new(), |_| 0), ends);
+        let now = Instant::now();
+        let gone = Place {
+            index: u32::MAX,
+            family: sockets::Family::V4,
+        };
+        engine.answers.announce(gone, now);
+        engine.look_at_links(now);
+        let due = engine.answers.take_due(now + TICK * 2);
+        assert!(
+            !due.is_empty() && due.iter().all(|(place, _)| *place != gone),
+            "{due:?}"
+        );
     }
 }

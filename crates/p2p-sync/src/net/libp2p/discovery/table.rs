@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
+use super::entry::{ADDRESSES_TOLD_MAX, Entry, Told};
 use super::wire::Piece;
 
 /// Instances that are held at once, each counted by the source that tells of it.
@@ -19,18 +20,12 @@ const NEW_BURST: f64 = 256.0;
 const NEW_PER_SECOND: f64 = 8.0;
 /// Sources whose new instances are counted.
 const SOURCES_MAX: usize = 1_024;
-/// Addresses of one instance that are held.
-const ADDRESSES_MAX: usize = 32;
 /// How long an instance is held after it was heard of, whatever the sender says.
 const LIFETIME_MAX: Duration = Duration::from_secs(120);
 /// How long one is held that says goodbye: others may have heard it, and save it.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How often what is missing of one instance is asked for.
 const ASKED_MAX: u8 = 3;
-/// How often the same is told again.
-const TOLD_INTERVAL: Duration = Duration::from_secs(5);
-/// How often what changes all the time is told.
-const TOLD_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Instances that are asked for in one packet.
 const NAMES_MAX: usize = 16;
 
@@ -48,31 +43,6 @@ pub(super) enum News {
 pub(super) struct Missing {
     pub(super) instances: Vec<String>,
     pub(super) hosts: Vec<String>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    source: IpAddr,
-    instance: String,
-    place: Option<(String, u16)>,
-    /// Who it is in our network; none inside where it is somebody else.
-    text: Option<Option<PeerId>>,
-    addresses: Vec<IpAddr>,
-    heard: Instant,
-    lifetime: Duration,
-    asked: u8,
-    told: Option<Instant>,
-    changed: bool,
-}
-
-impl Entry {
-    fn peer(&self) -> Option<PeerId> {
-        self.text.flatten()
-    }
-
-    fn is_complete(&self) -> bool {
-        self.place.is_some() && self.text.is_some() && !self.addresses.is_empty()
-    }
 }
 
 /// How many new instances a source may still tell of.
@@ -105,21 +75,18 @@ impl Table {
     pub(super) fn hear(&mut self, source: IpAddr, pieces: Vec<Piece>, now: Instant) -> Vec<News> {
         let mut news = Vec::new();
         let mut touched = HashSet::new();
-        let mut flushed = HashSet::new();
         let (addresses, others): (Vec<Piece>, Vec<Piece>) = pieces
             .into_iter()
             .partition(|piece| matches!(piece, Piece::Address { .. }));
         for piece in others {
             self.hear_of_instance(source, piece, now, &mut touched, &mut news);
         }
-        for piece in addresses {
-            self.hear_of_address(source, &piece, &mut touched, &mut flushed);
-        }
+        self.hear_of_addresses(source, addresses, &mut touched);
         let peers: HashSet<PeerId> = self
             .entries
             .iter()
             .filter(|entry| entry.source == source && touched.contains(&entry.instance))
-            .filter(|entry| is_due(entry, now))
+            .filter(|entry| entry.is_due(now))
             .filter_map(Entry::peer)
             .collect();
         news.extend(peers.into_iter().filter_map(|peer| self.announced(peer, now)));
@@ -190,36 +157,38 @@ impl Table {
         }
     }
 
-    fn hear_of_address(
-        &mut self,
-        source: IpAddr,
-        piece: &Piece,
-        touched: &mut HashSet<String>,
-        flushed: &mut HashSet<(String, bool)>,
-    ) {
-        let Piece::Address {
-            host,
-            address,
-            ttl_s,
-            flushes,
-        } = piece
-        else {
+    /// Goes through the instances once, however many addresses are told: a packet has room for hundreds, of a host on which hundreds
+    /// of instances claim to be.
+    fn hear_of_addresses(&mut self, source: IpAddr, pieces: Vec<Piece>, touched: &mut HashSet<String>) {
+        let mut by_host: HashMap<String, Vec<Told>> = HashMap::new();
+        for piece in pieces {
+            let Piece::Address {
+                host,
+                address,
+                ttl_s,
+                flushes,
+            } = piece
+            else {
+                continue;
+            };
+            let of_host = by_host.entry(host).or_default();
+            if of_host.len() < ADDRESSES_TOLD_MAX {
+                of_host.push(Told {
+                    address,
+                    is_over: ttl_s == 0,
+                    flushes,
+                });
+            }
+        }
+        if by_host.is_empty() {
             return;
-        };
-        let flushes = *flushes && flushed.insert((host.clone(), address.is_ipv4()));
-        let of_host =
-            |entry: &&mut Entry| entry.source == source && entry.place.as_ref().is_some_and(|(other, _)| other == host);
-        for entry in self.entries.iter_mut().filter(of_host) {
-            let before = entry.addresses.clone();
-            if flushes {
-                entry.addresses.retain(|other| other.is_ipv4() != address.is_ipv4());
+        }
+        for entry in self.entries.iter_mut().filter(|entry| entry.source == source) {
+            let told = entry.place.as_ref().and_then(|(host, _)| by_host.get(host));
+            if let Some(told) = told {
+                entry.take_addresses(told);
+                touched.insert(entry.instance.clone());
             }
-            entry.addresses.retain(|other| other != address);
-            if *ttl_s > 0 && entry.addresses.len() < ADDRESSES_MAX {
-                entry.addresses.push(*address);
-            }
-            entry.changed |= entry.addresses != before;
-            touched.insert(entry.instance.clone());
         }
     }
 
@@ -294,7 +263,7 @@ impl Table {
         let waiting: HashSet<PeerId> = self
             .entries
             .iter()
-            .filter(|entry| entry.changed && is_due(entry, now))
+            .filter(|entry| entry.changed && entry.is_due(now))
             .filter_map(Entry::peer)
             .collect();
         news.extend(waiting.into_iter().filter_map(|peer| self.announced(peer, now)));
@@ -380,19 +349,6 @@ impl Table {
         }
         missing
     }
-}
-
-/// Whether it is time to tell of an entry: at once when it has changed, if that is not all the time.
-fn is_due(entry: &Entry, now: Instant) -> bool {
-    let interval = if entry.changed {
-        TOLD_INTERVAL_MIN
-    } else {
-        TOLD_INTERVAL
-    };
-    entry.is_complete()
-        && entry
-            .told
-            .is_none_or(|told| now.saturating_duration_since(told) >= interval)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Honest nodes, nodes that change, and floods.
 
+use super::super::entry::TOLD_INTERVAL_MIN;
 use super::*;
 
 const TAG: &str = "0011223344556677";
@@ -181,4 +182,26 @@ fn a_flood_from_everywhere_has_a_bound_and_honest_news_gets_in() {
     // Afterwards nothing is left of it.
     table.tick(after(start, 130));
     assert!(table.entries.is_empty());
+}
+
+#[test]
+fn of_hundreds_of_addresses_in_one_packet_the_first_are_looked_at() {
+    let (mut table, now, peer) = (table(), Instant::now(), PeerId::random());
+    table.hear(source(1), announcement("a", peer, "10.0.0.1", 120), now);
+    let address = |number: u32, ttl_s| Piece::Address {
+        host: "a.local".to_owned(),
+        address: source(number),
+        ttl_s,
+        flushes: true,
+    };
+    // As many as an instance may have are taken back, and as many are new.
+    let (over, new) = (
+        (100..132).map(|number| address(number, 0)),
+        (200..232).map(|number| address(number, 120)),
+    );
+    let beyond = (0..448).map(|_| address(200, 0));
+    let later = now + TOLD_INTERVAL_MIN;
+    let news = table.hear(source(1), over.chain(new).chain(beyond).collect(), later);
+    let places = (200..232).map(|number| (source(number), 4002)).collect();
+    assert_eq!(news, [News::Announced { peer, places }]);
 }

@@ -15,6 +15,10 @@ const ALL_SERVICES: &str = "_services._dns-sd._udp.local";
 pub(super) const PACKET_BYTES_MAX: usize = 9_000;
 /// Known instances that are listed with a question: as many as fit into one packet of an Ethernet.
 const KNOWN_MAX: usize = 16;
+/// What the names that are asked for may take in one packet.
+const NAMES_BYTES_MAX: usize = 1_350;
+/// What two questions about a name take beside its text: its two ends, its repetition as a pointer, two kinds and two classes.
+const PER_NAME_BYTES: usize = 12;
 /// Records of one packet that are looked at.
 const RECORDS_MAX: usize = 512;
 /// How long others may keep records that name a host or its address, in seconds (RFC 6762, section 10).
@@ -306,16 +310,23 @@ pub(super) fn browse<'a>(mut known: impl Iterator<Item = &'a str>) -> Option<Vec
     packet.build_bytes_vec_compressed().ok()
 }
 
-/// Asks for what is not known yet of these instances and hosts.
+/// Asks for what is not known yet of these instances and hosts, or of the first of them, as far as one packet of an Ethernet has
+/// room: others choose how long the names are.
 pub(super) fn resolve<'a>(
     instances: impl Iterator<Item = &'a str>,
     hosts: impl Iterator<Item = &'a str>,
 ) -> Option<Vec<u8>> {
     let mut packet = Packet::new_query(0);
-    let named = |all: &mut dyn Iterator<Item = &'a str>, kinds: [TYPE; 2]| -> Vec<Question<'a>> {
-        all.filter_map(|name| Name::new(name).ok())
-            .flat_map(|name| kinds.map(|kind| question(name.clone(), kind)))
-            .collect()
+    let mut room = NAMES_BYTES_MAX;
+    let mut named = |all: &mut dyn Iterator<Item = &'a str>, kinds: [TYPE; 2]| -> Vec<Question<'a>> {
+        all.filter(|name| {
+            let fits = name.len() + PER_NAME_BYTES <= room;
+            room -= if fits { name.len() + PER_NAME_BYTES } else { 0 };
+            fits
+        })
+        .filter_map(|name| Name::new(name).ok())
+        .flat_map(|name| kinds.map(|kind| question(name.clone(), kind)))
+        .collect()
     };
     let (mut instances, mut hosts) = (instances, hosts);
     packet.questions = named(&mut instances, [TYPE::SRV, TYPE::TXT]);

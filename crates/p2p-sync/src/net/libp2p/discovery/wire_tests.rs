@@ -175,6 +175,22 @@ fn a_long_list_of_known_nodes_is_cut_and_says_so() {
 }
 
 #[test]
+fn questions_about_long_names_fit_into_one_packet() {
+    // No two have an end in common that could be left out.
+    let long: Vec<String> = (10..26)
+        .map(|number| format!("{0}.{0}.{0}.{0}", format!("{number}").repeat(30)))
+        .collect();
+    let instances: Vec<String> = (10..26)
+        .map(|number| format!("{}{number}.{SERVICE}", "x".repeat(60)))
+        .collect();
+    let all = |names: &[String]| resolve(names.iter().map(String::as_str), long.iter().map(String::as_str)).unwrap();
+    for bytes in [all(&instances), all(&[])] {
+        assert!((1_000..=1_400).contains(&bytes.len()), "{} bytes", bytes.len());
+        assert!(Packet::parse(&bytes).unwrap().questions.len() >= 10);
+    }
+}
+
+#[test]
 fn no_packet_makes_it_panic_or_take_much_memory() {
     let (_, own) = names();
     let good = own
