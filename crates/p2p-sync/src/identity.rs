@@ -66,6 +66,13 @@ pub enum IfMissing {
 /// # Errors
 /// When the file is damaged or missing, or cannot be read or written. A damaged file is never overwritten.
 pub fn load_or_create(file: &Path, if_missing: IfMissing) -> Result<Keypair, IdentityError> {
+    // To open a pipe would wait until somebody writes into it.
+    if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+        return Err(IdentityError::Damaged {
+            file: file.to_owned(),
+            why: "it is no file".to_owned(),
+        });
+    }
     match File::open(file) {
         Ok(opened) => load(file, opened),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match if_missing {

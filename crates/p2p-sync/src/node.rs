@@ -118,14 +118,15 @@ impl Node {
         } else {
             IfMissing::Create
         };
-        if !has_store && data_dir.identity_file().exists() {
+        let had_identity = data_dir.identity_file().exists();
+        let key = identity::load_or_create(&data_dir.identity_file(), if_missing)?;
+        if !has_store && had_identity {
             tracing::warn!(
                 "{} is not there, but this node has an identity: it starts with an empty store, and what other nodes have comes back \
                  from them",
                 data_dir.store_file().display()
             );
         }
-        let key = identity::load_or_create(&data_dir.identity_file(), if_missing)?;
         let peer_id = key.public().to_peer_id();
         let id = net::libp2p::node_id(&peer_id)?;
         let are_known = !config.peers.is_empty() || !known_peers(&data_dir.store_file()).is_empty();

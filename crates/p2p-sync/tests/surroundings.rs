@@ -230,6 +230,29 @@ fn piped(lines: &str, arguments: &[&str]) -> Output {
     process.wait_with_output().unwrap()
 }
 
+/// A pipe would be waited for, and a link whose disk is not mounted would be replaced by an empty store.
+#[cfg(unix)]
+#[test]
+fn neither_a_pipe_nor_a_link_to_nothing_takes_the_place_of_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("identity.key");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (code, errors) = refused(launch("node").data_dir(&directory));
+    assert_eq!(code, Some(9), "{errors}");
+    assert!(errors.contains("identity.key is damaged: it is no file"), "{errors}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let link = directory.path().join("store.db");
+    std::os::unix::fs::symlink(directory.path().join("not-mounted/store.db"), &link).unwrap();
+    let (code, errors) = refused(launch("node").data_dir(&directory));
+    assert_eq!(code, Some(9), "{errors}");
+    assert!(errors.contains("is a link to a file that is not there"), "{errors}");
+    assert!(
+        std::fs::symlink_metadata(&link).unwrap().is_symlink(),
+        "it was left as it was"
+    );
+}
+
 #[test]
 fn a_pipe_that_wrote_something_waits_until_a_peer_has_it() {
     let there = launch("there").start();
@@ -298,6 +321,18 @@ fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
     assert_eq!(code, Some(9), "{errors}");
     assert!(errors.contains("identity.key is damaged: it is empty"), "{errors}");
     assert_eq!(std::fs::read(&key).unwrap(), b"");
+
+    for (name, code) in [("store.db-wal", 9), ("identity.key", 9)] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join(name)).unwrap();
+        let (found, errors) = refused(launch("node").data_dir(&directory));
+        assert_eq!(found, Some(code), "{errors}");
+        assert!(errors.contains(name) && errors.contains("is no file"), "{errors}");
+        assert!(
+            !errors.contains("the disk") && !errors.contains("starts with an empty store"),
+            "{errors}"
+        );
+    }
 
     let directory = tempfile::tempdir().unwrap();
     launch("node").data_dir(&directory).start().stop();

@@ -45,8 +45,15 @@ impl DataDir {
     /// When that cannot be told, or what has the name of the store is no file.
     pub fn has_store(&self) -> Result<bool, StoreError> {
         let file = self.store_file();
-        if fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
-            return Err(StoreError::NotAFile { file });
+        for name in ["", "-wal", "-shm"] {
+            let part = beside(&file, name);
+            if fs::metadata(&part).is_ok_and(|found| !found.is_file()) {
+                return Err(StoreError::NotAFile { file: part });
+            }
+        }
+        let is_link = fs::symlink_metadata(&file).is_ok_and(|found| found.is_symlink());
+        if is_link && size_of(&file)?.is_none() {
+            return Err(StoreError::LinkToNothing { file });
         }
         for there in [file.clone(), beside(&file, "-wal"), beside(&file, ".rescued")] {
             if size_of(&there)?.is_some_and(|bytes| bytes > 0) {

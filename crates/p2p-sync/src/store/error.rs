@@ -71,6 +71,12 @@ pub enum StoreError {
         /// What should be the store file.
         file: PathBuf,
     },
+    /// The store is a link to a file that is not there, as when a disk is not mounted. Nothing was changed.
+    #[error("{} is a link to a file that is not there, and was left as it is: mount the disk that it is on, or remove the link to start with an empty store", file.display())]
+    LinkToNothing {
+        /// The link.
+        file: PathBuf,
+    },
     /// The file is not a database, or its structure is damaged. What can be read of it was not changed.
     #[error("{} is damaged ({why}) and was left as it is: put back a copy, or move it away together with the files beside it that begin with its name, and the data comes back from the other nodes", file.display())]
     Damaged {
@@ -228,9 +234,11 @@ impl StoreError {
             Self::InUse { .. } => StoreErrorKind::InUse,
             Self::Newer { .. } => StoreErrorKind::Newer,
             Self::OtherNetwork { .. } => StoreErrorKind::OtherNetwork,
-            Self::SqliteTooOld { .. } | Self::Unsupported { .. } | Self::Foreign { .. } | Self::NotAFile { .. } => {
-                StoreErrorKind::Unsupported
-            }
+            Self::SqliteTooOld { .. }
+            | Self::Unsupported { .. }
+            | Self::Foreign { .. }
+            | Self::NotAFile { .. }
+            | Self::LinkToNothing { .. } => StoreErrorKind::Unsupported,
             Self::Damaged { .. }
             | Self::Emptied { .. }
             | Self::DamagedRecord { .. }
