@@ -252,11 +252,18 @@ impl Node {
     pub async fn list(&self, prefix: &str, after: Option<Key>, limit: usize) -> Result<Vec<Record>, NodeError> {
         let prefix = prefix.to_owned();
         let ask = move |readers: &Readers| readers.list(&prefix, after.as_ref(), limit);
+        // A row with which there was nothing to do, as when the patrol has just taken it out: it is not met again.
+        let mut left = None;
         loop {
             match self.read(ask.clone()).await {
                 Err(NodeError::Store(error)) if error.damaged_row().is_some() => {
-                    if !self.set_aside(&error).await? {
+                    let row = error.damaged_row();
+                    if self.set_aside(&error).await? {
+                        left = None;
+                    } else if left == row {
                         return Err(error.into());
+                    } else {
+                        left = row;
                     }
                 }
                 listed => return listed,
