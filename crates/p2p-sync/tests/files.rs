@@ -124,6 +124,20 @@ fn assert_refuses(node: &Node, words: &[&str]) {
 }
 
 #[test]
+fn a_store_that_was_put_aside_is_not_said_to_be_left_where_it_was() {
+    let node = launch("node").peer("/ip4/127.0.0.1/tcp/1").start();
+    node.add("lost", "1");
+    node.stop();
+    fs::write(file(&node, "store.db"), vec![0; 20_000]).unwrap();
+    let mark = node.stderr().mark();
+    node.restart();
+    node.wait_log(mark, "and was put aside. A new store takes its place", PATIENCE);
+    let log = node.stderr().tail(20);
+    assert!(!log.contains("was left as it is"), "{log}");
+    assert_eq!(node.get("lost"), None);
+}
+
+#[test]
 fn an_emptied_store_and_a_missing_identity_are_told_with_the_choice() {
     let node = launch("node").start();
     let id = node.peer_id();

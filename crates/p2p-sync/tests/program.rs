@@ -398,8 +398,10 @@ fn a_pipe_is_read_to_its_end_and_then_the_node_stops() {
     );
     // What comes after `exit` is not obeyed.
     node.restart();
+    let mark = node.stderr().mark();
     node.send(b"exit\nadd late 3\n");
     assert_eq!(node.wait_exit(PATIENCE).code(), Some(0));
+    node.wait_log(mark, "stopping: a command asked for it", PATIENCE);
     node.restart();
     assert_eq!(node.get("late"), None);
     assert_eq!(node.get("last").as_deref(), Some("2"));

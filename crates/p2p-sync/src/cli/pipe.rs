@@ -28,12 +28,14 @@ pub(super) enum Ended {
 }
 
 /// What came from the input.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Told {
     /// Lines.
     pub(super) lines: u64,
     /// Versions that were written because of them.
     pub(super) writes: u64,
+    /// Why no more of them are carried out.
+    pub(super) why: &'static str,
 }
 
 /// Carries out the lines of standard input, with `prompt` written in front of each, until it ends or says so.
@@ -51,18 +53,19 @@ pub(super) async fn run(prompt: &str, node: &Node) -> Result<Told, Ended> {
         let ended = match lines.recv().await {
             None => {
                 talk.end().await?;
-                true
+                Some("standard input has ended")
             }
             Some(Err(error)) => return Err(Ended::Input(error)),
             Some(Ok(line)) => {
                 count += 1;
-                talk.line(&line).await? == Flow::Exit
+                (talk.line(&line).await? == Flow::Exit).then_some("a command asked for it")
             }
         };
-        if ended {
+        if let Some(why) = ended {
             return Ok(Told {
                 lines: count,
                 writes: talk.writes(),
+                why,
             });
         }
     }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use p2p_sync_core::NetworkName;
 use tokio::time::timeout;
 
@@ -31,24 +30,24 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Starts a node
 ///
-/// At a terminal it shows a prompt. From a pipe it reads commands line by line and stops at the end of them. Without an
-/// input (/dev/null) it runs until it is told to stop. Logs go to standard error; -v or RUST_LOG ask for more of them. Where
-/// standard error is no terminal they have dates, no values, and 10 MB a day.
+/// At a terminal it shows a prompt. From a pipe it reads commands line by line, and stops after the last one. With /dev/null
+/// as its input it runs as a service, until a signal stops it. Logs go to standard error; -v or RUST_LOG make them more
+/// detailed. When standard error is not a terminal, log lines carry dates, leave out values, and are limited to 10 MB a day.
 ///
-/// SIGINT, SIGTERM and SIGQUIT stop it in order, SIGUSR1 logs its status, SIGHUP does nothing unless its terminal was closed.
+/// SIGINT, SIGTERM and SIGQUIT stop the node cleanly, and so does closing its terminal. SIGUSR1 writes its status to the log.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Start {
-    /// The port to listen on, TCP and UDP; 0: any that is free
+    /// The port to listen on, TCP and UDP; 0 for any free one
     #[arg(long, env = "P2P_SYNC_PORT", default_value_t = config::PORT)]
     port: u16,
-    /// Where the data is kept [default: the platform's directory for data of the user]
+    /// Where the data is kept [default: p2p-sync in the user's directory for application data]
     #[arg(long, value_name = "DIR", env = "P2P_SYNC_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// What others see this node called [default: the name of the machine]
+    /// What this node is called in discovery [default: the name of the machine]
     #[arg(long, env = "P2P_SYNC_NAME", value_parser = config::node_name)]
     name: Option<String>,
-    /// Which network to be part of; only nodes with the same name share data. It is no password: whoever knows or guesses the
-    /// name takes part
+    /// The network to join; only nodes with the same network name share data. It is not a password: whoever knows or guesses
+    /// the name takes part
     #[arg(
         long,
         value_name = "NAME",
@@ -57,35 +56,44 @@ pub(super) struct Start {
         hide_default_value = true
     )]
     network: NetworkName,
-    /// A peer to stay connected with, such as /ip4/192.168.1.5/tcp/4002 (repeatable)
+    /// A peer to stay connected to, such as /ip4/192.168.1.5/tcp/4002 (repeatable)
     #[arg(long = "peer", value_name = "MULTIADDR", env = "P2P_SYNC_PEER", value_delimiter = ',', value_parser = peer)]
     peers: Vec<String>,
-    /// Neither looks for nodes on the LAN nor tells them of this one
-    #[arg(long, env = "P2P_SYNC_NO_LAN", value_parser = BoolishValueParser::new())]
+    /// Do not look for other nodes on the LAN, and do not announce this one
+    #[arg(long, env = "P2P_SYNC_NO_LAN", value_parser = switch)]
     no_lan: bool,
-    /// How large the store may grow by what others send, such as 500MB or 20GB [default: 5 % of the volume, at most 1 GiB, are
-    /// left free]
+    /// Take nothing more from other nodes once the store has this size, such as 500MB or 20GB [default: leave 5 % of the
+    /// volume free, at most 1 GiB]
     #[arg(long, value_name = "SIZE", env = "P2P_SYNC_MAX_STORE", value_parser = config::max_store)]
     max_store: Option<u64>,
-    /// How many gossip messages are taken from one author within 60 s. Nodes need no more, for they sync; raise it on every
-    /// node where another program says more
+    /// How many gossip messages to take from one author within 60 s. Nodes of p2p-sync need no more, because they also sync. If
+    /// another program sends more, raise it on every node
     #[arg(long, value_name = "COUNT", env = "P2P_SYNC_MESSAGE_LIMIT", default_value_t = config::MESSAGE_LIMIT, value_parser = config::message_limit)]
     message_limit: usize,
-    /// Becomes a new peer with the data that is there, if identity.key is missing
-    #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = BoolishValueParser::new())]
+    /// If identity.key is missing beside a store: start as a new peer that keeps the data
+    #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = switch)]
     new_identity: bool,
-    /// Whether commands are read from standard input
+    /// Whether to read commands from standard input
     #[arg(long, env = "P2P_SYNC_PROMPT", default_value = "auto")]
     prompt: PromptChoice,
-    /// How long a pipe that wrote something waits at its end for a peer to have it, in seconds; 0: not at all
+    /// How long to wait, at the end of a pipe that wrote something, until a peer has it; 0 not to wait
     #[arg(long, value_name = "SECONDS", env = "P2P_SYNC_LINGER", default_value_t = linger::SECONDS, value_parser = linger::seconds)]
     linger: f64,
-    /// Logs why the node does what it does, without the details of its libraries
-    #[arg(long, short, env = "P2P_SYNC_VERBOSE", value_parser = BoolishValueParser::new())]
+    /// Log why the node does what it does, without the details of its libraries
+    #[arg(long, short, env = "P2P_SYNC_VERBOSE", value_parser = switch)]
     verbose: bool,
-    /// Shows values in the log also where it is no terminal
-    #[arg(long, env = "P2P_SYNC_LOG_VALUES", value_parser = BoolishValueParser::new())]
+    /// Show values in the log even if it does not go to a terminal
+    #[arg(long, env = "P2P_SYNC_LOG_VALUES", value_parser = switch)]
     log_values: bool,
+}
+
+/// A switch as a variable says it, in upper or lower case.
+fn switch(text: &str) -> Result<bool, &'static str> {
+    match text.to_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
+        "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
+        _ => Err("expected true or false, yes or no, on or off, 1 or 0"),
+    }
 }
 
 /// As for [`config::peer_address`], but blanks round it are left out, and nothing is nothing: a list may end with a comma.
@@ -221,7 +229,7 @@ async fn talk(node: &Node, mode: Mode, patience: Duration, surroundings: Surroun
             said?;
             let told = pipe::run(PROMPT, node).await?;
             linger::until_somebody_has_it(node, told.writes, patience).await;
-            Ok("standard input has ended")
+            Ok(told.why)
         }
         Mode::Pipe => {
             said?;
@@ -233,7 +241,7 @@ async fn talk(node: &Node, mode: Mode, patience: Duration, surroundings: Surroun
                      one: --prompt never, or </dev/null",
                 );
             }
-            Ok("standard input has ended")
+            Ok(told.why)
         }
     }
 }

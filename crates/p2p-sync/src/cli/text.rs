@@ -288,7 +288,7 @@ Keys:      7 (2 deleted)
 Peers:     2 connected, 3 known, 1 in the mesh
 Multicast: heard 7 s ago
 Messages:  4 sent, 5 received
-           8 changes were made with nobody listening; the sync brings them
+           8 changes were made while nobody listened; the sync delivers them
 Dropped:   6 rate limited
            1 invalid message
 Sync:      with 2 peers; no room for what other nodes send: make room on the volume, or see --max-store

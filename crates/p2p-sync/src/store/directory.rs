@@ -83,7 +83,12 @@ fn create(path: &Path) -> Result<(), StoreError> {
     builder
         .recursive(true)
         .create(path)
-        .map_err(StoreError::io("make the data directory", path))?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                StoreError::NotADirectory { path: path.to_owned() }
+            }
+            _ => StoreError::io("make the data directory", path)(error),
+        })?;
     // A new directory survives a power cut only when the one above it has been synced.
     #[cfg(unix)]
     for parent in missing.iter().filter_map(|new| new.parent()) {
@@ -178,6 +183,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_the_place_of_the_directory_is_named_and_left() {
+        let parent = tempfile::tempdir().unwrap();
+        let file = parent.path().join("taken");
+        fs::write(&file, "mine").unwrap();
+        let mut places = vec![file.clone()];
+        if cfg!(unix) {
+            places.push(file.join("below"));
+        }
+        for place in places {
+            let refused = DataDir::open(&place).unwrap_err();
+            assert!(
+                matches!(&refused, StoreError::NotADirectory { path } if *path == place),
+                "{refused}"
+            );
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+    }
+
+    #[test]
     fn the_files_lie_in_the_directory() {
         let parent = tempfile::tempdir().unwrap();
         let dir = DataDir::open(parent.path()).unwrap();
@@ -216,14 +240,5 @@ mod tests {
             fs::metadata(path.join("lock")).unwrap().permissions().mode() & 0o777,
             0o600
         );
-    }
-
-    #[test]
-    fn a_file_in_its_place_is_an_error_and_stays() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("data");
-        fs::write(&path, "mine").unwrap();
-        assert_eq!(DataDir::open(&path).unwrap_err().kind(), StoreErrorKind::Io);
-        assert_eq!(fs::read(&path).unwrap(), b"mine");
     }
 }

@@ -77,6 +77,12 @@ pub enum StoreError {
         /// The link.
         file: PathBuf,
     },
+    /// What is to be the data directory, or one above it, is a file. It was not changed.
+    #[error("{} cannot be the data directory, because it or a directory above it is a file: choose another data directory", path.display())]
+    NotADirectory {
+        /// What should be the data directory.
+        path: PathBuf,
+    },
     /// The file is not a database, or its structure is damaged. What can be read of it was not changed.
     #[error("{} is damaged ({why}) and was left as it is: put back a copy, or move it away together with the files beside it that begin with its name, and the data comes back from the other nodes", file.display())]
     Damaged {
@@ -238,7 +244,8 @@ impl StoreError {
             | Self::Unsupported { .. }
             | Self::Foreign { .. }
             | Self::NotAFile { .. }
-            | Self::LinkToNothing { .. } => StoreErrorKind::Unsupported,
+            | Self::LinkToNothing { .. }
+            | Self::NotADirectory { .. } => StoreErrorKind::Unsupported,
             Self::Damaged { .. }
             | Self::Emptied { .. }
             | Self::DamagedRecord { .. }

@@ -99,15 +99,15 @@ fn or_replace(
 ) -> Result<Rescued, StoreError> {
     match (rescued, if_unreadable) {
         // Where there is nothing, somebody has emptied or removed it, and has a choice.
-        (Err(damage @ StoreError::Damaged { .. }), IfUnreadable::Replace) if size_of(file)?.unwrap_or_default() > 0 => {
-            replace(file, network, damage)
+        (Err(StoreError::Damaged { why, .. }), IfUnreadable::Replace) if size_of(file)?.unwrap_or_default() > 0 => {
+            replace(file, network, &why)
         }
         (rescued, _) => rescued,
     }
 }
 
 /// Puts aside a file that cannot be read as it is. The new one has what is left of one whose end is missing, or nothing.
-fn replace(file: &Path, network: &NetworkName, damage: StoreError) -> Result<Rescued, StoreError> {
+fn replace(file: &Path, network: &NetworkName, why: &str) -> Result<Rescued, StoreError> {
     match salvage::open_torn(file, network) {
         Err(error @ StoreError::OtherNetwork { .. }) => return Err(error),
         Err(_) => {}
@@ -120,7 +120,8 @@ fn replace(file: &Path, network: &NetworkName, damage: StoreError) -> Result<Res
     let aside = put_in_place(file, |fresh| SqliteStore::open(fresh, network)?.close())?.1;
     tracing::error!(
         aside = %aside.display(),
-        "{damage}. It is put aside, and a new store takes its place, which other nodes fill. Keep the damaged file until they have"
+        "{} is damaged ({why}) and was put aside. A new store takes its place, and other nodes fill it. Keep the damaged file until \
+         they have", file.display()
     );
     Ok(Rescued {
         records: 0,

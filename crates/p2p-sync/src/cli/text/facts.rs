@@ -50,11 +50,12 @@ pub(super) fn multicast(multicast: &Multicast) -> String {
 pub(super) fn messages(net: &NetStatus) -> Vec<String> {
     let mut lines = vec![format!("{} sent, {} received", net.sent, net.received)];
     if net.unheard > 0 {
-        let are = if net.unheard == 1 { "change was" } else { "changes were" };
-        lines.push(format!(
-            "{} {are} made with nobody listening; the sync brings them",
-            net.unheard
-        ));
+        let made = if net.unheard == 1 {
+            "change was made while nobody listened; the sync delivers it"
+        } else {
+            "changes were made while nobody listened; the sync delivers them"
+        };
+        lines.push(format!("{} {made}", net.unheard));
     }
     lines
 }

@@ -45,7 +45,7 @@ fn state(sync: &SyncStatus, connected: usize) -> Vec<String> {
         SyncState::OutOfOrder => "not now: the store is out of order, and is tried again; the log says why".to_owned(),
         SyncState::Rebuilding => "not yet: the summary of all records is being rebuilt".to_owned(),
         SyncState::NoPeers if connected == 0 => "no peers connected".to_owned(),
-        SyncState::NoPeers => "no peers: nobody who is connected takes part".to_owned(),
+        SyncState::NoPeers => "no peers: none of those connected takes part in this network".to_owned(),
         SyncState::NoRoom => format!("with {}; {NO_ROOM}", count(sync.peers.len() as u64, "peer")),
         SyncState::UnderWay { in_sync, peers } => {
             format!("under way; in sync with {in_sync} of {}", count(peers as u64, "peer"))
@@ -416,7 +416,7 @@ Sync with peers (2):
         let waiting = Standing::Waiting { records: 1 };
         for (standings, connected, words) in [
             (&[][..], 0, "no peers connected"),
-            (&[], 1, "no peers: nobody who is connected takes part"),
+            (&[], 1, "no peers: none of those connected takes part in this network"),
             (&[Standing::InSync], 1, "in sync with the one peer"),
             (&[Standing::InSync; 3], 4, "in sync with all 3 peers"),
             (
