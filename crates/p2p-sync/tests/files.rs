@@ -57,6 +57,7 @@ fn assert_ends(node: &Node, name: &str, inode: u64) {
     assert_eq!(node.wait_exit(PATIENCE).code(), STORAGE);
     node.wait_log(0, &format!("{name} was "), PATIENCE);
     node.wait_log(0, &format!("inode {inode}"), PATIENCE);
+    node.wait_log(0, "nothing more is stored", PATIENCE);
 }
 
 #[test]

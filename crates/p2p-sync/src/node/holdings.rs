@@ -385,7 +385,7 @@ impl Holdings {
     pub(super) fn close(mut self) {
         self.log.summarise();
         if let Err(error) = self.store.close() {
-            tracing::warn!("the store was not closed in good order, which the next start makes good: {error}");
+            tracing::warn!("The store was not closed cleanly, which the next start puts right: {error}");
         }
     }
 }

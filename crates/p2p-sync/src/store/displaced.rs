@@ -84,6 +84,44 @@ impl SqliteStore {
 }
 
 #[cfg(unix)]
+/// What happened to the file.
+pub(super) fn fate(displacement: &Displacement) -> &'static str {
+    match displacement.now {
+        None => "removed or moved",
+        Some(now) if now == displacement.was => "overwritten",
+        Some(_) => "replaced by another file",
+    }
+}
+
+/// By which numbers that was noticed.
+pub(super) fn ids(displacement: &Displacement) -> String {
+    let was = displacement.was;
+    match displacement.now {
+        None => format!("it was {was}"),
+        Some(now) if now == was => format!("{was}, and shorter than what is stored in it"),
+        Some(now) => format!("it was {was}, and is now {now}"),
+    }
+}
+
+/// What became of the data, and what to do next. The failure may meet a write or nobody's.
+pub(super) fn advice(displacement: &Displacement) -> &'static str {
+    match (displacement.part, displacement.now) {
+        (Part::Store, None) => {
+            "nothing more is stored, and a write that was not acknowledged is lost. What was stored before is in the file that \
+             is gone: put it back and start again; or move away the files whose names begin like it and start again, and the \
+             data comes back from the other nodes"
+        }
+        (Part::Store, Some(_)) => {
+            "nothing more is stored, and a write that was not acknowledged is lost. What lies there now was left as it is: \
+             start again to go on with it. Stop p2p-sync before you put back a copy"
+        }
+        (Part::Log | Part::Index, _) => {
+            "nothing more is stored, and a write that was not acknowledged may be lost. What was stored before is in the \
+             store: start again, and leave the files beside it alone while p2p-sync runs"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -120,6 +158,11 @@ mod tests {
             "{error}"
         );
         assert_eq!(error.kind(), StoreErrorKind::Io);
+        let words = error.to_string();
+        assert!(
+            words.contains("nothing more is stored") && !words.contains("  "),
+            "{words}"
+        );
         assert!(sqlite.begin().is_err() && sqlite.start_scan(Depth::Items).is_err());
         for again in [sqlite.reopen().unwrap_err(), sqlite.check_files().unwrap_err()] {
             assert_eq!(again.to_string(), error.to_string());

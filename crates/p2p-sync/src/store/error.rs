@@ -8,7 +8,8 @@ use rusqlite::ErrorCode;
 
 use crate::system;
 
-use super::presence::{Displacement, Part};
+use super::displaced::{advice, fate, ids};
+use super::presence::Displacement;
 
 /// A failure of the data directory or the store.
 #[derive(Debug, thiserror::Error)]
@@ -371,37 +372,6 @@ impl StoreError {
             doing,
             path: path.to_owned(),
             cause,
-        }
-    }
-}
-
-fn fate(displacement: &Displacement) -> &'static str {
-    match displacement.now {
-        None => "removed or moved",
-        Some(now) if now == displacement.was => "overwritten",
-        Some(_) => "replaced by another file",
-    }
-}
-
-fn ids(displacement: &Displacement) -> String {
-    let was = displacement.was;
-    match displacement.now {
-        None => format!("it was {was}"),
-        Some(now) if now == was => format!("{was}, and shorter than what is stored in it"),
-        Some(now) => format!("it was {was}, and is now {now}"),
-    }
-}
-
-fn advice(displacement: &Displacement) -> &'static str {
-    match (displacement.part, displacement.now) {
-        (Part::Store, None) => {
-            "nothing is stored any more, and this write was not. What was stored before is in the file that is gone: put it back              and start again; or move away the files whose names begin like it, start again, and the data comes back from the              other nodes"
-        }
-        (Part::Store, Some(_)) => {
-            "nothing is stored any more, and this write was not. What lies there now was left as it is: start again to go on              with it. Stop p2p-sync before you put back a copy"
-        }
-        (Part::Log | Part::Index, _) => {
-            "nothing is stored any more, and this write may not be. What was stored before is in the store: start again, and              leave the files beside it alone while p2p-sync runs"
         }
     }
 }
