@@ -160,7 +160,7 @@ impl Slots {
         if began > 0 && since >= 0 && Duration::from_nanos(since.unsigned_abs()) < SYNC_RANGES_PAUSE {
             return None;
         }
-        let slot = self.take(Kind::Ranges).filter(|_| !self.no_ranges)?;
+        let slot = self.take(Kind::Ranges)?;
         self.all.ranges_began.store(now.as_nanos(), Ordering::Relaxed);
         Some(slot)
     }

@@ -69,21 +69,20 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
     /// # Errors
     /// When the reply cannot be written.
     pub(super) async fn line(&mut self, line: &Line) -> io::Result<Flow> {
-        let read = if self.here_document.is_open() {
-            self.here_document.take(line).map(|command| command.map(Some))
+        let command = if self.here_document.is_open() {
+            self.here_document.take(line)
         } else {
-            Some(read(line))
-        };
-        match read {
-            None | Some(Ok(None)) => Ok(Flow::Continue),
-            Some(Ok(Some(command))) => match self.here_document.open(command) {
-                None => Ok(Flow::Continue),
-                Some(command) => self.command(command).await,
-            },
-            Some(Err(ParseError { json, error })) => {
-                self.output.reply(Err(error), json).await?;
-                Ok(Flow::Continue)
+            match read(line) {
+                Ok(command) => command.and_then(|command| self.here_document.open(command)),
+                Err(ParseError { json, error }) => {
+                    self.output.reply(Err(error), json).await?;
+                    None
+                }
             }
+        };
+        match command {
+            Some(command) => self.command(command).await,
+            None => Ok(Flow::Continue),
         }
     }
 
@@ -213,6 +212,10 @@ pub(super) mod tests {
             b"add none <<END",
             b"END",
             b"get --json none",
+            b"add looks-like-one <<END",
+            b"<<OTHER",
+            b"END",
+            b"get --json looks-like-one",
         ];
         let text = shown(&node, lines).await;
         assert!(
@@ -220,6 +223,7 @@ pub(super) mod tests {
             "{text}"
         );
         assert!(text.contains(r#""key":"none","value":"""#), "{text}");
+        assert!(text.contains(r#""key":"looks-like-one","value":"<<OTHER""#), "{text}");
 
         let mut seen = Vec::new();
         let mut talk = Conversation::new(&node, Output::new(&mut seen));

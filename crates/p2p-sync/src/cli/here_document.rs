@@ -37,12 +37,12 @@ impl HereDocument {
     }
 
     /// Takes a line of the value. Gives the command when it is complete.
-    pub(super) fn take(&mut self, line: &Line) -> Option<Result<Command, ParseError>> {
+    pub(super) fn take(&mut self, line: &Line) -> Option<Command> {
         let mut open = self.0.take()?;
         let (Line::Whole(bytes) | Line::TooLong(bytes)) = line;
         if bytes == open.end.as_bytes() {
             // A value of no lines is empty.
-            return Some(Ok(Command::Add(open.add.with_lines(&open.value.unwrap_or_default()))));
+            return Some(Command::Add(open.add.with_lines(&open.value.unwrap_or_default())));
         }
         let value = match open.value.take() {
             None => bytes.clone(),

@@ -25,7 +25,11 @@ pub(super) struct InvalidSeconds;
 /// # Errors
 /// When it is no number from 0 to [`SECONDS_MAX`].
 pub(super) fn seconds(text: &str) -> Result<f64, InvalidSeconds> {
-    let seconds: f64 = text.trim_end_matches('s').parse().map_err(|_| InvalidSeconds)?;
+    let seconds: f64 = text
+        .strip_suffix('s')
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| InvalidSeconds)?;
     // A number that is none is in no range.
     if (0.0..=SECONDS_MAX).contains(&seconds) {
         Ok(seconds)
@@ -82,7 +86,7 @@ mod tests {
         for (text, expected) in [("0", 0.0), ("3", 3.0), ("0.5", 0.5), ("10s", 10.0), ("3600", 3_600.0)] {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
-        for text in ["", "-1", "3601", "NaN", "inf", "soon", "1m"] {
+        for text in ["", "-1", "3601", "NaN", "inf", "soon", "1m", "1ss"] {
             assert_eq!(seconds(text), Err(InvalidSeconds), "{text}");
         }
     }

@@ -83,7 +83,6 @@ impl SqliteStore {
     }
 }
 
-#[cfg(unix)]
 /// What happened to the file.
 pub(super) fn fate(displacement: &Displacement) -> &'static str {
     match displacement.now {
@@ -122,6 +121,7 @@ pub(super) fn advice(displacement: &Displacement) -> &'static str {
     }
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use std::fs;

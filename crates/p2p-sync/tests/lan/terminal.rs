@@ -1,6 +1,6 @@
 //! The prompt at a terminal, with other nodes around.
 
-use p2p_sync_testbed::{Addresses, Lab, Launch, Stdin, wait_until};
+use p2p_sync_testbed::{Addresses, Lab, Launch, Node, Stdin, wait_until};
 
 use crate::support::{PATIENCE, PROGRAM, RECOVERY, launch, seconds};
 
@@ -10,19 +10,11 @@ const HOSTILE: &str = "a\u{1b}]0;pwned\u{7}b\u{1b}[2Jc";
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn ctrl_d_ctrl_c_exit_and_sigterm_end_a_prompt_cleanly_within_two_seconds() {
     for keys in [&b"\x04"[..], b"\x03", b"exit\r"] {
-        let node = Launch::new(PROGRAM)
-            .label("prompt")
-            .no_lan()
-            .stdin(Stdin::Terminal)
-            .start();
-        // An answer shows that the prompt reads.
-        node.send(b"add hello world\r");
-        wait_terminal(&node, "✓ Added: hello = world");
-        type_at_leisure(&node, keys);
+        let node = prompt();
         if keys == b"\x03" {
-            wait_terminal(&node, "(To leave: ");
-            type_at_leisure(&node, keys);
+            ask_to_leave(&node);
         }
+        type_at_leisure(&node, keys);
         let code = node.wait_exit(seconds(2)).code();
         assert_eq!(code, Some(0), "{keys:?}");
     }
@@ -31,13 +23,7 @@ fn ctrl_d_ctrl_c_exit_and_sigterm_end_a_prompt_cleanly_within_two_seconds() {
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn ctrl_c_drops_a_line_and_leaves_only_when_asked_twice() {
-    let node = Launch::new(PROGRAM)
-        .label("prompt")
-        .no_lan()
-        .stdin(Stdin::Terminal)
-        .start();
-    node.send(b"add hello world\r");
-    wait_terminal(&node, "✓ Added: hello = world");
+    let node = prompt();
     // A line that was begun is dropped, and the next one is its own.
     // What is typed ahead of its prompt goes with it.
     type_at_leisure(&node, b"add hello wrong");
@@ -47,12 +33,7 @@ fn ctrl_c_drops_a_line_and_leaves_only_when_asked_twice() {
     wait_terminal(&node, "✓ hello = world");
     // One on an empty line is a slip of the finger, and forgotten after the next line.
     for value in ["again", "and again"] {
-        let mark = node.stdout().mark();
-        type_at_leisure(&node, b"\x03");
-        let told = node.stdout().wait_line(mark, RECOVERY, |line| {
-            String::from_utf8_lossy(line).contains("(To leave: ")
-        });
-        assert!(told.is_some());
+        ask_to_leave(&node);
         node.send(format!("add hello {value}\r").as_bytes());
         wait_terminal(&node, &format!("✓ Added: hello = {value}"));
     }
@@ -64,12 +45,7 @@ fn ctrl_c_drops_a_line_and_leaves_only_when_asked_twice() {
     type_at_leisure(&node, b"\x03");
     type_at_leisure(&node, b"get hello\r");
     wait_terminal(&node, "✓ hello = and again");
-    let mark = node.stdout().mark();
-    type_at_leisure(&node, b"\x03");
-    let told = node.stdout().wait_line(mark, RECOVERY, |line| {
-        String::from_utf8_lossy(line).contains("(To leave: ")
-    });
-    assert!(told.is_some());
+    ask_to_leave(&node);
     type_at_leisure(&node, b"\x03");
     assert_eq!(node.wait_exit(seconds(2)).code(), Some(0));
 }
@@ -104,14 +80,37 @@ fn what_happens_elsewhere_is_shown_without_harm_to_the_line_being_typed() {
     }
 }
 
+/// A node at a terminal. An answer has shown that its prompt reads.
+fn prompt() -> Node {
+    let node = Launch::new(PROGRAM)
+        .label("prompt")
+        .no_lan()
+        .stdin(Stdin::Terminal)
+        .start();
+    node.send(b"add hello world\r");
+    wait_terminal(&node, "✓ Added: hello = world");
+    node
+}
+
+/// One Ctrl-C on an empty line, which is answered with how to leave.
+#[track_caller]
+fn ask_to_leave(node: &Node) {
+    let mark = node.stdout().mark();
+    type_at_leisure(node, b"\x03");
+    let told = node.stdout().wait_line(mark, RECOVERY, |line| {
+        String::from_utf8_lossy(line).contains("(To leave: ")
+    });
+    assert!(told.is_some());
+}
+
 /// Types like a person, who sees a prompt before going on: it shows no whole line to wait for.
-fn type_at_leisure(node: &p2p_sync_testbed::Node, keys: &[u8]) {
+fn type_at_leisure(node: &Node, keys: &[u8]) {
     std::thread::sleep(std::time::Duration::from_millis(400));
     node.send(keys);
 }
 
 #[track_caller]
-fn wait_terminal(node: &p2p_sync_testbed::Node, text: &str) {
+fn wait_terminal(node: &Node, text: &str) {
     let shown = node
         .stdout()
         .wait_line(0, RECOVERY, |line| String::from_utf8_lossy(line).contains(text));

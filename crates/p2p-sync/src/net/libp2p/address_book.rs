@@ -119,8 +119,8 @@ impl AddressBook {
     pub(super) fn restore_all(&mut self) {
         for known in &mut self.0 {
             known.aside_until = None;
-            known.tried = 0;
         }
+        self.begin_anew();
     }
 
     /// A connection stands: what follows when it is lost begins with the best addresses again.
@@ -153,7 +153,7 @@ impl AddressBook {
     }
 
     /// The addresses for the next dial, the most promising first: those in a network that we share, then by origin. The best
-    /// are in every dial, the others take turns. Gives whether there are others that have not had theirs.
+    /// are in every dial, the others take turns.
     pub(super) fn take_turn(
         &mut self,
         now: Instant,

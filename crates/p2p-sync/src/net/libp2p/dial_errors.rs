@@ -79,17 +79,15 @@ pub(super) fn of_transport(error: &TransportError<io::Error>) -> TroubleCause {
 }
 
 fn of_error(error: &(dyn Error + 'static)) -> TroubleCause {
-    let mut current = Some(error);
-    let mut last = error;
-    for _ in 0..DEPTH_MAX {
-        let Some(error) = current else { break };
-        if let Some(cause) = of_one(error) {
-            return cause;
-        }
-        last = error;
-        current = below(error);
-    }
-    TroubleCause::Other(last.to_string().chars().take(OTHER_CHARS_MAX).collect())
+    chain(error).find_map(of_one).unwrap_or_else(|| {
+        let last = chain(error).last().unwrap_or(error);
+        TroubleCause::Other(last.to_string().chars().take(OTHER_CHARS_MAX).collect())
+    })
+}
+
+/// An error, what it wraps, and so on to the innermost.
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| below(*error)).take(DEPTH_MAX)
 }
 
 /// The error inside; what an `io::Error` holds is not its source, nor is it with some others.

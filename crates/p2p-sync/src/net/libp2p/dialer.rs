@@ -277,50 +277,55 @@ impl Dialer {
                 });
             }
         }
-        for (rank, free) in self.free_dials().into_iter().filter(|(_, free)| *free > 0) {
-            self.due_of(rank, free, now, &mut orders);
+        let mut free = self.free_dials();
+        // The better known first, and among equals the newcomers: whoever just appeared is more likely to be there than one that
+        // did not answer.
+        let mut waiting: Vec<_> = self
+            .candidates
+            .iter()
+            .filter_map(|(peer, candidate)| {
+                let next = self.next_dial(candidate).filter(|next| *next <= now)?;
+                Some((candidate.rank(), !candidate.schedule.is_fresh(), next, *peer))
+            })
+            .collect();
+        waiting.sort_unstable();
+        for (rank, _, _, peer) in waiting {
+            if let Some((_, free)) = free.get_mut(rank as usize)
+                && *free > 0
+                && let Some(order) = self.order(peer, rank, now)
+            {
+                *free -= 1;
+                orders.push(order);
+            }
         }
         orders
     }
 
-    fn due_of(&mut self, rank: Rank, free: usize, now: Instant, orders: &mut Vec<Order>) {
-        let mut waiting: Vec<_> = self
-            .candidates
-            .iter()
-            .filter(|(_, candidate)| candidate.rank() == rank)
-            .filter_map(|(peer, candidate)| Some((self.next_dial(candidate)?, candidate.schedule.is_fresh(), *peer)))
-            .filter(|(next, ..)| *next <= now)
-            .collect();
-        // Newcomers first: whoever just appeared is more likely to be there than one that did not answer.
-        waiting.sort_unstable_by_key(|(next, is_fresh, peer)| (!*is_fresh, *next, *peer));
-        for (_, _, peer) in waiting.into_iter().take(free) {
-            if rank.is_hearsay() && self.next_hearsay.is_some_and(|next| next > now) {
-                return;
-            }
-            let (budget, subnets) = (&self.budget, &self.subnets);
-            let Some(candidate) = self.candidates.get_mut(&peer) else {
-                continue;
-            };
-            let addresses = candidate
-                .addresses
-                .take_turn(now, subnets, |ip| budget.free_from(ip).filter(|_| rank.is_hearsay()));
-            if addresses.is_empty() {
-                // Another one at the same IP address was quicker.
-                continue;
-            }
-            candidate.schedule.state = State::Dialling;
-            if rank.is_hearsay() {
-                addresses
-                    .iter()
-                    .filter_map(ip)
-                    .for_each(|ip| self.budget.spend(ip, now));
-                self.next_hearsay = Some(now + HEARSAY_INTERVAL);
-            }
-            orders.push(Order {
-                peer: Some(peer),
-                addresses,
-            });
+    /// The dial to a peer that is due; none if another one at the same IP address, or on hearsay as well, was quicker.
+    fn order(&mut self, peer: PeerId, rank: Rank, now: Instant) -> Option<Order> {
+        if rank.is_hearsay() && self.next_hearsay.is_some_and(|next| next > now) {
+            return None;
         }
+        let (budget, subnets) = (&self.budget, &self.subnets);
+        let candidate = self.candidates.get_mut(&peer)?;
+        let addresses = candidate
+            .addresses
+            .take_turn(now, subnets, |ip| budget.free_from(ip).filter(|_| rank.is_hearsay()));
+        if addresses.is_empty() {
+            return None;
+        }
+        candidate.schedule.state = State::Dialling;
+        if rank.is_hearsay() {
+            addresses
+                .iter()
+                .filter_map(ip)
+                .for_each(|ip| self.budget.spend(ip, now));
+            self.next_hearsay = Some(now + HEARSAY_INTERVAL);
+        }
+        Some(Order {
+            peer: Some(peer),
+            addresses,
+        })
     }
 
     /// How many more dials to peers of each kind may be under way.

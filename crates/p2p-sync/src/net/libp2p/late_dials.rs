@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use libp2p::core::Transport;
@@ -14,15 +14,16 @@ use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEve
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 
-/// A dial that has been under way for less is left alone: two nodes that dial each other at once both succeed, and which
-/// connection stays is decided then. An answer takes less than that on any LAN, and the first retransmission more.
+/// So long a dial has in any case: two nodes that dial each other at once both succeed, and which connection stays is decided
+/// then. An answer takes less than that on any LAN, and the first retransmission more.
 const LATE_AFTER: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 struct Inner {
     connected: HashSet<PeerId>,
-    under_way: HashMap<PeerId, Vec<(Instant, oneshot::Sender<()>)>>,
+    under_way: HashMap<PeerId, Vec<oneshot::Sender<()>>>,
 }
 
 /// Who is connected, and the dials that are under way, by peer. Both are bounded by the limits of the swarm.
@@ -34,17 +35,13 @@ impl Arrivals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is a connection to a peer: dials to it that nobody has answered for a while are given up.
-    pub(super) fn arrived(&self, peer: PeerId, now: Instant) {
+    /// There is a connection to a peer: dials to it are given up as soon as they have had their time.
+    pub(super) fn arrived(&self, peer: PeerId) {
         let mut inner = self.lock();
         inner.connected.insert(peer);
-        for (begun, give_up) in inner.under_way.remove(&peer).unwrap_or_default() {
-            if now.saturating_duration_since(begun) >= LATE_AFTER {
-                // It may have come to its end meanwhile.
-                let _ = give_up.send(());
-            } else {
-                inner.under_way.entry(peer).or_default().push((begun, give_up));
-            }
+        for give_up in inner.under_way.remove(&peer).unwrap_or_default() {
+            // It may have come to its end meanwhile.
+            let _ = give_up.send(());
         }
     }
 
@@ -54,19 +51,28 @@ impl Arrivals {
     }
 
     /// Takes note of a dial. None if there is a connection already.
-    fn dial(&self, peer: PeerId, now: Instant) -> Option<oneshot::Receiver<()>> {
+    fn dial(&self, peer: PeerId) -> Option<oneshot::Receiver<()>> {
         let mut inner = self.lock();
         if inner.connected.contains(&peer) {
             return None;
         }
         inner.under_way.retain(|_, dials| {
-            dials.retain(|(_, give_up)| !give_up.is_closed());
+            dials.retain(|give_up| !give_up.is_closed());
             !dials.is_empty()
         });
         let (give_up, given_up) = oneshot::channel();
-        inner.under_way.entry(peer).or_default().push((now, give_up));
+        inner.under_way.entry(peer).or_default().push(give_up);
         Some(given_up)
     }
+}
+
+/// Waits until a dial that was begun then is late, and the peer has arrived.
+async fn useless(begun: Instant, given_up: oneshot::Receiver<()>) {
+    if given_up.await.is_err() {
+        // Nobody can tell any more.
+        std::future::pending().await
+    }
+    sleep_until(begun + LATE_AFTER).await;
 }
 
 /// A transport whose dials to a peer end when that peer has arrived in another way.
@@ -105,16 +111,16 @@ where
         let Some(Protocol::P2p(peer)) = address.iter().last() else {
             return Ok(self.inner.dial(address, options)?.boxed());
         };
-        let dial = self.inner.dial(address, options)?;
-        let Some(given_up) = self.arrivals.dial(peer, Instant::now()) else {
+        let Some(given_up) = self.arrivals.dial(peer) else {
             return Err(TransportError::Other(arrived()));
         };
+        let dial = self.inner.dial(address, options)?;
+        let useless = useless(Instant::now(), given_up);
         Ok(async move {
-            let mut dial = Box::pin(dial);
             tokio::select! {
                 biased;
-                connection = &mut dial => connection,
-                Ok(()) = given_up => Err(arrived()),
+                connection = dial => connection,
+                () = useless => Err(arrived()),
             }
         }
         .boxed())
@@ -136,27 +142,29 @@ fn arrived() -> io::Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_dial_that_waits_is_given_up_when_its_peer_arrives_and_a_young_one_is_not() {
-        let (arrivals, peer, now) = (Arrivals::default(), PeerId::random(), Instant::now());
-        let mut old = arrivals.dial(peer, now).unwrap();
-        let mut young = arrivals.dial(peer, now + LATE_AFTER).unwrap();
-        let mut other = arrivals.dial(PeerId::random(), now).unwrap();
-        arrivals.arrived(peer, now + LATE_AFTER);
-        assert_eq!(old.try_recv(), Ok(()));
-        for dial in [&mut young, &mut other] {
-            assert_eq!(dial.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        }
-        assert!(arrivals.dial(peer, now).is_none(), "it is there");
+    #[tokio::test]
+    async fn a_dial_that_waits_is_given_up_when_its_peer_arrives_and_a_young_one_when_it_is_late() {
+        let (arrivals, peer, begun) = (Arrivals::default(), PeerId::random(), Instant::now());
+        let mut old = Box::pin(useless(begun - LATE_AFTER, arrivals.dial(peer).unwrap()));
+        let mut young = Box::pin(useless(begun, arrivals.dial(peer).unwrap()));
+        let mut other = Box::pin(useless(begun - LATE_AFTER, arrivals.dial(PeerId::random()).unwrap()));
+        assert!((&mut old).now_or_never().is_none(), "the peer is not there yet");
+        arrivals.arrived(peer);
+        assert!(tokio::time::timeout(LATE_AFTER / 2, old).await.is_ok());
+        assert!((&mut young).now_or_never().is_none());
+        young.await;
+        assert!(begun.elapsed() >= LATE_AFTER);
+        assert!((&mut other).now_or_never().is_none());
+        assert!(arrivals.dial(peer).is_none(), "it is there");
         arrivals.left(peer);
-        assert!(arrivals.dial(peer, now).is_some());
+        assert!(arrivals.dial(peer).is_some());
     }
 
     #[test]
     fn dials_that_have_ended_are_forgotten() {
-        let (arrivals, now) = (Arrivals::default(), Instant::now());
+        let arrivals = Arrivals::default();
         for _ in 0..100 {
-            drop(arrivals.dial(PeerId::random(), now));
+            drop(arrivals.dial(PeerId::random()));
         }
         assert_eq!(arrivals.lock().under_way.len(), 1);
     }

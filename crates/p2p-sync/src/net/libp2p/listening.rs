@@ -10,6 +10,7 @@ use libp2p::core::transport::TransportError;
 use libp2p::multiaddr::Protocol;
 
 use super::connections::ip;
+use super::dial_errors::chain;
 use crate::net::NotListening;
 
 /// What systems say of a kind of socket that they do not have, or that this process must not have: Linux, macOS, Windows.
@@ -33,11 +34,6 @@ pub(super) fn is_plain(address: &Multiaddr) -> bool {
             _ => false,
         }
         && parts.next().is_none_or(|part| matches!(part, Protocol::P2p(_)))
-}
-
-/// Whether an interface of this machine has that address now.
-pub(super) fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || local_ips().contains(&ip)
 }
 
 /// The addresses of all interfaces of this machine.
@@ -102,17 +98,7 @@ pub(super) fn lacks_ipv6(address: &Multiaddr, error: &TransportError<io::Error>)
 
 /// The innermost of errors that wrap each other.
 fn root(error: &io::Error) -> &(dyn Error + 'static) {
-    let mut root: &(dyn Error + 'static) = error;
-    loop {
-        let wrapped = root.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        match wrapped
-            .map(|inner| inner as &(dyn Error + 'static))
-            .or_else(|| root.source())
-        {
-            Some(inner) => root = inner,
-            None => return root,
-        }
-    }
+    chain(error).last().unwrap_or(error)
 }
 
 fn os_code(error: &(dyn Error + 'static)) -> Option<i32> {

@@ -99,8 +99,9 @@ impl Twins {
         port(address) == Some(self.port) && ip(address).is_some_and(|ip| self.is_local(ip))
     }
 
-    /// Anybody can announce our id at any number of addresses, so the operating system is not asked for each.
-    fn is_local(&self, ip: IpAddr) -> bool {
+    /// Whether an interface of this machine has that address. Anybody can announce our id at any number of addresses, so the
+    /// operating system is not asked for each.
+    pub(super) fn is_local(&self, ip: IpAddr) -> bool {
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old = |asked: &Instant| asked.elapsed() >= LOCAL_FOR;
         if local.as_ref().is_none_or(|(asked, _)| is_old(asked)) {

@@ -327,18 +327,20 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_socket_that_fails_is_opened_anew_and_speaks_again() {
-        let (_commands, commands) = mpsc::channel(1);
-        let (events, _events) = mpsc::channel(1);
-        let (facts, _facts) = watch::channel(Facts::default());
+    /// One that nobody asks or hears. Needs a runtime.
+    fn engine() -> Engine {
         let ends = Ends {
-            commands,
-            events,
-            facts,
+            commands: mpsc::channel(1).1,
+            events: mpsc::channel(1).0,
+            facts: watch::channel(Facts::default()).0,
         };
         let names = OwnNames::new("test-abcd", &PeerId::random(), "0011223344556677", 4002);
-        let mut engine = Engine::new(names, Table::new(String::new(), |_| 0), ends);
+        Engine::new(names, Table::new(String::new(), |_| 0), ends)
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_fails_is_opened_anew_and_speaks_again() {
+        let mut engine = engine();
         let now = Instant::now();
         engine.look_at_links(now);
         let places: Vec<Place> = engine.open.keys().copied().collect();
@@ -359,16 +361,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_an_interface_that_is_gone_nothing_is_kept() {
-        let (_commands, commands) = mpsc::channel(1);
-        let (events, _events) = mpsc::channel(1);
-        let (facts, _facts) = watch::channel(Facts::default());
-        let ends = Ends {
-            commands,
-            events,
-            facts,
-        };
-        let names = OwnNames::new("test-abcd", &PeerId::random(), "0011223344556677", 4002);
-        let mut engine = Engine::new(names, Table::new(String::new(), |_| 0), ends);
+        let mut engine = engine();
         let now = Instant::now();
         let gone = Place {
             index: u32::MAX,

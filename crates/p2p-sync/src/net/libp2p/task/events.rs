@@ -105,7 +105,7 @@ impl Task {
 
     fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
         self.dials.remove(&id);
-        self.arrivals.arrived(peer, now);
+        self.arrivals.arrived(peer);
         let dialled = endpoint
             .is_dialer()
             .then(|| split_peer(endpoint.get_remote_address().clone()).0);

@@ -106,7 +106,7 @@ impl Task {
     pub(super) fn note_failed_handshake(&mut self, from: Multiaddr, error: &ListenError, now: Instant) {
         match error {
             // One that comes from this machine is our own, whatever its port.
-            ListenError::LocalPeerId { .. } if !ip(&from).is_some_and(listening::is_local) => {
+            ListenError::LocalPeerId { .. } if !ip(&from).is_some_and(|ip| self.telling.twins.is_local(ip)) => {
                 self.note_own_identity(vec![split_peer(from).0], now);
             }
             ListenError::Transport(error) if dial_errors::of_transport(error) == TroubleCause::KeyType => {
