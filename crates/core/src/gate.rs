@@ -10,10 +10,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::admission::Admission;
 use crate::id::NodeId;
 use crate::limiter::{Limiter, Tag};
 use crate::limits::{
-    AUTHOR_MESSAGES_CEILING, AUTHOR_MESSAGES_MAX, AUTHOR_WINDOW, FUTURE_MAX, LIMITED_NEIGHBOURS_MAX, LIMITED_PEERS_MAX,
+    AUTHOR_MESSAGES_CEILING, AUTHOR_MESSAGES_MAX, AUTHOR_WINDOW, LIMITED_NEIGHBOURS_MAX, LIMITED_PEERS_MAX,
     MESSAGE_BYTES_MAX, NEIGHBOUR_STALE_MESSAGES_MAX,
 };
 use crate::message::{InvalidMessage, decode};
@@ -29,8 +30,6 @@ pub struct GateLimits {
     pub author_window: Duration,
     /// Stale messages taken from one neighbour within the window.
     pub neighbour_stale_messages_max: usize,
-    /// How far ahead of our clock a record may be.
-    pub future_max: Duration,
 }
 
 impl GateLimits {
@@ -55,7 +54,6 @@ impl Default for GateLimits {
             author_messages_max: AUTHOR_MESSAGES_MAX,
             author_window: AUTHOR_WINDOW,
             neighbour_stale_messages_max: NEIGHBOUR_STALE_MESSAGES_MAX,
-            future_max: FUTURE_MAX,
         }
     }
 }
@@ -179,7 +177,6 @@ const SETTLED: Tag = Tag(0);
 pub struct Gate {
     authors: Limiter,
     neighbours: Limiter,
-    future_max: Duration,
 }
 
 impl Gate {
@@ -192,7 +189,6 @@ impl Gate {
                 limits.author_window,
                 LIMITED_NEIGHBOURS_MAX,
             ),
-            future_max: limits.future_max,
         }
     }
 
@@ -223,12 +219,8 @@ impl Gate {
             Ok(changes) => changes,
             Err(error) => return refuse(error),
         };
-        let ahead = changes
-            .iter()
-            .map(|change| change.timestamp.saturating_since(now))
-            .max()
-            .unwrap_or_default();
-        if ahead > self.future_max {
+        let timestamps = changes.iter().map(|change| &change.timestamp);
+        if let Some(ahead) = Admission::at(now).too_far_ahead(timestamps) {
             return Verdict::Ignore(Refusal::Future { ahead });
         }
         Verdict::Accept(changes.into_iter().map(|change| change.by(author)).collect())
@@ -264,6 +256,7 @@ fn refuse(error: InvalidMessage) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::FUTURE_MAX;
 
     const PUT: &[u8] = br#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}"#;
 

@@ -8,13 +8,15 @@
 //! - [`time`]: instants and their text form; [`clock`]: the hybrid logical clock that stamps writes.
 //! - [`record`]: keys, values and versions; which version wins, and who lost without being seen.
 //! - [`message`]: the live changes that nodes gossip, as JSON.
-//! - [`limiter`] and [`gate`]: what is let in from the network, and for whose account.
+//! - [`via`]: how a change came; [`admission`]: the check that every record from elsewhere must pass.
+//! - [`limiter`] and [`gate`]: what is let in from gossip, and for whose account.
 //! - [`pacer`]: how a node keeps its own gossip below what the others let in.
 //! - [`store`]: what a place for records must do; [`replica`]: local writes and received records meet it.
 //! - [`item`], [`sketch`], [`set_digest`], [`summary`]: what a node knows of its whole set of records at any moment.
 //! - [`sync`]: how two nodes become equal, whatever either of them missed.
 //! - [`text`]: how foreign text is made safe for a terminal or a log.
 
+pub mod admission;
 pub mod clock;
 pub mod gate;
 pub mod id;
@@ -34,9 +36,12 @@ pub mod summary;
 pub mod sync;
 pub mod text;
 pub mod time;
+pub mod via;
 
+pub use admission::Admission;
 pub use clock::Clock;
 pub use id::NodeId;
 pub use network::NetworkName;
 pub use record::{Content, Key, Record, Value};
 pub use time::{Base, Timestamp, Uptime};
+pub use via::Via;

@@ -53,7 +53,7 @@ mod slots;
 mod store;
 mod wire;
 
-pub use agenda::{Agenda, Answer, Origin, SessionEnd};
+pub use agenda::{Agenda, Answer, SessionEnd};
 pub use conformance::conformance;
 pub use feed::{FeedReceiver, FeedSender, TooSlow};
 pub use memory::MemorySyncStore;

@@ -51,8 +51,8 @@ const BREAKS: &[Break] = &[
     Break {
         what: "what is ahead of our clock is taken in",
         file: "sync/shared.rs",
-        from: "records.retain(|record| record.timestamp <= horizon);",
-        to: "",
+        from: "Admission::at(self.now).retain(&mut records).records",
+        to: "0",
     },
     Break {
         what: "everything is called equal",
@@ -333,8 +333,8 @@ const BREAKS: &[Break] = &[
     Break {
         what: "changes are passed back to where they came from",
         file: "sync/agenda.rs",
-        from: "peer.untold |= *id != from;",
-        to: "peer.untold |= *id != from || true;",
+        from: "peer.untold |= *id != neighbour;",
+        to: "peer.untold |= *id != neighbour || true;",
     },
     Break {
         what: "a session that compared an older moment stands for what came since",
@@ -385,8 +385,8 @@ const BREAKS_FOR_THE_SIMULATOR: &[Break] = &[
     Break {
         what: "what came by a session is passed on to nobody",
         file: "sync/agenda.rs",
-        from: "peer.untold |= *id != from;",
-        to: "peer.untold |= *id != from && false;",
+        from: "peer.untold |= *id != neighbour;",
+        to: "peer.untold |= *id != neighbour && false;",
     },
     Break {
         what: "a round of checks leaves out all but eight peers",
@@ -445,14 +445,8 @@ const BREAKS_FOR_THE_SIMULATOR: &[Break] = &[
     Break {
         what: "what a feed brings from ahead of our clock is taken in",
         file: "sync/feed.rs",
-        from: "records.retain(|record| record.timestamp <= horizon);",
-        to: "",
-    },
-    Break {
-        what: "what a session brings from ahead of our clock is taken in",
-        file: "sync/shared.rs",
-        from: "records.retain(|record| record.timestamp <= horizon);",
-        to: "",
+        from: "Admission::at(now).retain(&mut records)",
+        to: "TooFarAhead::default()",
     },
 ];
 

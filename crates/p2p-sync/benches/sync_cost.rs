@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use p2p_sync::node::Holdings;
+use p2p_sync::node::{Ledger, PeerView};
 use p2p_sync::store::SqliteStore;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
@@ -41,10 +41,11 @@ fn main() {
     }
 }
 
-fn open(file: &Path) -> Holdings {
+fn open(file: &Path) -> PeerView<Ledger> {
     let store = SqliteStore::open(file, &NetworkName::default()).unwrap();
     assert!(store.summary().is_some(), "it was closed in good order");
-    Holdings::new(Replica::new(author(), Clock::new(None)), store).unwrap()
+    let ledger = Ledger::new(Replica::new(author(), Clock::new(None)), store).unwrap();
+    PeerView::new(ledger, author())
 }
 
 fn sync(keys: u64) {
@@ -81,13 +82,13 @@ fn sync(keys: u64) {
     for node in &mut nodes {
         println!(
             "  rows that a statement of a sync passed over in a scan: {} (must be 0)",
-            node.store().scan_steps().unwrap()
+            node.ledger().store().scan_steps().unwrap()
         );
     }
 }
 
 /// One difference of a random kind: a new key on one side, a newer version on one side, or different ones on both.
-fn differ(nodes: &mut [Holdings; 2], random: &mut StdRng, keys: u64, fresh: &mut u64, run: i64) {
+fn differ(nodes: &mut [PeerView<Ledger>; 2], random: &mut StdRng, keys: u64, fresh: &mut u64, run: i64) {
     let side = usize::from(random.random::<bool>());
     let at = |extra: i64| Timestamp::from_nanos(1_760_000_000_000_000_000 + run * 1_000_000_000 + extra).unwrap();
     let moment = random.random_range(0..1_000_000_000);
@@ -116,12 +117,12 @@ fn random_free(n: u64, timestamp: Timestamp) -> u64 {
     n ^ timestamp.as_nanos().unsigned_abs()
 }
 
-fn apply(node: &mut Holdings, record: Record) {
+fn apply(node: &mut PeerView<Ledger>, record: Record) {
     node.apply(&[record], None).unwrap();
 }
 
 /// Holds a session and gives the bytes that either side sent, and what the asking side reports.
-fn hold(nodes: &mut [Holdings; 2], opening: Opening) -> ([usize; 2], Report) {
+fn hold(nodes: &mut [PeerView<Ledger>; 2], opening: Opening) -> ([usize; 2], Report) {
     let now = Timestamp::from_nanos(1_770_000_000_000_000_000).unwrap();
     let [a, b] = nodes;
     let mut asking = Session::ask(opening, Slots::default(), a, now);
@@ -141,7 +142,11 @@ fn hold(nodes: &mut [Holdings; 2], opening: Opening) -> ([usize; 2], Report) {
 }
 
 /// Carries what one side has to say to the other, and gives its bytes; none when it has nothing to say.
-fn carry(from: (&mut Session, &mut Holdings), to: (&mut Session, &mut Holdings), now: Timestamp) -> Option<usize> {
+fn carry(
+    from: (&mut Session, &mut PeerView<Ledger>),
+    to: (&mut Session, &mut PeerView<Ledger>),
+    now: Timestamp,
+) -> Option<usize> {
     let mut bytes = None;
     loop {
         match from.0.next_frame(from.1, now).unwrap() {

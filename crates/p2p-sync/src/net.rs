@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use p2p_sync_core::{NodeId, Record};
+use p2p_sync_core::{NodeId, Record, Via};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 pub mod libp2p;
@@ -64,23 +64,12 @@ pub enum ToPeers {
 #[derive(Debug)]
 pub enum FromPeers {
     /// Changes that passed every check that needs no store.
-    Received {
-        /// Who wrote them, verified.
-        author: NodeId,
-        /// Who delivered them.
-        neighbour: NodeId,
-        /// The changes.
+    Records {
+        /// How they came: by gossip or by a feed.
+        via: Via,
+        /// The changes; those of a feed in the order in which they were committed there.
         records: Vec<Record>,
-        /// Their share of [`FROM_PEERS_BYTES_MAX`], to be held until they are stored.
-        room: OwnedSemaphorePermit,
-    },
-    /// Changes that a direct peer pushed, in the order of its commits. They passed the clock's bound.
-    Fed {
-        /// Whose writes they are, as it says.
-        peer: NodeId,
-        /// The changes.
-        records: Vec<Record>,
-        /// Their share of [`STREAM_BYTES_MAX`], to be held until they are stored.
+        /// Their share of [`FROM_PEERS_BYTES_MAX`], for a feed of [`STREAM_BYTES_MAX`], to be held until they are stored.
         room: OwnedSemaphorePermit,
     },
     /// A peer is worth remembering at an address: it was dialled there with success, or said so and then held a session.

@@ -24,7 +24,7 @@ mod change_log;
 mod checking;
 mod completing;
 mod error;
-mod holdings;
+mod ledger;
 mod patrol;
 mod remembering;
 mod report;
@@ -35,7 +35,7 @@ mod work;
 mod writer;
 
 use patrol::Patrol;
-use work::Request;
+use work::{Reply, Request, Work};
 use writer::Writer;
 
 pub use crate::net::{
@@ -43,7 +43,7 @@ pub use crate::net::{
 };
 pub use crate::store::{Conflict, Counts, Footprint, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
-pub use holdings::Holdings;
+pub use ledger::{Change, Committed, Done, Entry, Ledger, Merged, PeerView, Refused};
 pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncState, SyncStatus, Synced, Verified};
 
 /// Writes that wait for the replica's thread. Whoever finds the queue full waits.
@@ -142,9 +142,7 @@ impl Node {
         let remembered = remembering::load(&mut store)?;
         let patrolled = store.patrolled()?;
         let capacity = config.max_store.map_or(Capacity::Volume, Capacity::Bytes);
-        let holdings = Holdings::new(replica, store)?
-            .with_capacity(capacity)
-            .with_logged_values(config.log_values);
+        let ledger = Ledger::new(replica, store)?.with_capacity(capacity);
         let net = NetConfig {
             key,
             name: config.name.clone(),
@@ -161,13 +159,14 @@ impl Node {
         let (failing, failure) = watch::channel(None);
         let writer = Writer::new(
             id,
-            holdings,
+            ledger,
             readers.clone(),
             waiting,
             started.link,
             Handle::current(),
             failing,
-        );
+        )
+        .with_logged_values(config.log_values);
         let thread = tokio::task::spawn_blocking(move || writer.run());
         let patrol = Patrol::start(readers.clone(), requests.downgrade(), patrolled);
         Ok(Self {
@@ -274,7 +273,7 @@ impl Node {
     /// Has what proved damaged taken out, so that it comes back from other nodes. Tells whether there was something to do.
     async fn set_aside(&self, error: &StoreError) -> Result<bool, NodeError> {
         let rowids = error.damaged_row().into_iter().collect();
-        self.ask(|reply| Request::SetAside { rowids, reply }).await
+        self.work(|reply| Work::SetAside { rowids, reply }).await
     }
 
     /// How many keys there are.
@@ -317,7 +316,7 @@ impl Node {
     /// # Errors
     /// When the store fails or the node has stopped.
     pub async fn restore(&self, key: Key, timestamp: Option<Timestamp>) -> Result<Option<Restored>, NodeError> {
-        self.ask(|reply| Request::Restore { key, timestamp, reply }).await?
+        self.work(|reply| Work::Restore { key, timestamp, reply }).await
     }
 
     /// Waits until nothing can be stored any more, because the files of the store were removed, moved or replaced, and says so.
@@ -352,7 +351,7 @@ impl Node {
         let Some(writer) = writer else { return };
         self.leave().await;
         if let Some(rowid) = self.inner.patrol.end() {
-            let _ = self.inner.requests.send(Request::Patrolled(rowid)).await;
+            let _ = self.inner.requests.send(Request::Work(Work::Patrolled(rowid))).await;
         }
         if self.inner.requests.send(Request::Stop).await.is_ok()
             && let Err(error) = writer.await
@@ -362,7 +361,11 @@ impl Node {
     }
 
     async fn write(&self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
-        self.ask(|reply| Request::Write { key, content, reply }).await?
+        self.work(|reply| Work::Write { key, content, reply }).await
+    }
+
+    async fn work<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, NodeError> {
+        self.ask(|reply| Request::Work(work(reply))).await?
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NodeError> {

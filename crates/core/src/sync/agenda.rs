@@ -31,6 +31,7 @@ use crate::limits::{SYNC_FRESH_MAX, SYNC_FRESH_SESSIONS_MAX, SYNC_OWN_SESSIONS_M
 use crate::random::SplitMix64;
 use crate::set_digest::SetDigestValue;
 use crate::time::{Timestamp, Uptime};
+use crate::via::Via;
 
 /// How long the node with the larger id leaves the first session to the other one.
 const GREETING_PAUSE: Duration = Duration::from_secs(2);
@@ -47,20 +48,6 @@ const ROUND_INTERVAL: Duration = Duration::from_secs(2);
 const PERIODIC_PAUSE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)];
 /// How often the wall clock is compared while something waits for it: it may step.
 const CLOCK_PAUSE: Duration = Duration::from_secs(1);
-
-/// Where a change of the node's records came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// It was written here.
-    Local,
-    /// By gossip, which also passes it on.
-    Gossip,
-    /// By a session with this peer or its feed: nobody but this node passes it on.
-    Sync {
-        /// The peer.
-        from: NodeId,
-    },
-}
 
 /// Whether a session that a peer opens may go on. There is one at a time: of two that were opened at once, that of the
 /// node with the smaller id.
@@ -185,19 +172,19 @@ impl Agenda {
         }
     }
 
-    /// Our records changed.
-    pub fn changed(&mut self, origin: Origin, at: Uptime) {
-        match origin {
-            Origin::Local | Origin::Gossip => {
+    /// Our records changed. What came by a session or a feed is passed on by nobody but this node; gossip passes itself on.
+    pub fn changed(&mut self, via: Via, at: Uptime) {
+        match via {
+            Via::Local | Via::Gossip { .. } => {
                 let pause = match self.quiet {
                     Some((_, pause)) => pause,
                     None => between(&mut self.random, QUIET_PAUSE),
                 };
                 self.quiet = Some((at.after(pause), pause));
             }
-            Origin::Sync { from } => {
+            Via::Feed { neighbour } | Via::Session { neighbour } => {
                 for (id, peer) in &mut self.peers {
-                    peer.untold |= *id != from;
+                    peer.untold |= *id != neighbour;
                 }
                 if self.round.is_none() {
                     let soon = at.after(between(&mut self.random, ROUND_PAUSE));

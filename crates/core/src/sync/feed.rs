@@ -5,14 +5,14 @@
 //! session. After it come pages of records one way, and credit the other.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::credit::{Allowance, Credit};
 use super::outcome::Violation;
 use super::page::cost;
 use super::store::PageLimit;
 use super::wire::Frame;
-use crate::limits::{FUTURE_MAX, SYNC_FEED_BYTES_MAX, SYNC_FEED_RECORDS_MAX};
+use crate::admission::{Admission, TooFarAhead};
+use crate::limits::{SYNC_FEED_BYTES_MAX, SYNC_FEED_RECORDS_MAX};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -113,8 +113,6 @@ impl FeedSender {
 /// The side that reads.
 pub struct FeedReceiver {
     allowance: Allowance,
-    /// How far ahead of our clock the furthest of the last records was that were left out for it.
-    ahead: Option<Duration>,
 }
 
 impl Default for FeedReceiver {
@@ -128,16 +126,15 @@ impl FeedReceiver {
     pub fn new() -> Self {
         Self {
             allowance: Allowance::new(),
-            ahead: None,
         }
     }
 
     /// Takes in a frame of the sender, and gives its records, to be merged like any others. Those that our clock forbids are
-    /// left out.
+    /// left out and counted.
     ///
     /// # Errors
     /// When the sender broke the rules. The feed is of no use any longer.
-    pub fn receive(&mut self, frame: Frame, now: Timestamp) -> Result<Vec<Record>, Violation> {
+    pub fn receive(&mut self, frame: Frame, now: Timestamp) -> Result<(Vec<Record>, TooFarAhead), Violation> {
         let Frame::Records {
             bulk: false,
             mut records,
@@ -146,19 +143,8 @@ impl FeedReceiver {
             return Err(Violation("feeds something else than records"));
         };
         self.allowance.charge(&records)?;
-        let horizon = now.saturating_add(FUTURE_MAX);
-        let ahead = records.iter().filter(|record| record.timestamp > horizon);
-        self.ahead = ahead
-            .map(|record| record.timestamp.saturating_since(now))
-            .max()
-            .or(self.ahead);
-        records.retain(|record| record.timestamp <= horizon);
-        Ok(records)
-    }
-
-    /// How far ahead of our clock the sender's records were, if some were too far.
-    pub fn ahead(&self) -> Option<Duration> {
-        self.ahead
+        let left_out = Admission::at(now).retain(&mut records);
+        Ok((records, left_out))
     }
 
     /// The next frame for the sender: credit, from time to time.
@@ -169,7 +155,10 @@ impl FeedReceiver {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::limits::FUTURE_MAX;
     use crate::{Base, Content, Key, NodeId, Value};
 
     fn record(number: i64, bytes: usize) -> Record {
@@ -194,7 +183,7 @@ mod tests {
             }
             while let Some(frame) = sender.next_frame() {
                 pages += 1;
-                arrived.extend(receiver.receive(frame, Timestamp::MAX).unwrap());
+                arrived.extend(receiver.receive(frame, Timestamp::MAX).unwrap().0);
                 while let Some(credit) = receiver.next_frame() {
                     credits += 1;
                     sender.receive(&credit).unwrap();
@@ -232,8 +221,8 @@ mod tests {
         };
         let page = |records| Frame::Records { bulk: false, records };
         let taken = receiver.receive(page(vec![ahead, record(0, 1)]), now);
-        assert_eq!(taken, Ok(vec![record(0, 1)]));
-        assert_eq!(receiver.ahead(), Some(FUTURE_MAX + Duration::from_secs(5)));
+        let furthest = FUTURE_MAX + Duration::from_secs(5);
+        assert_eq!(taken, Ok((vec![record(0, 1)], TooFarAhead { records: 1, furthest })));
         assert!(receiver.receive(Frame::Done, now).is_err());
         let flooded = (0..50).any(|_| receiver.receive(page(vec![record(3, 60_000); 4]), now).is_err());
         assert!(flooded, "a sender that ignores the credit is noticed");

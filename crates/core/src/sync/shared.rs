@@ -10,8 +10,9 @@ use super::plan::{Horizons, Plan};
 use super::slots::{Slot, Slots};
 use super::store::SyncStore;
 use super::wire::{Frame, Position, State, VERSION};
+use crate::admission::Admission;
 use crate::item::KeyHash;
-use crate::limits::{FUTURE_MAX, SYNC_RANGE_MESSAGE_RECORDS, SYNC_RANGE_MESSAGES_MIN};
+use crate::limits::{SYNC_RANGE_MESSAGE_RECORDS, SYNC_RANGE_MESSAGES_MIN};
 use crate::record::Record;
 use crate::set_digest::SetDigestValue;
 use crate::sketch::Difference;
@@ -164,8 +165,8 @@ impl<S: SyncStore> Turn<'_, S> {
         let ahead = self.shared.report.peer_ahead_nanos;
         let theirs = self.now.as_nanos().saturating_add(ahead).max(1);
         Horizons {
-            mine: self.now.saturating_add(FUTURE_MAX),
-            theirs: Timestamp::from_epoch(Duration::from_nanos(theirs.unsigned_abs())).saturating_add(FUTURE_MAX),
+            mine: Admission::at(self.now).horizon(),
+            theirs: Admission::at(Timestamp::from_epoch(Duration::from_nanos(theirs.unsigned_abs()))).horizon(),
         }
     }
 
@@ -212,7 +213,6 @@ impl<S: SyncStore> Turn<'_, S> {
         if bulk && self.shared.bulk.is_none() {
             return Err(Violation("sends a bulk that nobody asked for").into());
         }
-        let horizon = self.horizons().mine;
         let shared = &mut *self.shared;
         shared.allowance.charge(&records)?;
         shared.report.received += records.len() as u64;
@@ -221,9 +221,7 @@ impl<S: SyncStore> Turn<'_, S> {
             key: last.key.clone(),
         });
         let source = shared.report.peer.as_ref().map(|peer| peer.store);
-        let before = records.len();
-        records.retain(|record| record.timestamp <= horizon);
-        shared.report.ahead_of_clock += (before - records.len()) as u64;
+        shared.report.ahead_of_clock += Admission::at(self.now).retain(&mut records).records;
         let applied = self
             .store
             .apply(&records, source.zip(position.as_ref()))

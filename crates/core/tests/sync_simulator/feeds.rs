@@ -104,7 +104,7 @@ impl World {
         let frame = feed.buffers[end].next_frame().unwrap().unwrap();
         let result = match &mut feed.receiver {
             _ if end == 0 => feed.sender.receive(&frame).map(|()| Vec::new()),
-            Some(receiver) => receiver.receive(frame, now),
+            Some(receiver) => receiver.receive(frame, now).map(|(records, _)| records),
             none => {
                 // A stream that begins with anything else is no feed, and nothing of it is taken in.
                 *none = (frame == Frame::Feed).then(FeedReceiver::new);

@@ -1,8 +1,9 @@
 //! Streams between nodes: in order and without loss, like the real ones, until they break. Each carries one session.
 
+use p2p_sync_core::Via;
 use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::sync::{
-    Answer, Asker, Frame, FrameBuffer, Next, Opening, Origin, Outcome, Report, Session, SessionEnd, SessionError,
+    Answer, Asker, Frame, FrameBuffer, Next, Opening, Outcome, Report, Session, SessionEnd, SessionError,
 };
 
 use crate::connections::peer_id;
@@ -283,8 +284,8 @@ impl World {
 
     pub(crate) fn changed_by_sync(&mut self, node: usize, from: usize) {
         let at = self.uptime();
-        let origin = Origin::Sync { from: peer_id(from) };
-        self.agenda(node).changed(origin, at);
+        let neighbour = peer_id(from);
+        self.agenda(node).changed(Via::Session { neighbour }, at);
     }
 
     /// The session at this end is over, but for its last frame.

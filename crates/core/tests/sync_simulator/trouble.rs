@@ -1,7 +1,8 @@
 //! What befalls the nodes and their network.
 
 use p2p_sync_core::Clock;
-use p2p_sync_core::sync::{Agenda, Origin};
+use p2p_sync_core::Via;
+use p2p_sync_core::sync::Agenda;
 
 use crate::connections::peer_id;
 use crate::node::{Watched, rank};
@@ -90,7 +91,7 @@ impl World {
             self.tally.repairs += 1;
             self.nodes[node].note_digest(self.time);
             let at = self.uptime();
-            self.agenda(node).changed(Origin::Local, at);
+            self.agenda(node).changed(Via::Local, at);
         }
     }
 

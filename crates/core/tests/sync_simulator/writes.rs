@@ -1,7 +1,7 @@
 //! What is written, and how it is told: by gossip, which may be lost, or by the feeds, when it is too much for the gossip.
 
+use p2p_sync_core::Via;
 use p2p_sync_core::limits::FUTURE_MAX;
-use p2p_sync_core::sync::Origin;
 use p2p_sync_core::{Base, Content, Record};
 
 use crate::connections::peer_id;
@@ -57,7 +57,7 @@ impl World {
         self.written.push(record.clone());
         self.tally.writes += 1;
         let at = self.uptime();
-        self.agenda(node).changed(Origin::Local, at);
+        self.agenda(node).changed(Via::Local, at);
         record
     }
 
@@ -105,7 +105,7 @@ impl World {
 
     pub(crate) fn commit(&mut self, node: usize) {
         let held = &mut self.nodes[node];
-        let mut news = false;
+        let mut news = None;
         let arrived = std::mem::take(&mut held.arrived);
         for record in arrived {
             match held.store.take(&record) {
@@ -113,15 +113,16 @@ impl World {
                 Some(merge) if merge.stores_incoming() => {
                     held.clock.observe(record.timestamp);
                     self.tally.taken_without_room += u64::from(held.store.full);
-                    news = true;
+                    news = Some(record.author);
                 }
                 Some(_) => {}
             }
         }
-        if news {
+        if let Some(author) = news {
             held.note_digest(self.time);
             let at = self.uptime();
-            self.agenda(node).changed(Origin::Gossip, at);
+            let neighbour = author;
+            self.agenda(node).changed(Via::Gossip { author, neighbour }, at);
         }
     }
 }

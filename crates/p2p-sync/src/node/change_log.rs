@@ -6,6 +6,8 @@ use std::time::Duration;
 use p2p_sync_core::text::{printable, shortened};
 use p2p_sync_core::{Content, Record, Uptime};
 
+use super::NodeError;
+
 /// Lines within [`WINDOW`].
 const LINES_MAX: u32 = 100;
 /// The time over which lines are counted.
@@ -22,6 +24,8 @@ pub(super) struct ChangeLog {
     /// Lost versions of which no line has told yet, and when the last one did.
     lost: u64,
     told_lost: Option<Uptime>,
+    /// When it was last told that something could not be stored.
+    told_failure: Option<Uptime>,
 }
 
 impl ChangeLog {
@@ -47,6 +51,15 @@ impl ChangeLog {
         if self.lost > 0 && !self.told_lost.is_some_and(told) {
             self.told_lost = Some(uptime);
             self.tell_lost();
+        }
+    }
+
+    /// Received records could not be stored.
+    pub(super) fn not_stored(&mut self, error: &NodeError, uptime: Uptime) {
+        let told = |last: Uptime| uptime.saturating_since(last) < WINDOW;
+        if !self.told_failure.is_some_and(told) {
+            self.told_failure = Some(uptime);
+            tracing::error!("Changes of other nodes were not stored, and come again by sync: {error}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use p2p_sync_core::Uptime;
 use tokio::sync::{mpsc, oneshot};
 
-use super::holdings::Holdings;
+use super::ledger::Ledger;
 use super::{NodeError, Verified};
 use crate::store::{Depth, Scanned, StoreError, SummaryWas};
 
@@ -129,19 +129,19 @@ impl Checking {
     }
 
     /// Begins what is wanted, unless something is under way.
-    pub(super) fn begin(&mut self, holdings: &mut Holdings, at: Uptime) {
-        let seen = holdings.store().damaged_seen();
+    pub(super) fn begin(&mut self, ledger: &mut Ledger, at: Uptime) {
+        let seen = ledger.store().damaged_seen();
         if seen > std::mem::replace(&mut self.damaged_seen, seen) {
             self.want_check(PAUSE, at);
         }
-        self.look_for_others(holdings, at);
-        if self.running.is_some() || holdings.is_broken() || holdings.is_damaged() || at < self.not_before {
+        self.look_for_others(ledger, at);
+        if self.running.is_some() || ledger.is_broken() || ledger.is_damaged() || at < self.not_before {
             return;
         }
         self.not_before = Uptime::default();
         let depth = if !self.asked.is_empty() || self.check_at.is_some_and(|due| due <= at) {
             Depth::Records
-        } else if holdings.store().summary().is_none() || self.must_rebuild(holdings, at) {
+        } else if ledger.store().summary().is_none() || self.must_rebuild(ledger, at) {
             Depth::Items
         } else {
             return;
@@ -155,7 +155,7 @@ impl Checking {
         self.scans += 1;
         self.running = Some((self.scans, depth));
         let (results, number) = (self.results.clone(), self.scans);
-        let started = holdings.start_scan(depth).and_then(|scan| {
+        let started = ledger.start_scan(depth).and_then(|scan| {
             let run = move || drop(results.blocking_send((number, scan.run())));
             let thread = std::thread::Builder::new().name("scan".to_owned()).spawn(run);
             thread.map(drop).map_err(|cause| NodeError::Thread(cause.to_string()))
@@ -169,15 +169,15 @@ impl Checking {
 
     /// A scan has ended. Tells whether what others were told of the records was wrong: some were taken out, or became known,
     /// or the summary was that of others.
-    pub(super) fn end(&mut self, (number, scanned): ScanResult, holdings: &mut Holdings, at: Uptime) -> bool {
+    pub(super) fn end(&mut self, (number, scanned): ScanResult, ledger: &mut Ledger, at: Uptime) -> bool {
         let Some((_, depth)) = self.running.take_if(|(running, _)| *running == number) else {
             return false;
         };
         let stopped = matches!(scanned, Err(StoreError::Stopped { .. }));
         let took = at.saturating_since(self.begun);
         self.rebuild_at = at.after(REBUILD_PAUSE.max(took * REBUILD_SHARE));
-        let finished = holdings.finish_scan(scanned);
-        if stopped || holdings.is_damaged() {
+        let finished = ledger.finish_scan(scanned);
+        if stopped || ledger.is_damaged() {
             // Whoever waits is answered by the next one, behind the mending.
             self.asked.append(&mut self.answered);
             return false;
@@ -223,20 +223,20 @@ impl Checking {
     }
 
     /// What another program changed is to be noticed though nothing is written here.
-    fn look_for_others(&mut self, holdings: &mut Holdings, at: Uptime) {
-        if at < self.look_at || holdings.is_broken() || holdings.is_damaged() {
+    fn look_for_others(&mut self, ledger: &mut Ledger, at: Uptime) {
+        if at < self.look_at || ledger.is_broken() || ledger.is_damaged() {
             return;
         }
         self.look_at = at.after(LOOK_INTERVAL);
-        if let Err(error) = holdings.store().look_for_others() {
+        if let Err(error) = ledger.store().look_for_others() {
             tracing::debug!("it was not looked for other programs: {error}");
         }
     }
 
     /// Whether the records are to be read through because another program changed some. What it changed last time is worked off
     /// first.
-    fn must_rebuild(&self, holdings: &mut Holdings, at: Uptime) -> bool {
-        let store = holdings.store();
+    fn must_rebuild(&self, ledger: &mut Ledger, at: Uptime) -> bool {
+        let store = ledger.store();
         at >= self.rebuild_at && store.is_outdated() && store.completing().is_none()
     }
 
@@ -270,10 +270,10 @@ mod tests {
     use super::*;
     use crate::store::SqliteStore;
 
-    fn holdings(directory: &TempDir) -> Holdings {
+    fn ledger(directory: &TempDir) -> Ledger {
         let store = SqliteStore::open(&directory.path().join("store.db"), &NetworkName::default()).unwrap();
         let me = NodeId::from_bytes(&[9]).unwrap();
-        Holdings::new(Replica::new(me, Clock::new(None)), store).unwrap()
+        Ledger::new(Replica::new(me, Clock::new(None)), store).unwrap()
     }
 
     fn at(seconds: u64) -> Uptime {
@@ -283,17 +283,17 @@ mod tests {
     #[test]
     fn whoever_waits_when_the_file_is_mended_is_answered_by_the_next_scan() {
         let directory = TempDir::new().unwrap();
-        let mut holdings = holdings(&directory);
+        let mut ledger = ledger(&directory);
         let (mut checking, mut finished) = Checking::new();
         let (reply, mut answer) = oneshot::channel();
         checking.ask(reply);
-        checking.begin(&mut holdings, at(1));
+        checking.begin(&mut ledger, at(1));
         let old = finished.blocking_recv().unwrap();
         checking.mended(Ok(3));
-        assert!(!checking.end(old, &mut holdings, at(2)), "it is about the old file");
+        assert!(!checking.end(old, &mut ledger, at(2)), "it is about the old file");
         assert!(answer.try_recv().is_err());
-        checking.begin(&mut holdings, at(3));
-        checking.end(finished.blocking_recv().unwrap(), &mut holdings, at(4));
+        checking.begin(&mut ledger, at(3));
+        checking.end(finished.blocking_recv().unwrap(), &mut ledger, at(4));
         let verified = answer.try_recv().unwrap().unwrap();
         assert_eq!(
             (verified.records, verified.damaged, verified.summary_was_right),
@@ -305,12 +305,12 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_mended_is_told_and_not_read_again_and_again() {
         let directory = TempDir::new().unwrap();
-        let mut holdings = holdings(&directory);
+        let mut ledger = ledger(&directory);
         let (mut checking, mut finished) = Checking::new();
         let (reply, mut answer) = oneshot::channel();
         checking.ask(reply);
-        holdings.note_damage();
-        checking.begin(&mut holdings, at(1));
+        ledger.note_damage();
+        checking.begin(&mut ledger, at(1));
         assert!(finished.try_recv().is_err() && checking.running.is_none());
         checking.mended(Err(NodeError::Stopped));
         assert!(answer.try_recv().unwrap().is_err());
@@ -319,15 +319,15 @@ mod tests {
     #[test]
     fn a_wrong_summary_is_counted_as_repaired_even_if_nobody_asked() {
         let directory = TempDir::new().unwrap();
-        let mut holdings = holdings(&directory);
+        let mut ledger = ledger(&directory);
         let (mut checking, mut finished) = Checking::new();
         for (round, repaired) in [(1, 1), (5_000, 1)] {
             if round == 1 {
-                holdings.store().confuse_summary();
+                ledger.store().confuse_summary();
             }
             checking.doubt(at(round));
-            checking.begin(&mut holdings, at(round));
-            let told_wrong = checking.end(finished.blocking_recv().unwrap(), &mut holdings, at(round));
+            checking.begin(&mut ledger, at(round));
+            let told_wrong = checking.end(finished.blocking_recv().unwrap(), &mut ledger, at(round));
             assert_eq!((checking.repaired, told_wrong), (repaired, round == 1), "round {round}");
         }
     }
@@ -335,14 +335,14 @@ mod tests {
     #[test]
     fn damage_that_is_met_is_looked_into_at_once_and_then_not_all_the_time() {
         let directory = TempDir::new().unwrap();
-        let mut holdings = holdings(&directory);
+        let mut ledger = ledger(&directory);
         let (mut checking, mut finished) = Checking::new();
         for (seconds, scans) in [(1, 1), (2, 1), (62, 2)] {
-            holdings.store().note_damaged_record();
-            checking.begin(&mut holdings, at(seconds));
+            ledger.store().note_damaged_record();
+            checking.begin(&mut ledger, at(seconds));
             assert_eq!(checking.scans, scans, "after {seconds} s");
             if checking.running.is_some() {
-                checking.end(finished.blocking_recv().unwrap(), &mut holdings, at(seconds));
+                checking.end(finished.blocking_recv().unwrap(), &mut ledger, at(seconds));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use p2p_sync_core::Uptime;
 
-use super::holdings::Holdings;
+use super::ledger::Ledger;
 use crate::store::Completed;
 
 /// How often the log is told how far it has come.
@@ -33,14 +33,14 @@ pub(super) enum Step {
 
 impl Completing {
     /// When the next step is due; none when there is nothing to do.
-    pub(super) fn next_due(&self, holdings: &mut Holdings) -> Option<Uptime> {
-        holdings.store().completing().map(|_| self.not_before)
+    pub(super) fn next_due(&self, ledger: &mut Ledger) -> Option<Uptime> {
+        ledger.store().completing().map(|_| self.not_before)
     }
 
     /// Completes some rows.
-    pub(super) fn step(&mut self, holdings: &mut Holdings, at: Uptime) -> Step {
-        let out_of_order = holdings.is_broken() || holdings.is_damaged() || holdings.is_displaced();
-        let Some(before) = holdings.store().completing() else {
+    pub(super) fn step(&mut self, ledger: &mut Ledger, at: Uptime) -> Step {
+        let out_of_order = ledger.is_broken() || ledger.is_damaged() || ledger.is_displaced();
+        let Some(before) = ledger.store().completing() else {
             self.told_at = None;
             return Step::Nothing;
         };
@@ -48,7 +48,7 @@ impl Completing {
             return Step::Nothing;
         }
         self.tell(before, at);
-        match holdings.store().complete_some() {
+        match ledger.store().complete_some() {
             Ok(completed) if completed.is_over() => {
                 self.told_at = None;
                 tracing::info!(

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use super::work::Request;
+use super::work::{Request, Work};
 use crate::store::{Patrolled, Readers, StoreError};
 
 /// How long a round through all rows takes, unless there are more than one look a second can see.
@@ -81,7 +81,8 @@ async fn walk(readers: Readers, requests: mpsc::WeakSender<Request>, reached: Ar
                 if !patrolled.damaged.is_empty() {
                     let (reply, done) = oneshot::channel();
                     let rowids = patrolled.damaged;
-                    if requests.send(Request::SetAside { rowids, reply }).await.is_err() || done.await.is_err() {
+                    let work = Work::SetAside { rowids, reply };
+                    if requests.send(Request::Work(work)).await.is_err() || done.await.is_err() {
                         return;
                     }
                 }
@@ -91,7 +92,7 @@ async fn walk(readers: Readers, requests: mpsc::WeakSender<Request>, reached: Ar
         }
         if kept_at.elapsed() >= KEEP_INTERVAL {
             kept_at = Instant::now();
-            let _ = requests.try_send(Request::Patrolled(reached.load(Ordering::Relaxed)));
+            let _ = requests.try_send(Request::Work(Work::Patrolled(reached.load(Ordering::Relaxed))));
         }
     }
 }

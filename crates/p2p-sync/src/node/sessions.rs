@@ -5,14 +5,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use p2p_sync_core::sync::{
-    Agenda, Answer, Asker, Frame, Next, Origin, Progress, Rights, Session, SessionError, Slots, SyncStore,
-};
-use p2p_sync_core::{NodeId, Uptime};
+use p2p_sync_core::summary::Summary;
+use p2p_sync_core::sync::{Agenda, Answer, Asker, Frame, Next, Progress, Rights, Session, SessionError, Slots};
+use p2p_sync_core::{NodeId, Uptime, Via};
 use tokio::sync::mpsc;
 
 use super::NodeError;
-use super::holdings::Holdings;
+use super::ledger::{Committed, Ledger, PeerView};
 use super::standings::{Standings, Traffic};
 use crate::net::{PeerLinks, StreamEvent, StreamId, StreamOrder, ToPeers};
 use crate::system::{self, Stopwatch};
@@ -124,9 +123,14 @@ impl Sessions {
         std::mem::take(&mut self.doubt)
     }
 
-    /// Records changed here, other than by a session.
-    pub(super) fn changed(&mut self, origin: Origin) {
-        self.agenda.changed(origin, self.watch.uptime());
+    /// Records changed here.
+    pub(super) fn changed(&mut self, via: Via) {
+        self.agenda.changed(via, self.watch.uptime());
+    }
+
+    /// Records changed here, each on its way.
+    pub(super) fn committed(&mut self, committed: &Committed) {
+        committed.ways().for_each(|via| self.changed(via));
     }
 
     /// Something that this peer brought was not stored.
@@ -167,19 +171,21 @@ impl Sessions {
     }
 
     /// Orders the streams of the sessions that are due. There are none while there is no summary to compare.
-    pub(super) fn open_due(&mut self, holdings: &mut Holdings) {
+    pub(super) fn open_due(&mut self, ledger: &mut Ledger) {
         let at = self.watch.uptime();
         self.standings.reply_to_the_satisfied(at);
         self.end_overdue(at);
         self.end_slow(at);
-        let can_compare = holdings.store().summary().is_some();
+        let can_compare = ledger.summary().is_some();
         if std::mem::replace(&mut self.can_compare, can_compare) && !can_compare {
             self.break_off();
         }
         if !self.can_compare || self.agenda.next_due().is_none_or(|due| due > at) {
             return;
         }
-        let mine = holdings.summary().digest();
+        let Some(mine) = ledger.summary().map(Summary::digest) else {
+            return;
+        };
         for (peer, opening) in self.agenda.due(mine, system::now(), at) {
             let order = self.openings.order(peer, opening);
             if self.to_peers.try_send(ToPeers::OpenStream { peer, order }).is_err() {
@@ -190,14 +196,14 @@ impl Sessions {
     }
 
     /// Something happened on a stream.
-    pub(super) fn on_event(&mut self, event: StreamEvent, holdings: &mut Holdings) {
+    pub(super) fn on_event(&mut self, event: StreamEvent, ledger: &mut Ledger) {
         match event {
             StreamEvent::Opened {
                 stream,
                 peer,
                 asked,
                 outgoing,
-            } => self.on_opened(stream, peer, asked, outgoing, holdings),
+            } => self.on_opened(stream, peer, asked, outgoing, ledger),
             StreamEvent::NotOpened { peer, order } => {
                 if self.openings.take(peer, order).is_some() {
                     self.not_opened(peer);
@@ -209,7 +215,7 @@ impl Sessions {
                 bytes,
                 room,
             } => {
-                self.on_frame(stream, frame, bytes, holdings);
+                self.on_frame(stream, frame, bytes, ledger);
                 drop(room);
             }
             StreamEvent::Sent { stream, bytes } => {
@@ -223,9 +229,9 @@ impl Sessions {
     }
 
     /// Sends at most one frame of a session that may have one: a page of a bulk takes milliseconds, and others wait.
-    pub(super) fn send_one(&mut self, holdings: &mut Holdings) {
+    pub(super) fn send_one(&mut self, ledger: &mut Ledger) {
         let Some(stream) = self.ready.pop_front() else { return };
-        match self.next_frame(stream, holdings) {
+        match self.next_frame(stream, ledger) {
             Ok(true) => {
                 self.ready.push_back(stream);
                 self.conclude_if_over(stream);
@@ -236,23 +242,30 @@ impl Sessions {
     }
 
     /// Gives the stream the next frame of its session, if it takes one. Tells whether there may be another.
-    fn next_frame(&mut self, stream: StreamId, holdings: &mut Holdings) -> Result<bool, SessionError<NodeError>> {
-        let running = self.open.get_mut(&stream).and_then(|open| open.running.as_mut());
-        let Some(Running { session, outgoing, .. }) = running else {
+    fn next_frame(&mut self, stream: StreamId, ledger: &mut Ledger) -> Result<bool, SessionError<NodeError>> {
+        let Some(Open {
+            peer,
+            running: Some(running),
+            ..
+        }) = self.open.get_mut(&stream)
+        else {
             return Ok(false);
         };
+        let Running { session, outgoing, .. } = running;
         let Ok(place) = outgoing.try_reserve() else {
             // Full: it comes back when a frame was sent. Closed: the network says so by itself.
             return Ok(false);
         };
-        Ok(match session.next_frame(holdings, system::now())? {
-            Next::Frame(frame) => {
-                place.send(frame);
-                true
-            }
-            Next::Again => true,
-            Next::Nothing => false,
-        })
+        Ok(
+            match session.next_frame(&mut PeerView::new(ledger, *peer), system::now())? {
+                Next::Frame(frame) => {
+                    place.send(frame);
+                    true
+                }
+                Next::Again => true,
+                Next::Nothing => false,
+            },
+        )
     }
 
     fn on_opened(
@@ -261,10 +274,10 @@ impl Sessions {
         peer: NodeId,
         asked: Option<StreamOrder>,
         outgoing: mpsc::Sender<Frame>,
-        holdings: &mut Holdings,
+        ledger: &mut Ledger,
     ) {
         let at = self.watch.uptime();
-        let has_summary = holdings.store().summary().is_some();
+        let has_summary = ledger.summary().is_some();
         let session = if let Some(order) = asked {
             // A session that the peer opened meanwhile took its place, or a later order.
             let Some(opening) = self.openings.take(peer, order) else {
@@ -275,7 +288,7 @@ impl Sessions {
                 return;
             }
             let slots = self.slots_of(peer, at);
-            Session::ask(opening, slots, holdings, system::now())
+            Session::ask(opening, slots, &mut PeerView::new(ledger, peer), system::now())
         } else {
             if !has_summary {
                 // A new queue has room.
@@ -306,18 +319,13 @@ impl Sessions {
         self.rouse(stream);
     }
 
-    fn on_frame(&mut self, stream: StreamId, frame: Frame, bytes: usize, holdings: &mut Holdings) {
+    fn on_frame(&mut self, stream: StreamId, frame: Frame, bytes: usize, ledger: &mut Ledger) {
         let Some(open) = self.open.get_mut(&stream) else { return };
         open.traffic.received += bytes as u64;
         let Some(Running { session, .. }) = &mut open.running else {
             return;
         };
-        let changed = session.report().changed;
-        let received = session.receive(frame, holdings, system::now());
-        if session.report().changed > changed {
-            let from = open.peer;
-            self.agenda.changed(Origin::Sync { from }, self.watch.uptime());
-        }
+        let received = session.receive(frame, &mut PeerView::new(ledger, open.peer), system::now());
         match received {
             Ok(()) => {
                 self.rouse(stream);

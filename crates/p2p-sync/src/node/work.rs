@@ -1,122 +1,84 @@
-//! What the writer's thread is asked for, the pieces of work that share a transaction, and what is to be told of each once
-//! that is durable. Gathering them and telling the outcomes is the writer's.
+//! What the writer's thread is asked for: pieces of work that share a transaction, each with whoever waits for its outcome, and
+//! questions that need none.
 
-use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp};
+use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::holdings::{Holdings, Merged};
+use super::ledger::Entry;
 use super::{NodeError, Restored, SyncStatus, Synced, Verified};
 
-/// Where the outcome of a local write goes.
-pub(super) type Reply = oneshot::Sender<Result<Option<Record>, NodeError>>;
+/// Where the outcome of a piece of work goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
 
-/// What the node's handle asks of the thread.
+/// What the thread is asked for.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Store a new version of a key. The reply is that version; none when a key to delete was not there.
-    Write { key: Key, content: Content, reply: Reply },
-    /// Bring a lost version back; see [`Node::restore`](super::Node::restore).
-    Restore {
-        key: Key,
-        timestamp: Option<Timestamp>,
-        reply: oneshot::Sender<Result<Option<Restored>, NodeError>>,
-    },
+    /// A piece of work.
+    Work(Work),
     /// Hold a session with every peer.
     Sync { reply: oneshot::Sender<Vec<Synced>> },
     /// Check the store.
-    Verify {
-        reply: oneshot::Sender<Result<Verified, NodeError>>,
-    },
+    Verify { reply: Reply<Verified> },
     /// Say how the sync is doing.
     SyncStatus { reply: oneshot::Sender<SyncStatus> },
     /// A reader met damage in the file.
     Damaged,
-    /// These rows proved damaged: they are taken out, unless they are sound by now. The reply is whether something was done.
-    SetAside {
-        rowids: Vec<i64>,
-        reply: oneshot::Sender<bool>,
-    },
-    /// The patrol has come to this row.
-    Patrolled(i64),
     /// Finish what waits, and end.
     Stop,
 }
 
 /// One piece of work inside a transaction.
+#[derive(Debug)]
 pub(super) enum Work {
+    /// Store a new version of a key. The reply is that version; none when a key to delete was not there.
     Write {
         key: Key,
         content: Content,
-        reply: Reply,
+        reply: Reply<Option<Record>>,
     },
+    /// Bring a lost version back; see [`Node::restore`](super::Node::restore).
     Restore {
         key: Key,
         timestamp: Option<Timestamp>,
-        reply: oneshot::Sender<Result<Option<Restored>, NodeError>>,
+        reply: Reply<Option<Restored>>,
     },
+    /// These rows proved damaged: they are taken out, unless they are sound by now. The reply is whether something was done.
+    SetAside { rowids: Vec<i64>, reply: Reply<bool> },
+    /// The patrol has come to this row.
+    Patrolled(i64),
+    /// Merge what others wrote.
     Receive {
-        from: From,
+        via: Via,
         records: Vec<Record>,
         /// Held until the records are stored.
         _room: OwnedSemaphorePermit,
     },
 }
 
-/// Which way records came.
-#[derive(Clone, Copy)]
-pub(super) enum From {
-    Gossip { author: NodeId, neighbour: NodeId },
-    Feed { peer: NodeId },
-}
-
-impl From {
-    /// The direct peer that brought them.
-    pub(super) fn deliverer(self) -> NodeId {
-        match self {
-            Self::Gossip { neighbour, .. } => neighbour,
-            Self::Feed { peer } => peer,
-        }
-    }
-}
-
 impl Work {
     /// How many records of others it holds.
     pub(super) fn records(&self) -> usize {
         match self {
-            Self::Write { .. } | Self::Restore { .. } => 0,
             Self::Receive { records, .. } => records.len(),
+            _ => 0,
         }
     }
 
-    /// Whether it does nothing, on a full disk, but what leaves about as much room as before.
-    pub(super) fn leaves_room(&self, holdings: &mut Holdings) -> bool {
+    /// What it is to the ledger.
+    pub(super) fn entry(&self) -> Entry<'_> {
         match self {
-            Self::Write { key, content, .. } => holdings.leaves_room(key, content).unwrap_or(false),
-            Self::Restore { .. } => false,
-            // It is asked record by record.
-            Self::Receive { .. } => true,
+            Self::Write { key, content, .. } => Entry::Write { key, content },
+            Self::Restore { key, timestamp, .. } => Entry::Restore {
+                key,
+                timestamp: *timestamp,
+            },
+            Self::SetAside { rowids, .. } => Entry::SetAside(rowids),
+            Self::Patrolled(rowid) => Entry::Patrolled(*rowid),
+            Self::Receive { via, records, .. } => Entry::Receive {
+                via: *via,
+                records,
+                reached: None,
+            },
         }
     }
-
-    /// Does a piece of work in the open transaction.
-    pub(super) fn apply(&self, holdings: &mut Holdings) -> Result<Outcome, NodeError> {
-        let outcome = match self {
-            Self::Write { key, content, .. } => holdings.write(key.clone(), content.clone()).map(Outcome::Written),
-            Self::Restore { key, timestamp, .. } => holdings.restore(key, *timestamp).map(Outcome::Restored),
-            Self::Receive { records, .. } => holdings.merge(records).map(Outcome::Received),
-        };
-        match outcome {
-            // That concerns this one only, and nothing was written for it.
-            Err(error @ NodeError::Clock(_)) => Ok(Outcome::Refused(error)),
-            outcome => outcome,
-        }
-    }
-}
-
-/// What is to be told once the transaction is durable.
-pub(super) enum Outcome {
-    Written(Option<Record>),
-    Restored(Option<Restored>),
-    Received(Merged),
-    Refused(NodeError),
 }

@@ -6,22 +6,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use p2p_sync_core::sync::Origin;
-use p2p_sync_core::{NodeId, Record, Uptime};
+use p2p_sync_core::{NodeId, Uptime};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::NodeError;
+use super::change_log::ChangeLog;
 use super::checking::{Checking, ScanResult};
 use super::completing::Completing;
-use super::holdings::{Holdings, Merged};
+use super::ledger::{Entry, Ledger};
 use super::remembering::Remembering;
 use super::sessions::Sessions;
-use super::work::{From, Outcome, Request, Work};
+use super::work::{Request, Work};
 use crate::net::{Audience, FromPeers, Link, StreamEvent, Streams, ToPeers};
 use crate::store::Readers;
 use crate::system::{self, Stopwatch};
 
+mod telling;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -39,8 +40,9 @@ const RECEIVED_MAX: usize = 1_024;
 const LINGER: Duration = Duration::from_micros(100);
 /// The thread's state.
 pub(super) struct Writer {
-    holdings: Holdings,
+    ledger: Ledger,
     sessions: Sessions,
+    log: ChangeLog,
     checking: Checking,
     completing: Completing,
     requests: mpsc::Receiver<Request>,
@@ -82,7 +84,7 @@ enum Next {
 impl Writer {
     pub(super) fn new(
         me: NodeId,
-        holdings: Holdings,
+        ledger: Ledger,
         readers: Readers,
         requests: mpsc::Receiver<Request>,
         link: Link,
@@ -91,7 +93,8 @@ impl Writer {
     ) -> Self {
         let (checking, scans) = Checking::new();
         Self {
-            holdings,
+            ledger,
+            log: ChangeLog::default(),
             sessions: Sessions::new(me, link.outbound.clone()),
             checking,
             completing: Completing::default(),
@@ -115,14 +118,20 @@ impl Writer {
         }
     }
 
+    /// The same, with or without the values of others in the log.
+    pub(super) fn with_logged_values(mut self, values: bool) -> Self {
+        self.log.values = values;
+        self
+    }
+
     /// Works until it is asked to stop, or nobody can ask any more.
     pub(super) fn run(mut self) {
-        self.holdings.keep_reserve();
+        self.ledger.keep_reserve();
         while !self.stopping {
             self.look_at_files();
             self.mend();
             self.find_room();
-            self.checking.begin(&mut self.holdings, self.watch.uptime());
+            self.checking.begin(&mut self.ledger, self.watch.uptime());
             match self.next() {
                 None => break,
                 Some(Next::Request(request)) => {
@@ -135,20 +144,21 @@ impl Writer {
                     self.take_message(message, &mut batch);
                     self.write_all(batch);
                 }
-                Some(Next::Stream(event)) => self.sessions.on_event(event, &mut self.holdings),
+                Some(Next::Stream(event)) => self.on_stream(event),
                 Some(Next::Links) => self.on_links(),
                 Some(Next::Scanned(scanned)) => self.on_scanned(scanned),
                 Some(Next::Turn) => {}
             }
             self.step();
         }
-        self.holdings.close();
+        self.log.summarise();
+        self.ledger.close();
     }
 
     /// One step of the sessions, after each transaction, so that nobody who writes much can keep them from going on.
     fn step(&mut self) {
         if let Ok(event) = self.streams.events.try_recv() {
-            self.sessions.on_event(event, &mut self.holdings);
+            self.on_stream(event);
         }
         if self.streams.peers.has_changed().unwrap_or(false) {
             self.on_links();
@@ -158,8 +168,8 @@ impl Writer {
         }
         self.heal();
         self.complete();
-        self.sessions.send_one(&mut self.holdings);
-        self.sessions.open_due(&mut self.holdings);
+        self.sessions.send_one(&mut self.ledger);
+        self.sessions.open_due(&mut self.ledger);
         if self.sessions.take_doubt() {
             self.checking.doubt(self.watch.uptime());
         }
@@ -179,17 +189,14 @@ impl Writer {
             std::thread::yield_now();
         }
         self.expected = 0;
-        let is_out_of_order = self.holdings.is_broken() || self.holdings.is_damaged();
+        let is_out_of_order = self.ledger.is_broken() || self.ledger.is_damaged();
         let mending = is_out_of_order.then(|| Instant::now() + REOPEN_PAUSE);
         let checking = self.checking.next_due().filter(|_| !is_out_of_order);
         let checking = checking.map(|due| self.watch.instant_at(due));
-        let completing = self
-            .completing
-            .next_due(&mut self.holdings)
-            .filter(|_| !is_out_of_order);
+        let completing = self.completing.next_due(&mut self.ledger).filter(|_| !is_out_of_order);
         let completing = completing.map(|due| self.watch.instant_at(due));
-        let files = Some(self.watch.instant_at(self.look_at_files)).filter(|_| !self.holdings.is_displaced());
-        let room = self.holdings.next_look_for_room().filter(|_| !is_out_of_order);
+        let files = Some(self.watch.instant_at(self.look_at_files)).filter(|_| !self.ledger.is_displaced());
+        let room = self.ledger.next_look_for_room().filter(|_| !is_out_of_order);
         let due = self
             .sessions
             .next_due()
@@ -219,6 +226,13 @@ impl Writer {
                 () = alarm => Some(Next::Turn),
             }
         })
+    }
+
+    /// Something happened on a stream of a session, which may have committed changes.
+    fn on_stream(&mut self, event: StreamEvent) {
+        self.sessions.on_event(event, &mut self.ledger);
+        let committed = self.ledger.take_committed();
+        self.tell(&committed);
     }
 
     /// Writes this and everything else that waits.
@@ -259,33 +273,20 @@ impl Writer {
 
     fn take_request(&mut self, request: Request, batch: &mut Vec<Work>) {
         match request {
-            Request::Write { key, content, reply } => batch.push(Work::Write { key, content, reply }),
-            Request::Restore { key, timestamp, reply } => batch.push(Work::Restore { key, timestamp, reply }),
+            Request::Work(work) => batch.push(work),
             Request::Sync { reply } => self.sessions.ask(reply),
             Request::Verify { reply } => self.checking.ask(reply),
             // Whoever asked may have gone away meanwhile.
             Request::SyncStatus { reply } => drop(reply.send(self.status())),
             Request::Damaged => self.note_damage(),
-            Request::SetAside { rowids, reply } => drop(reply.send(self.set_aside(&rowids))),
-            Request::Patrolled(rowid) => self.keep_patrolled(rowid),
             Request::Stop => self.stopping = true,
         }
     }
 
     fn take_message(&mut self, message: FromPeers, batch: &mut Vec<Work>) {
         match message {
-            FromPeers::Received {
-                author,
-                neighbour,
-                records,
-                room,
-            } => batch.push(Work::Receive {
-                from: From::Gossip { author, neighbour },
-                records,
-                _room: room,
-            }),
-            FromPeers::Fed { peer, records, room } => batch.push(Work::Receive {
-                from: From::Feed { peer },
+            FromPeers::Records { via, records, room } => batch.push(Work::Receive {
+                via,
                 records,
                 _room: room,
             }),
@@ -296,104 +297,30 @@ impl Writer {
         }
     }
 
-    /// Writes a batch in one transaction. If that fails for a reason that may lie in one piece of work, each gets a transaction
-    /// of its own, so that only what cannot be written is refused.
+    /// Writes a batch, tells everybody who listens, and answers whoever asked.
     fn write(&mut self, batch: Vec<Work>) {
-        match self.transact(&batch) {
-            Ok(outcomes) => self.tell_all(batch, outcomes),
-            Err(error) if batch.len() > 1 && error.may_be_of_one_piece() && !self.holdings.is_broken() => {
-                tracing::debug!("a batch of {} is written one by one: {error}", batch.len());
-                for work in batch {
-                    self.write(vec![work]);
+        let reached = self.remembering.take();
+        let mut entries: Vec<Entry<'_>> = batch.iter().map(Work::entry).collect();
+        if !reached.is_empty() {
+            entries.push(Entry::Remember(&reached));
+        }
+        if entries.is_empty() {
+            return;
+        }
+        let mut committed = self.ledger.commit(&entries);
+        if !reached.is_empty() {
+            match committed.done.pop() {
+                Some(Err(error)) if !error.may_be_of_one_piece() || self.ledger.is_broken() => {
+                    self.remembering.put_back(reached);
                 }
-            }
-            Err(error) => {
-                let refusals = batch.iter().map(|_| Outcome::Refused(error.clone())).collect();
-                self.tell_all(batch, refusals);
-            }
-        }
-    }
-
-    fn transact(&mut self, batch: &[Work]) -> Result<Vec<Outcome>, NodeError> {
-        let peers = self.remembering.take();
-        if batch.is_empty() && peers.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut work = |holdings: &mut Holdings| {
-            let outcomes = batch
-                .iter()
-                .map(|work| work.apply(holdings))
-                .collect::<Result<_, _>>()?;
-            holdings.remember(&peers)?;
-            Ok(outcomes)
-        };
-        let mut written = self.holdings.transact(work);
-        // Of several pieces of work, each is written by itself first.
-        if let [piece] = batch
-            && written.as_ref().is_err_and(NodeError::is_full)
-            && piece.leaves_room(&mut self.holdings)
-        {
-            written = self.holdings.transact_in_room(&mut work);
-        }
-        if written.is_ok() && !peers.is_empty() {
-            self.holdings.write_known_peers();
-        }
-        // If it was the disk, or may have been another piece of work, it was not their fault.
-        if let Err(error) = &written
-            && (!error.may_be_of_one_piece() || self.holdings.is_broken() || batch.len() > 1)
-        {
-            self.remembering.put_back(peers);
-        }
-        written
-    }
-
-    /// Answers whoever asked, and tells the network and the log, now that it is on the disk.
-    fn tell_all(&mut self, batch: Vec<Work>, outcomes: Vec<Outcome>) {
-        for (work, outcome) in batch.into_iter().zip(outcomes) {
-            match (work, outcome) {
-                (Work::Write { reply, .. }, Outcome::Written(record)) => {
-                    self.announce(record.as_ref());
-                    // Whoever asked may have gone away meanwhile.
-                    let _ = reply.send(Ok(record));
-                }
-                (Work::Write { reply, .. }, Outcome::Refused(error)) => drop(reply.send(Err(error))),
-                (Work::Restore { reply, .. }, Outcome::Restored(restored)) => {
-                    self.announce(restored.as_ref().map(|restored| &restored.record));
-                    let _ = reply.send(Ok(restored));
-                }
-                (Work::Restore { reply, .. }, Outcome::Refused(error)) => drop(reply.send(Err(error))),
-                (Work::Receive { from, .. }, Outcome::Received(merged)) => self.note_received(from, &merged),
-                (Work::Receive { from, records, .. }, Outcome::Refused(error)) => {
-                    self.holdings.note_failure(&records, &error);
-                    self.sessions.owe(from.deliverer());
-                }
-                // Each kind of work has its own outcome.
-                _ => {}
+                Some(Err(error)) => tracing::debug!("it was not kept which peers were reached: {error}"),
+                _ => self.ledger.write_known_peers(),
             }
         }
-    }
-
-    /// Tells the network of a local write.
-    fn announce(&mut self, record: Option<&Record>) {
-        let Some(record) = record else { return };
-        self.sessions.changed(Origin::Local);
-        // A full queue drops the announcement; the record itself is safe.
-        if self.audience.listens() && self.to_peers.try_send(ToPeers::Live(record.clone())).is_err() {
-            self.audience.crowd_out();
-        }
-    }
-
-    fn note_received(&mut self, from: From, merged: &Merged) {
-        self.holdings.note(merged);
-        match from {
-            // What found no room is owed by all once there is some, what met damage once that is taken out.
-            _ if merged.stored.is_empty() && merged.refused.total() > 0 => {}
-            From::Gossip { author, neighbour } if merged.stored.is_empty() => {
-                let _ = self.to_peers.try_send(ToPeers::ChangedNothing { author, neighbour });
-            }
-            From::Gossip { .. } => self.sessions.changed(Origin::Gossip),
-            From::Feed { .. } if merged.stored.is_empty() => {}
-            From::Feed { peer } => self.sessions.changed(Origin::Sync { from: peer }),
+        let done = std::mem::take(&mut committed.done);
+        self.tell(&committed);
+        for (work, done) in batch.into_iter().zip(done) {
+            self.answer(work, done);
         }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
-use libp2p::gossipsub::{self, MessageAcceptance, PublishError, TopicHash};
+use libp2p::gossipsub::{self, PublishError, TopicHash};
 use p2p_sync_core::gate::{Arrival, Gate, GateLimits, Refusal, Verdict};
 use p2p_sync_core::message;
 use p2p_sync_core::pacer::{Next, Pacer};
 use p2p_sync_core::text::printable;
-use p2p_sync_core::{NodeId, Record, Timestamp};
+use p2p_sync_core::{NodeId, Record, Timestamp, Via};
 
 use super::complaints::Complaints;
 use super::connections::Connections;
@@ -45,25 +45,6 @@ pub(super) struct Gossip {
     /// Changes that found nobody to hear them.
     pub(super) unheard: u64,
     pub(super) received: u64,
-}
-
-/// A message that was let in.
-#[derive(Debug)]
-pub(super) struct Admitted {
-    pub(super) author: NodeId,
-    pub(super) neighbour: NodeId,
-    pub(super) records: Vec<Record>,
-}
-
-/// What becomes of a message that arrived.
-#[derive(Debug)]
-pub(super) enum Judged {
-    /// It goes to the node.
-    Admitted(Admitted),
-    /// There may be something new in it, but it was one too many.
-    Missed { neighbour: NodeId },
-    /// It is of no use now.
-    Dropped,
 }
 
 impl Gossip {
@@ -168,19 +149,18 @@ impl Gossip {
         self.published.drain(..excess);
     }
 
-    /// Judges a message that arrived, before any disk. `agents` says what program a peer is, for the log.
+    /// Judges a message that arrived, before any disk. None: nobody can be named as its author. `agents` says what program a peer
+    /// is, for the log.
     pub(super) fn judge(
         &mut self,
         from: PeerId,
         message: &gossipsub::Message,
         agents: &Connections,
-    ) -> (MessageAcceptance, Judged) {
-        let (Some(source), Ok(neighbour)) = (message.source, node_id(&from)) else {
-            return (MessageAcceptance::Ignore, Judged::Dropped);
-        };
+    ) -> Option<(Via, Verdict)> {
+        let (source, neighbour) = (message.source?, node_id(&from).ok()?);
         let Ok(author) = node_id(&source) else {
             self.complaints.count("unknown author", 1);
-            return (MessageAcceptance::Ignore, Judged::Dropped);
+            return None;
         };
         let arrival = Arrival {
             author,
@@ -188,29 +168,12 @@ impl Gossip {
             sequence: message.sequence_number,
             data: &message.data,
         };
-        match self.gate.judge(arrival, system::now(), self.watch.uptime()) {
-            Verdict::Accept(records) => {
-                self.received += 1;
-                let admitted = Admitted {
-                    author,
-                    neighbour,
-                    records,
-                };
-                (MessageAcceptance::Accept, Judged::Admitted(admitted))
-            }
-            Verdict::Ignore(refusal) => {
-                self.complain(from, source, &refusal, agents);
-                let judged = match refusal {
-                    Refusal::RateLimited { .. } => Judged::Missed { neighbour },
-                    _ => Judged::Dropped,
-                };
-                (MessageAcceptance::Ignore, judged)
-            }
-            Verdict::Reject(refusal) => {
-                self.complain(from, source, &refusal, agents);
-                (MessageAcceptance::Reject, Judged::Dropped)
-            }
+        let verdict = self.gate.judge(arrival, system::now(), self.watch.uptime());
+        match &verdict {
+            Verdict::Accept(_) => self.received += 1,
+            Verdict::Ignore(refusal) | Verdict::Reject(refusal) => self.complain(from, source, refusal, agents),
         }
+        Some((Via::Gossip { author, neighbour }, verdict))
     }
 
     /// An admitted message turned out to hold nothing new.

@@ -7,7 +7,7 @@ use libp2p::identity::Keypair;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{gossipsub, identify, noise, tcp, yamux};
 use p2p_sync_core::sync::Frame;
-use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
+use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value, Via};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -94,8 +94,10 @@ impl Net {
     async fn hears_of_writes(&mut self, gossiped: &mut Vec<Timestamp>, fed: &mut Vec<Timestamp>) {
         let message = timeout(PATIENCE, self.link.inbound.recv());
         match message.await.expect("some are lost").unwrap() {
-            FromPeers::Received { records, .. } => gossiped.extend(records.iter().map(|it| it.timestamp)),
-            FromPeers::Fed { records, .. } => fed.extend(records.iter().map(|it| it.timestamp)),
+            FromPeers::Records { via, records, .. } => {
+                let heard = if matches!(via, Via::Feed { .. }) { fed } else { gossiped };
+                heard.extend(records.iter().map(|it| it.timestamp));
+            }
             FromPeers::Reached { .. } => {}
         }
     }
@@ -395,7 +397,7 @@ async fn heard_behind_messages_that_are_far_too_large(quic: bool) {
     let all = async {
         while heard < PUTS {
             tokio::select! {
-                message = node.link.inbound.recv() => if let FromPeers::Received { .. } = message.unwrap() {
+                message = node.link.inbound.recv() => if let FromPeers::Records { .. } = message.unwrap() {
                     heard += 1;
                     let large = vec![b'x'; (10 << 20) + usize::try_from(heard).unwrap()];
                     // It may not be connected now.

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::*;
 use crate::net::{PeerLink, STREAM_OUTGOING_MAX};
+use crate::node::ledger::Entry;
 use crate::node::{Standing, Synced};
 use crate::store::SqliteStore;
 
@@ -19,7 +20,7 @@ mod lone;
 
 struct Node {
     id: NodeId,
-    holdings: Holdings,
+    ledger: Ledger,
     sessions: Sessions,
     orders: mpsc::Receiver<ToPeers>,
     /// What its sessions send, by stream.
@@ -45,7 +46,7 @@ impl Node {
         let (to_peers, orders) = mpsc::channel(16);
         Self {
             id,
-            holdings: Holdings::new(Replica::new(id, Clock::new(None)), store).unwrap(),
+            ledger: Ledger::new(Replica::new(id, Clock::new(None)), store).unwrap(),
             sessions: Sessions::new(id, to_peers),
             orders,
             sending: Vec::new(),
@@ -54,19 +55,18 @@ impl Node {
     }
 
     fn put(&mut self, keys: impl Iterator<Item = u32>) {
-        let write = |holdings: &mut Holdings| {
-            for key in keys {
-                let value = Content::Put(Value::new(vec![b'v'; 100]).unwrap());
-                holdings.write(Key::new(format!("{} {key}", self.id)).unwrap(), value)?;
-            }
-            Ok(())
-        };
-        self.holdings.transact(write).unwrap();
-        self.sessions.changed(Origin::Local);
+        let content = Content::Put(Value::new(vec![b'v'; 100]).unwrap());
+        let keys: Vec<Key> = keys
+            .map(|key| Key::new(format!("{} {key}", self.id)).unwrap())
+            .collect();
+        let write = |key| Entry::Write { key, content: &content };
+        let committed = self.ledger.commit(&keys.iter().map(write).collect::<Vec<_>>());
+        assert_eq!(committed.changes.len(), keys.len());
+        self.sessions.committed(&committed);
     }
 
-    fn digest(&self) -> [u8; 32] {
-        self.holdings.summary().digest()
+    fn digest(&self) -> Option<[u8; 32]> {
+        self.ledger.summary().map(Summary::digest)
     }
 
     fn standing(&self) -> Standing {
@@ -142,9 +142,9 @@ impl Pair {
         let mut busy = false;
         for side in 0..2 {
             let node = &mut self.nodes[side];
-            node.sessions.open_due(&mut node.holdings);
+            node.sessions.open_due(&mut node.ledger);
             busy |= node.sessions.is_ready();
-            node.sessions.send_one(&mut node.holdings);
+            node.sessions.send_one(&mut node.ledger);
             while let Ok(asked) = self.nodes[side].orders.try_recv() {
                 if let ToPeers::OpenStream { order, .. } = asked {
                     self.open(side, order);
@@ -155,7 +155,8 @@ impl Pair {
         while let Some((side, event)) = self.events.pop_front() {
             busy = true;
             let node = &mut self.nodes[side];
-            node.sessions.on_event(event, &mut node.holdings);
+            node.sessions.on_event(event, &mut node.ledger);
+            node.sessions.committed(&node.ledger.take_committed());
         }
         busy
     }
@@ -246,7 +247,7 @@ fn a_session_that_breaks_off_is_held_again_and_goes_on() {
     pair.link(1);
     pair.frames_left = 8;
     pair.run_until("nothing came", |pair| pair.frames_left == 0);
-    let held = pair.nodes[0].holdings.summary().count();
+    let held = pair.nodes[0].ledger.summary().unwrap().count();
     assert!(held > 0 && held < 6_000, "{held}");
     pair.cut();
     pair.frames_left = usize::MAX;
@@ -299,7 +300,7 @@ fn whoever_asks_for_a_sync_is_answered_when_it_is_done() {
 fn whoever_asked_is_told_when_sessions_keep_falling_short() {
     let mut pair = Pair::new();
     pair.nodes[0].put(0..10);
-    pair.nodes[1].holdings.store().forget_summary();
+    pair.nodes[1].ledger.store().forget_summary();
     pair.link(1);
     let (reply, mut answer) = oneshot::channel();
     pair.nodes[0].sessions.ask(reply);
@@ -322,14 +323,14 @@ fn whoever_asked_is_told_when_sessions_keep_falling_short() {
 fn a_node_without_a_summary_is_busy_and_comes_back_to_it() {
     let mut pair = Pair::new();
     pair.nodes[0].put(0..10);
-    pair.nodes[1].holdings.store().forget_summary();
+    pair.nodes[1].ledger.store().forget_summary();
     pair.link(1);
     pair.run_until("nothing was tried", |pair| {
         let peers = pair.nodes[0].sessions.standings.all();
         peers[0].last.is_some()
     });
     assert!(!pair.is_equal());
-    let store = pair.nodes[1].holdings.store();
+    let store = pair.nodes[1].ledger.store();
     let scanned = store.start_scan(crate::store::Depth::Items).unwrap().run().unwrap();
     store.finish_scan(scanned).unwrap();
     pair.run_until("never equal", Pair::is_in_sync);
@@ -343,9 +344,9 @@ fn a_node_that_loses_its_summary_ends_its_sessions_and_begins_none() {
     pair.frames_left = 8;
     pair.run_until("nothing came", |pair| pair.frames_left == 0);
     assert!(pair.nodes[0].sessions.open.values().any(|open| open.running.is_some()));
-    pair.nodes[0].holdings.store().forget_summary();
+    pair.nodes[0].ledger.store().forget_summary();
     let node = &mut pair.nodes[0];
-    node.sessions.open_due(&mut node.holdings);
+    node.sessions.open_due(&mut node.ledger);
     assert!(node.sessions.open.values().all(|open| open.running.is_none()));
     assert!(
         node.sessions.next_due().is_none_or(|due| due > Instant::now()),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::sync::Frame;
-use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, Value};
+use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, Record, Value, Via};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -62,7 +62,7 @@ fn start(capacity: Capacity, waiting: impl FnOnce(&Path, &mpsc::Sender<Request>)
     let file = directory.path().join("store.db");
     let store = SqliteStore::open(&file, &NetworkName::default()).unwrap();
     let readers = Readers::open(&file, 1).unwrap();
-    let holdings = Holdings::new(Replica::new(me(), Clock::new(None)), store).unwrap();
+    let ledger = Ledger::new(Replica::new(me(), Clock::new(None)), store).unwrap();
     let (requests, asked) = mpsc::channel(1_024);
     let (inbound, received) = mpsc::channel(1_024);
     let (outbound, orders) = mpsc::channel(1_024);
@@ -78,10 +78,10 @@ fn start(capacity: Capacity, waiting: impl FnOnce(&Path, &mpsc::Sender<Request>)
         },
     };
     let runtime = Runtime::new().unwrap();
-    let holdings = holdings.with_capacity(capacity);
+    let ledger = ledger.with_capacity(capacity);
     let writer = Writer::new(
         me(),
-        holdings,
+        ledger,
         readers,
         asked,
         link,
@@ -171,19 +171,15 @@ impl Running {
 
     fn feed(&self, record: Record) {
         let room = Arc::clone(&self.room).try_acquire_many_owned(1).unwrap();
-        let records = vec![record];
-        let fed = FromPeers::Fed {
-            peer: peer(),
-            records,
-            room,
-        };
+        let (via, records) = (Via::Feed { neighbour: peer() }, vec![record]);
+        let fed = FromPeers::Records { via, records, room };
         self.inbound.blocking_send(fed).unwrap();
     }
 
     fn gossip(&self, record: Record) {
-        let received = FromPeers::Received {
-            author: record.author,
-            neighbour: peer(),
+        let (author, neighbour) = (record.author, peer());
+        let received = FromPeers::Records {
+            via: Via::Gossip { author, neighbour },
             records: vec![record],
             room: Arc::clone(&self.room).try_acquire_many_owned(1).unwrap(),
         };
@@ -207,7 +203,8 @@ impl Running {
 fn write(requests: &mpsc::Sender<Request>, key: &str) -> oneshot::Receiver<Result<Option<Record>, NodeError>> {
     let (reply, answer) = oneshot::channel();
     let (key, content) = (Key::new(key).unwrap(), value("mine"));
-    requests.try_send(Request::Write { key, content, reply }).unwrap();
+    let work = Work::Write { key, content, reply };
+    requests.try_send(Request::Work(work)).unwrap();
     answer
 }
 

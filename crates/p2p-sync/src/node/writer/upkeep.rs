@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_sync_core::sync::Origin;
+use p2p_sync_core::Via;
 
 use super::Writer;
 use crate::node::SyncStatus;
@@ -28,11 +28,11 @@ impl Writer {
             return;
         }
         let at = self.watch.uptime();
-        if at < self.look_at_files && !self.holdings.is_displaced() {
+        if at < self.look_at_files && !self.ledger.is_displaced() {
             return;
         }
         self.look_at_files = at.after(FILES_INTERVAL);
-        if let Err(error) = self.holdings.check_files() {
+        if let Err(error) = self.ledger.check_files() {
             self.sessions.break_off();
             self.failure.send_replace(Some(error));
         }
@@ -41,13 +41,13 @@ impl Writer {
     /// Rescues a damaged store, and opens a broken one again, for others may wait for its records even if nobody writes here.
     /// Sessions end, because what they compared is gone; everybody is owed another one.
     pub(super) fn mend(&mut self) {
-        if self.holdings.is_displaced() {
+        if self.ledger.is_displaced() {
             return;
         }
-        let damaged = self.holdings.is_damaged();
+        let damaged = self.ledger.is_damaged();
         let (tried, pause) = match damaged {
             true => (self.rescued, MEND_PAUSE),
-            false if self.holdings.is_broken() => (self.reopened, REOPEN_PAUSE),
+            false if self.ledger.is_broken() => (self.reopened, REOPEN_PAUSE),
             false => return,
         };
         let at = self.watch.uptime();
@@ -55,7 +55,7 @@ impl Writer {
             return;
         }
         self.sessions.break_off();
-        let mended = self.holdings.mend(&self.readers);
+        let mended = self.ledger.mend(&self.readers);
         if let Err(error) = &mended {
             tracing::error!("The store could not be mended: {error}");
         }
@@ -65,34 +65,9 @@ impl Writer {
         *tried = Some(self.watch.uptime());
     }
 
-    /// Takes damaged rows out. Tells whether there was one.
-    pub(super) fn set_aside(&mut self, rowids: &[i64]) -> bool {
-        let done = self.holdings.transact(|holdings| {
-            let mut any = false;
-            for rowid in rowids {
-                any |= holdings.set_aside(Some(*rowid))?;
-            }
-            Ok(any)
-        });
-        done.unwrap_or_else(|error| {
-            tracing::error!("Damaged records could not be set aside: {error}");
-            false
-        })
-    }
-
-    pub(super) fn keep_patrolled(&mut self, rowid: i64) {
-        let kept = self
-            .holdings
-            .transact(|holdings| Ok(holdings.store().keep_patrolled(rowid)?));
-        // Then it begins further ahead.
-        if let Err(error) = kept {
-            tracing::debug!("it was not kept how far the patrol came: {error}");
-        }
-    }
-
     /// Everybody may have what was set aside.
     pub(super) fn heal(&mut self) {
-        let aside = self.holdings.take_set_aside();
+        let aside = self.ledger.take_set_aside();
         if aside > 0 {
             self.checking.set_aside(aside);
             self.sessions.owe_all();
@@ -101,16 +76,16 @@ impl Writer {
 
     /// Makes some of the rows that another program added records. Others hear of them when all are.
     pub(super) fn complete(&mut self) {
-        match self.completing.step(&mut self.holdings, self.watch.uptime()) {
+        match self.completing.step(&mut self.ledger, self.watch.uptime()) {
             Step::Nothing => {}
-            Step::Some => self.sessions.changed(Origin::Local),
+            Step::Some => self.sessions.changed(Via::Local),
             Step::Last => self.sessions.owe_all(),
         }
     }
 
     /// What was refused for want of room may come once there is some.
     pub(super) fn find_room(&mut self) {
-        if self.holdings.find_room() {
+        if self.ledger.find_room() {
             self.sessions.has_room_again();
         }
     }
@@ -127,12 +102,12 @@ impl Writer {
             .rescued
             .is_none_or(|rescued| at.saturating_since(rescued) > STALE_REPORTS)
         {
-            self.holdings.note_damage();
+            self.ledger.note_damage();
         }
     }
 
     pub(super) fn on_scanned(&mut self, scanned: ScanResult) {
-        if self.checking.end(scanned, &mut self.holdings, self.watch.uptime()) {
+        if self.checking.end(scanned, &mut self.ledger, self.watch.uptime()) {
             self.sessions.owe_all();
         }
     }
@@ -145,11 +120,11 @@ impl Writer {
         }
         let at = self.watch.uptime();
         // While another program locks the store, or it is broken, each attempt may take its time.
-        if self.note_again_at.is_some_and(|due| at < due) && !self.holdings.takes_writes() {
+        if self.note_again_at.is_some_and(|due| at < due) && !self.ledger.takes_writes() {
             return;
         }
         let shared = self.sessions.has_peers() || self.audience.has_strangers();
-        let noted = self.holdings.set_shared(shared);
+        let noted = self.ledger.set_shared(shared);
         if let Err(error) = &noted {
             tracing::debug!("it could not be noted who may receive what is written: {error}");
         }
@@ -157,17 +132,17 @@ impl Writer {
     }
 
     pub(super) fn status(&mut self) -> SyncStatus {
-        let ready = self.holdings.store().summary().is_some();
-        let is_full = self.holdings.is_full();
-        let refused = self.sessions.standings.refused().chain(self.holdings.refused());
+        let ready = self.ledger.summary().is_some();
+        let is_full = self.ledger.is_full();
+        let refused = self.sessions.standings.refused().chain(self.ledger.refused());
         SyncStatus {
             ready,
-            is_out_of_order: self.holdings.is_broken() || self.holdings.is_damaged(),
+            is_out_of_order: self.ledger.is_broken() || self.ledger.is_damaged(),
             is_full,
             peers: self.sessions.standings.all(),
             refused: refused.map(|(cause, count)| (cause.to_owned(), count)).collect(),
             repaired: self.checking.repaired,
-            completing: self.holdings.store().completing(),
+            completing: self.ledger.store().completing(),
             ..SyncStatus::default()
         }
     }

@@ -71,8 +71,8 @@ proptest! {
                         owed.insert(id(peer), millis);
                     }
                 }
-                Event::Local => agenda.changed(Origin::Local, at(millis)),
-                Event::Sync(peer) => agenda.changed(Origin::Sync { from: id(peer) }, at(millis)),
+                Event::Local => agenda.changed(Via::Local, at(millis)),
+                Event::Sync(peer) => agenda.changed(Via::Session { neighbour: id(peer) }, at(millis)),
                 Event::Asked(peer) => match agenda.asks(id(peer)) {
                     Answer::Refuse => prop_assert!(under_way.contains(&id(peer)) && id(peer) > id(10)),
                     Answer::Accept => prop_assert!(under_way.insert(id(peer))),

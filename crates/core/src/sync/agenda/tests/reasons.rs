@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn without_peers_nothing_is_ever_due() {
     let mut bench = Bench::new(1, []);
-    bench.agenda.changed(Origin::Local, at(0));
-    bench.agenda.changed(Origin::Sync { from: id(3) }, at(0));
+    bench.agenda.changed(Via::Local, at(0));
+    bench.agenda.changed(Via::Session { neighbour: id(3) }, at(0));
     bench.agenda.owe(id(3), at(0));
     assert_eq!(bench.agenda.next_due(), None);
     bench.run(100_000, |_| None);
@@ -59,9 +59,12 @@ fn two_peers_are_checked_behind_the_last_change() {
         let mut bench = Bench::new(seed, 1..=9);
         for millis in (0..5_000).step_by(500) {
             let origin = if millis % 1_000 == 0 {
-                Origin::Local
+                Via::Local
             } else {
-                Origin::Gossip
+                Via::Gossip {
+                    author: id(3),
+                    neighbour: id(1),
+                }
             };
             bench.agenda.changed(origin, at(millis));
             bench.run(millis + 500, |_| Some(equal()));
@@ -118,7 +121,7 @@ fn what_came_by_a_session_is_passed_on_to_those_who_may_lack_it() {
             bench.agenda.asks(id(peer));
             bench.agenda.ended(id(peer), end(Some(Outcome::Equal), 0, OTHER), at(0));
         }
-        bench.agenda.changed(Origin::Sync { from: id(1) }, at(0));
+        bench.agenda.changed(Via::Session { neighbour: id(1) }, at(0));
         bench.run(10_000, |_| Some(equal()));
         assert_eq!(bench.peers(), [id(4), id(5)].into());
         assert_eq!(bench.opened.len(), 2);
@@ -135,7 +138,7 @@ fn a_session_that_compared_an_older_moment_does_not_stand_for_what_came_since() 
         bench.run(1_000, |_| None);
         // Both sides have told their digests when something comes from another peer.
         bench.mine = newer;
-        bench.agenda.changed(Origin::Sync { from: id(1) }, at(1_000));
+        bench.agenda.changed(Via::Session { neighbour: id(1) }, at(1_000));
         bench.agenda.ended(id(2), equal(), at(1_050));
         bench.run(5_000, |_| Some(end(Some(Outcome::Equal), 0, newer)));
         let peers: Vec<NodeId> = bench.opened.iter().map(|(_, peer, _)| *peer).collect();
@@ -149,7 +152,7 @@ fn a_stream_of_changes_is_passed_on_in_rounds_of_eight() {
     bench.mine = [3; 32];
     let mut told = BTreeSet::new();
     for millis in (0..12_000).step_by(50) {
-        bench.agenda.changed(Origin::Sync { from: id(1) }, at(millis));
+        bench.agenda.changed(Via::Session { neighbour: id(1) }, at(millis));
         // No peer ever says that it holds the same.
         bench.run(millis + 50, |_| Some(end(Some(Outcome::Equal), 0, OTHER)));
     }

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::PeerId;
-use p2p_sync_core::NodeId;
-use p2p_sync_core::sync::{FeedReceiver, Frame};
+use p2p_sync_core::admission::TooFarAhead;
+use p2p_sync_core::sync::FeedReceiver;
+use p2p_sync_core::{NodeId, Via};
 use tokio::time;
 
 use super::framing::{FrameReader, FrameWriter, StreamError};
@@ -49,29 +50,26 @@ async fn take_in<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let Some((frame, bytes)) = next.map_err(|_| StreamError::Silent(patience))?? else {
             break;
         };
-        let fed = match &frame {
-            Frame::Records { records, .. } => records.len(),
-            _ => 0,
-        };
-        let records = feed.receive(frame, system::now())?;
-        let left_out = fed - records.len();
-        if left_out > 0 {
-            complain_of_clock(common, peer, left_out, &feed);
+        let (records, left_out) = feed.receive(frame, system::now())?;
+        let has_fed = left_out.records > 0 || !records.is_empty();
+        if left_out.records > 0 {
+            complain_of_clock(common, peer, left_out);
         }
         if !records.is_empty() {
             let Some(room) = common.room_for(bytes).await else {
                 return Ok(());
             };
-            let fed = FromPeers::Fed {
-                peer: node,
-                records,
-                room,
-            };
-            if common.inbound.send(fed).await.is_err() {
+            let via = Via::Feed { neighbour: node };
+            if common
+                .inbound
+                .send(FromPeers::Records { via, records, room })
+                .await
+                .is_err()
+            {
                 return Ok(());
             }
         }
-        if fed > 0 {
+        if has_fed {
             fed_last = time::Instant::now();
             common.places.fed(slot.number, fed_last.into_std());
         }
@@ -83,11 +81,15 @@ async fn take_in<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     writer.close().await
 }
 
-fn complain_of_clock(common: &Common, peer: PeerId, left_out: usize, feed: &FeedReceiver) {
-    if common.complain(peer, "too far ahead", left_out) {
+fn complain_of_clock(common: &Common, peer: PeerId, left_out: TooFarAhead) {
+    if common.complain(
+        peer,
+        "too far ahead",
+        usize::try_from(left_out.records).unwrap_or(usize::MAX),
+    ) {
         tracing::warn!(
             "Changes fed by peer {peer} are dated {:.0} s ahead of this clock; left for later. Compare the clocks of both machines",
-            feed.ahead().unwrap_or_default().as_secs_f64()
+            left_out.furthest.as_secs_f64()
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use futures::AsyncWriteExt;
 use p2p_sync_core::sync::FrameBuffer;
-use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};
+use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value, Via};
 use tokio::sync::{oneshot, watch};
 
 use super::feed::{self, Feed, Phase};
@@ -279,10 +279,10 @@ async fn a_feed_is_handed_over_in_order_and_its_sender_gets_credit() {
     let receiving = async {
         let mut numbers = Vec::new();
         while numbers.len() < 5_000 {
-            let Some(FromPeers::Fed { peer, records, .. }) = ends.inbound.recv().await else {
+            let Some(FromPeers::Records { via, records, .. }) = ends.inbound.recv().await else {
                 panic!("the feed ended")
             };
-            assert_eq!(peer, ends.node);
+            assert_eq!(via, Via::Feed { neighbour: ends.node });
             numbers.extend(records.iter().map(|record| record.timestamp.as_nanos()));
         }
         numbers
@@ -331,7 +331,7 @@ async fn one_feed_a_peer_and_what_breaks_the_rules_is_owed_a_session() {
     let before = ends.missed();
     say(&mut first, &Frame::Feed).await;
     say(&mut first, &page(vec![record(1, 1)])).await;
-    assert!(matches!(ends.inbound.recv().await, Some(FromPeers::Fed { .. })));
+    assert!(matches!(ends.inbound.recv().await, Some(FromPeers::Records { .. })));
     let mut second = ends.incoming(64);
     say(&mut second, &Frame::Feed).await;
     assert_eq!(hear(&mut first, &mut FrameBuffer::new()).await, None, "replaced");

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use libp2p::gossipsub::MessageAcceptance;
 use libp2p::{PeerId, gossipsub};
-use p2p_sync_core::gate::Cause;
+use p2p_sync_core::gate::{Cause, Refusal, Verdict};
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
+use p2p_sync_core::{Record, Via};
 
 use super::Task;
 use crate::net::FromPeers;
-use crate::net::libp2p::gossip::{Admitted, Judged};
 use crate::net::libp2p::muxer::CutOff;
 
 impl Task {
@@ -56,16 +57,22 @@ impl Task {
             } => {
                 self.connections.gossiped(propagation_source, now);
                 self.connections.heard(propagation_source);
-                let (acceptance, judged) = self.gossip.judge(propagation_source, &message, &self.connections);
+                let judged = self.gossip.judge(propagation_source, &message, &self.connections);
+                let acceptance = match &judged {
+                    Some((_, Verdict::Accept(_))) => MessageAcceptance::Accept,
+                    Some((_, Verdict::Reject(_))) => MessageAcceptance::Reject,
+                    Some((_, Verdict::Ignore(_))) | None => MessageAcceptance::Ignore,
+                };
                 self.swarm.behaviour_mut().gossip.report_message_validation_result(
                     &message_id,
                     &propagation_source,
                     acceptance,
                 );
                 match judged {
-                    Judged::Admitted(admitted) => self.hand_over(admitted, message.data.len(), now),
-                    Judged::Missed { neighbour } => self.streams.links.missed(neighbour, now),
-                    Judged::Dropped => {}
+                    Some((via, Verdict::Accept(records))) => self.hand_over(via, records, message.data.len(), now),
+                    // There may be something new in it, but it was one too many.
+                    Some((via, Verdict::Ignore(Refusal::RateLimited { .. }))) => self.missed_on(via, now),
+                    _ => {}
                 }
             }
             gossipsub::Event::Subscribed { peer_id, topic } if topic == *self.gossip.topic() => {
@@ -90,29 +97,21 @@ impl Task {
     }
 
     /// Hands changes to the node, unless too much waits there already.
-    fn hand_over(&mut self, admitted: Admitted, bytes: usize, now: Instant) {
-        let from = admitted.neighbour;
+    fn hand_over(&mut self, via: Via, records: Vec<Record>, bytes: usize, now: Instant) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let handed = Arc::clone(&self.waiting)
             .try_acquire_many_owned(bytes)
-            .is_ok_and(|room| {
-                let Admitted {
-                    author,
-                    neighbour,
-                    records,
-                } = admitted;
-                self.inbound
-                    .try_send(FromPeers::Received {
-                        author,
-                        neighbour,
-                        records,
-                        room,
-                    })
-                    .is_ok()
-            });
+            .is_ok_and(|room| self.inbound.try_send(FromPeers::Records { via, records, room }).is_ok());
         if !handed {
             self.gossip.complaints.count("store busy", 1);
-            self.streams.links.missed(from, now);
+            self.missed_on(via, now);
+        }
+    }
+
+    /// Something that came this way was not taken in.
+    fn missed_on(&mut self, via: Via, now: Instant) {
+        if let Some(neighbour) = via.neighbour() {
+            self.streams.links.missed(neighbour, now);
         }
     }
 }

@@ -24,7 +24,7 @@ impl Lone {
 
     fn tell(&mut self, event: StreamEvent) {
         let node = &mut self.pair.nodes[0];
-        node.sessions.on_event(event, &mut node.holdings);
+        node.sessions.on_event(event, &mut node.ledger);
     }
 
     fn opened(&mut self, asked: Option<StreamOrder>) -> (StreamId, mpsc::Receiver<Frame>) {
@@ -54,7 +54,7 @@ impl Lone {
             });
             let node = &mut self.pair.nodes[0];
             while node.sessions.is_ready() {
-                node.sessions.send_one(&mut node.holdings);
+                node.sessions.send_one(&mut node.ledger);
             }
             answers.extend(std::iter::from_fn(|| sending.try_recv().ok()));
         }
@@ -64,7 +64,7 @@ impl Lone {
     /// The order for a stream that was given last.
     fn order(&mut self) -> StreamOrder {
         let node = &mut self.pair.nodes[0];
-        node.sessions.open_due(&mut node.holdings);
+        node.sessions.open_due(&mut node.ledger);
         let orders = std::iter::from_fn(|| node.orders.try_recv().ok());
         let orders = orders.filter_map(|order| match order {
             ToPeers::OpenStream { order, .. } => Some(order),

@@ -8,7 +8,8 @@ use bytesize::ByteSize;
 use p2p_sync_core::sync::{Position, StoreId, cost};
 use p2p_sync_core::{Record, Uptime};
 
-use super::{Merged, NodeError};
+use super::NodeError;
+use super::entry::Merged;
 use crate::store::{Capacity, Load, POSITIONS_MAX, Room, SqliteStore};
 
 /// While there is no room, it is made and looked for this often: nothing that arrives may ask for it.
@@ -161,7 +162,7 @@ impl RoomWatch {
     }
 
     /// Whether the position behind a page of a bulk may be kept: not if something before it is still missing.
-    pub(super) fn keeps_position(&self, source: StoreId, merged: &Merged) -> bool {
+    pub(super) fn keeps_position(&self, source: StoreId, merged: Merged) -> bool {
         merged.refused.no_room == 0 && !self.passed.contains_key(&source)
     }
 
@@ -170,7 +171,7 @@ impl RoomWatch {
     ///
     /// # Errors
     /// [`NodeError::NoRoom`] when too much of the bulk came in vain. Nothing of this page was stored then.
-    pub(super) fn note_page(&mut self, source: StoreId, place: &Position, merged: &Merged) -> Result<(), NodeError> {
+    pub(super) fn note_page(&mut self, source: StoreId, place: &Position, merged: Merged) -> Result<(), NodeError> {
         if self.keeps_position(source, merged) {
             return Ok(());
         }
@@ -182,7 +183,7 @@ impl RoomWatch {
             in_vain: 0,
         });
         passed.reached = place.clone();
-        if !merged.stored.is_empty() {
+        if merged.changed > 0 {
             passed.in_vain = 0;
         } else if merged.refused.no_room > 0 {
             passed.in_vain += 1;

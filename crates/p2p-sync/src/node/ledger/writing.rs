@@ -1,10 +1,10 @@
-//! Local writes: over a damaged row, and on a disk that is full. What others send is merged in `holdings`.
+//! Local writes: over a damaged row, and on a disk that is full. What others send is merged in `merging`.
 
 use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Value};
 
-use super::{Holdings, NodeError};
+use super::{Ledger, NodeError};
 use crate::node::Restored;
 use crate::store::StoreError;
 use crate::system;
@@ -14,35 +14,35 @@ const PAGES_BYTES: u64 = 64 << 10;
 /// Attempts to write what leaves no less room than before on a full disk: with the log emptied, and with the reserve given up.
 const FULL_DISK_TRIES: usize = 2;
 
-impl Holdings {
+impl Ledger {
     /// Stores a local write. None when a key to delete was not there. In a transaction.
-    pub(in crate::node) fn write(&mut self, key: Key, content: Content) -> Result<Option<Record>, NodeError> {
+    pub(super) fn write(&mut self, key: &Key, content: &Content) -> Result<Option<Record>, NodeError> {
         if self.store.lacks_reserve() {
             self.store.keep_reserve();
         }
         // What is left of the disk is for what makes room.
-        if (self.store.lacks_reserve() || !self.has_local_room(&content)) && !self.leaves_room(&key, &content)? {
+        if (self.store.lacks_reserve() || !self.has_local_room(content)) && !self.leaves_room(key, content)? {
             return Err(self.store.full().into());
         }
-        if content == Content::Deleted {
+        if *content == Content::Deleted {
             match self.replica.delete(&mut self.store, key.clone(), system::now()) {
                 Err(WriteError::Store(error)) if error.damaged_row().is_some() => {}
                 // What others have of it is to be deleted all the same.
-                Ok(None) if self.store.is_set_aside(&key)? => {}
+                Ok(None) if self.store.is_set_aside(key)? => {}
                 deleted => return Ok(deleted.map_err(failed)?.map(|written| written.record)),
             }
         }
-        Ok(Some(self.write_over_damage(&key, content)?.record))
+        Ok(Some(self.write_over_damage(key, content)?.record))
     }
 
     /// Stores a content, a deletion included, whatever is held of the key. In a transaction.
-    fn write_over_damage(&mut self, key: &Key, content: Content) -> Result<Written, NodeError> {
+    fn write_over_damage(&mut self, key: &Key, content: &Content) -> Result<Written, NodeError> {
         let now = system::now();
         let written = self.replica.write(&mut self.store, key.clone(), content.clone(), now);
         match written {
             Err(WriteError::Store(error)) if error.damaged_row().is_some() => {
                 self.set_aside(error.damaged_row())?;
-                let written = self.replica.write(&mut self.store, key.clone(), content, now);
+                let written = self.replica.write(&mut self.store, key.clone(), content.clone(), now);
                 written.map_err(failed)
             }
             written => written.map_err(failed),
@@ -50,7 +50,7 @@ impl Holdings {
     }
 
     /// Takes a damaged row out, to come back from another node. False when it is not damaged, or no longer. In a transaction.
-    pub(in crate::node) fn set_aside(&mut self, rowid: Option<i64>) -> Result<bool, NodeError> {
+    pub(super) fn set_aside(&mut self, rowid: Option<i64>) -> Result<bool, NodeError> {
         let Some(rowid) = rowid else { return Ok(false) };
         let aside = self.store.set_aside(rowid)?;
         if aside {
@@ -66,16 +66,11 @@ impl Holdings {
     }
 
     /// Writes the content of a lost version anew. None when there is no such version. In a transaction.
-    pub(in crate::node) fn restore(
-        &mut self,
-        key: &Key,
-        timestamp: Option<Timestamp>,
-    ) -> Result<Option<Restored>, NodeError> {
+    pub(super) fn restore(&mut self, key: &Key, timestamp: Option<Timestamp>) -> Result<Option<Restored>, NodeError> {
         let Some(conflict) = self.store.conflict(key, timestamp)? else {
             return Ok(None);
         };
-        let content = conflict.loser.content.clone();
-        let written = self.write_over_damage(key, content)?;
+        let written = self.write_over_damage(key, &conflict.loser.content)?;
         self.store.drop_conflict(&conflict)?;
         Ok(Some(Restored {
             record: written.record,
@@ -84,7 +79,7 @@ impl Holdings {
     }
 
     /// The same for work that, on a full disk, does no more than what leaves no less room than before: then room is made for it.
-    pub(in crate::node) fn transact_in_room<T>(
+    pub(super) fn transact_in_room<T>(
         &mut self,
         work: &mut dyn FnMut(&mut Self) -> Result<T, NodeError>,
     ) -> Result<T, NodeError> {
@@ -137,7 +132,7 @@ impl Holdings {
     }
 
     /// Whether a local write leaves about as much room as before.
-    pub(in crate::node) fn leaves_room(&mut self, key: &Key, content: &Content) -> Result<bool, NodeError> {
+    pub(super) fn leaves_room(&mut self, key: &Key, content: &Content) -> Result<bool, NodeError> {
         let Some(value) = content.value() else { return Ok(true) };
         let bytes = |value: &Value| value.as_bytes().len();
         let held = match self.store.get(key) {

@@ -1,0 +1,77 @@
+//! Received records meet what is held: over damaged rows, and where there is no room. Which version wins is decided in
+//! [`record`](p2p_sync_core::record).
+
+use p2p_sync_core::record::merge;
+use p2p_sync_core::replica::Received;
+use p2p_sync_core::store::Store;
+use p2p_sync_core::sync::cost;
+use p2p_sync_core::{Record, Via};
+
+use super::entry::{Change, Committed, Merged};
+use super::{Ledger, NodeError};
+use crate::store::{Room, StoreError};
+use crate::system;
+
+impl Ledger {
+    /// Merges received records. What meets a damaged row that cannot be taken out now is left for the check that does it. In a
+    /// transaction.
+    pub(super) fn merge(
+        &mut self,
+        via: Via,
+        records: &[Record],
+        committed: &mut Committed,
+    ) -> Result<Merged, NodeError> {
+        if records.is_empty() {
+            return Ok(Merged::default());
+        }
+        let room = self.room.ask(&self.store, records, self.watch.uptime());
+        let mut merged = Merged::default();
+        for record in records {
+            match self.receive(record, room) {
+                Ok(None) => merged.refused.no_room += 1,
+                Ok(Some(received)) => {
+                    if let Some(lost) = received.lost.filter(|_| room == Room::Enough) {
+                        self.store.keep_conflict(&lost, system::now())?;
+                        committed.lost += 1;
+                    }
+                    if received.merge.stores_incoming() {
+                        let record = record.clone();
+                        committed.changes.push(Change { via, record });
+                        merged.changed += 1;
+                    }
+                }
+                Err(NodeError::Store(error)) if error.is_one_record() => {
+                    merged.refused.damaged += 1;
+                    self.store.note_damaged_record();
+                    tracing::debug!("a change was not stored: {error}");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        committed.refused.add(merged.refused);
+        Ok(merged)
+    }
+
+    /// Merges one record. None when it wins, and there is no room for it. It takes the place of a damaged one.
+    fn receive(&mut self, record: &Record, room: Room) -> Result<Option<Received>, NodeError> {
+        match self.receive_once(record, room) {
+            Err(error) if error.damaged_row().is_some() => {
+                self.set_aside(error.damaged_row())?;
+                Ok(self.receive_once(record, room)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn receive_once(&mut self, record: &Record, room: Room) -> Result<Option<Received>, StoreError> {
+        if room != Room::Enough {
+            let held = self.store.get(&record.key)?;
+            let takes_no_more = |held: &Record| cost(record) <= cost(held);
+            let fits = held.as_ref().is_some_and(takes_no_more);
+            if !fits && merge(held.as_ref(), record).stores_incoming() {
+                return Ok(None);
+            }
+        }
+        self.replica.receive(&mut self.store, record).map(Some)
+    }
+}

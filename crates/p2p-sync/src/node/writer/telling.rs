@@ -1,0 +1,69 @@
+//! Who is told of a commit, now that it is on the disk: the network and the agenda of every change, the log of what others
+//! wrote, and whoever asked for the work. Changes are told before replies, so that a write that was answered is on its way.
+
+use p2p_sync_core::{Record, Via};
+
+use super::Writer;
+use crate::net::ToPeers;
+use crate::node::NodeError;
+use crate::node::ledger::{Change, Committed, Done, Merged};
+use crate::node::work::Work;
+
+impl Writer {
+    /// Tells everybody who listens to changes.
+    pub(super) fn tell(&mut self, committed: &Committed) {
+        let at = self.watch.uptime();
+        self.sessions.committed(committed);
+        for Change { via, record } in &committed.changes {
+            match via {
+                Via::Local => self.announce(record),
+                Via::Gossip { .. } | Via::Feed { .. } | Via::Session { .. } => self.log.received(record, at),
+            }
+        }
+        self.log.lost(committed.lost, at);
+    }
+
+    /// Tells the network of a local write.
+    fn announce(&mut self, record: &Record) {
+        // A full queue drops the announcement; the record itself is safe.
+        if self.audience.listens() && self.to_peers.try_send(ToPeers::Live(record.clone())).is_err() {
+            self.audience.crowd_out();
+        }
+    }
+
+    /// Answers whoever asked for a piece of work, who may have gone away meanwhile.
+    pub(super) fn answer(&mut self, work: Work, done: Result<Done, NodeError>) {
+        match (work, done) {
+            (Work::Write { reply, .. }, Ok(Done::Written(record))) => drop(reply.send(Ok(record))),
+            (Work::Write { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
+            (Work::Restore { reply, .. }, Ok(Done::Restored(restored))) => drop(reply.send(Ok(restored))),
+            (Work::Restore { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
+            (Work::SetAside { reply, .. }, Ok(Done::SetAside(any))) => drop(reply.send(Ok(any))),
+            (Work::SetAside { reply, .. }, Err(error)) => {
+                tracing::error!("Damaged records could not be set aside: {error}");
+                let _ = reply.send(Ok(false));
+            }
+            (Work::Receive { via, .. }, Ok(Done::Received(merged))) => self.on_merged(via, merged),
+            (Work::Receive { via, .. }, Err(error)) => {
+                self.log.not_stored(&error, self.watch.uptime());
+                if let Some(neighbour) = via.neighbour() {
+                    self.sessions.owe(neighbour);
+                }
+            }
+            // The patrol begins further ahead then.
+            (Work::Patrolled(_), Err(error)) => tracing::debug!("it was not kept how far the patrol came: {error}"),
+            // Each kind of work has its own outcome.
+            _ => {}
+        }
+    }
+
+    /// A gossip message without news is charged to whoever brought it. What found no room is owed by all once there is some, what
+    /// met damage once that is taken out.
+    fn on_merged(&mut self, via: Via, merged: Merged) {
+        if let Via::Gossip { author, neighbour } = via
+            && merged == Merged::default()
+        {
+            let _ = self.to_peers.try_send(ToPeers::ChangedNothing { author, neighbour });
+        }
+    }
+}
