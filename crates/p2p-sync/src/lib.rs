@@ -45,6 +45,7 @@ pub mod net;
 pub mod node;
 pub mod store;
 pub mod system;
+pub mod throttle;
 
 pub use config::Config;
 pub use node::{Node, NodeError, StartError, Status};

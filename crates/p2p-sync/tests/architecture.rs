@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &["cli", "command", "config", "node"]),
     ("command", &["command", "node"]),
-    ("node", &["config", "identity", "net", "node", "store", "system"]),
-    ("store", &["store", "system"]),
-    ("net", &["net", "system"]),
+    (
+        "node",
+        &["config", "identity", "net", "node", "store", "system", "throttle"],
+    ),
+    ("store", &["store", "system", "throttle"]),
+    ("net", &["net", "system", "throttle"]),
     ("config", &["config"]),
     ("identity", &["identity"]),
     ("system", &["system"]),
+    ("throttle", &["throttle"]),
 ];
 
 /// Libraries and the only rooms that may name them.

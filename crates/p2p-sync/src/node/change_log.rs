@@ -7,58 +7,57 @@ use p2p_sync_core::text::{printable, shortened};
 use p2p_sync_core::{Content, Record, Uptime};
 
 use super::NodeError;
+use crate::throttle::Throttle;
 
 /// Lines within [`WINDOW`].
 const LINES_MAX: u32 = 100;
 /// The time over which lines are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Writes the lines and keeps count.
-#[derive(Debug, Default)]
+/// Writes the lines.
+#[derive(Debug)]
 pub(super) struct ChangeLog {
     /// Whether lines show values.
     pub(super) values: bool,
-    window_start: Uptime,
-    lines: u32,
-    left_out: u64,
-    /// Lost versions of which no line has told yet, and when the last one did.
+    changes: Throttle<Uptime>,
+    failures: Throttle<Uptime>,
+    losses: Throttle<Uptime>,
+    /// Lost versions of which no line has told yet.
     lost: u64,
-    told_lost: Option<Uptime>,
-    /// When it was last told that something could not be stored.
-    told_failure: Option<Uptime>,
+}
+
+impl Default for ChangeLog {
+    fn default() -> Self {
+        Self {
+            values: false,
+            changes: Throttle::new(LINES_MAX, WINDOW),
+            failures: Throttle::once(WINDOW),
+            losses: Throttle::once(WINDOW),
+            lost: 0,
+        }
+    }
 }
 
 impl ChangeLog {
     /// A change of another node was stored.
     pub(super) fn received(&mut self, record: &Record, uptime: Uptime) {
-        if uptime.saturating_since(self.window_start) >= WINDOW {
-            self.summarise();
-            self.window_start = uptime;
-            self.lines = 0;
+        if let Some(left_out) = self.changes.pass(uptime) {
+            tell_more(left_out);
+            tracing::info!("{}", line(record, self.values));
         }
-        if self.lines >= LINES_MAX {
-            self.left_out += 1;
-            return;
-        }
-        self.lines += 1;
-        tracing::info!("{}", line(record, self.values));
     }
 
     /// So many versions lost to others whose authors had not seen them.
     pub(super) fn lost(&mut self, count: u64, uptime: Uptime) {
         self.lost += count;
-        let told = |last: Uptime| uptime.saturating_since(last) < WINDOW;
-        if self.lost > 0 && !self.told_lost.is_some_and(told) {
-            self.told_lost = Some(uptime);
+        if self.lost > 0 && self.losses.pass(uptime).is_some() {
             self.tell_lost();
         }
     }
 
     /// Received records could not be stored.
     pub(super) fn not_stored(&mut self, error: &NodeError, uptime: Uptime) {
-        let told = |last: Uptime| uptime.saturating_since(last) < WINDOW;
-        if !self.told_failure.is_some_and(told) {
-            self.told_failure = Some(uptime);
+        if self.failures.pass(uptime).is_some() {
             tracing::error!("Changes of other nodes were not stored, and come again by sync: {error}");
         }
     }
@@ -71,13 +70,16 @@ impl ChangeLog {
         }
     }
 
-    /// Writes how many changes had no line of their own since the last time.
+    /// Writes what had no line of its own since the last time.
     pub(super) fn summarise(&mut self) {
-        if self.left_out > 0 {
-            tracing::info!("Got {} more changes", self.left_out);
-            self.left_out = 0;
-        }
+        tell_more(self.changes.take_held_back());
         self.tell_lost();
+    }
+}
+
+fn tell_more(left_out: u64) {
+    if left_out > 0 {
+        tracing::info!("Got {left_out} more changes");
     }
 }
 
@@ -131,10 +133,8 @@ mod tests {
     #[test]
     fn losses_are_told_at_once_and_then_together() {
         let mut log = ChangeLog::default();
-        log.lost(0, Uptime::default());
-        assert_eq!(log.told_lost, None);
         log.lost(2, Uptime::default());
-        assert_eq!((log.lost, log.told_lost), (0, Some(Uptime::default())));
+        assert_eq!(log.lost, 0);
         log.lost(3, Uptime::default());
         assert_eq!(log.lost, 3, "a line a second");
         log.lost(0, Uptime(WINDOW));
@@ -148,8 +148,6 @@ mod tests {
         for _ in 0..1_000 {
             log.received(&record, Uptime::default());
         }
-        assert_eq!((log.lines, log.left_out), (LINES_MAX, 1_000 - u64::from(LINES_MAX)));
-        log.received(&record, Uptime(WINDOW));
-        assert_eq!((log.lines, log.left_out), (1, 0));
+        assert_eq!(log.changes.take_held_back(), 1_000 - u64::from(LINES_MAX));
     }
 }

@@ -7,6 +7,7 @@ use p2p_sync_core::Uptime;
 
 use super::ledger::Ledger;
 use crate::store::Completed;
+use crate::throttle::Throttle;
 
 /// How often the log is told how far it has come.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
@@ -14,9 +15,9 @@ const TELL_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the log was told, and whether it goes on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Completing {
-    told_at: Option<Uptime>,
+    log: Throttle<Uptime>,
     not_before: Uptime,
 }
 
@@ -31,6 +32,15 @@ pub(super) enum Step {
     Last,
 }
 
+impl Default for Completing {
+    fn default() -> Self {
+        Self {
+            log: Throttle::once(TELL_INTERVAL),
+            not_before: Uptime::default(),
+        }
+    }
+}
+
 impl Completing {
     /// When the next step is due; none when there is nothing to do.
     pub(super) fn next_due(&self, ledger: &mut Ledger) -> Option<Uptime> {
@@ -41,7 +51,7 @@ impl Completing {
     pub(super) fn step(&mut self, ledger: &mut Ledger, at: Uptime) -> Step {
         let out_of_order = ledger.is_broken() || ledger.is_damaged() || ledger.is_displaced();
         let Some(before) = ledger.store().completing() else {
-            self.told_at = None;
+            self.log = Throttle::once(TELL_INTERVAL);
             return Step::Nothing;
         };
         if out_of_order || at < self.not_before {
@@ -50,7 +60,7 @@ impl Completing {
         self.tell(before, at);
         match ledger.store().complete_some() {
             Ok(completed) if completed.is_over() => {
-                self.told_at = None;
+                self.log = Throttle::once(TELL_INTERVAL);
                 tracing::info!(
                     "All {} rows that another program added to the store were looked at; those that are records go to other nodes",
                     completed.found
@@ -67,13 +77,9 @@ impl Completing {
     }
 
     fn tell(&mut self, so_far: Completed, at: Uptime) {
-        if self
-            .told_at
-            .is_some_and(|told| at.saturating_since(told) < TELL_INTERVAL)
-        {
+        if !self.log.allows(at) {
             return;
         }
-        self.told_at = Some(at);
         tracing::info!(
             "Another program added rows to the store; {} of {} are made records of this node's network so far",
             so_far.done,

@@ -7,9 +7,10 @@ use p2p_sync_core::sync::{Outcome, Report};
 use p2p_sync_core::{NodeId, Uptime};
 use tokio::sync::oneshot;
 
-use super::sessions::log::Lines;
+use super::sessions::log::REMEMBERED_MAX;
 use super::{LastSync, PeerSync, Standing, Synced};
 use crate::system;
+use crate::throttle::KeyedThrottle;
 
 /// How long whoever asked for sessions waits for those that do not come to an end.
 const ASKED_PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +32,7 @@ pub(super) struct Standings {
     /// Records that were not taken, by cause.
     refused: BTreeMap<&'static str, u64>,
     /// Whose clocks the log was told of.
-    worries: Lines,
+    worries: KeyedThrottle<NodeId, Uptime>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +69,7 @@ impl Default for Standings {
             peers: BTreeMap::new(),
             asked: Vec::new(),
             refused: BTreeMap::new(),
-            worries: Lines::every(CLOCK_WORRY_EVERY),
+            worries: KeyedThrottle::once(CLOCK_WORRY_EVERY, REMEMBERED_MAX),
         }
     }
 }
@@ -251,9 +252,9 @@ impl Peer {
     }
 }
 
-fn worry(peer: NodeId, ahead: i64, worries: &mut Lines, at: Uptime) {
+fn worry(peer: NodeId, ahead: i64, worries: &mut KeyedThrottle<NodeId, Uptime>, at: Uptime) {
     let distance = Duration::from_nanos(ahead.unsigned_abs());
-    if distance < CLOCK_WORRY || worries.next(peer, at).is_none() {
+    if distance < CLOCK_WORRY || worries.pass(peer, at).is_none() {
         return;
     }
     tracing::warn!(

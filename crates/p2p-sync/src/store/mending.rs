@@ -78,7 +78,7 @@ impl SqliteStore {
     /// When it cannot be read or written; the transaction must be rolled back then.
     pub fn set_aside(&mut self, rowid: i64) -> Result<bool, StoreError> {
         self.transaction()?;
-        let named = self.damage_log.due(1, Instant::now()).map_or(0, |_| 1);
+        let named = self.damage_log.count(1, Instant::now()).map_or(0, |_| 1);
         let mut verified = Verified::default();
         self.mend_row(rowid, &mut verified, named)?;
         Ok(!verified.removed.is_empty() || verified.indexed > 0)

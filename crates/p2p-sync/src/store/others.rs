@@ -12,6 +12,7 @@ use rusqlite::config::DbConfig;
 
 use super::error::StoreError;
 use super::sqlite::SqliteStore;
+use crate::throttle::Throttle;
 
 /// How often the log is told at most that another program changed records.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -37,13 +38,13 @@ const NUMBER: &str = "SELECT COALESCE(MAX(number), -1) FROM change_of_others";
 const COUNT_UP: &str = "UPDATE change_of_others SET number = number + 1";
 
 /// What was last seen of other programs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Others {
     /// Changes when another connection has written anything at all.
     version: i64,
     /// Rows of `kv_store` that other programs changed so far; none when nothing counts them.
     number: Option<i64>,
-    told: Option<Instant>,
+    log: Throttle<Instant>,
 }
 
 impl Others {
@@ -51,7 +52,7 @@ impl Others {
         Ok(Self {
             version: version(connection)?,
             number: number(connection)?,
-            told: None,
+            log: Throttle::once(LOG_INTERVAL),
         })
     }
 }
@@ -108,10 +109,7 @@ impl SqliteStore {
             return Ok(());
         }
         self.tracker.doubt();
-        let now = Instant::now();
-        let recently = |told: Instant| now.saturating_duration_since(told) < LOG_INTERVAL;
-        if !self.others.told.is_some_and(recently) {
-            self.others.told = Some(now);
+        if self.others.log.allows(Instant::now()) {
             tracing::warn!(
                 file = %self.file.display(),
                 "Another program changed records in the store: they are read through again in the background"

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::StoreId;
@@ -24,6 +24,7 @@ use super::scan;
 use super::summary::{Tracker, UNMARK};
 use super::sync;
 use super::wal::{Checkpoint, WalSize};
+use crate::throttle::Throttle;
 
 /// How long the writer waits for a lock of another program: longer than a statement typed into a shell takes. Whoever asks the
 /// writer's thread for anything waits with it.
@@ -63,7 +64,7 @@ pub struct SqliteStore {
     /// None when it must be measured.
     pub(super) conflicts: Option<conflicts::Size>,
     pub(super) damaged_seen: u64,
-    pub(super) damage_log: sync::DamageLog,
+    pub(super) damage_log: Throttle<Instant>,
     /// The scan that runs, if one does.
     pub(super) scan: Weak<scan::Hold>,
     pub(super) presence: Presence,
@@ -130,7 +131,7 @@ impl SqliteStore {
             locked: false,
             conflicts: None,
             damaged_seen: 0,
-            damage_log: sync::DamageLog::default(),
+            damage_log: Throttle::once(sync::LOG_INTERVAL),
             scan: Weak::new(),
             presence,
             displacement: None,

@@ -24,7 +24,7 @@ pub const POSITIONS_MAX: usize = 256;
 /// cut short.
 const LOOKED_AT_PER_PAGE: usize = 4;
 /// How often damaged records are logged at most: nothing of them is new at the next attempt to hand them on.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) const BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest \
     FROM kv_store INDEXED BY kv_store_item WHERE key_hash = ?1";
@@ -221,7 +221,7 @@ impl SqliteStore {
         let (sound, damaged) = (records.sound, records.damaged);
         self.damaged_seen = self.damaged_seen.saturating_add(damaged);
         if let Some((key, why)) = records.first
-            && let Some(count) = self.damage_log.due(damaged, Instant::now())
+            && let Some(count) = self.damage_log.count(damaged, Instant::now())
         {
             tracing::warn!(count, key, why, "Damaged records were not handed on");
         }
@@ -255,26 +255,6 @@ impl Sound<'_> {
             self.first = Some((shortened(key), why));
         }
         Ok(None)
-    }
-}
-
-/// When damaged records were logged, and how many were met since.
-#[derive(Debug, Default)]
-pub(super) struct DamageLog {
-    last: Option<Instant>,
-    untold: u64,
-}
-
-impl DamageLog {
-    /// How many are to be logged, if it is time for that, when some more were met.
-    pub(super) fn due(&mut self, damaged: u64, now: Instant) -> Option<u64> {
-        self.untold = self.untold.saturating_add(damaged);
-        let recently = |last: Instant| now.saturating_duration_since(last) < LOG_INTERVAL;
-        if self.last.is_some_and(recently) {
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
     }
 }
 
@@ -473,14 +453,6 @@ mod tests {
         assert_eq!(behind, Page::default(), "there is nothing more");
         sqlite.note_damaged_record();
         assert_eq!(sqlite.damaged_seen(), 98 + 1);
-    }
-
-    #[test]
-    fn damage_is_logged_now_and_then_and_none_is_left_out_of_the_count() {
-        let (mut log, now) = (DamageLog::default(), Instant::now());
-        assert_eq!(log.due(3, now), Some(3));
-        assert_eq!((log.due(4, now), log.due(5, now)), (None, None));
-        assert_eq!(log.due(1, now + LOG_INTERVAL), Some(10));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! How many lines peers can bring into the log: one a second about each of them for each reason, and so many a second in
 //! all. What ordinary use brings is far below.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
+
+use crate::throttle::{KeyedThrottle, Throttle};
 
 /// How often the same is logged of the same peer, and how often the budget is renewed.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -28,20 +29,15 @@ pub(super) struct LogBudget(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// The lines of the last interval, so at most twice [`LINES_MAX`].
-    logged: HashMap<(About, String), Instant>,
-    since: Instant,
-    used: u32,
-    left_out: u64,
+    each: KeyedThrottle<(About, String), Instant>,
+    all: Throttle<Instant>,
 }
 
 impl LogBudget {
     pub(super) fn new() -> Self {
         Self(Mutex::new(State {
-            logged: HashMap::new(),
-            since: Instant::now(),
-            used: 0,
-            left_out: 0,
+            each: KeyedThrottle::once(INTERVAL, 2 * LINES_MAX as usize),
+            all: Throttle::new(LINES_MAX, INTERVAL),
         }))
     }
 
@@ -49,32 +45,18 @@ impl LogBudget {
     pub(super) fn allows(&self, about: About, reason: &str, now: Instant) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let line = (about, reason.to_owned());
-        let recently = |last: &Instant| now.saturating_duration_since(*last) < INTERVAL;
-        if state.logged.get(&line).is_some_and(recently) {
+        // The same again is no news, so it does not count as left out.
+        if state.each.holds(&line, now) {
             return false;
         }
-        if now.saturating_duration_since(state.since) >= INTERVAL {
-            state.since = now;
-            state.used = 0;
-            state.logged.retain(|_, last| recently(last));
-        }
-        if state.used >= LINES_MAX {
-            state.left_out += 1;
-            return false;
-        }
-        state.used += 1;
-        state.logged.insert(line, now);
-        true
+        state.all.allows(now) && state.each.pass(line, now).is_some()
     }
 
     /// How many lines found the budget used up since this was asked last. None while it is, so that telling of them does not
     /// go beyond it either.
     pub(super) fn take_left_out(&self, now: Instant) -> u64 {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_duration_since(state.since) < INTERVAL {
-            return 0;
-        }
-        std::mem::take(&mut state.left_out)
+        state.all.take_overdue(now)
     }
 }
 
@@ -107,7 +89,6 @@ mod tests {
             assert_eq!(budget.take_left_out(now), 0, "later");
         }
         assert_eq!(logged, 3 * LINES_MAX as usize);
-        assert!(budget.0.lock().unwrap().logged.len() <= 2 * LINES_MAX as usize);
         assert_eq!(budget.take_left_out(now + 3 * INTERVAL), 30_000 - logged as u64);
         assert_eq!(budget.take_left_out(now + 3 * INTERVAL), 0);
     }

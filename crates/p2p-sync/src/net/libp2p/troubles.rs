@@ -11,6 +11,7 @@ use super::dialer::split_peer;
 use super::node_id;
 use crate::net::{Attempt, Trouble, TroubleCause};
 use crate::system;
+use crate::throttle::Throttle;
 
 mod visits;
 pub(super) mod warning;
@@ -78,9 +79,7 @@ struct Row {
 pub(super) struct Troubles {
     rows: HashMap<Whom, Row>,
     configured: HashSet<Whom>,
-    budget: u32,
-    budget_since: Option<Instant>,
-    left_out: u64,
+    others: Throttle<Instant>,
 }
 
 impl Row {
@@ -156,9 +155,7 @@ impl Troubles {
         Self {
             rows: HashMap::new(),
             configured: configured.iter().map(whom).collect(),
-            budget: BUDGET,
-            budget_since: None,
-            left_out: 0,
+            others: Throttle::new(BUDGET, BUDGET_INTERVAL),
         }
     }
 
@@ -250,10 +247,6 @@ impl Troubles {
 
     /// The warnings that are due, each to be given once.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Trouble, Expected)> {
-        let is_new = |since: Instant| now.saturating_duration_since(since) >= BUDGET_INTERVAL;
-        if self.budget_since.is_none_or(is_new) {
-            (self.budget, self.budget_since) = (BUDGET, Some(now));
-        }
         self.rows
             .retain(|_, row| now.saturating_duration_since(row.last.instant) < FORGET_AFTER);
         let mut due = Vec::new();
@@ -263,11 +256,8 @@ impl Troubles {
             };
             row.warned.retain(|(known, _)| *known != code);
             row.warned.push((code, now));
-            if row.expected == Expected::Configured || self.budget > 0 {
-                self.budget -= u32::from(row.expected != Expected::Configured);
+            if row.expected == Expected::Configured || self.others.allows(now) {
                 due.push((row.trouble(), row.expected));
-            } else {
-                self.left_out += 1;
             }
         }
         due
@@ -275,7 +265,7 @@ impl Troubles {
 
     /// How many warnings were left out since this was asked last.
     pub(super) fn take_left_out(&mut self) -> u64 {
-        std::mem::take(&mut self.left_out)
+        self.others.take_held_back()
     }
 
     /// Everybody with whom something is wrong: those that the user named first, then those tried last.

@@ -11,6 +11,7 @@ use p2p_sync_core::{Record, Uptime};
 use super::NodeError;
 use super::entry::Merged;
 use crate::store::{Capacity, Load, POSITIONS_MAX, Room, SqliteStore};
+use crate::throttle::Throttle;
 
 /// While there is no room, it is made and looked for this often: nothing that arrives may ask for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(15);
 const PAGES_IN_VAIN_MAX: u32 = 32;
 
 /// The room, as it was last seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RoomWatch {
     pub(super) capacity: Capacity,
     /// There was not enough.
@@ -41,11 +42,26 @@ pub(super) struct RoomWatch {
     returned: bool,
     /// When it is looked for next.
     look_at: Uptime,
-    /// What the log was told last, and when.
+    /// What the log was told last.
     told_full: bool,
-    told_at: Option<Uptime>,
+    log: Throttle<Uptime>,
     /// How far bulks came, by the store that they came from, since there was no room for something in them.
     passed: BTreeMap<StoreId, Passed>,
+}
+
+impl Default for RoomWatch {
+    fn default() -> Self {
+        Self {
+            capacity: Capacity::default(),
+            full: false,
+            proved_full: None,
+            returned: false,
+            look_at: Uptime::default(),
+            told_full: false,
+            log: Throttle::once(TELL_INTERVAL),
+            passed: BTreeMap::new(),
+        }
+    }
 }
 
 fn load(records: &[Record]) -> Load {
@@ -130,11 +146,10 @@ impl RoomWatch {
     }
 
     fn tell(&mut self, at: Uptime) {
-        let recently = |told: Uptime| at.saturating_since(told) < TELL_INTERVAL;
-        if self.full == self.told_full || self.told_at.is_some_and(recently) {
+        if self.full == self.told_full || !self.log.allows(at) {
             return;
         }
-        (self.told_full, self.told_at) = (self.full, Some(at));
+        self.told_full = self.full;
         if !self.full {
             tracing::info!("There is room again for what other nodes send");
             return;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::sockets::Place;
 use super::wire::Query;
+use crate::throttle::Throttle;
 
 /// How long others keep silent about what was just said.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ struct OnPlace {
 /// The answers that are still to be given.
 pub(super) struct Answers {
     places: BTreeMap<Place, OnPlace>,
-    legacy: (Option<Instant>, u32),
+    legacy: Throttle<Instant>,
     chance: Box<dyn FnMut(Duration) -> Duration + Send>,
 }
 
@@ -38,7 +39,7 @@ impl Answers {
     pub(super) fn new(chance: impl FnMut(Duration) -> Duration + Send + 'static) -> Self {
         Self {
             places: BTreeMap::new(),
-            legacy: (None, 0),
+            legacy: Throttle::new(LEGACY_PER_SECOND_MAX, Duration::from_secs(1)),
             chance: Box::new(chance),
         }
     }
@@ -81,12 +82,7 @@ impl Answers {
 
     /// Whether one more resolver may be answered at its own address.
     pub(super) fn allows_legacy(&mut self, now: Instant) -> bool {
-        let (since, count) = &mut self.legacy;
-        if since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
-            (*since, *count) = (Some(now), 0);
-        }
-        *count += 1;
-        *count <= LEGACY_PER_SECOND_MAX
+        self.legacy.allows(now)
     }
 
     /// When the next one is due.

@@ -16,6 +16,7 @@ use super::table::Table;
 use super::wire::{self, Message, OwnNames, Purpose};
 use super::{Event, Facts, addresses};
 use crate::net::libp2p::subnets::Subnets;
+use crate::throttle::Throttle;
 
 /// Packets that wait to be looked at.
 const ARRIVED_MAX: usize = 64;
@@ -57,7 +58,7 @@ pub(super) struct Engine {
     answers: Answers,
     next_tick: Instant,
     /// When it was told last that a socket has failed.
-    warned: Option<Instant>,
+    warnings: Throttle<Instant>,
 }
 
 impl Engine {
@@ -77,7 +78,7 @@ impl Engine {
             asking: Asking::new(now),
             answers: Answers::new(|below| rand::random_range(Duration::ZERO..below)),
             next_tick: now,
-            warned: None,
+            warnings: Throttle::once(WARNING_INTERVAL),
         }
     }
 
@@ -234,11 +235,7 @@ impl Engine {
         match what {
             What::Failed(error) => {
                 // One that fails again and again is not told each time.
-                if self
-                    .warned
-                    .is_none_or(|at| now.saturating_duration_since(at) >= WARNING_INTERVAL)
-                {
-                    self.warned = Some(now);
+                if self.warnings.allows(now) {
                     tracing::warn!(
                         "multicast DNS (UDP port {}) failed on one interface: {error}. It is opened anew",
                         sockets::PORT

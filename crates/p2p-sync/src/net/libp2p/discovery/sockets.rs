@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::wire::{Message, OwnNames, PACKET_BYTES_MAX};
+use crate::throttle::Throttle;
 
 /// The port of multicast DNS.
 pub(super) const PORT: u16 = 5_353;
@@ -233,19 +234,13 @@ fn join(socket: &Socket, place: Place, link: &Link) -> io::Result<()> {
 
 async fn read(socket: Arc<UdpSocket>, place: Place, names: Arc<OwnNames>, told: mpsc::Sender<Arrived>) {
     let mut buffer = vec![0; PACKET_BYTES_MAX];
-    let mut others_at = None::<Instant>;
+    let mut others = Throttle::once(OTHERS_INTERVAL);
     loop {
         let what = match socket.recv_from(&mut buffer).await {
             Ok((count, from)) => match buffer.get(..count).and_then(|bytes| names.read(bytes)) {
                 Some(message) => What::Message { from, message },
-                None => {
-                    let now = Instant::now();
-                    if others_at.is_some_and(|at| now.saturating_duration_since(at) < OTHERS_INTERVAL) {
-                        continue;
-                    }
-                    others_at = Some(now);
-                    What::Other { from }
-                }
+                None if others.allows(Instant::now()) => What::Other { from },
+                None => continue,
             },
             Err(error) if is_about_one_packet(&error) => continue,
             Err(error) => What::Failed(error),
