@@ -9,9 +9,15 @@ use std::time::Duration;
 use p2p_sync_core::{NodeId, Record, Via};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use self::libp2p::{NetConfig, NetError, Started};
+
 pub mod libp2p;
+#[cfg(test)]
+pub(crate) mod memory;
 mod port;
 mod streams;
+#[cfg(test)]
+mod suite;
 mod troubles;
 
 pub use port::{PortError, claim_port};
@@ -124,6 +130,15 @@ impl Audience {
             self.crowded_out.swap(0, Ordering::Relaxed),
         )
     }
+}
+
+/// What carries messages between nodes.
+pub(crate) trait Network {
+    /// Makes sure that a port is free for this node; see [`claim_port`].
+    fn claim_port(&self, port: u16) -> Result<u16, PortError>;
+
+    /// Starts it. It ends when the link's outbound end is dropped or asked to stop.
+    fn start(self, config: NetConfig) -> impl Future<Output = Result<Started, NetError>> + Send;
 }
 
 /// The two ends that the node holds.

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::identity::{self, IfMissing};
 use crate::net::libp2p::NetConfig;
-use crate::net::{self, ToPeers};
+use crate::net::{self, Network, ToPeers};
 use crate::store::{Capacity, DataDir, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers};
 use crate::system::Stopwatch;
 
@@ -31,6 +31,8 @@ mod report;
 mod sessions;
 mod standings;
 mod status;
+#[cfg(test)]
+mod tests;
 mod work;
 mod writer;
 
@@ -107,11 +109,15 @@ impl Node {
     /// When the data directory or the port belongs to another process, the store or the identity cannot be used, or the network
     /// cannot be started.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_on(net::libp2p::Lan, config).await
+    }
+
+    async fn start_on(network: impl Network, config: Config) -> Result<Self, StartError> {
         if std::time::SystemTime::now() < std::time::UNIX_EPOCH {
             return Err(StartError::Clock);
         }
         let data_dir = DataDir::open(&config.data_dir)?;
-        let port = net::claim_port(config.port)?;
+        let port = network.claim_port(config.port)?;
         let has_store = data_dir.has_store()?;
         let if_missing = if has_store && !config.new_identity {
             IfMissing::Refuse
@@ -153,7 +159,7 @@ impl Node {
             lan: config.lan,
             message_limit: config.message_limit,
         };
-        let started = net::libp2p::spawn(net).await?;
+        let started = network.start(net).await?;
         let to_peers = started.link.outbound.clone();
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
         let (failing, failure) = watch::channel(None);

@@ -14,7 +14,8 @@ use p2p_sync_core::{NetworkName, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Audience, FROM_PEERS_MAX, Link, NotListening, PeerLinks, STREAM_EVENTS_MAX, Streams, TO_PEERS_MAX, ToPeers,
+    Audience, FROM_PEERS_MAX, Link, Network, NotListening, PeerLinks, PortError, STREAM_EVENTS_MAX, Streams,
+    TO_PEERS_MAX, ToPeers, claim_port,
 };
 use crate::system;
 
@@ -94,6 +95,20 @@ pub struct Started {
     pub link: Link,
     /// The addresses on which it listens.
     pub addresses: Vec<String>,
+}
+
+/// The network of libp2p, on the interfaces of this machine.
+#[derive(Debug)]
+pub(crate) struct Lan;
+
+impl Network for Lan {
+    fn claim_port(&self, port: u16) -> Result<u16, PortError> {
+        claim_port(port)
+    }
+
+    async fn start(self, config: NetConfig) -> Result<Started, NetError> {
+        spawn(config).await
+    }
 }
 
 /// Starts the network on a task of its own. It ends when the link's outbound end is dropped or asked to stop.

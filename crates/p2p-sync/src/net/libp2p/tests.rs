@@ -1,5 +1,6 @@
 //! Whole networks over loopback, as the node sees them.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -7,24 +8,42 @@ use libp2p::identity::Keypair;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{gossipsub, identify, noise, tcp, yamux};
 use p2p_sync_core::sync::Frame;
-use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value, Via};
-use tokio::sync::{mpsc, oneshot};
+use p2p_sync_core::{NodeId, Timestamp, Via};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::*;
-use crate::net::{FromPeers, NetStatus, STREAM_BYTES_MAX, StreamEvent, StreamId, StreamOrder, claim_port};
+use crate::net::suite::{End, record};
+use crate::net::{FromPeers, NetStatus, STREAM_BYTES_MAX, StreamEvent, StreamOrder, claim_port};
 
 /// Nothing here takes so long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Net {
-    link: Link,
-    id: NodeId,
+    end: End,
     address: Multiaddr,
+}
+
+impl Deref for Net {
+    type Target = End;
+
+    fn deref(&self) -> &End {
+        &self.end
+    }
+}
+
+impl DerefMut for Net {
+    fn deref_mut(&mut self) -> &mut End {
+        &mut self.end
+    }
 }
 
 impl Net {
     async fn start(network: &str, peers: &[&Net]) -> Self {
+        Self::start_at(network, peers.iter().map(|net| net.address.clone()).collect()).await
+    }
+
+    async fn start_at(network: &str, configured: Vec<Multiaddr>) -> Self {
         let key = Keypair::generate_ed25519();
         let peer = key.public().to_peer_id();
         let port = claim_port(0).unwrap();
@@ -33,61 +52,21 @@ impl Net {
             name: "test".to_owned(),
             port,
             network: network.parse().unwrap(),
-            configured: peers.iter().map(|net| net.address.clone()).collect(),
+            configured,
             remembered: Vec::new(),
             lan: false,
             message_limit: 100,
         };
         let started = spawn(config).await.unwrap();
+        let (link, id) = (started.link, node_id(&peer).unwrap());
         Self {
-            link: started.link,
-            id: node_id(&peer).unwrap(),
+            end: End { link, id },
             address: format!("/ip4/127.0.0.1/udp/{port}/quic-v1/p2p/{peer}").parse().unwrap(),
         }
     }
 
-    async fn tell(&self, order: ToPeers) {
-        self.link.outbound.send(order).await.unwrap();
-    }
-
-    async fn status(&self) -> NetStatus {
-        let (reply, answer) = oneshot::channel();
-        self.tell(ToPeers::Status(reply)).await;
-        answer.await.unwrap()
-    }
-
-    async fn has_peer(&mut self, peer: NodeId) {
-        let peers = self.link.streams.peers.wait_for(|peers| peers.contains_key(&peer));
-        drop(timeout(PATIENCE, peers).await.expect("not in the table").unwrap());
-    }
-
     fn missed(&self, peer: NodeId) -> u64 {
         self.link.streams.peers.borrow().get(&peer).unwrap().missed
-    }
-
-    async fn event(&mut self) -> StreamEvent {
-        let event = self.link.streams.events.recv();
-        timeout(PATIENCE, event).await.expect("nothing happens").unwrap()
-    }
-
-    /// The next stream that is opened: its name, who is at the other end, and our end.
-    async fn opened(&mut self) -> (StreamId, NodeId, mpsc::Sender<Frame>) {
-        match self.event().await {
-            StreamEvent::Opened {
-                stream, peer, outgoing, ..
-            } => (stream, peer, outgoing),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn heard(&mut self) -> Frame {
-        loop {
-            match self.event().await {
-                StreamEvent::Received { frame, .. } => return frame,
-                StreamEvent::Sent { .. } => {}
-                other => panic!("{other:?}"),
-            }
-        }
     }
 
     /// Takes what arrives next of another's writes: what was gossiped, and what was fed.
@@ -102,24 +81,8 @@ impl Net {
         }
     }
 
-    /// What else is told up to the end of the stream, and whether that was in good order.
-    async fn ended(&mut self, stream: StreamId) -> Option<String> {
-        loop {
-            match self.event().await {
-                StreamEvent::Ended { stream: ended, cause } => {
-                    assert_eq!(ended, stream);
-                    return cause;
-                }
-                StreamEvent::Opened { .. } | StreamEvent::NotOpened { .. } => panic!("another stream"),
-                StreamEvent::Received { .. } | StreamEvent::Sent { .. } => {}
-            }
-        }
-    }
-
     async fn stop(self) {
-        let (done, is_done) = oneshot::channel();
-        self.tell(ToPeers::Stop(done)).await;
-        assert!(timeout(PATIENCE, is_done).await.expect("it hangs").is_err());
+        self.end.stop().await;
     }
 }
 
@@ -131,14 +94,12 @@ async fn pair() -> (Net, Net) {
     (a, b)
 }
 
-fn record(author: NodeId, number: i64, bytes: usize) -> Record {
-    Record {
-        key: Key::new(format!("{number}")).unwrap(),
-        content: Content::Put(Value::new(vec![0; bytes]).unwrap()),
-        timestamp: Timestamp::from_nanos(number + 1).unwrap(),
-        author,
-        base: Base::Nothing,
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_keeps_the_promises_of_a_network() {
+    let (a, b) = pair().await;
+    let address = b.address.clone();
+    let again = async || Net::start_at("", vec![address]).await.end;
+    crate::net::suite::run([a.end, b.end], again).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -314,38 +275,8 @@ async fn a_node_of_another_network_gets_no_stream() {
     assert!(matches!(stranger.event().await, StreamEvent::NotOpened { peer, order: StreamOrder(2) } if peer == a.id));
     assert!(!stranger.status().await.peers.is_empty(), "it is still connected");
     assert!(stranger.link.streams.peers.borrow().is_empty() && a.link.streams.peers.borrow().is_empty());
-    let nobody = node_id(&PeerId::random()).unwrap();
-    stranger
-        .tell(ToPeers::OpenStream {
-            peer: nobody,
-            order: StreamOrder(3),
-        })
-        .await;
-    assert!(matches!(stranger.event().await, StreamEvent::NotOpened { peer, order: StreamOrder(3) } if peer == nobody));
     a.stop().await;
     stranger.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_stops_ends_its_streams_and_comes_back_as_another() {
-    let (mut a, b) = pair().await;
-    a.tell(ToPeers::OpenStream {
-        peer: b.id,
-        order: StreamOrder(4),
-    })
-    .await;
-    let (stream, ..) = a.opened().await;
-    b.stop().await;
-    a.ended(stream).await;
-    assert!(a.link.streams.events.try_recv().is_err());
-    let peers = a.link.streams.peers.wait_for(|peers| peers.is_empty());
-    drop(
-        timeout(PATIENCE, peers)
-            .await
-            .expect("it is still in the table")
-            .unwrap(),
-    );
-    a.stop().await;
 }
 
 /// A program of its own that sends larger messages than a node takes.

@@ -1,0 +1,136 @@
+//! Whole nodes, each with a store of its own, in one process and without a socket.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::net::memory::Hub;
+
+/// Nothing here takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Machines on one network; each keeps its data directory while its node is off.
+struct Machines {
+    hub: Hub,
+    directories: Vec<TempDir>,
+}
+
+impl Machines {
+    fn new(count: usize) -> Self {
+        Self {
+            hub: Hub::default(),
+            directories: (0..count).map(|_| TempDir::new().unwrap()).collect(),
+        }
+    }
+
+    async fn start(&self, machine: usize) -> Node {
+        let config = Config::new(self.directories[machine].path());
+        Node::start_on(self.hub.clone(), config).await.unwrap()
+    }
+
+    async fn start_all(&self) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for machine in 0..self.directories.len() {
+            nodes.push(self.start(machine).await);
+        }
+        nodes
+    }
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+async fn put(node: &Node, key: &str, value: &str) -> Record {
+    let value = Value::new(value.as_bytes()).unwrap();
+    node.put(Key::new(key).unwrap(), value).await.unwrap()
+}
+
+async fn get(node: &Node, key: &str) -> Option<String> {
+    let held = node.get(&Key::new(key).unwrap()).await.unwrap()?;
+    let value = held.content.value()?.as_bytes().to_vec();
+    Some(String::from_utf8(value).unwrap())
+}
+
+/// Until this is so on every node.
+async fn eventually(what: &str, nodes: &[Node], is_so: impl AsyncFn(&Node) -> bool) {
+    let start = Instant::now();
+    for node in nodes {
+        while !is_so(node).await {
+            assert!(start.elapsed() < PATIENCE, "{what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_writes_the_others_have_and_what_it_deletes_they_have_no_more() {
+    let machines = Machines::new(3);
+    let nodes = machines.start_all().await;
+    put(&nodes[0], "hello", "world").await;
+    let has = async |node: &Node| get(node, "hello").await.as_deref() == Some("world");
+    eventually("the value is not everywhere", &nodes, has).await;
+    nodes[2].delete(key("hello")).await.unwrap().unwrap();
+    let has_not = async |node: &Node| get(node, "hello").await.is_none();
+    eventually("it is not deleted everywhere", &nodes, has_not).await;
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_missed_while_it_was_off_comes_when_it_is_back() {
+    let machines = Machines::new(3);
+    let mut nodes = machines.start_all().await;
+    put(&nodes[0], "old", "1").await;
+    let has_old = async |node: &Node| get(node, "old").await.is_some();
+    eventually("the first value is not everywhere", &nodes, has_old).await;
+    nodes.remove(2).stop().await;
+    nodes[1].delete(key("old")).await.unwrap();
+    for number in 0..500 {
+        put(&nodes[0], &format!("key {number}"), "v").await;
+    }
+    nodes.push(machines.start(2).await);
+    let is_equal = async |node: &Node| node.counts().await.unwrap().live == 500;
+    eventually("not everything came", &nodes, is_equal).await;
+    let has_not = async |node: &Node| get(node, "old").await.is_none();
+    eventually("a deleted key came back", &nodes, has_not).await;
+    for synced in nodes[2].sync().await.unwrap() {
+        assert_eq!(synced.standing, Standing::InSync);
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_lost_to_one_made_apart_is_shown_and_can_be_brought_back() {
+    let machines = Machines::new(2);
+    for (machine, value) in [(0, "mine"), (1, "theirs")] {
+        let node = machines.start(machine).await;
+        put(&node, "hours", value).await;
+        node.stop().await;
+    }
+    let nodes = machines.start_all().await;
+    let has = async |node: &Node| get(node, "hours").await.as_deref() == Some("theirs");
+    eventually("the later write does not win everywhere", &nodes, has).await;
+    let mut conflicts = Vec::new();
+    for node in &nodes {
+        conflicts.extend(node.conflicts(None, 10).await.unwrap());
+    }
+    let [conflict] = conflicts.as_slice() else {
+        panic!("{conflicts:?}")
+    };
+    assert_eq!(conflict.loser.content.value().unwrap().as_bytes(), b"mine");
+    for node in &nodes {
+        node.restore(key("hours"), None).await.unwrap();
+    }
+    let has = async |node: &Node| get(node, "hours").await.as_deref() == Some("mine");
+    eventually("what was brought back is not everywhere", &nodes, has).await;
+    for node in nodes {
+        node.stop().await;
+    }
+}
