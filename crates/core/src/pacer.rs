@@ -34,7 +34,7 @@ pub struct BacklogFull;
 
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub enum Pace {
     /// Send these in one message: at least one, and no more than fit. They are counted as sent.
     Publish(Vec<Record>),
     /// Ask again at this time, or earlier.
@@ -64,22 +64,22 @@ impl Pacer {
         Ok(())
     }
 
-    /// Says what to do at `uptime`; to be asked again after every [`Next::Publish`].
-    pub fn next(&mut self, uptime: Uptime) -> Next {
+    /// Says what to do at `uptime`; to be asked again after every [`Pace::Publish`].
+    pub fn next(&mut self, uptime: Uptime) -> Pace {
         self.forget_expired(uptime);
         if self.waiting.is_empty() {
-            return Next::Idle;
+            return Pace::Idle;
         }
         let due = self.due();
         if uptime < due {
-            return Next::Wait(due);
+            return Pace::Wait(due);
         }
         self.sent.push_back(uptime);
         self.refundable = true;
-        Next::Publish(self.take_message())
+        Pace::Publish(self.take_message())
     }
 
-    /// The message of the last [`Next::Publish`] reached nobody, so it counts for nobody. Its records are not tried
+    /// The message of the last [`Pace::Publish`] reached nobody, so it counts for nobody. Its records are not tried
     /// again.
     pub fn refund(&mut self) {
         if std::mem::take(&mut self.refundable) {
@@ -182,15 +182,15 @@ mod tests {
     #[test]
     fn a_write_goes_at_once_while_half_the_budget_lasts() {
         let mut pacer = Pacer::new();
-        assert_eq!(pacer.next(at(0)), Next::Idle);
+        assert_eq!(pacer.next(at(0)), Pace::Idle);
         for number in 0..PACED_MESSAGES_MAX as i64 / 2 {
             pacer.push(record(number, 1)).unwrap();
-            assert_eq!(pacer.next(at(5)), Next::Publish(vec![record(number, 1)]));
+            assert_eq!(pacer.next(at(5)), Pace::Publish(vec![record(number, 1)]));
         }
         for number in 100..103 {
             pacer.push(record(number, 1)).unwrap();
         }
-        let Next::Wait(until) = pacer.next(at(5)) else {
+        let Pace::Wait(until) = pacer.next(at(5)) else {
             panic!("no pause")
         };
         let pause = until.saturating_since(at(5));
@@ -200,10 +200,10 @@ mod tests {
         );
         assert_eq!(
             pacer.next(until),
-            Next::Publish((100..103).map(|number| record(number, 1)).collect()),
+            Pace::Publish((100..103).map(|number| record(number, 1)).collect()),
             "what waited goes together"
         );
-        assert_eq!(pacer.next(until), Next::Idle);
+        assert_eq!(pacer.next(until), Pace::Idle);
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
             let ready = pacer.is_ready(uptime);
             if ready {
                 pacer.push(record(number, 1)).unwrap();
-                assert!(matches!(pacer.next(uptime), Next::Publish(_)), "it keeps its word");
+                assert!(matches!(pacer.next(uptime), Pace::Publish(_)), "it keeps its word");
                 went += 1;
             }
             assert_eq!(pacer.is_ready(uptime), went < PACED_MESSAGES_MAX / 2);
@@ -234,13 +234,13 @@ mod tests {
             pacer.push(record(number, 1)).unwrap();
             number += 1;
             match pacer.next(uptime) {
-                Next::Publish(_) => sent.push(uptime),
-                Next::Wait(until) => {
+                Pace::Publish(_) => sent.push(uptime),
+                Pace::Wait(until) => {
                     uptime = until;
-                    assert!(matches!(pacer.next(uptime), Next::Publish(_)), "it keeps its word");
+                    assert!(matches!(pacer.next(uptime), Pace::Publish(_)), "it keeps its word");
                     sent.push(uptime);
                 }
-                Next::Idle => panic!("something waits"),
+                Pace::Idle => panic!("something waits"),
             }
             assert!(pacer.sent.len() <= PACED_MESSAGES_MAX);
         }
@@ -262,7 +262,7 @@ mod tests {
             pacer.push(record.clone()).unwrap();
         }
         let mut published = Vec::new();
-        while let Next::Publish(records) = pacer.next(at(0)) {
+        while let Pace::Publish(records) = pacer.next(at(0)) {
             let bytes = encode(&records).len();
             assert!(
                 bytes <= MESSAGE_BYTES_MAX && bytes + 400_000 > MESSAGE_BYTES_MAX
@@ -288,7 +288,7 @@ mod tests {
             for record in full.iter().chain([&text(17, bytes)]) {
                 pacer.push(record.clone()).unwrap();
             }
-            let Next::Publish(records) = pacer.next(at(0)) else {
+            let Pace::Publish(records) = pacer.next(at(0)) else {
                 panic!("nothing to publish")
             };
             assert_eq!(records.len(), taken);
@@ -308,7 +308,7 @@ mod tests {
             .take_while(|number| pacer.push(record(*number, VALUE_BYTES_MAX)).is_ok())
             .count();
         assert_eq!(taken, 63, "64 values of 64 KiB and their keys are above 4 MiB");
-        assert!(matches!(pacer.next(at(0)), Next::Publish(_)));
+        assert!(matches!(pacer.next(at(0)), Pace::Publish(_)));
         assert_eq!(pacer.push(record(0, 1)), Ok(()));
     }
 
@@ -317,12 +317,12 @@ mod tests {
         let mut pacer = Pacer::new();
         for number in 0..1_000 {
             pacer.push(record(number, 1)).unwrap();
-            assert!(matches!(pacer.next(at(0)), Next::Publish(_)));
+            assert!(matches!(pacer.next(at(0)), Pace::Publish(_)));
             pacer.refund();
             pacer.refund();
         }
         pacer.push(record(0, 1)).unwrap();
-        assert!(matches!(pacer.next(at(0)), Next::Publish(_)));
+        assert!(matches!(pacer.next(at(0)), Pace::Publish(_)));
         assert_eq!(pacer.sent.len(), 1);
     }
 }

@@ -11,7 +11,7 @@ use p2p_sync_core::gate::{Arrival, Gate, GateLimits, Verdict};
 use p2p_sync_core::limiter::{Limiter, Tag};
 use p2p_sync_core::limits::{MESSAGE_BYTES_MAX, PACED_BACKLOG_RECORDS_MAX, PACED_MESSAGES_MAX, PACING_WINDOW};
 use p2p_sync_core::message::encode;
-use p2p_sync_core::pacer::{Next, Pacer};
+use p2p_sync_core::pacer::{Pace, Pacer};
 use p2p_sync_core::{Base, Record, Uptime};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -57,13 +57,13 @@ struct Published {
 fn drain(pacer: &mut Pacer, mut now: Uptime, until: Uptime, published: &mut Vec<Published>) {
     loop {
         match pacer.next(now) {
-            Next::Publish(records) => published.push(Published { at: now, records }),
-            Next::Wait(later) if later >= until => return,
-            Next::Wait(later) => {
+            Pace::Publish(records) => published.push(Published { at: now, records }),
+            Pace::Wait(later) if later >= until => return,
+            Pace::Wait(later) => {
                 assert!(later > now, "to wait means to get on");
                 now = later;
             }
-            Next::Idle => return,
+            Pace::Idle => return,
         }
     }
 }
@@ -157,7 +157,7 @@ fn a_full_backlog_is_gone_within_a_minute() {
     let mut pacer = Pacer::new();
     for number in 0..PACED_MESSAGES_MAX / 2 {
         pacer.push(write(number)).unwrap();
-        assert!(matches!(pacer.next(Uptime::default()), Next::Publish(_)));
+        assert!(matches!(pacer.next(Uptime::default()), Pace::Publish(_)));
     }
     // As JSON a NUL takes six bytes, so that few of these fit into one message.
     let large = record("k", put(&[0; 60_000]), nanos(1), 1, Base::Unknown);

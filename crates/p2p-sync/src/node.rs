@@ -20,12 +20,12 @@ use crate::net::{self, Network, ToPeers};
 use crate::store::{Capacity, DataDir, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers};
 use crate::system::Stopwatch;
 
-mod change_log;
 mod checking;
 mod completing;
 mod error;
 mod ledger;
 mod patrol;
+mod received_log;
 mod remembering;
 mod report;
 mod sessions;

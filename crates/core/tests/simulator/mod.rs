@@ -15,7 +15,7 @@ use std::time::Duration;
 use p2p_sync_core::gate::{Arrival, Gate, Verdict};
 use p2p_sync_core::limits::PACED_MESSAGES_MAX;
 use p2p_sync_core::message::{decode, encode};
-use p2p_sync_core::pacer::{Next, Pacer};
+use p2p_sync_core::pacer::{Pace, Pacer};
 use p2p_sync_core::store::{MemoryStore, Store};
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Uptime};
 
@@ -221,13 +221,13 @@ impl<'a, R: Rules> World<'a, R> {
             return;
         };
         match process.pacer.next(Uptime(Duration::from_millis(now - started))) {
-            Next::Idle => {}
+            Pace::Idle => {}
             // The simulator counts in milliseconds: the first that is not too early.
-            Next::Wait(until) => {
+            Pace::Wait(until) => {
                 let at = started + u64::try_from(until.0.as_nanos().div_ceil(1_000_000)).unwrap();
                 self.schedule(at, Event::Pace { node, started });
             }
-            Next::Publish(records) => {
+            Pace::Publish(records) => {
                 process.sequence = (process.sequence + 1).max(wall.as_nanos().unsigned_abs());
                 let message = Message {
                     author: host.id,

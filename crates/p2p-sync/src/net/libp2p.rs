@@ -19,32 +19,19 @@ use super::{
 };
 use crate::system;
 
-mod address_book;
 mod behaviour;
-mod boots;
 mod complaints;
-mod connections;
-mod dial_errors;
-mod dialer;
 mod discovery;
-mod fresh_port;
 mod gossip;
-mod late_dials;
-mod links;
 mod listening;
-mod liveness;
 mod log_budget;
-mod muxer;
-mod per_address;
-mod pulse;
+mod multiaddrs;
+mod peers;
 mod streams;
-mod subnets;
 mod task;
 #[cfg(test)]
 mod testing;
 mod transport;
-mod troubles;
-mod twins;
 
 /// Connections that no protocol needs are closed after this. Gossip needs those to nodes of this network.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -121,9 +108,9 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let nonce = system::boot_nonce();
     let (opened, incoming) = mpsc::channel(streams::INCOMING_MAX);
     let log = Arc::new(log_budget::LogBudget::new());
-    let pulses = Arc::new(pulse::Pulses::default());
-    let arrivals = late_dials::Arrivals::default();
-    let (told_cut_off, cut_off) = mpsc::channel(muxer::CUT_OFFS_MAX);
+    let pulses = Arc::new(transport::pulse::Pulses::default());
+    let arrivals = transport::late_dials::Arrivals::default();
+    let (told_cut_off, cut_off) = mpsc::channel(transport::muxer::CUT_OFFS_MAX);
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
         .with_other_transport(|key| transport::build(key, Arc::clone(&pulses), told_cut_off, arrivals.clone()))
@@ -143,7 +130,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let common = Arc::new(streams::Common::new(
         happened,
         inbound.clone(),
-        links::Links::new(told),
+        streams::links::Links::new(told),
         streams::Patience::default(),
         Arc::clone(&log),
     ));

@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::NodeError;
-use super::change_log::ChangeLog;
 use super::checking::{Checking, ScanResult};
 use super::completing::Completing;
 use super::ledger::{Entry, Ledger};
+use super::received_log::ReceivedLog;
 use super::remembering::Remembering;
 use super::sessions::Sessions;
 use super::work::{Request, Work};
@@ -42,7 +42,7 @@ const LINGER: Duration = Duration::from_micros(100);
 pub(super) struct Writer {
     ledger: Ledger,
     sessions: Sessions,
-    log: ChangeLog,
+    log: ReceivedLog,
     checking: Checking,
     completing: Completing,
     requests: mpsc::Receiver<Request>,
@@ -71,7 +71,7 @@ pub(super) struct Writer {
     failure: watch::Sender<Option<NodeError>>,
 }
 
-enum Next {
+enum Wake {
     Request(Request),
     Message(FromPeers),
     Stream(StreamEvent),
@@ -94,7 +94,7 @@ impl Writer {
         let (checking, scans) = Checking::new();
         Self {
             ledger,
-            log: ChangeLog::default(),
+            log: ReceivedLog::default(),
             sessions: Sessions::new(me, link.outbound.clone()),
             checking,
             completing: Completing::default(),
@@ -134,20 +134,20 @@ impl Writer {
             self.checking.begin(&mut self.ledger, self.watch.uptime());
             match self.next() {
                 None => break,
-                Some(Next::Request(request)) => {
+                Some(Wake::Request(request)) => {
                     let mut batch = Vec::new();
                     self.take_request(request, &mut batch);
                     self.write_all(batch);
                 }
-                Some(Next::Message(message)) => {
+                Some(Wake::Message(message)) => {
                     let mut batch = Vec::new();
                     self.take_message(message, &mut batch);
                     self.write_all(batch);
                 }
-                Some(Next::Stream(event)) => self.on_stream(event),
-                Some(Next::Links) => self.on_links(),
-                Some(Next::Scanned(scanned)) => self.on_scanned(scanned),
-                Some(Next::Turn) => {}
+                Some(Wake::Stream(event)) => self.on_stream(event),
+                Some(Wake::Links) => self.on_links(),
+                Some(Wake::Scanned(scanned)) => self.on_scanned(scanned),
+                Some(Wake::Turn) => {}
             }
             self.step();
         }
@@ -177,14 +177,14 @@ impl Writer {
     }
 
     /// The next thing to do; none when the handle is gone.
-    fn next(&mut self) -> Option<Next> {
+    fn next(&mut self) -> Option<Wake> {
         let since = Instant::now();
         while self.expected > 0 && since.elapsed() < LINGER {
             if let Ok(request) = self.requests.try_recv() {
-                return Some(Next::Request(request));
+                return Some(Wake::Request(request));
             }
             if let Ok(message) = self.inbound.try_recv() {
-                return Some(Next::Message(message));
+                return Some(Wake::Message(message));
             }
             std::thread::yield_now();
         }
@@ -217,13 +217,13 @@ impl Writer {
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                request = self.requests.recv() => request.map(Next::Request),
-                Some(message) = self.inbound.recv() => Some(Next::Message(message)),
-                Some(event) = self.streams.events.recv() => Some(Next::Stream(event)),
-                Ok(()) = self.streams.peers.changed() => Some(Next::Links),
-                Some(scanned) = self.scans.recv() => Some(Next::Scanned(scanned)),
-                () = std::future::ready(()), if ready => Some(Next::Turn),
-                () = alarm => Some(Next::Turn),
+                request = self.requests.recv() => request.map(Wake::Request),
+                Some(message) = self.inbound.recv() => Some(Wake::Message(message)),
+                Some(event) = self.streams.events.recv() => Some(Wake::Stream(event)),
+                Ok(()) = self.streams.peers.changed() => Some(Wake::Links),
+                Some(scanned) = self.scans.recv() => Some(Wake::Scanned(scanned)),
+                () = std::future::ready(()), if ready => Some(Wake::Turn),
+                () = alarm => Some(Wake::Turn),
             }
         })
     }

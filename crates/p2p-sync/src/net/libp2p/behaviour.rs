@@ -13,7 +13,9 @@ use p2p_sync_core::NetworkName;
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 use tokio::sync::mpsc;
 
-use super::{discovery, liveness, per_address, streams};
+use super::peers::per_address;
+use super::transport::liveness;
+use super::{discovery, streams};
 
 /// The protocol name of Kademlia in the default network.
 pub(super) const KAD: &str = "/p2p-sync/kad/1.0.0";

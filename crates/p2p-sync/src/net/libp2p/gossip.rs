@@ -9,14 +9,14 @@ use libp2p::PeerId;
 use libp2p::gossipsub::{self, PublishError, TopicHash};
 use p2p_sync_core::gate::{Arrival, Gate, GateLimits, Refusal, Verdict};
 use p2p_sync_core::message;
-use p2p_sync_core::pacer::{Next, Pacer};
+use p2p_sync_core::pacer::{Pace, Pacer};
 use p2p_sync_core::text::printable;
 use p2p_sync_core::{NodeId, Record, Timestamp, Via};
 
 use super::complaints::Complaints;
-use super::connections::Connections;
 use super::log_budget::LogBudget;
 use super::node_id;
+use super::peers::connections::Connections;
 use crate::system::{self, Stopwatch};
 
 /// Why a change was not announced: more came at once than the budget and the queues hold.
@@ -102,9 +102,9 @@ impl Gossip {
     pub(super) fn publish(&mut self, swarm: &mut gossipsub::Behaviour) -> Option<Instant> {
         loop {
             match self.pacer.next(self.watch.uptime()) {
-                Next::Publish(records) => self.publish_one(swarm, &records),
-                Next::Wait(until) => return Some(self.watch.instant_at(until)),
-                Next::Idle => return None,
+                Pace::Publish(records) => self.publish_one(swarm, &records),
+                Pace::Wait(until) => return Some(self.watch.instant_at(until)),
+                Pace::Idle => return None,
             }
         }
     }
@@ -248,7 +248,7 @@ mod tests {
     /// What would be published now, which is remembered as if it had been.
     fn publish(gossip: &mut Gossip) -> usize {
         let mut count = 0;
-        while let Next::Publish(records) = gossip.pacer.next(gossip.watch.uptime()) {
+        while let Pace::Publish(records) = gossip.pacer.next(gossip.watch.uptime()) {
             gossip.remember(&records);
             count += records.len();
         }

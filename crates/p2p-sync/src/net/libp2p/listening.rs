@@ -9,9 +9,9 @@ use libp2p::Multiaddr;
 use libp2p::core::transport::TransportError;
 use libp2p::multiaddr::Protocol;
 
-use super::connections::ip;
-use super::dial_errors::chain;
+use super::transport::dial_errors::chain;
 use crate::net::NotListening;
+use crate::net::libp2p::multiaddrs::ip;
 
 /// What systems say of a kind of socket that they do not have, or that this process must not have: Linux, macOS, Windows.
 const NO_FAMILY: [i32; 3] = [97, 47, 10_047];
@@ -40,14 +40,6 @@ pub(super) fn is_plain(address: &Multiaddr) -> bool {
 pub(super) fn local_ips() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces.iter().map(if_addrs::Interface::ip).collect()
-}
-
-/// The port of one of our transports.
-pub(super) fn port(address: &Multiaddr) -> Option<u16> {
-    address.iter().find_map(|part| match part {
-        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
-        _ => None,
-    })
 }
 
 /// The addresses worth telling, IPv4 before IPv6 and TCP before QUIC.

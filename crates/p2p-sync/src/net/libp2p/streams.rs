@@ -15,23 +15,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::complaints::Complaints;
-use super::links::Links;
 use super::log_budget::LogBudget;
 use super::node_id;
-use super::pulse::Pulse;
+use super::streams::links::Links;
+use super::transport::pulse::Pulse;
 use crate::net::{FromPeers, STREAM_BYTES_MAX, StreamEvent, StreamId, StreamOrder};
 
 mod behaviour;
-mod fed;
-mod feed;
 mod feeds;
 mod framing;
+pub(in crate::net::libp2p) mod links;
 mod places;
 mod session;
 
-pub(super) use behaviour::{Behaviour, INCOMING_MAX, Incoming, Opening, TooMany};
+pub(super) use behaviour::{Behaviour, INCOMING_MAX, Incoming, NoPlace, Opening};
 pub(super) use feeds::Feeds;
-use framing::{FrameReader, FrameWriter, StreamError, Traffic};
+use framing::{ByteCounters, FrameReader, FrameWriter, StreamError};
 use places::Places;
 use session::Begun;
 
@@ -76,7 +75,7 @@ pub(super) struct Common {
     room: Arc<Semaphore>,
     pub(super) links: Links,
     patience: Patience,
-    traffic: Arc<Traffic>,
+    traffic: Arc<ByteCounters>,
     complaints: Mutex<Complaints>,
     next_stream: AtomicU64,
     places: Places,
@@ -207,7 +206,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(peer: PeerId, stream: S, slot
     let Ok(node) = node_id(&peer) else { return };
     let (mut reader, writer) = common.halves(stream, common.patience.stall);
     match timeout(common.patience.opening, reader.next()).await {
-        Ok(Ok(Some((Frame::Feed, _)))) => fed::receive(&slot, (peer, node), reader, writer).await,
+        Ok(Ok(Some((Frame::Feed, _)))) => feeds::receive(&slot, (peer, node), reader, writer).await,
         Ok(Ok(Some(first))) => session::hold(&common, (peer, node), Begun::There(first), reader, writer).await,
         Ok(Err(error)) => common.note_end(peer, "stream", &error),
         Ok(Ok(None)) | Err(_) => tracing::debug!(%peer, "a stream was opened, and nothing said"),

@@ -16,17 +16,17 @@ use p2p_sync_core::gate::GateLimits;
 use p2p_sync_core::{NodeId, Record};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::address_book::Source;
 use super::behaviour::{Behaviour, kad_protocol, sync_protocol};
-use super::connections::{Connections, Listeners};
-use super::dialer::{Chance, Dialer, Order};
 use super::gossip::Gossip;
-use super::late_dials::Arrivals;
 use super::log_budget::LogBudget;
-use super::muxer::CutOff;
-use super::pulse::Pulses;
+use super::peers::address_book::Source;
+use super::peers::connections::{Connections, Listeners};
+use super::peers::dialer::{Chance, Dialer, Order};
+use super::peers::subnets::Subnets;
 use super::streams::{self, Feeds};
-use super::subnets::Subnets;
+use super::transport::late_dials::Arrivals;
+use super::transport::muxer::CutOff;
+use super::transport::pulse::Pulses;
 use super::{NetConfig, discovery};
 use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NotListening, StreamOrder, ToPeers};
 

@@ -13,11 +13,18 @@ use libp2p::identity::Keypair;
 use libp2p::{PeerId, noise, quic, tcp};
 use tokio::sync::mpsc;
 
-use super::dial_errors::Visible;
-use super::fresh_port::FreshPort;
-use super::late_dials::{Arrivals, GivesUp};
-use super::muxer::{self, CutOff, Muxer};
-use super::pulse::{Felt, Pulses};
+use self::dial_errors::Visible;
+use self::fresh_port::FreshPort;
+use self::late_dials::{Arrivals, GivesUp};
+use self::muxer::{CutOff, Muxer};
+use self::pulse::{Felt, Pulses};
+
+pub(in crate::net::libp2p) mod dial_errors;
+pub(in crate::net::libp2p) mod fresh_port;
+pub(in crate::net::libp2p) mod late_dials;
+pub(in crate::net::libp2p) mod liveness;
+pub(in crate::net::libp2p) mod muxer;
+pub(in crate::net::libp2p) mod pulse;
 
 /// A dial, handshakes included, is given up after this.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(4);

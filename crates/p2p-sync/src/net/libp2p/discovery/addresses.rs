@@ -7,7 +7,7 @@ use libp2p::multiaddr::Protocol;
 
 use super::Event;
 use super::table::News;
-use crate::net::libp2p::address_book::OF_ONE_SOURCE_MAX;
+use crate::net::libp2p::peers::address_book::OF_ONE_SOURCE_MAX;
 
 /// Hosts of one peer that are passed on, each with both transports: as many as are kept of a peer.
 const HOSTS_MAX: usize = OF_ONE_SOURCE_MAX / 2;

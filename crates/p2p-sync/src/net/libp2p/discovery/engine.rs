@@ -15,7 +15,7 @@ use super::sockets::{self, Arrived, Failure, Link, Open, Place, What};
 use super::table::Table;
 use super::wire::{self, Message, OwnNames, Purpose};
 use super::{Event, Facts, addresses};
-use crate::net::libp2p::subnets::Subnets;
+use crate::net::libp2p::peers::subnets::Subnets;
 use crate::throttle::Throttle;
 
 /// Packets that wait to be looked at.

@@ -32,7 +32,7 @@ pub(in crate::net::libp2p) struct Incoming {
 
 /// A peer opened a stream while too many waited to be looked at; it is dropped.
 #[derive(Debug)]
-pub(in crate::net::libp2p) struct TooMany(pub(in crate::net::libp2p) PeerId);
+pub(in crate::net::libp2p) struct NoPlace(pub(in crate::net::libp2p) PeerId);
 
 /// A stream that is being opened; fails when that cannot be.
 pub(in crate::net::libp2p) type Opening = oneshot::Receiver<Stream>;
@@ -44,7 +44,7 @@ pub(in crate::net::libp2p) struct Behaviour {
     /// As many as were asked for since the swarm was polled last.
     orders: VecDeque<(PeerId, ConnectionId, oneshot::Sender<Stream>)>,
     /// As many as connections reported since then.
-    dropped: VecDeque<TooMany>,
+    dropped: VecDeque<NoPlace>,
 }
 
 impl Behaviour {
@@ -80,7 +80,7 @@ impl Behaviour {
 
 impl NetworkBehaviour for Behaviour {
     type ConnectionHandler = Handler;
-    type ToSwarm = TooMany;
+    type ToSwarm = NoPlace;
 
     fn handle_established_inbound_connection(
         &mut self,
@@ -139,7 +139,7 @@ pub(in crate::net::libp2p) struct Handler {
 
 impl ConnectionHandler for Handler {
     type FromBehaviour = oneshot::Sender<Stream>;
-    type ToBehaviour = TooMany;
+    type ToBehaviour = NoPlace;
     type InboundProtocol = ReadyUpgrade<StreamProtocol>;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
@@ -155,7 +155,7 @@ impl ConnectionHandler for Handler {
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
         if let Some(fewer) = self.dropped.checked_sub(1) {
             self.dropped = fewer;
-            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(TooMany(self.peer)));
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(NoPlace(self.peer)));
         }
         // A connection is polled again after every order that it is given.
         let Some(order) = self.orders.pop_front() else {
@@ -215,8 +215,8 @@ mod tests {
     use libp2p::{Swarm, SwarmBuilder};
 
     use super::*;
-    use crate::net::libp2p::late_dials::Arrivals;
     use crate::net::libp2p::transport;
+    use crate::net::libp2p::transport::late_dials::Arrivals;
 
     fn swarm(incoming: mpsc::Sender<Incoming>) -> Swarm<Behaviour> {
         SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
@@ -240,7 +240,7 @@ mod tests {
             tokio::select! {
                 event = ours.select_next_some() => match event {
                     SwarmEvent::NewListenAddr { address, .. } => theirs.dial(address).unwrap(),
-                    SwarmEvent::Behaviour(TooMany(who)) => {
+                    SwarmEvent::Behaviour(NoPlace(who)) => {
                         assert_eq!(who, peer);
                         reported += 1;
                     }

@@ -10,8 +10,14 @@ use libp2p::PeerId;
 use p2p_sync_core::{NodeId, Record};
 use tokio::sync::mpsc;
 
-use super::feed::{self, Feed, Phase};
+use outgoing::{OutgoingFeed, Phase};
+
 use super::{Common, Opening};
+
+mod incoming;
+pub(in crate::net::libp2p::streams) mod outgoing;
+
+pub(in crate::net::libp2p::streams) use incoming::receive;
 
 /// The feeds that we send. Belongs to the swarm's task.
 pub(in crate::net::libp2p) struct Feeds {
@@ -27,7 +33,7 @@ pub(in crate::net::libp2p) struct Feeds {
 /// A peer of the table.
 struct Receiver {
     node: NodeId,
-    feed: Option<Arc<Feed>>,
+    feed: Option<Arc<OutgoingFeed>>,
     /// There was a write while it was left out.
     left_out: bool,
 }
@@ -85,11 +91,11 @@ impl Feeds {
                 receiver.left_out = true;
                 continue;
             };
-            let feed = Arc::new(Feed::new(self.common.patience.feed_pause));
+            let feed = Arc::new(OutgoingFeed::new(self.common.patience.feed_pause));
             // An empty feed takes any record.
             feed.push(record);
             let of = (*peer, receiver.node);
-            let sending = feed::send(
+            let sending = outgoing::send(
                 Arc::clone(&self.common),
                 Arc::clone(&feed),
                 of,

@@ -9,7 +9,7 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use p2p_sync_core::sync::{Frame, FrameBuffer, InvalidFrame, Violation};
 use tokio::time::{Instant, timeout};
 
-use crate::net::libp2p::pulse::Pulse;
+use crate::net::libp2p::transport::pulse::Pulse;
 
 /// What is read from a stream at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -48,12 +48,12 @@ impl StreamError {
 
 /// Bytes of the sync, on all streams.
 #[derive(Debug, Default)]
-pub(in crate::net::libp2p) struct Traffic {
+pub(in crate::net::libp2p) struct ByteCounters {
     read: AtomicU64,
     written: AtomicU64,
 }
 
-impl Traffic {
+impl ByteCounters {
     /// How many were read and written.
     pub(in crate::net::libp2p) fn totals(&self) -> (u64, u64) {
         (self.read.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed))
@@ -66,11 +66,11 @@ pub(super) struct FrameReader<R> {
     buffer: FrameBuffer,
     chunk: Box<[u8]>,
     pulse: Arc<Pulse>,
-    traffic: Arc<Traffic>,
+    traffic: Arc<ByteCounters>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(super) fn new(input: R, pulse: Arc<Pulse>, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(input: R, pulse: Arc<Pulse>, traffic: Arc<ByteCounters>) -> Self {
         Self {
             input,
             buffer: FrameBuffer::new(),
@@ -134,13 +134,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 pub(super) struct FrameWriter<W> {
     output: W,
     pulse: Arc<Pulse>,
-    traffic: Arc<Traffic>,
+    traffic: Arc<ByteCounters>,
     patience: Duration,
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Gives up when nothing can be written for `patience`.
-    pub(super) fn new(output: W, pulse: Arc<Pulse>, traffic: Arc<Traffic>, patience: Duration) -> Self {
+    pub(super) fn new(output: W, pulse: Arc<Pulse>, traffic: Arc<ByteCounters>, patience: Duration) -> Self {
         Self {
             output,
             pulse,

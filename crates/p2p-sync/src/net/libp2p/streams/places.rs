@@ -38,11 +38,11 @@ struct Table {
 struct Place {
     peer: PeerId,
     is_stranger: bool,
-    feed: Option<Feed>,
+    feed: Option<FeedPlace>,
 }
 
 #[derive(Debug)]
-struct Feed {
+struct FeedPlace {
     /// When it brought something last.
     last: Instant,
     /// Dropped to end it.
@@ -88,7 +88,7 @@ impl Places {
             of_peer.for_each(|place| place.feed = None);
         }
         if let Some(place) = table.taken.get_mut(&number) {
-            place.feed = Some(Feed { last: now, _end: end });
+            place.feed = Some(FeedPlace { last: now, _end: end });
         }
         ended
     }

@@ -5,7 +5,7 @@ use p2p_sync_core::sync::FrameBuffer;
 use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value, Via};
 use tokio::sync::{oneshot, watch};
 
-use super::feed::{self, Feed, Phase};
+use super::feeds::outgoing::{self, OutgoingFeed, Phase};
 use super::*;
 use crate::net::libp2p::testing::{Pipe, pipe};
 use crate::net::{FROM_PEERS_MAX, PeerLinks, STREAM_EVENTS_MAX};
@@ -381,13 +381,13 @@ async fn a_feed_that_brings_no_records_ends_whatever_else_drips() {
 
 #[test]
 fn a_feed_that_overflows_is_closed_for_a_while() {
-    let feed = Feed::new(Duration::from_secs(60));
+    let feed = OutgoingFeed::new(Duration::from_secs(60));
     let pushed = (0..1_000_000)
         .take_while(|number| feed.push(&record(*number, 1_000)) == Phase::Open)
         .count();
     assert!(pushed > 1_000, "{pushed}");
     assert!(matches!(feed.push(&record(0, 1)), Phase::Failed { until } if until > Instant::now()));
-    let feed = Feed::new(Duration::from_secs(60));
+    let feed = OutgoingFeed::new(Duration::from_secs(60));
     feed.finish();
     assert_eq!(feed.push(&record(0, 1)), Phase::Ending);
 }
@@ -397,7 +397,7 @@ async fn a_feed_whose_peer_is_gone_was_not_too_slow() {
     let ends = ends(Patience::default());
     let before = ends.missed();
     for (is_slow, count) in [(false, 0), (true, 1)] {
-        let feed = Arc::new(Feed::new(Duration::from_secs(60)));
+        let feed = Arc::new(OutgoingFeed::new(Duration::from_secs(60)));
         if is_slow {
             while feed.push(&record(1, 1_000)) == Phase::Open {}
         } else {
@@ -408,7 +408,7 @@ async fn a_feed_whose_peer_is_gone_was_not_too_slow() {
         let (_stream, opening) = oneshot::channel();
         let (running, _) = mpsc::channel(1);
         let of = (ends.peer, ends.node);
-        feed::send(Arc::clone(&ends.common), Arc::clone(&feed), of, opening, running).await;
+        outgoing::send(Arc::clone(&ends.common), Arc::clone(&feed), of, opening, running).await;
         assert_eq!(feed.phase() == Phase::Abandoned, !is_slow);
         assert_eq!(ends.complaints("feed too slow"), count);
         assert_eq!(ends.missed() > before, is_slow);

@@ -10,12 +10,12 @@ use libp2p::{Multiaddr, PeerId, identify, ping};
 use tokio::sync::oneshot;
 
 use super::Task;
-use crate::net::libp2p::address_book::Source;
 use crate::net::libp2p::behaviour::{BehaviourEvent, boot_nonce};
-use crate::net::libp2p::connections::{Boot, Closed, ip};
-use crate::net::libp2p::dialer::split_peer;
 use crate::net::libp2p::log_budget::About;
-use crate::net::libp2p::subnets::Subnets;
+use crate::net::libp2p::multiaddrs::{ip, split_peer};
+use crate::net::libp2p::peers::address_book::Source;
+use crate::net::libp2p::peers::connections::{Boot, Closed};
+use crate::net::libp2p::peers::subnets::Subnets;
 use crate::net::libp2p::{discovery, listening, node_id, streams};
 use crate::net::{FromPeers, NotListening};
 
@@ -218,7 +218,7 @@ impl Task {
                 self.on_identified(peer_id, connection_id, &info, now);
                 self.count_peers();
             }
-            BehaviourEvent::Streams(streams::TooMany(peer)) => self.streams.refuse(peer),
+            BehaviourEvent::Streams(streams::NoPlace(peer)) => self.streams.refuse(peer),
             BehaviourEvent::Discovery(event) => self.on_discovery(event, now),
             _ => {}
         }

@@ -12,7 +12,7 @@ use p2p_sync_core::{Record, Via};
 
 use super::Task;
 use crate::net::FromPeers;
-use crate::net::libp2p::muxer::CutOff;
+use crate::net::libp2p::transport::muxer::CutOff;
 
 impl Task {
     /// gossipsub gave up the stream on which a peer sends, for a frame that it did not read. The peer opens another one.

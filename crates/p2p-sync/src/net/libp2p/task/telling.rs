@@ -7,12 +7,13 @@ use libp2p::swarm::{ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::Task;
-use crate::net::libp2p::connections::ip;
-use crate::net::libp2p::dialer::{Order, split_peer};
 use crate::net::libp2p::log_budget::About;
-use crate::net::libp2p::troubles::{Expected, Troubles, Visits, Whom, warning};
-use crate::net::libp2p::twins::{Answer, Answered, Twins};
-use crate::net::libp2p::{NetConfig, behaviour, dial_errors, listening};
+use crate::net::libp2p::multiaddrs::{ip, split_peer};
+use crate::net::libp2p::peers::dialer::Order;
+use crate::net::libp2p::peers::troubles::{Expected, Troubles, Visits, Whom, warning};
+use crate::net::libp2p::peers::twins::{Answer, Answered, Twins};
+use crate::net::libp2p::transport::dial_errors;
+use crate::net::libp2p::{NetConfig, behaviour, listening};
 use crate::net::{Multicast, TroubleCause};
 
 /// How long nobody may be found before the user is told what may be the reason.

@@ -6,20 +6,20 @@ use std::time::Instant;
 
 use libp2p::Multiaddr;
 
-use super::connections::ip;
 use super::subnets::Subnets;
+use crate::net::libp2p::multiaddrs::ip;
 
 /// Addresses that are kept of each origin but the user: two transports at each of 32 IP addresses. A machine with containers,
 /// VPNs and temporary IPv6 addresses has a dozen.
-pub(super) const OF_ONE_SOURCE_MAX: usize = 64;
+pub(in crate::net::libp2p) const OF_ONE_SOURCE_MAX: usize = 64;
 /// Addresses in one dial.
-pub(super) const PER_DIAL_MAX: usize = 16;
+pub(in crate::net::libp2p) const PER_DIAL_MAX: usize = 16;
 /// Of these, the best ones are in every dial; the others take turns.
 const ALWAYS_MAX: usize = 4;
 
 /// How an address became known. The first is never given up for a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
+pub(in crate::net::libp2p) enum Source {
     /// The user named it.
     Configured,
     /// A connection that we dialled proved it, now or in an earlier run, or a peer that we know by a session says so.
@@ -42,11 +42,11 @@ struct Known {
 
 /// The addresses of one peer, those of each origin in the order in which they were learned, the latest first.
 #[derive(Debug, Default)]
-pub(super) struct AddressBook(Vec<Known>);
+pub(in crate::net::libp2p) struct AddressBook(Vec<Known>);
 
 impl AddressBook {
     /// Takes in addresses. Returns whether one of them was unknown. One that was put aside stays so, unless it is proved now.
-    pub(super) fn learn(&mut self, addresses: Vec<Multiaddr>, source: Source) -> bool {
+    pub(in crate::net::libp2p) fn learn(&mut self, addresses: Vec<Multiaddr>, source: Source) -> bool {
         let news = addresses.iter().any(|address| self.find(address).is_none());
         if matches!(source, Source::Discovered | Source::Claimed) {
             self.0
@@ -90,12 +90,12 @@ impl AddressBook {
     }
 
     /// Drops what discovery told.
-    pub(super) fn forget_discovered(&mut self) {
+    pub(in crate::net::libp2p) fn forget_discovered(&mut self) {
         self.0.retain(|known| known.source != Source::Discovered);
     }
 
     /// What the peer claims is believed from now on; gives it.
-    pub(super) fn believe_claims(&mut self) -> Vec<Multiaddr> {
+    pub(in crate::net::libp2p) fn believe_claims(&mut self) -> Vec<Multiaddr> {
         let claims: Vec<Multiaddr> = self
             .0
             .iter()
@@ -109,14 +109,14 @@ impl AddressBook {
     }
 
     /// Leaves an address out until then: another peer was met there.
-    pub(super) fn put_aside(&mut self, address: &Multiaddr, until: Instant) {
+    pub(in crate::net::libp2p) fn put_aside(&mut self, address: &Multiaddr, until: Instant) {
         for known in self.0.iter_mut().filter(|known| known.address == *address) {
             known.aside_until = Some(until);
         }
     }
 
     /// Nothing is left out any longer, and all have their turn anew.
-    pub(super) fn restore_all(&mut self) {
+    pub(in crate::net::libp2p) fn restore_all(&mut self) {
         for known in &mut self.0 {
             known.aside_until = None;
         }
@@ -124,23 +124,23 @@ impl AddressBook {
     }
 
     /// A connection stands: what follows when it is lost begins with the best addresses again.
-    pub(super) fn begin_anew(&mut self) {
+    pub(in crate::net::libp2p) fn begin_anew(&mut self) {
         for known in &mut self.0 {
             known.tried = 0;
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::net::libp2p) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn is_configured(&self) -> bool {
+    pub(in crate::net::libp2p) fn is_configured(&self) -> bool {
         // They are sorted by their origin.
         self.0.first().is_some_and(|known| known.source == Source::Configured)
     }
 
     /// Whether discovery tells of one.
-    pub(super) fn is_discovered(&self) -> bool {
+    pub(in crate::net::libp2p) fn is_discovered(&self) -> bool {
         self.0
             .binary_search_by(|known| known.source.cmp(&Source::Discovered))
             .is_ok()
@@ -148,13 +148,13 @@ impl AddressBook {
 
     /// The earliest moment at which one of the addresses may be dialled, if that is not the case all the time; `free_from` says
     /// the same of an IP address. None as well if there are no addresses.
-    pub(super) fn usable_from(&self, free_from: impl Fn(IpAddr) -> Option<Instant>) -> Option<Instant> {
+    pub(in crate::net::libp2p) fn usable_from(&self, free_from: impl Fn(IpAddr) -> Option<Instant>) -> Option<Instant> {
         self.0.iter().map(|known| known.usable_from(&free_from)).min().flatten()
     }
 
     /// The addresses for the next dial, the most promising first: those in a network that we share, then by origin. The best
     /// are in every dial, the others take turns.
-    pub(super) fn take_turn(
+    pub(in crate::net::libp2p) fn take_turn(
         &mut self,
         now: Instant,
         subnets: &Subnets,
@@ -180,7 +180,7 @@ impl AddressBook {
     }
 
     /// Whether an address that could be dialled now was in no dial yet.
-    pub(super) fn has_untried(&self, now: Instant) -> bool {
+    pub(in crate::net::libp2p) fn has_untried(&self, now: Instant) -> bool {
         let is_usable = |known: &&Known| known.aside_until.is_none_or(|until| until <= now);
         self.0.iter().filter(is_usable).any(|known| known.tried == 0)
     }

@@ -9,13 +9,13 @@ use p2p_sync_core::sync::FeedReceiver;
 use p2p_sync_core::{NodeId, Via};
 use tokio::time;
 
-use super::framing::{FrameReader, FrameWriter, StreamError};
-use super::{Common, Slot};
 use crate::net::FromPeers;
+use crate::net::libp2p::streams::framing::{FrameReader, FrameWriter, StreamError};
+use crate::net::libp2p::streams::{Common, Slot};
 use crate::system;
 
 /// Takes in a feed until the peer ends it.
-pub(super) async fn receive<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+pub(in crate::net::libp2p::streams) async fn receive<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     slot: &Slot,
     (peer, node): (PeerId, NodeId),
     reader: FrameReader<R>,

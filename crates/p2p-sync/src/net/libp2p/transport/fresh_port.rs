@@ -13,13 +13,13 @@ use libp2p::core::transport::{DialOpts, ListenerId, PortUse, TransportError, Tra
 
 /// A transport whose dials fall back to a port of their own. `spare` is another one of the same kind, which never listens.
 #[derive(Debug)]
-pub(super) struct FreshPort<T> {
+pub(in crate::net::libp2p) struct FreshPort<T> {
     inner: T,
     spare: Arc<Mutex<T>>,
 }
 
 impl<T> FreshPort<T> {
-    pub(super) fn new(inner: T, spare: T) -> Self {
+    pub(in crate::net::libp2p) fn new(inner: T, spare: T) -> Self {
         Self {
             inner,
             spare: Arc::new(Mutex::new(spare)),

@@ -14,14 +14,14 @@ use p2p_sync_core::{NodeId, Record};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{self, timeout};
 
-use super::framing::{FrameReader, FrameWriter, StreamError};
-use super::{Common, Opening};
+use crate::net::libp2p::streams::framing::{FrameReader, FrameWriter, StreamError};
+use crate::net::libp2p::streams::{Common, Opening};
 
 /// The least time between two pages: what is written meanwhile travels together. A write after a pause goes at once.
 const GATHERING: Duration = Duration::from_millis(2);
 
 /// One feed, shared by the swarm's task and that of its stream.
-pub(super) struct Feed {
+pub(in crate::net::libp2p::streams) struct OutgoingFeed {
     state: Mutex<State>,
     changed: Notify,
     failed: Notify,
@@ -37,7 +37,7 @@ struct State {
 
 /// How far a feed is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(in crate::net::libp2p::streams) enum Phase {
     /// It takes records.
     Open,
     /// It sends what it has, and takes no more.
@@ -62,9 +62,9 @@ enum Step {
     GiveUp,
 }
 
-impl Feed {
+impl OutgoingFeed {
     /// After it failed, there is to be no other one for `pause`.
-    pub(super) fn new(pause: Duration) -> Self {
+    pub(in crate::net::libp2p::streams) fn new(pause: Duration) -> Self {
         Self {
             state: Mutex::new(State {
                 sender: FeedSender::new(),
@@ -79,7 +79,7 @@ impl Feed {
 
     /// Takes a record, unless the feed is past that. The stream's task is not woken. A peer that is too slow for the
     /// record fails the feed.
-    pub(super) fn push(&self, record: &Record) -> Phase {
+    pub(in crate::net::libp2p::streams) fn push(&self, record: &Record) -> Phase {
         let mut state = self.state();
         if state.phase == Phase::Open {
             match state.sender.push(record.clone()) {
@@ -94,17 +94,17 @@ impl Feed {
     }
 
     /// How far it is.
-    pub(super) fn phase(&self) -> Phase {
+    pub(in crate::net::libp2p::streams) fn phase(&self) -> Phase {
         self.state().phase
     }
 
     /// Wakes the stream's task to send what was pushed.
-    pub(super) fn wake(&self) {
+    pub(in crate::net::libp2p::streams) fn wake(&self) {
         self.changed.notify_one();
     }
 
     /// Takes no more, and ends when what waits is sent.
-    pub(super) fn finish(&self) {
+    pub(in crate::net::libp2p::streams) fn finish(&self) {
         {
             let mut state = self.state();
             if state.phase == Phase::Open {
@@ -115,7 +115,7 @@ impl Feed {
     }
 
     /// Ends now: there is nobody to send it to.
-    pub(super) fn abandon(&self) {
+    pub(in crate::net::libp2p::streams) fn abandon(&self) {
         self.state().end(Phase::Abandoned);
         self.failed.notify_one();
     }
@@ -175,9 +175,9 @@ impl State {
 }
 
 /// Sends a feed until it is finished or fails. `_running` tells whoever waits for the end of all feeds.
-pub(super) async fn send(
+pub(in crate::net::libp2p::streams) async fn send(
     common: Arc<Common>,
-    feed: Arc<Feed>,
+    feed: Arc<OutgoingFeed>,
     (peer, node): (PeerId, NodeId),
     opening: Opening,
     _running: mpsc::Sender<Infallible>,
@@ -212,7 +212,7 @@ pub(super) async fn send(
 
 async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     common: &Common,
-    feed: &Feed,
+    feed: &OutgoingFeed,
     mut reader: FrameReader<R>,
     mut writer: FrameWriter<W>,
 ) -> Result<(), StreamError> {
@@ -233,7 +233,7 @@ async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 
 async fn send_all<W: AsyncWrite + Unpin>(
     common: &Common,
-    feed: &Feed,
+    feed: &OutgoingFeed,
     writer: &mut FrameWriter<W>,
 ) -> Result<(), StreamError> {
     let mut sent = None;
@@ -271,7 +271,10 @@ async fn send_all<W: AsyncWrite + Unpin>(
     }
 }
 
-async fn take_credit<R: AsyncRead + Unpin>(feed: &Feed, reader: &mut FrameReader<R>) -> Result<(), StreamError> {
+async fn take_credit<R: AsyncRead + Unpin>(
+    feed: &OutgoingFeed,
+    reader: &mut FrameReader<R>,
+) -> Result<(), StreamError> {
     while let Some((frame, _)) = reader.next().await? {
         feed.take_credit(&frame)?;
         feed.wake();

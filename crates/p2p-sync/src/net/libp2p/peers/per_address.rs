@@ -14,7 +14,7 @@ use libp2p::swarm::{
 };
 use libp2p::{PeerId, swarm};
 
-use super::connections::ip;
+use crate::net::libp2p::multiaddrs::ip;
 
 /// Connections that others dialled from one source, those being set up included. A node needs one; some machines run several.
 const PER_SOURCE_MAX: usize = 32;
@@ -22,28 +22,28 @@ const PER_SOURCE_MAX: usize = 32;
 /// What counts as one source: an IPv4 address, and of IPv6 what one machine is given: an address in a network in which this
 /// machine is too, else a network of 64 bits. A LAN is one such network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
+enum AddressBlock {
     Address(IpAddr),
     Network(u64),
 }
 
 /// There are too many connections from this address.
 #[derive(Debug)]
-pub(super) struct TooMany(pub(super) IpAddr);
+pub(in crate::net::libp2p) struct TooManyConnections(pub(in crate::net::libp2p) IpAddr);
 
-impl fmt::Display for TooMany {
+impl fmt::Display for TooManyConnections {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "too many connections from {}", self.0)
     }
 }
 
-impl std::error::Error for TooMany {}
+impl std::error::Error for TooManyConnections {}
 
 /// Refuses connections beyond the limit.
 #[derive(Debug, Default)]
-pub(super) struct Behaviour {
-    open: HashMap<ConnectionId, Source>,
-    by_source: HashMap<Source, usize>,
+pub(in crate::net::libp2p) struct Behaviour {
+    open: HashMap<ConnectionId, AddressBlock>,
+    by_source: HashMap<AddressBlock, usize>,
     /// Where this node listens: as many as the machine has addresses.
     own: HashSet<Multiaddr>,
 }
@@ -57,29 +57,29 @@ fn network(address: Ipv6Addr) -> u64 {
 
 impl Behaviour {
     /// None for this machine itself, whose programs are its user's.
-    fn source(&self, address: IpAddr) -> Option<Source> {
+    fn source(&self, address: IpAddr) -> Option<AddressBlock> {
         let address = address.to_canonical();
         if address.is_loopback() {
             return None;
         }
         let IpAddr::V6(six) = address else {
-            return Some(Source::Address(address));
+            return Some(AddressBlock::Address(address));
         };
         let own = self.own.iter().filter_map(ip);
         let is_near = |own| matches!(own, IpAddr::V6(own) if network(own) == network(six));
         if six.is_unicast_link_local() || own.into_iter().any(is_near) {
-            return Some(Source::Address(address));
+            return Some(AddressBlock::Address(address));
         }
-        Some(Source::Network(network(six)))
+        Some(AddressBlock::Network(network(six)))
     }
 
-    fn admit(&mut self, id: ConnectionId, address: IpAddr) -> Result<(), TooMany> {
+    fn admit(&mut self, id: ConnectionId, address: IpAddr) -> Result<(), TooManyConnections> {
         let Some(source) = self.source(address) else {
             return Ok(());
         };
         let count = self.by_source.entry(source).or_default();
         if *count >= PER_SOURCE_MAX {
-            return Err(TooMany(address));
+            return Err(TooManyConnections(address));
         }
         *count += 1;
         self.open.insert(id, source);

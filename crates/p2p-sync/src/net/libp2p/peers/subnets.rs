@@ -7,22 +7,22 @@ use if_addrs::{IfAddr, Interface};
 
 /// Networks, each as an address in it and the length of its prefix in bits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Subnets(Vec<(IpAddr, u32)>);
+pub(in crate::net::libp2p) struct Subnets(Vec<(IpAddr, u32)>);
 
 impl Subnets {
     /// Those of the interfaces that this machine has now; none when the system does not tell.
-    pub(super) fn of_this_machine() -> Self {
+    pub(in crate::net::libp2p) fn of_this_machine() -> Self {
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
         Self(interfaces.iter().map(prefix).collect())
     }
 
     #[cfg(test)]
-    pub(super) fn new(networks: &[(IpAddr, u32)]) -> Self {
+    pub(in crate::net::libp2p) fn new(networks: &[(IpAddr, u32)]) -> Self {
         Self(networks.to_vec())
     }
 
     /// Whether an address is in one of them.
-    pub(super) fn contain(&self, ip: IpAddr) -> bool {
+    pub(in crate::net::libp2p) fn contain(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|(network, bits)| match (network, ip) {
             (IpAddr::V4(network), IpAddr::V4(ip)) => {
                 (network.to_bits() ^ ip.to_bits()).leading_zeros() >= (*bits).min(32)

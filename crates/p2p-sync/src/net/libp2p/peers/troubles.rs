@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use libp2p::{Multiaddr, PeerId};
 use p2p_sync_core::Timestamp;
 
-use super::dialer::split_peer;
-use super::node_id;
+use crate::net::libp2p::multiaddrs::split_peer;
+use crate::net::libp2p::node_id;
 use crate::net::{Attempt, Trouble, TroubleCause};
 use crate::system;
 use crate::throttle::Throttle;
 
 mod visits;
-pub(super) mod warning;
+pub(in crate::net::libp2p) mod warning;
 
-pub(super) use visits::Visits;
+pub(in crate::net::libp2p) use visits::Visits;
 
 /// Rows about peers that the user did not name. The one that was not tried for the longest time goes first.
 const ROWS_MAX: usize = 256;
@@ -35,7 +35,7 @@ const BUDGET_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Whom a row is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Whom {
+pub(in crate::net::libp2p) enum Whom {
     /// A peer.
     Peer(PeerId),
     /// Whoever is at an address.
@@ -44,7 +44,7 @@ pub(super) enum Whom {
 
 /// What makes this node expect somebody there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Expected {
+pub(in crate::net::libp2p) enum Expected {
     /// It was there once, or came by itself.
     Perhaps,
     /// It is announced on the LAN.
@@ -76,7 +76,7 @@ struct Row {
 
 /// The table.
 #[derive(Debug)]
-pub(super) struct Troubles {
+pub(in crate::net::libp2p) struct Troubles {
     rows: HashMap<Whom, Row>,
     configured: HashSet<Whom>,
     others: Throttle<Instant>,
@@ -147,7 +147,7 @@ impl Row {
 
 impl Troubles {
     /// An empty table. The user named these addresses, each with or without a peer id.
-    pub(super) fn new(configured: &[Multiaddr]) -> Self {
+    pub(in crate::net::libp2p) fn new(configured: &[Multiaddr]) -> Self {
         let whom = |address: &Multiaddr| match split_peer(address.clone()) {
             (_, Some(peer)) => Whom::Peer(peer),
             (address, None) => Whom::Address(address),
@@ -160,7 +160,7 @@ impl Troubles {
     }
 
     /// What came back from some addresses of somebody.
-    pub(super) fn note(
+    pub(in crate::net::libp2p) fn note(
         &mut self,
         whom: Whom,
         expected: Expected,
@@ -214,7 +214,7 @@ impl Troubles {
     }
 
     /// A connection to somebody stands. Who answers may still be the wrong one.
-    pub(super) fn connected(&mut self, peer: PeerId, dialled: Option<&Multiaddr>) {
+    pub(in crate::net::libp2p) fn connected(&mut self, peer: PeerId, dialled: Option<&Multiaddr>) {
         let at_address = dialled.map(|address| Whom::Address(address.clone()));
         for whom in [Some(Whom::Peer(peer)), at_address].into_iter().flatten() {
             if let Some(row) = self.rows.get_mut(&whom) {
@@ -225,28 +225,28 @@ impl Troubles {
     }
 
     /// All is well with a peer. What was warned of is remembered, or who comes and goes would fill the log.
-    pub(super) fn resolved(&mut self, peer: PeerId) {
+    pub(in crate::net::libp2p) fn resolved(&mut self, peer: PeerId) {
         for row in self.rows.values_mut().filter(|row| row.peer == Some(peer)) {
             row.attempts.clear();
         }
     }
 
     /// That is not the cause any more.
-    pub(super) fn drop_cause(&mut self, whom: &Whom, cause: &TroubleCause) {
+    pub(in crate::net::libp2p) fn drop_cause(&mut self, whom: &Whom, cause: &TroubleCause) {
         if let Some(row) = self.rows.get_mut(whom) {
             row.attempts.retain(|(_, known, _)| known != cause);
         }
     }
 
     /// Nobody has anything to do with this address of somebody any more.
-    pub(super) fn forget_address(&mut self, whom: &Whom, address: &Multiaddr) {
+    pub(in crate::net::libp2p) fn forget_address(&mut self, whom: &Whom, address: &Multiaddr) {
         if let Some(row) = self.rows.get_mut(whom) {
             row.attempts.retain(|(known, ..)| known != address);
         }
     }
 
     /// The warnings that are due, each to be given once.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Trouble, Expected)> {
+    pub(in crate::net::libp2p) fn take_due(&mut self, now: Instant) -> Vec<(Trouble, Expected)> {
         self.rows
             .retain(|_, row| now.saturating_duration_since(row.last.instant) < FORGET_AFTER);
         let mut due = Vec::new();
@@ -264,12 +264,12 @@ impl Troubles {
     }
 
     /// How many warnings were left out since this was asked last.
-    pub(super) fn take_left_out(&mut self) -> u64 {
+    pub(in crate::net::libp2p) fn take_left_out(&mut self) -> u64 {
         self.others.take_held_back()
     }
 
     /// Everybody with whom something is wrong: those that the user named first, then those tried last.
-    pub(super) fn all(&self) -> Vec<Trouble> {
+    pub(in crate::net::libp2p) fn all(&self) -> Vec<Trouble> {
         let mut all: Vec<Trouble> = self
             .rows
             .values()

@@ -14,9 +14,9 @@ use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, identify, noise, tcp, yamux};
 use tokio::sync::mpsc;
 
-use super::behaviour::boot_nonce;
-use super::connections::ip;
-use super::listening::{local_ips, port};
+use crate::net::libp2p::behaviour::boot_nonce;
+use crate::net::libp2p::listening::local_ips;
+use crate::net::libp2p::multiaddrs::{ip, port};
 
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -31,7 +31,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(120);
 
 /// Who answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::net::libp2p) enum Answer {
     /// This very process.
     Ourselves,
     /// Another one with the same identity.
@@ -42,9 +42,9 @@ pub(super) enum Answer {
 
 /// What came of a question.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) address: Multiaddr,
-    pub(super) answer: Answer,
+pub(in crate::net::libp2p) struct Answered {
+    pub(in crate::net::libp2p) address: Multiaddr,
+    pub(in crate::net::libp2p) answer: Answer,
 }
 
 /// What is known of an address.
@@ -60,7 +60,7 @@ enum Suspect {
 
 /// The addresses at which our identity seems to be.
 #[derive(Debug)]
-pub(super) struct Twins {
+pub(in crate::net::libp2p) struct Twins {
     own: PeerId,
     nonce: u64,
     port: u16,
@@ -70,12 +70,12 @@ pub(super) struct Twins {
     /// One question is asked at a time.
     is_asking: bool,
     tell: mpsc::Sender<Answered>,
-    pub(super) told: mpsc::Receiver<Answered>,
+    pub(in crate::net::libp2p) told: mpsc::Receiver<Answered>,
 }
 
 impl Twins {
     /// This run of a node has this id and nonce, and listens at this port.
-    pub(super) fn new(own: PeerId, nonce: u64, port: u16) -> Self {
+    pub(in crate::net::libp2p) fn new(own: PeerId, nonce: u64, port: u16) -> Self {
         let (tell, told) = mpsc::channel(1);
         Self {
             own,
@@ -90,18 +90,18 @@ impl Twins {
     }
 
     /// The port at which this node listens.
-    pub(super) fn port(&self) -> u16 {
+    pub(in crate::net::libp2p) fn port(&self) -> u16 {
         self.port
     }
 
     /// Whether this process itself listens there.
-    pub(super) fn is_ours(&self, address: &Multiaddr) -> bool {
+    pub(in crate::net::libp2p) fn is_ours(&self, address: &Multiaddr) -> bool {
         port(address) == Some(self.port) && ip(address).is_some_and(|ip| self.is_local(ip))
     }
 
     /// Whether an interface of this machine has that address. Anybody can announce our id at any number of addresses, so the
     /// operating system is not asked for each.
-    pub(super) fn is_local(&self, ip: IpAddr) -> bool {
+    pub(in crate::net::libp2p) fn is_local(&self, ip: IpAddr) -> bool {
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old = |asked: &Instant| asked.elapsed() >= LOCAL_FOR;
         if local.as_ref().is_none_or(|(asked, _)| is_old(asked)) {
@@ -111,7 +111,7 @@ impl Twins {
     }
 
     /// Our identity seems to be at an address that is not ours.
-    pub(super) fn suspect(&mut self, address: Multiaddr, now: Instant) {
+    pub(in crate::net::libp2p) fn suspect(&mut self, address: Multiaddr, now: Instant) {
         let is_over = |suspect: &Suspect| matches!(suspect, Suspect::Quiet { until } if *until <= now);
         if !self.suspects.contains_key(&address) && self.suspects.len() >= ADDRESSES_MAX {
             self.suspects.retain(|_, suspect| !is_over(suspect));
@@ -125,7 +125,7 @@ impl Twins {
     }
 
     /// Asks at the next address at which it is time for that. What comes of it is [told](Self::told).
-    pub(super) fn ask_due(&mut self, now: Instant) {
+    pub(in crate::net::libp2p) fn ask_due(&mut self, now: Instant) {
         if self.is_asking {
             return;
         }
@@ -148,7 +148,7 @@ impl Twins {
     }
 
     /// Takes note of an answer.
-    pub(super) fn answered(&mut self, answered: &Answered, now: Instant) {
+    pub(in crate::net::libp2p) fn answered(&mut self, answered: &Answered, now: Instant) {
         self.is_asking = false;
         let suspect = match answered.answer {
             Answer::Twin => Suspect::Twin {

@@ -28,7 +28,7 @@ struct Inner {
 
 /// Who is connected, and the dials that are under way, by peer. Both are bounded by the limits of the swarm.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Arrivals(Arc<Mutex<Inner>>);
+pub(in crate::net::libp2p) struct Arrivals(Arc<Mutex<Inner>>);
 
 impl Arrivals {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -36,7 +36,7 @@ impl Arrivals {
     }
 
     /// There is a connection to a peer: dials to it are given up as soon as they have had their time.
-    pub(super) fn arrived(&self, peer: PeerId) {
+    pub(in crate::net::libp2p) fn arrived(&self, peer: PeerId) {
         let mut inner = self.lock();
         inner.connected.insert(peer);
         for give_up in inner.under_way.remove(&peer).unwrap_or_default() {
@@ -46,7 +46,7 @@ impl Arrivals {
     }
 
     /// The last connection to a peer is gone.
-    pub(super) fn left(&self, peer: PeerId) {
+    pub(in crate::net::libp2p) fn left(&self, peer: PeerId) {
         self.lock().connected.remove(&peer);
     }
 
@@ -77,13 +77,13 @@ async fn useless(begun: Instant, given_up: oneshot::Receiver<()>) {
 
 /// A transport whose dials to a peer end when that peer has arrived in another way.
 #[derive(Debug)]
-pub(super) struct GivesUp<T> {
+pub(in crate::net::libp2p) struct GivesUp<T> {
     inner: T,
     arrivals: Arrivals,
 }
 
 impl<T> GivesUp<T> {
-    pub(super) fn new(inner: T, arrivals: Arrivals) -> Self {
+    pub(in crate::net::libp2p) fn new(inner: T, arrivals: Arrivals) -> Self {
         Self { inner, arrivals }
     }
 }

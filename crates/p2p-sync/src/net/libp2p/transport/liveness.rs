@@ -11,13 +11,14 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::handler::{ConnectionEvent, ConnectionHandler, FullyNegotiatedInbound};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour, Stream, SubstreamProtocol,
     THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, ping};
+
+use crate::net::libp2p::multiaddrs::is_quic;
 
 /// How often a connection over TCP is pinged. Bounds how late a dead one is noticed.
 const TCP_INTERVAL: Duration = Duration::from_secs(4);
@@ -27,19 +28,14 @@ const QUIC_INTERVAL: Duration = Duration::from_secs(30);
 /// Bytes of a ping, which come back as they are.
 const PING_BYTES: usize = 32;
 
-/// Whether an address is one of QUIC.
-pub(super) fn is_quic(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::QuicV1))
-}
-
 /// libp2p's ping, with an interval for each transport.
-pub(super) struct Behaviour {
+pub(in crate::net::libp2p) struct Behaviour {
     tcp: ping::Behaviour,
     quic: ping::Behaviour,
 }
 
 impl Behaviour {
-    pub(super) fn new() -> Self {
+    pub(in crate::net::libp2p) fn new() -> Self {
         let every = |interval| ping::Behaviour::new(ping::Config::new().with_interval(interval));
         Self {
             tcp: every(TCP_INTERVAL),
@@ -106,7 +102,7 @@ impl NetworkBehaviour for Behaviour {
 type Ping = THandler<ping::Behaviour>;
 
 /// libp2p's handler for the pings that go out, and our own answers to those that come in.
-pub(super) struct Handler {
+pub(in crate::net::libp2p) struct Handler {
     ping: Ping,
     /// Ends when the stream does. A new stream takes the place of the one before: one at a time is what the protocol asks for.
     answering: Option<BoxFuture<'static, io::Error>>,

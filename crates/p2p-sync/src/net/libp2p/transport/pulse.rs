@@ -14,14 +14,14 @@ use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
 use tokio::time::Instant;
 
-use super::dialer::split_peer;
+use crate::net::libp2p::multiaddrs::split_peer;
 
 /// Connections whose pulse can be found. More than there can be at once, established and being set up.
 const PULSES_MAX: usize = 2_048;
 
 /// When it was alive last.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(in crate::net::libp2p) struct Pulse {
     began: Instant,
     /// Milliseconds since then.
     beat: AtomicU64,
@@ -29,7 +29,7 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Of something that is alive now.
-    pub(super) fn new() -> Self {
+    pub(in crate::net::libp2p) fn new() -> Self {
         Self {
             began: Instant::now(),
             beat: AtomicU64::new(0),
@@ -37,13 +37,13 @@ impl Pulse {
     }
 
     /// It is alive now.
-    pub(super) fn beat(&self) {
+    pub(in crate::net::libp2p) fn beat(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat.store(millis, Ordering::Relaxed);
     }
 
     /// When it was alive last.
-    pub(super) fn last(&self) -> Instant {
+    pub(in crate::net::libp2p) fn last(&self) -> Instant {
         self.began + Duration::from_millis(self.beat.load(Ordering::Relaxed))
     }
 }
@@ -51,7 +51,7 @@ impl Pulse {
 /// The pulses of the connections over TCP, found by what both the transport and the swarm know of a connection: its ends. Two
 /// with the same ends, which only two dials at one moment can have, share one.
 #[derive(Debug, Default)]
-pub(super) struct Pulses(Mutex<HashMap<Ends, Weak<Pulse>>>);
+pub(in crate::net::libp2p) struct Pulses(Mutex<HashMap<Ends, Weak<Pulse>>>);
 
 /// The remote address of a connection, and the local one if the other side dialled.
 type Ends = (Multiaddr, Option<Multiaddr>);
@@ -71,7 +71,7 @@ fn ends(endpoint: &ConnectedPoint) -> Ends {
 
 impl Pulses {
     /// The pulse of the connection with these ends.
-    pub(super) fn of(&self, endpoint: &ConnectedPoint) -> Arc<Pulse> {
+    pub(in crate::net::libp2p) fn of(&self, endpoint: &ConnectedPoint) -> Arc<Pulse> {
         let ends = ends(endpoint);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pulse) = all.get(&ends).and_then(Weak::upgrade) {
@@ -89,7 +89,7 @@ impl Pulses {
 }
 
 /// The bytes of a connection, with its pulse.
-pub(super) struct Felt<S> {
+pub(in crate::net::libp2p) struct Felt<S> {
     inner: S,
     pulse: Arc<Pulse>,
     /// A write had to wait. That it goes on means that the other end took something: pings may stand behind a lot of it.
@@ -97,7 +97,7 @@ pub(super) struct Felt<S> {
 }
 
 impl<S> Felt<S> {
-    pub(super) fn new(inner: S, pulse: Arc<Pulse>) -> Self {
+    pub(in crate::net::libp2p) fn new(inner: S, pulse: Arc<Pulse>) -> Self {
         pulse.beat();
         Self {
             inner,

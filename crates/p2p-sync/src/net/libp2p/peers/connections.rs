@@ -2,27 +2,24 @@
 //! restarted, who takes part in gossip. Decides what ought to be closed; closing is left to the swarm's task.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use p2p_sync_core::NodeId;
 
 use super::boots::{Boots, Run};
-use super::dialer::split_peer;
-use super::liveness::is_quic;
-use super::node_id;
-use super::pulse::Pulse;
+use crate::net::libp2p::multiaddrs::{is_quic, split_peer};
+use crate::net::libp2p::node_id;
+use crate::net::libp2p::transport::pulse::Pulse;
 use crate::net::{Direction, Transport};
 
 mod closing;
 
 /// A connection on which nothing came in for this long is dead: TCP alone would keep it for a quarter of an hour.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(7);
+pub(in crate::net::libp2p) const DEAD_AFTER: Duration = Duration::from_secs(7);
 /// How long a second connection to a peer is left to settle before one is closed.
 const SPARE_AFTER: Duration = Duration::from_secs(1);
 /// A spare connection is closed only when gossip with its peer was quiet this long, so that nothing under way gets lost …
@@ -44,12 +41,12 @@ const FORMER_MAX: usize = 4_096;
 
 /// One open connection.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) id: ConnectionId,
-    pub(super) address: Multiaddr,
-    pub(super) transport: Transport,
-    pub(super) direction: Direction,
-    pub(super) rtt: Option<Duration>,
+pub(in crate::net::libp2p) struct Connection {
+    pub(in crate::net::libp2p) id: ConnectionId,
+    pub(in crate::net::libp2p) address: Multiaddr,
+    pub(in crate::net::libp2p) transport: Transport,
+    pub(in crate::net::libp2p) direction: Direction,
+    pub(in crate::net::libp2p) rtt: Option<Duration>,
     opened: Instant,
     /// None if silence does not mean that it is dead: QUIC finds out by itself.
     watched: Option<Arc<Pulse>>,
@@ -59,15 +56,15 @@ pub(super) struct Connection {
 
 /// A peer with at least one connection; the first is the oldest.
 #[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) connections: Vec<Connection>,
-    pub(super) subscribed: bool,
+pub(in crate::net::libp2p) struct Peer {
+    pub(in crate::net::libp2p) connections: Vec<Connection>,
+    pub(in crate::net::libp2p) subscribed: bool,
     /// It said what it speaks, on one connection at least.
     is_identified: bool,
     /// It speaks this network's protocols: gossip is expected of it.
-    pub(super) is_node: bool,
+    pub(in crate::net::libp2p) is_node: bool,
     /// It speaks the sync of this network.
-    pub(super) syncs: bool,
+    pub(in crate::net::libp2p) syncs: bool,
     /// What program it says that it is; cut to [`AGENT_CHARS_MAX`].
     agent: Option<String>,
     gossiped: Instant,
@@ -80,7 +77,7 @@ pub(super) struct Peer {
 impl Peer {
     /// The connection that is kept when there are several. QUIC notices by itself when it is cut, so it is the better one;
     /// between equals, the oldest.
-    pub(super) fn best(&self) -> Option<ConnectionId> {
+    pub(in crate::net::libp2p) fn best(&self) -> Option<ConnectionId> {
         self.connections
             .iter()
             .min_by_key(|it| (it.transport == Transport::Tcp, it.opened))
@@ -90,18 +87,18 @@ impl Peer {
 
 /// Who takes part in gossip.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Listeners {
+pub(in crate::net::libp2p) struct Listeners {
     /// The peers to sync with.
-    pub(super) synced: BTreeMap<PeerId, NodeId>,
+    pub(in crate::net::libp2p) synced: BTreeMap<PeerId, NodeId>,
     /// There are others, known or not.
-    pub(super) others: bool,
+    pub(in crate::net::libp2p) others: bool,
     /// There are some of whom it is known that they are none to sync with.
-    pub(super) strangers: bool,
+    pub(in crate::net::libp2p) strangers: bool,
 }
 
 /// What an identification says of a peer's runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Boot {
+pub(in crate::net::libp2p) enum Boot {
     /// The run that was known, or the first one that is heard of.
     Known,
     /// This connection had been identified before.
@@ -117,7 +114,7 @@ pub(super) enum Boot {
 
 /// What the end of a connection leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Closed {
+pub(in crate::net::libp2p) enum Closed {
     /// Other connections to the peer, which do just as well.
     Others,
     /// Other connections, but gossip announced itself on the one that ended, and may not have been heard.
@@ -128,7 +125,7 @@ pub(super) enum Closed {
 
 /// All open connections.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
+pub(in crate::net::libp2p) struct Connections {
     peers: HashMap<PeerId, Peer>,
     former: HashSet<PeerId>,
     boots: Boots,
@@ -136,7 +133,7 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Notes a new connection. Returns none if it is an additional one, else whether the peer was connected before.
-    pub(super) fn opened(
+    pub(in crate::net::libp2p) fn opened(
         &mut self,
         peer: PeerId,
         id: ConnectionId,
@@ -183,7 +180,7 @@ impl Connections {
     }
 
     /// Notes the end of a connection.
-    pub(super) fn closed(&mut self, peer: PeerId, id: ConnectionId, now: Instant) -> Closed {
+    pub(in crate::net::libp2p) fn closed(&mut self, peer: PeerId, id: ConnectionId, now: Instant) -> Closed {
         let Some(known) = self.peers.get_mut(&peer) else {
             return Closed::Others;
         };
@@ -207,7 +204,7 @@ impl Connections {
     }
 
     /// A ping came back.
-    pub(super) fn pinged(&mut self, peer: PeerId, id: ConnectionId, rtt: Duration) {
+    pub(in crate::net::libp2p) fn pinged(&mut self, peer: PeerId, id: ConnectionId, rtt: Duration) {
         if let Some(connection) = self.connection_mut(peer, id) {
             connection.rtt = Some(rtt);
             connection.watched.iter().for_each(|pulse| pulse.beat());
@@ -215,14 +212,14 @@ impl Connections {
     }
 
     /// The other side does not know pings, so that their absence says nothing.
-    pub(super) fn cannot_ping(&mut self, peer: PeerId, id: ConnectionId) {
+    pub(in crate::net::libp2p) fn cannot_ping(&mut self, peer: PeerId, id: ConnectionId) {
         if let Some(connection) = self.connection_mut(peer, id) {
             connection.watched = None;
         }
     }
 
     /// Gossip went to a peer or came from it.
-    pub(super) fn gossiped(&mut self, peer: PeerId, now: Instant) {
+    pub(in crate::net::libp2p) fn gossiped(&mut self, peer: PeerId, now: Instant) {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.gossiped = now;
         }
@@ -230,7 +227,7 @@ impl Connections {
 
     /// gossipsub gave up the stream on which a peer sends. Whether the peer is to be connected anew, because gossipsub will not
     /// take another one.
-    pub(super) fn cut_off(&mut self, peer: PeerId) -> bool {
+    pub(in crate::net::libp2p) fn cut_off(&mut self, peer: PeerId) -> bool {
         self.peers.get_mut(&peer).is_some_and(|known| {
             known.cut_off = known.cut_off.wrapping_add(1);
             known.nudges = NUDGES_MAX;
@@ -239,14 +236,14 @@ impl Connections {
     }
 
     /// A message came from a peer.
-    pub(super) fn heard(&mut self, peer: PeerId) {
+    pub(in crate::net::libp2p) fn heard(&mut self, peer: PeerId) {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.nudges = 0;
         }
     }
 
     /// Peers of which nothing was heard since they were cut off. Each is named some times.
-    pub(super) fn cut_off_and_silent(&mut self) -> Vec<PeerId> {
+    pub(in crate::net::libp2p) fn cut_off_and_silent(&mut self) -> Vec<PeerId> {
         let silent = self.peers.iter_mut().filter(|(_, known)| known.nudges > 0);
         silent
             .map(|(peer, known)| {
@@ -257,7 +254,7 @@ impl Connections {
     }
 
     /// A peer joined or left the topic.
-    pub(super) fn subscribed(&mut self, peer: PeerId, subscribed: bool, now: Instant) {
+    pub(in crate::net::libp2p) fn subscribed(&mut self, peer: PeerId, subscribed: bool, now: Instant) {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.subscribed = subscribed;
             known.unsubscribed_since = now;
@@ -265,7 +262,13 @@ impl Connections {
     }
 
     /// The peer said which run of which program it is, on one of its connections.
-    pub(super) fn identified(&mut self, peer: PeerId, id: ConnectionId, boot: Option<u64>, is_node: bool) -> Boot {
+    pub(in crate::net::libp2p) fn identified(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        boot: Option<u64>,
+        is_node: bool,
+    ) -> Boot {
         let Some(known) = self.peers.get_mut(&peer) else {
             return Boot::Repeated;
         };
@@ -293,26 +296,26 @@ impl Connections {
     }
 
     /// Whether the peer says that it speaks the sync of this network.
-    pub(super) fn speaks_sync(&mut self, peer: PeerId, syncs: bool) {
+    pub(in crate::net::libp2p) fn speaks_sync(&mut self, peer: PeerId, syncs: bool) {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.syncs = syncs;
         }
     }
 
     /// What program a peer says that it is.
-    pub(super) fn says_agent(&mut self, peer: PeerId, agent: &str) {
+    pub(in crate::net::libp2p) fn says_agent(&mut self, peer: PeerId, agent: &str) {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.agent = Some(agent.chars().take(AGENT_CHARS_MAX).collect());
         }
     }
 
     /// The same, as it said it: not fit to be shown as it is.
-    pub(super) fn agent(&self, peer: PeerId) -> Option<&str> {
+    pub(in crate::net::libp2p) fn agent(&self, peer: PeerId) -> Option<&str> {
         self.peers.get(&peer)?.agent.as_deref()
     }
 
     /// Who takes part in gossip, as far as it is known.
-    pub(super) fn listeners(&self) -> Listeners {
+    pub(in crate::net::libp2p) fn listeners(&self) -> Listeners {
         let mut listeners = Listeners::default();
         for (peer, known) in self.peers.iter().filter(|(_, known)| known.subscribed) {
             match node_id(peer) {
@@ -327,14 +330,14 @@ impl Connections {
     }
 
     /// Whether a connected peer is known to take part in this network, in its gossip at least.
-    pub(super) fn takes_part(&self, peer: PeerId) -> bool {
+    pub(in crate::net::libp2p) fn takes_part(&self, peer: PeerId) -> bool {
         self.peers
             .get(&peer)
             .is_some_and(|known| known.subscribed || (known.is_node && known.syncs))
     }
 
     /// The address of a peer's end of a connection.
-    pub(super) fn address(&self, peer: PeerId, id: ConnectionId) -> Option<&Multiaddr> {
+    pub(in crate::net::libp2p) fn address(&self, peer: PeerId, id: ConnectionId) -> Option<&Multiaddr> {
         self.peers
             .get(&peer)?
             .connections
@@ -344,7 +347,7 @@ impl Connections {
     }
 
     /// Whether this side dialled a connection.
-    pub(super) fn is_dialled(&self, peer: PeerId, id: ConnectionId) -> bool {
+    pub(in crate::net::libp2p) fn is_dialled(&self, peer: PeerId, id: ConnectionId) -> bool {
         let known = self.peers.get(&peer).into_iter().flat_map(|known| &known.connections);
         known
             .filter(|connection| connection.id == id)
@@ -352,7 +355,7 @@ impl Connections {
     }
 
     /// Whether this side dialled any connection to a peer.
-    pub(super) fn is_dialled_to(&self, peer: PeerId) -> bool {
+    pub(in crate::net::libp2p) fn is_dialled_to(&self, peer: PeerId) -> bool {
         let known = self.peers.get(&peer).into_iter().flat_map(|known| &known.connections);
         known
             .into_iter()
@@ -360,12 +363,12 @@ impl Connections {
     }
 
     /// The connection to a peer that is kept when there are several.
-    pub(super) fn best(&self, peer: PeerId) -> Option<ConnectionId> {
+    pub(in crate::net::libp2p) fn best(&self, peer: PeerId) -> Option<ConnectionId> {
         self.peers.get(&peer)?.best()
     }
 
     /// All connected peers, by id.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
+    pub(in crate::net::libp2p) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter()
     }
 
@@ -376,15 +379,6 @@ impl Connections {
             .iter_mut()
             .find(|connection| connection.id == id)
     }
-}
-
-/// The IP address in a multiaddress.
-pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
-    address.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

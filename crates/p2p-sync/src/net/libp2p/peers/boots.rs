@@ -12,7 +12,7 @@ const PEERS_MAX: usize = 4_096;
 
 /// What a run is to those seen before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Run {
+pub(in crate::net::libp2p) enum Run {
     /// Seen for the first time.
     New,
     /// The one that was seen last.
@@ -26,11 +26,11 @@ pub(super) enum Run {
 
 /// The runs of all peers, each with the address at which it was first seen, the latest last.
 #[derive(Debug, Default)]
-pub(super) struct Boots(HashMap<PeerId, VecDeque<(u64, Multiaddr)>>);
+pub(in crate::net::libp2p) struct Boots(HashMap<PeerId, VecDeque<(u64, Multiaddr)>>);
 
 impl Boots {
     /// Takes note of a run.
-    pub(super) fn note(&mut self, peer: PeerId, boot: u64, address: Multiaddr) -> Run {
+    pub(in crate::net::libp2p) fn note(&mut self, peer: PeerId, boot: u64, address: Multiaddr) -> Run {
         if !self.0.contains_key(&peer) && self.0.len() >= PEERS_MAX {
             return Run::New;
         }

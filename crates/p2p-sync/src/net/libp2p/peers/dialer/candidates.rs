@@ -10,7 +10,7 @@ use libp2p::PeerId;
 
 use super::Chance;
 use super::schedule::{Schedule, State};
-use crate::net::libp2p::address_book::AddressBook;
+use crate::net::libp2p::peers::address_book::AddressBook;
 
 /// What is known of a peer, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

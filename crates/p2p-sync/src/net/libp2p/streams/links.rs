@@ -17,7 +17,7 @@ const TELL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The table. Only the network writes to it, from several tasks.
 #[derive(Debug)]
-pub(super) struct Links {
+pub(in crate::net::libp2p) struct Links {
     told: watch::Sender<PeerLinks>,
     /// The numbers in the table: never the same twice, so that nothing must be remembered of peers that are gone.
     number: AtomicU64,
@@ -32,7 +32,7 @@ struct Missed {
 }
 
 impl Links {
-    pub(super) fn new(told: watch::Sender<PeerLinks>) -> Self {
+    pub(in crate::net::libp2p) fn new(told: watch::Sender<PeerLinks>) -> Self {
         Self {
             told,
             number: AtomicU64::new(0),
@@ -41,7 +41,7 @@ impl Links {
     }
 
     /// These are the peers now.
-    pub(super) fn set(&self, peers: &BTreeSet<NodeId>) {
+    pub(in crate::net::libp2p) fn set(&self, peers: &BTreeSet<NodeId>) {
         self.told.send_if_modified(|links| {
             let before = links.len();
             links.retain(|peer, _| peers.contains(peer));
@@ -65,7 +65,7 @@ impl Links {
     }
 
     /// Of the peers in the table, these were dialled by this node.
-    pub(super) fn set_dialled(&self, dialled: &BTreeSet<NodeId>) {
+    pub(in crate::net::libp2p) fn set_dialled(&self, dialled: &BTreeSet<NodeId>) {
         self.told.send_if_modified(|links| {
             let mut changed = false;
             for (peer, link) in links {
@@ -77,7 +77,7 @@ impl Links {
     }
 
     /// Something did not get through between this peer and us. One that is not in the table gets a session when it comes.
-    pub(super) fn missed(&self, peer: NodeId, now: Instant) {
+    pub(in crate::net::libp2p) fn missed(&self, peer: NodeId, now: Instant) {
         if !self.told.borrow().contains_key(&peer) {
             return;
         }
@@ -94,7 +94,7 @@ impl Links {
     }
 
     /// Something of ours got through to nobody.
-    pub(super) fn missed_by_all(&self, now: Instant) {
+    pub(in crate::net::libp2p) fn missed_by_all(&self, now: Instant) {
         let peers: Vec<NodeId> = self.told.borrow().keys().copied().collect();
         for peer in peers {
             self.missed(peer, now);
@@ -102,7 +102,7 @@ impl Links {
     }
 
     /// Tells what was held back. To be called every now and then.
-    pub(super) fn settle(&self, now: Instant) {
+    pub(in crate::net::libp2p) fn settle(&self, now: Instant) {
         let untold = {
             let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
             let untold = std::mem::take(&mut missed.untold);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use libp2p::{Multiaddr, PeerId};
 
 use super::address_book::Source;
-use super::connections::ip;
 use super::subnets::Subnets;
+use crate::net::libp2p::multiaddrs::{ip, split_peer};
 
 mod candidates;
 mod ip_budget;
@@ -32,7 +32,7 @@ const HEARSAY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Where chance comes from: a number from 0 to below 1.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Chance(pub(super) fn() -> f64);
+pub(in crate::net::libp2p) struct Chance(pub(in crate::net::libp2p) fn() -> f64);
 
 impl Chance {
     /// A factor near one for a pause.
@@ -53,11 +53,11 @@ impl Chance {
 
 /// A dial to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Order {
+pub(in crate::net::libp2p) struct Order {
     /// Whom to expect; none for a configured address without a peer id.
-    pub(super) peer: Option<PeerId>,
+    pub(in crate::net::libp2p) peer: Option<PeerId>,
     /// Where; never empty.
-    pub(super) addresses: Vec<Multiaddr>,
+    pub(in crate::net::libp2p) addresses: Vec<Multiaddr>,
 }
 
 /// A configured address without a peer id.
@@ -71,7 +71,7 @@ struct Nameless {
 
 /// The redial table.
 #[derive(Debug)]
-pub(super) struct Dialer {
+pub(in crate::net::libp2p) struct Dialer {
     own: PeerId,
     candidates: Candidates,
     nameless: Vec<Nameless>,
@@ -86,7 +86,7 @@ pub(super) struct Dialer {
 
 impl Dialer {
     /// An empty table.
-    pub(super) fn new(own: PeerId, chance: Chance) -> Self {
+    pub(in crate::net::libp2p) fn new(own: PeerId, chance: Chance) -> Self {
         Self {
             own,
             candidates: Candidates::default(),
@@ -100,7 +100,7 @@ impl Dialer {
     }
 
     /// Adds an address that the user named, with or without a peer id at its end.
-    pub(super) fn configure(&mut self, address: Multiaddr, now: Instant) {
+    pub(in crate::net::libp2p) fn configure(&mut self, address: Multiaddr, now: Instant) {
         match split_peer(address) {
             (address, Some(peer)) => self.learn(peer, vec![address], Source::Configured, now),
             (address, None) => self.nameless.push(Nameless {
@@ -113,7 +113,13 @@ impl Dialer {
 
     /// Adds what is known of a peer. Discovered addresses take the place of those discovered before, and wake a peer that
     /// is waiting for its next turn.
-    pub(super) fn learn(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, source: Source, now: Instant) {
+    pub(in crate::net::libp2p) fn learn(
+        &mut self,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+        source: Source,
+        now: Instant,
+    ) {
         if peer == self.own || addresses.is_empty() {
             return;
         }
@@ -154,7 +160,7 @@ impl Dialer {
     }
 
     /// Discovery no longer sees a peer; what it said of it is forgotten, and so is a peer of which nothing else is known.
-    pub(super) fn unlearn(&mut self, peer: PeerId) {
+    pub(in crate::net::libp2p) fn unlearn(&mut self, peer: PeerId) {
         if let Some(candidate) = self.candidates.get_mut(&peer) {
             candidate.addresses.forget_discovered();
             if candidate.addresses.is_empty() && !candidate.proved {
@@ -165,7 +171,7 @@ impl Dialer {
 
     /// A connection to `peer` stands; `dialled` is the address that was dialled for it. Whoever dialled us is a visitor: that
     /// proves nothing of where it listens, or that it will be back.
-    pub(super) fn connected(&mut self, peer: PeerId, dialled: Option<&Multiaddr>, now: Instant) {
+    pub(in crate::net::libp2p) fn connected(&mut self, peer: PeerId, dialled: Option<&Multiaddr>, now: Instant) {
         self.connected.insert(peer);
         if let Some(dialled) = dialled.map(|address| split_peer(address.clone()).0) {
             if let Some(nameless) = self.nameless.iter_mut().find(|nameless| nameless.address == dialled) {
@@ -190,7 +196,7 @@ impl Dialer {
 
     /// A sync session with a peer came to its end: it is no mere visitor. Gives where it says that it listens, if that was not
     /// believed before.
-    pub(super) fn vouch(&mut self, peer: PeerId) -> Vec<Multiaddr> {
+    pub(in crate::net::libp2p) fn vouch(&mut self, peer: PeerId) -> Vec<Multiaddr> {
         self.candidates.prove(&peer, self.chance);
         self.candidates
             .get_mut(&peer)
@@ -200,7 +206,7 @@ impl Dialer {
     }
 
     /// The last connection to `peer` is gone.
-    pub(super) fn disconnected(&mut self, peer: PeerId, now: Instant) {
+    pub(in crate::net::libp2p) fn disconnected(&mut self, peer: PeerId, now: Instant) {
         self.connected.remove(&peer);
         let next = if self.own < peer { now } else { now + COURTESY };
         if let Some(candidate) = self.candidates.get_mut(&peer) {
@@ -216,7 +222,7 @@ impl Dialer {
     }
 
     /// A dial that was ordered came to nothing.
-    pub(super) fn failed(&mut self, order: &Order, now: Instant) {
+    pub(in crate::net::libp2p) fn failed(&mut self, order: &Order, now: Instant) {
         let jitter = self.chance.jitter();
         let Some(peer) = order.peer else {
             for nameless in &mut self.nameless {
@@ -238,7 +244,13 @@ impl Dialer {
     /// A dial that was ordered came to nothing because another peer answered, at this address; the others, where slower ones
     /// may be right, are tried again without it. Whoever answered is dialled under its own id: addresses are handed out anew,
     /// and any member of the network is welcome.
-    pub(super) fn misled(&mut self, order: &Order, address: &Multiaddr, answered: PeerId, now: Instant) {
+    pub(in crate::net::libp2p) fn misled(
+        &mut self,
+        order: &Order,
+        address: &Multiaddr,
+        answered: PeerId,
+        now: Instant,
+    ) {
         let address = split_peer(address.clone()).0;
         if let Some(candidate) = order.peer.and_then(|peer| self.candidates.get_mut(&peer)) {
             let until = now + MISLED_PAUSE.mul_f64(self.chance.jitter());
@@ -252,7 +264,7 @@ impl Dialer {
     }
 
     /// The machine's interfaces are these now: whoever waits is tried again at once, at every address.
-    pub(super) fn wake(&mut self, subnets: Subnets, now: Instant) {
+    pub(in crate::net::libp2p) fn wake(&mut self, subnets: Subnets, now: Instant) {
         self.subnets = subnets;
         self.budget.clear();
         for candidate in self.candidates.values_mut() {
@@ -266,7 +278,7 @@ impl Dialer {
 
     /// The dials that are due. Each must be answered by [`connected`](Self::connected), [`failed`](Self::failed) or
     /// [`misled`](Self::misled).
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Order> {
+    pub(in crate::net::libp2p) fn due(&mut self, now: Instant) -> Vec<Order> {
         let mut orders = Vec::new();
         for nameless in &mut self.nameless {
             if nameless.schedule.next().is_some_and(|next| next <= now) {
@@ -357,7 +369,7 @@ impl Dialer {
     }
 
     /// When the next dial falls due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(in crate::net::libp2p) fn next_due(&self) -> Option<Instant> {
         let nameless = self.nameless.iter().filter_map(|nameless| nameless.schedule.next());
         let free = self.free_dials();
         let is_free = |rank: Rank| free.get(rank as usize).is_some_and(|(_, free)| *free > 0);
@@ -370,26 +382,15 @@ impl Dialer {
     }
 
     /// Whether discovery tells where a peer is.
-    pub(super) fn is_announced(&self, peer: &PeerId) -> bool {
+    pub(in crate::net::libp2p) fn is_announced(&self, peer: &PeerId) -> bool {
         self.candidates
             .get(peer)
             .is_some_and(|candidate| candidate.addresses.is_discovered())
     }
 
     /// How many peers are known.
-    pub(super) fn known(&self) -> usize {
+    pub(in crate::net::libp2p) fn known(&self) -> usize {
         let strangers = self.connected.iter().filter(|peer| self.candidates.get(peer).is_none());
         self.candidates.len() + strangers.count()
-    }
-}
-
-/// Takes the peer id off the end of an address.
-pub(super) fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<PeerId>) {
-    match address.iter().last() {
-        Some(libp2p::multiaddr::Protocol::P2p(peer)) => {
-            address.pop();
-            (address, Some(peer))
-        }
-        _ => (address, None),
     }
 }

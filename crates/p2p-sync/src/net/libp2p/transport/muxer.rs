@@ -17,7 +17,7 @@ use tokio::time::{Sleep, sleep};
 mod reading;
 
 use reading::Reading;
-pub(super) use reading::{CUT_OFFS_MAX, CutOff};
+pub(in crate::net::libp2p) use reading::{CUT_OFFS_MAX, CutOff};
 
 /// Streams that are open at once on a connection; what the other side opens beyond that is reset. Our protocols need a dozen,
 /// Kademlia may have 32 more for a moment.
@@ -38,14 +38,14 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 /// The windows grow out of what is left of [`WINDOWS_BYTES`] when [`WINDOW_BYTES`] are set aside for every stream that there
 /// may be. That sum itself cannot be set from here, so their number is: it leaves [`GROWTH_BYTES_MAX`]. How many streams there
 /// really are is bounded by [`Muxer`].
-pub(super) fn yamux() -> yamux::Config {
+pub(in crate::net::libp2p) fn yamux() -> yamux::Config {
     let mut config = yamux::Config::default();
     config.set_max_num_streams((WINDOWS_BYTES - GROWTH_BYTES_MAX) / WINDOW_BYTES);
     config
 }
 
 /// A muxer with at most [`STREAMS_MAX`] streams that counts as closed after [`CLOSE_WITHIN`], whatever still waits in it.
-pub(super) struct Muxer<M: StreamMuxer> {
+pub(in crate::net::libp2p) struct Muxer<M: StreamMuxer> {
     inner: M,
     peer: PeerId,
     told: mpsc::Sender<CutOff>,
@@ -58,7 +58,7 @@ pub(super) struct Muxer<M: StreamMuxer> {
 
 impl<M: StreamMuxer> Muxer<M> {
     /// The connection to `peer`. What gossip cuts off there is told.
-    pub(super) fn new(inner: M, peer: PeerId, told: mpsc::Sender<CutOff>) -> Self {
+    pub(in crate::net::libp2p) fn new(inner: M, peer: PeerId, told: mpsc::Sender<CutOff>) -> Self {
         Self {
             inner,
             peer,
@@ -139,7 +139,7 @@ where
 }
 
 /// A stream that is counted.
-pub(super) struct Stream<S> {
+pub(in crate::net::libp2p) struct Stream<S> {
     inner: S,
     /// The other side opened it.
     reading: Option<Reading>,

@@ -11,10 +11,9 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::DialError;
 use libp2p::{Multiaddr, PeerId, noise, quic};
 
-use super::connections::ip;
-use super::dialer::split_peer;
-use super::node_id;
 use crate::net::TroubleCause;
+use crate::net::libp2p::multiaddrs::{ip, split_peer};
+use crate::net::libp2p::node_id;
 
 /// Errors that are looked through, one inside the other.
 const DEPTH_MAX: usize = 32;
@@ -24,10 +23,10 @@ const OTHER_CHARS_MAX: usize = 120;
 /// Lets what is inside be found: the wrappers of libp2p show the text of what they hold and hide the error itself.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Visible<E: Error + 'static>(#[source] pub(super) E);
+pub(in crate::net::libp2p) struct Visible<E: Error + 'static>(#[source] pub(in crate::net::libp2p) E);
 
 /// What came back from each address of a dial that came to nothing. Empty if it did not get as far as that.
-pub(super) fn of_dial(error: &DialError, own: PeerId) -> Vec<(Multiaddr, TroubleCause)> {
+pub(in crate::net::libp2p) fn of_dial(error: &DialError, own: PeerId) -> Vec<(Multiaddr, TroubleCause)> {
     match error {
         DialError::LocalPeerId { address } => vec![(plain(address), TroubleCause::Ourselves)],
         DialError::WrongPeerId { obtained, address } if *obtained == own => {
@@ -71,7 +70,7 @@ fn of_address(address: &Multiaddr, error: &TransportError<io::Error>) -> Trouble
 }
 
 /// What the transport, or the handshake on it, says.
-pub(super) fn of_transport(error: &TransportError<io::Error>) -> TroubleCause {
+pub(in crate::net::libp2p) fn of_transport(error: &TransportError<io::Error>) -> TroubleCause {
     match error {
         TransportError::MultiaddrNotSupported(_) => TroubleCause::Other("no such transport".to_owned()),
         TransportError::Other(error) => of_error(error),
@@ -86,7 +85,9 @@ fn of_error(error: &(dyn Error + 'static)) -> TroubleCause {
 }
 
 /// An error, what it wraps, and so on to the innermost.
-pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(in crate::net::libp2p) fn chain<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| below(*error)).take(DEPTH_MAX)
 }
 

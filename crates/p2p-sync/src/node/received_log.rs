@@ -16,7 +16,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// Writes the lines.
 #[derive(Debug)]
-pub(super) struct ChangeLog {
+pub(super) struct ReceivedLog {
     /// Whether lines show values.
     pub(super) values: bool,
     changes: Throttle<Uptime>,
@@ -26,7 +26,7 @@ pub(super) struct ChangeLog {
     lost: u64,
 }
 
-impl Default for ChangeLog {
+impl Default for ReceivedLog {
     fn default() -> Self {
         Self {
             values: false,
@@ -38,7 +38,7 @@ impl Default for ChangeLog {
     }
 }
 
-impl ChangeLog {
+impl ReceivedLog {
     /// A change of another node was stored.
     pub(super) fn received(&mut self, record: &Record, uptime: Uptime) {
         if let Some(left_out) = self.changes.pass(uptime) {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn losses_are_told_at_once_and_then_together() {
-        let mut log = ChangeLog::default();
+        let mut log = ReceivedLog::default();
         log.lost(2, Uptime::default());
         assert_eq!(log.lost, 0);
         log.lost(3, Uptime::default());
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_counted_and_not_written() {
-        let mut log = ChangeLog::default();
+        let mut log = ReceivedLog::default();
         let record = record(Content::Deleted);
         for _ in 0..1_000 {
             log.received(&record, Uptime::default());
