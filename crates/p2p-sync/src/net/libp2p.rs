@@ -1,7 +1,6 @@
 //! The network of libp2p: TCP with Noise and Yamux, and QUIC, on one port, with gossip for live changes and DNS-SD to find
 //! the others. This file builds the swarm; what it does then is in its task.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use libp2p::core::transport::ListenerId;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, SwarmBuilder};
+use p2p_sync_core::id::InvalidNodeId;
 use p2p_sync_core::{NetworkName, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -235,8 +235,8 @@ fn listen(
 ///
 /// # Errors
 /// For an identity whose id is longer than any key type in use makes it.
-pub fn node_id(peer: &PeerId) -> io::Result<NodeId> {
-    NodeId::from_bytes(&peer.to_bytes()).map_err(io::Error::other)
+pub fn node_id(peer: &PeerId) -> Result<NodeId, InvalidNodeId> {
+    NodeId::from_bytes(&peer.to_bytes())
 }
 
 #[cfg(test)]

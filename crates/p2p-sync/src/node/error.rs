@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use p2p_sync_core::clock::ClockExhausted;
+use p2p_sync_core::id::InvalidNodeId;
 
 use crate::identity::IdentityError;
 use crate::net::PortError;
@@ -30,9 +31,11 @@ pub enum StartError {
     /// The clock of this machine is set before 1970, which the network protocols cannot express.
     #[error("the clock of this machine is set before 1970: set it right and start again")]
     Clock,
-    /// The operating system refused a thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] std::io::Error),
+    /// The key of this node is of a type that no peer id can be made of.
+    #[error(
+        "the key in identity.key is of a type that p2p-sync cannot use; start once with --new-identity to make a new one that keeps the data"
+    )]
+    PeerId(#[from] InvalidNodeId),
 }
 
 /// Why a request to a running node failed.
