@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use p2p_sync::node::{Ledger, PeerView};
 use p2p_sync::store::SqliteStore;
+use p2p_sync::system::Stopwatch;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::{Next, Opening, Outcome, Report, Session, Slots, SyncStore};
@@ -45,7 +46,7 @@ fn open(file: &Path) -> PeerView<Ledger> {
     let store = SqliteStore::open(file, &NetworkName::default()).unwrap();
     assert!(store.summary().is_some(), "it was closed in good order");
     let ledger = Ledger::new(Replica::new(author(), Clock::new(None)), store).unwrap();
-    PeerView::new(ledger, author())
+    PeerView::new(ledger, author(), Stopwatch::start().now())
 }
 
 fn sync(keys: u64) {

@@ -10,6 +10,16 @@ pub fn now() -> Timestamp {
     Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
+/// One moment by both clocks. Whatever is done in one turn of a thread is done at one moment, so that nothing in it disagrees about
+/// the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock, which may step.
+    pub time: Timestamp,
+    /// How long ago the stopwatch was started; never steps.
+    pub uptime: Uptime,
+}
+
 /// Measures the time since it was made.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
@@ -18,6 +28,14 @@ impl Stopwatch {
     /// Starts to measure.
     pub fn start() -> Self {
         Self(Instant::now())
+    }
+
+    /// This moment.
+    pub fn now(&self) -> Now {
+        Now {
+            time: now(),
+            uptime: self.uptime(),
+        }
     }
 
     /// How long ago it was started.

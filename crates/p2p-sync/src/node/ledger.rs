@@ -1,17 +1,15 @@
 //! The replica with its store. Every change goes through [`Ledger::commit`], whichever way it came, and comes out of it as
 //! [`Committed`]: the one thing that the log, the network and the sessions are told by. When to commit is left to the writer.
 
-use std::time::Instant;
-
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::{Timestamp, Via};
+use p2p_sync_core::{Timestamp, Uptime, Via};
 
 use super::{NodeError, Restored};
 use crate::store::{Capacity, Depth, Readers, Room, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound};
-use crate::system::{self, Stopwatch};
+use crate::system::Now;
 
 mod entry;
 mod merging;
@@ -31,7 +29,6 @@ pub use view::PeerView;
 pub struct Ledger {
     replica: Replica,
     store: SqliteStore,
-    watch: Stopwatch,
     /// Whether somebody may receive what is written now.
     shared: bool,
     /// Pages of the file proved damaged.
@@ -75,7 +72,6 @@ impl Ledger {
         Ok(Self {
             replica,
             store,
-            watch: Stopwatch::start(),
             shared: false,
             damaged: false,
             aside: Aside::default(),
@@ -124,13 +120,13 @@ impl Ledger {
 
     /// Does all of this in one transaction; when this returns, it is on the disk. If that fails for a reason that may lie in one
     /// entry, each gets a transaction of its own, so that only what cannot be written is refused.
-    pub fn commit(&mut self, batch: &[Entry<'_>]) -> Committed {
-        let committed = match self.commit_together(batch) {
+    pub fn commit(&mut self, batch: &[Entry<'_>], now: Now) -> Committed {
+        let committed = match self.commit_together(batch, now) {
             Ok(committed) => committed,
             Err(error) if batch.len() > 1 && error.may_be_of_one_piece() && !self.is_broken() => {
                 tracing::debug!("a batch of {} is written one by one: {error}", batch.len());
                 let mut committed = Committed::default();
-                batch.chunks(1).for_each(|one| committed.extend(self.commit(one)));
+                batch.chunks(1).for_each(|one| committed.extend(self.commit(one, now)));
                 return committed;
             }
             Err(error) => {
@@ -146,11 +142,11 @@ impl Ledger {
         committed
     }
 
-    fn commit_together(&mut self, batch: &[Entry<'_>]) -> Result<Committed, NodeError> {
+    fn commit_together(&mut self, batch: &[Entry<'_>], now: Now) -> Result<Committed, NodeError> {
         let mut work = |ledger: &mut Self| {
             let mut committed = Committed::default();
             for entry in batch {
-                let done = ledger.apply(entry, &mut committed)?;
+                let done = ledger.apply(entry, now, &mut committed)?;
                 committed.done.push(done);
             }
             Ok(committed)
@@ -159,19 +155,24 @@ impl Ledger {
         // Of several entries, each is written by itself first.
         match (&committed, batch) {
             (Err(error), [entry]) if error.is_full() && self.leaves_as_much_room(entry) => {
-                self.transact_in_room(&mut work)
+                self.transact_in_room(&mut work, now)
             }
             _ => committed,
         }
     }
 
     /// Does one piece of work in the open transaction.
-    fn apply(&mut self, entry: &Entry<'_>, committed: &mut Committed) -> Result<Result<Done, NodeError>, NodeError> {
+    fn apply(
+        &mut self,
+        entry: &Entry<'_>,
+        now: Now,
+        committed: &mut Committed,
+    ) -> Result<Result<Done, NodeError>, NodeError> {
         let done = match entry {
-            Entry::Write { key, content } => self.write(key, content).map(Done::Written),
-            Entry::Restore { key, timestamp } => self.restore(key, *timestamp).map(Done::Restored),
+            Entry::Write { key, content } => self.write(key, content, now).map(Done::Written),
+            Entry::Restore { key, timestamp } => self.restore(key, *timestamp, now).map(Done::Restored),
             Entry::Receive { via, records, reached } => {
-                let merged = self.merge(*via, records, committed)?;
+                let merged = self.merge(*via, records, now, committed)?;
                 if let Some((source, position)) = reached
                     && self.room.keeps_position(*source, merged)
                 {
@@ -305,20 +306,20 @@ impl Ledger {
     }
 
     /// When [`find_room`](Self::find_room) is to be called at the latest.
-    pub(super) fn next_look_for_room(&self) -> Option<Instant> {
-        self.room.next_look(&self.store).map(|due| self.watch.instant_at(due))
+    pub(super) fn next_look_for_room(&self) -> Option<Uptime> {
+        self.room.next_look(&self.store)
     }
 
     /// Looks for room, if there was none and it is time for that. Tells whether there is some again: what was refused may
     /// come then.
-    pub(super) fn find_room(&mut self) -> bool {
-        self.room.look(&mut self.store, self.watch.uptime());
+    pub(super) fn find_room(&mut self, now: Now) -> bool {
+        self.room.look(&mut self.store, now.uptime);
         self.room.take_returned()
     }
 
     /// Whether there is no room now for all that others may send.
-    pub(super) fn is_full(&mut self) -> bool {
-        !self.store.is_broken() && self.room.ask(&self.store, &[], self.watch.uptime()) != Room::Enough
+    pub(super) fn is_full(&mut self, now: Now) -> bool {
+        !self.store.is_broken() && self.room.ask(&self.store, &[], now.uptime) != Room::Enough
     }
 
     /// How many received records were not taken since the start: cause and count.
@@ -330,11 +331,11 @@ impl Ledger {
 
     /// Whether there is somebody who may receive what is written here from now on. What is written while there is nobody
     /// cannot have been seen by whoever overwrites it elsewhere.
-    pub(super) fn set_shared(&mut self, shared: bool) -> Result<(), NodeError> {
+    pub(super) fn set_shared(&mut self, shared: bool, now: Now) -> Result<(), NodeError> {
         if self.shared == shared {
             return Ok(());
         }
-        let unshared_after = if shared { None } else { Some(self.last_timestamp()?) };
+        let unshared_after = if shared { None } else { Some(self.last_timestamp(now)?) };
         self.transact(|holdings| Ok(holdings.store.keep_unshared_after(unshared_after)?))?;
         self.replica.set_unshared_after(unshared_after);
         self.shared = shared;
@@ -343,10 +344,10 @@ impl Ledger {
 
     /// The latest of all timestamps that own writes were given so far. What a wrong clock once dated far ahead does not count: the
     /// next write will be earlier.
-    fn last_timestamp(&mut self) -> Result<Timestamp, NodeError> {
+    fn last_timestamp(&mut self, now: Now) -> Result<Timestamp, NodeError> {
         let last = self.store.last_timestamp().map_err(NodeError::from);
         let last = self.noted(last)?.unwrap_or(Timestamp::MIN);
-        Ok(last.min(system::now().saturating_add(CLOCK_LEAD_MAX)))
+        Ok(last.min(now.time.saturating_add(CLOCK_LEAD_MAX)))
     }
 
     /// Closes the store in good order.

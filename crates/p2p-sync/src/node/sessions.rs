@@ -3,7 +3,7 @@
 //! is in [`ending`]. Nothing here waits: a stream that takes no more frames is taken up again when it has sent one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{Agenda, Answer, Asker, Frame, Next, Progress, Rights, Session, SessionError, Slots};
@@ -14,7 +14,7 @@ use super::NodeError;
 use super::ledger::{Committed, Ledger, PeerView};
 use super::standings::{Standings, Traffic};
 use crate::net::{PeerLinks, StreamEvent, StreamId, StreamOrder, ToPeers};
-use crate::system::{self, Stopwatch};
+use crate::system::{self, Now};
 
 mod ending;
 pub(super) mod log;
@@ -34,7 +34,6 @@ pub(super) struct Sessions {
     slots: Slots,
     rights: Rights,
     to_peers: mpsc::Sender<ToPeers>,
-    watch: Stopwatch,
     /// The peers as the network told them last.
     links: PeerLinks,
     /// Streams that were asked for and are not open yet.
@@ -63,7 +62,6 @@ impl Sessions {
             slots: Slots::default(),
             rights: Rights::default(),
             to_peers,
-            watch: Stopwatch::start(),
             links: PeerLinks::new(),
             openings: Openings::default(),
             open: BTreeMap::new(),
@@ -79,14 +77,14 @@ impl Sessions {
     }
 
     /// The network told which peers there are now.
-    pub(super) fn on_links(&mut self, links: PeerLinks) {
-        let at = self.watch.uptime();
+    pub(super) fn on_links(&mut self, links: PeerLinks, now: Now) {
+        let at = now.uptime;
         let before = std::mem::replace(&mut self.links, links);
         for (peer, was) in &before {
             if self.links.get(peer).is_none_or(|now| now.connected != was.connected) {
                 self.agenda.disconnected(*peer);
                 self.slots.forget(*peer);
-                self.abandon(*peer);
+                self.abandon(*peer, now);
                 self.standings.disconnected(*peer);
             }
         }
@@ -124,37 +122,37 @@ impl Sessions {
     }
 
     /// Records changed here.
-    pub(super) fn changed(&mut self, via: Via) {
-        self.agenda.changed(via, self.watch.uptime());
+    pub(super) fn changed(&mut self, via: Via, now: Now) {
+        self.agenda.changed(via, now.uptime);
     }
 
     /// Records changed here, each on its way.
-    pub(super) fn committed(&mut self, committed: &Committed) {
-        committed.ways().for_each(|via| self.changed(via));
+    pub(super) fn committed(&mut self, committed: &Committed, now: Now) {
+        committed.ways().for_each(|via| self.changed(via, now));
     }
 
     /// Something that this peer brought was not stored.
-    pub(super) fn owe(&mut self, peer: NodeId) {
-        self.agenda.owe(peer, self.watch.uptime());
+    pub(super) fn owe(&mut self, peer: NodeId, now: Now) {
+        self.agenda.owe(peer, now.uptime);
     }
 
     /// Records were taken out of the store, there is room for more, or it is another one: everybody may have what is missing.
-    pub(super) fn owe_all(&mut self) {
-        let at = self.watch.uptime();
+    pub(super) fn owe_all(&mut self, now: Now) {
+        let at = now.uptime;
         for peer in self.links.keys() {
             self.agenda.owe(*peer, at);
         }
     }
 
     /// There is room again for what was refused.
-    pub(super) fn has_room_again(&mut self) {
-        self.agenda.has_room_again(self.watch.uptime());
+    pub(super) fn has_room_again(&mut self, now: Now) {
+        self.agenda.has_room_again(now.uptime);
     }
 
     /// Somebody wants a session with everybody.
-    pub(super) fn ask(&mut self, reply: tokio::sync::oneshot::Sender<Vec<super::Synced>>) {
-        self.owe_all();
-        self.standings.ask(reply, self.watch.uptime());
+    pub(super) fn ask(&mut self, reply: tokio::sync::oneshot::Sender<Vec<super::Synced>>, now: Now) {
+        self.owe_all(now);
+        self.standings.ask(reply, now.uptime);
     }
 
     /// Whether a session may have something to send.
@@ -163,22 +161,21 @@ impl Sessions {
     }
 
     /// When [`open_due`](Self::open_due) is to be called at the latest.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Uptime> {
         let sessions = self.agenda.next_due().filter(|_| self.can_compare);
         let look = (!self.open.is_empty()).then(|| self.look_at.min(self.slots_at));
-        let due = sessions.into_iter().chain(self.standings.next_due()).chain(look).min();
-        due.map(|due| self.watch.instant_at(due))
+        sessions.into_iter().chain(self.standings.next_due()).chain(look).min()
     }
 
     /// Orders the streams of the sessions that are due. There are none while there is no summary to compare.
-    pub(super) fn open_due(&mut self, ledger: &mut Ledger) {
-        let at = self.watch.uptime();
+    pub(super) fn open_due(&mut self, ledger: &mut Ledger, now: Now) {
+        let at = now.uptime;
         self.standings.reply_to_the_satisfied(at);
-        self.end_overdue(at);
-        self.end_slow(at);
+        self.end_overdue(now);
+        self.end_slow(now);
         let can_compare = ledger.summary().is_some();
         if std::mem::replace(&mut self.can_compare, can_compare) && !can_compare {
-            self.break_off();
+            self.break_off(now);
         }
         if !self.can_compare || self.agenda.next_due().is_none_or(|due| due > at) {
             return;
@@ -186,27 +183,27 @@ impl Sessions {
         let Some(mine) = ledger.summary().map(Summary::digest) else {
             return;
         };
-        for (peer, opening) in self.agenda.due(mine, system::now(), at) {
+        for (peer, opening) in self.agenda.due(mine, now.time, at) {
             let order = self.openings.order(peer, opening);
             if self.to_peers.try_send(ToPeers::OpenStream { peer, order }).is_err() {
                 self.openings.forget(peer);
-                self.not_opened(peer);
+                self.not_opened(peer, now);
             }
         }
     }
 
     /// Something happened on a stream.
-    pub(super) fn on_event(&mut self, event: StreamEvent, ledger: &mut Ledger) {
+    pub(super) fn on_event(&mut self, event: StreamEvent, ledger: &mut Ledger, now: Now) {
         match event {
             StreamEvent::Opened {
                 stream,
                 peer,
                 asked,
                 outgoing,
-            } => self.on_opened(stream, peer, asked, outgoing, ledger),
+            } => self.on_opened(stream, peer, asked, outgoing, ledger, now),
             StreamEvent::NotOpened { peer, order } => {
                 if self.openings.take(peer, order).is_some() {
-                    self.not_opened(peer);
+                    self.not_opened(peer, now);
                 }
             }
             StreamEvent::Received {
@@ -215,7 +212,7 @@ impl Sessions {
                 bytes,
                 room,
             } => {
-                self.on_frame(stream, frame, bytes, ledger);
+                self.on_frame(stream, frame, bytes, ledger, now);
                 drop(room);
             }
             StreamEvent::Sent { stream, bytes } => {
@@ -224,25 +221,25 @@ impl Sessions {
                     self.rouse(stream);
                 }
             }
-            StreamEvent::Ended { stream, cause } => self.on_ended(stream, cause),
+            StreamEvent::Ended { stream, cause } => self.on_ended(stream, cause, now),
         }
     }
 
     /// Sends at most one frame of a session that may have one: a page of a bulk takes milliseconds, and others wait.
-    pub(super) fn send_one(&mut self, ledger: &mut Ledger) {
+    pub(super) fn send_one(&mut self, ledger: &mut Ledger, now: Now) {
         let Some(stream) = self.ready.pop_front() else { return };
-        match self.next_frame(stream, ledger) {
+        match self.next_frame(stream, ledger, now) {
             Ok(true) => {
                 self.ready.push_back(stream);
-                self.conclude_if_over(stream);
+                self.conclude_if_over(stream, now);
             }
-            Ok(false) => self.conclude_if_over(stream),
-            Err(error) => self.fail(stream, &error),
+            Ok(false) => self.conclude_if_over(stream, now),
+            Err(error) => self.fail(stream, &error, now),
         }
     }
 
     /// Gives the stream the next frame of its session, if it takes one. Tells whether there may be another.
-    fn next_frame(&mut self, stream: StreamId, ledger: &mut Ledger) -> Result<bool, SessionError<NodeError>> {
+    fn next_frame(&mut self, stream: StreamId, ledger: &mut Ledger, now: Now) -> Result<bool, SessionError<NodeError>> {
         let Some(Open {
             peer,
             running: Some(running),
@@ -257,7 +254,7 @@ impl Sessions {
             return Ok(false);
         };
         Ok(
-            match session.next_frame(&mut PeerView::new(ledger, *peer), system::now())? {
+            match session.next_frame(&mut PeerView::new(ledger, *peer, now), now.time)? {
                 Next::Frame(frame) => {
                     place.send(frame);
                     true
@@ -275,8 +272,9 @@ impl Sessions {
         asked: Option<StreamOrder>,
         outgoing: mpsc::Sender<Frame>,
         ledger: &mut Ledger,
+        now: Now,
     ) {
-        let at = self.watch.uptime();
+        let at = now.uptime;
         let has_summary = ledger.summary().is_some();
         let session = if let Some(order) = asked {
             // A session that the peer opened meanwhile took its place, or a later order.
@@ -284,11 +282,11 @@ impl Sessions {
                 return;
             };
             if !has_summary {
-                self.not_opened(peer);
+                self.not_opened(peer, now);
                 return;
             }
             let slots = self.slots_of(peer, at);
-            Session::ask(opening, slots, &mut PeerView::new(ledger, peer), system::now())
+            Session::ask(opening, slots, &mut PeerView::new(ledger, peer, now), now.time)
         } else {
             if !has_summary {
                 // A new queue has room.
@@ -298,7 +296,7 @@ impl Sessions {
             match self.agenda.asks(peer) {
                 Answer::Refuse => return,
                 Answer::Accept => {}
-                Answer::AcceptInsteadOfOurs => self.abandon(peer),
+                Answer::AcceptInsteadOfOurs => self.abandon(peer, now),
             }
             Session::answer(self.slots_of(peer, at))
         };
@@ -319,19 +317,19 @@ impl Sessions {
         self.rouse(stream);
     }
 
-    fn on_frame(&mut self, stream: StreamId, frame: Frame, bytes: usize, ledger: &mut Ledger) {
+    fn on_frame(&mut self, stream: StreamId, frame: Frame, bytes: usize, ledger: &mut Ledger, now: Now) {
         let Some(open) = self.open.get_mut(&stream) else { return };
         open.traffic.received += bytes as u64;
         let Some(Running { session, .. }) = &mut open.running else {
             return;
         };
-        let received = session.receive(frame, &mut PeerView::new(ledger, open.peer), system::now());
+        let received = session.receive(frame, &mut PeerView::new(ledger, open.peer, now), now.time);
         match received {
             Ok(()) => {
                 self.rouse(stream);
-                self.conclude_if_over(stream);
+                self.conclude_if_over(stream, now);
             }
-            Err(error) => self.fail(stream, &error),
+            Err(error) => self.fail(stream, &error, now),
         }
     }
 

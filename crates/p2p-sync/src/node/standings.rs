@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::sessions::log::REMEMBERED_MAX;
 use super::{LastSync, PeerSync, Standing, Synced};
-use crate::system;
+use crate::system::Now;
 use crate::throttle::KeyedThrottle;
 
 /// How long whoever asked for sessions waits for those that do not come to an end.
@@ -135,11 +135,11 @@ impl Standings {
     }
 
     /// What travelled in a session that is over, unless a later one is over already.
-    pub(super) fn travelled(&mut self, peer: NodeId, report: &Report, traffic: Traffic, since: Uptime) {
+    pub(super) fn travelled(&mut self, peer: NodeId, report: &Report, traffic: Traffic, since: Uptime, now: Now) {
         if let Some(known) = self.peers.get_mut(&peer).filter(|known| since >= known.last_since) {
             known.last_since = since;
             known.last = Some(LastSync {
-                at: system::now(),
+                at: now.time,
                 bytes_sent: traffic.sent,
                 bytes_received: traffic.received,
                 round_trips: report.round_trips,

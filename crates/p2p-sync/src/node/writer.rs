@@ -20,7 +20,7 @@ use super::sessions::Sessions;
 use super::work::{Request, Work};
 use crate::net::{Audience, FromPeers, Link, StreamEvent, Streams, ToPeers};
 use crate::store::Readers;
-use crate::system::{self, Stopwatch};
+use crate::system::{Now, Stopwatch};
 
 mod telling;
 #[cfg(test)]
@@ -128,52 +128,56 @@ impl Writer {
     pub(super) fn run(mut self) {
         self.ledger.keep_reserve();
         while !self.stopping {
-            self.look_at_files();
-            self.mend();
-            self.find_room();
-            self.checking.begin(&mut self.ledger, self.watch.uptime());
-            match self.next() {
+            let now = self.watch.now();
+            self.look_at_files(now);
+            self.mend(now);
+            self.find_room(now);
+            self.checking.begin(&mut self.ledger, now.uptime);
+            let wake = self.next();
+            // The turn begins when there is something to do.
+            let now = self.watch.now();
+            match wake {
                 None => break,
                 Some(Wake::Request(request)) => {
                     let mut batch = Vec::new();
-                    self.take_request(request, &mut batch);
-                    self.write_all(batch);
+                    self.take_request(request, &mut batch, now);
+                    self.write_all(batch, now);
                 }
                 Some(Wake::Message(message)) => {
                     let mut batch = Vec::new();
-                    self.take_message(message, &mut batch);
-                    self.write_all(batch);
+                    self.take_message(message, &mut batch, now);
+                    self.write_all(batch, now);
                 }
-                Some(Wake::Stream(event)) => self.on_stream(event),
-                Some(Wake::Links) => self.on_links(),
-                Some(Wake::Scanned(scanned)) => self.on_scanned(scanned),
+                Some(Wake::Stream(event)) => self.on_stream(event, now),
+                Some(Wake::Links) => self.on_links(now),
+                Some(Wake::Scanned(scanned)) => self.on_scanned(scanned, now),
                 Some(Wake::Turn) => {}
             }
-            self.step();
+            self.step(now);
         }
         self.log.summarise();
         self.ledger.close();
     }
 
     /// One step of the sessions, after each transaction, so that nobody who writes much can keep them from going on.
-    fn step(&mut self) {
+    fn step(&mut self, now: Now) {
         if let Ok(event) = self.streams.events.try_recv() {
-            self.on_stream(event);
+            self.on_stream(event, now);
         }
         if self.streams.peers.has_changed().unwrap_or(false) {
-            self.on_links();
+            self.on_links(now);
         }
         if let Ok(scanned) = self.scans.try_recv() {
-            self.on_scanned(scanned);
+            self.on_scanned(scanned, now);
         }
-        self.heal();
-        self.complete();
-        self.sessions.send_one(&mut self.ledger);
-        self.sessions.open_due(&mut self.ledger);
+        self.heal(now);
+        self.complete(now);
+        self.sessions.send_one(&mut self.ledger, now);
+        self.sessions.open_due(&mut self.ledger, now);
         if self.sessions.take_doubt() {
-            self.checking.doubt(self.watch.uptime());
+            self.checking.doubt(now.uptime);
         }
-        self.note_who_listens();
+        self.note_who_listens(now);
     }
 
     /// The next thing to do; none when the handle is gone.
@@ -191,21 +195,19 @@ impl Writer {
         self.expected = 0;
         let is_out_of_order = self.ledger.is_broken() || self.ledger.is_damaged();
         let mending = is_out_of_order.then(|| Instant::now() + REOPEN_PAUSE);
-        let checking = self.checking.next_due().filter(|_| !is_out_of_order);
-        let checking = checking.map(|due| self.watch.instant_at(due));
-        let completing = self.completing.next_due(&mut self.ledger).filter(|_| !is_out_of_order);
-        let completing = completing.map(|due| self.watch.instant_at(due));
-        let files = Some(self.watch.instant_at(self.look_at_files)).filter(|_| !self.ledger.is_displaced());
-        let room = self.ledger.next_look_for_room().filter(|_| !is_out_of_order);
-        let due = self
-            .sessions
-            .next_due()
+        let in_order = |due: Option<Uptime>| due.filter(|_| !is_out_of_order);
+        let due = [
+            self.sessions.next_due(),
+            in_order(self.checking.next_due()),
+            in_order(self.completing.next_due(&mut self.ledger)),
+            in_order(self.ledger.next_look_for_room()),
+            (!self.ledger.is_displaced()).then_some(self.look_at_files),
+        ];
+        let due = due.into_iter().flatten().min();
+        let due = due
+            .map(|due| self.watch.instant_at(due))
             .into_iter()
             .chain(mending)
-            .chain(checking)
-            .chain(room)
-            .chain(files)
-            .chain(completing)
             .min();
         let alarm = async {
             match due {
@@ -229,25 +231,25 @@ impl Writer {
     }
 
     /// Something happened on a stream of a session, which may have committed changes.
-    fn on_stream(&mut self, event: StreamEvent) {
-        self.sessions.on_event(event, &mut self.ledger);
+    fn on_stream(&mut self, event: StreamEvent, now: Now) {
+        self.sessions.on_event(event, &mut self.ledger, now);
         let committed = self.ledger.take_committed();
-        self.tell(&committed);
+        self.tell(&committed, now);
     }
 
     /// Writes this and everything else that waits.
-    fn write_all(&mut self, mut batch: Vec<Work>) {
-        self.gather(&mut batch);
-        self.write(batch);
+    fn write_all(&mut self, mut batch: Vec<Work>, now: Now) {
+        self.gather(&mut batch, now);
+        self.write(batch, now);
     }
 
     /// Everything that waits, up to a bound, local requests first.
-    fn gather(&mut self, batch: &mut Vec<Work>) {
-        self.take_requests(batch);
+    fn gather(&mut self, batch: &mut Vec<Work>, now: Now) {
+        self.take_requests(batch, now);
         let since = Instant::now();
         while batch.len() < self.expected.min(BATCH_MAX) && !self.stopping && since.elapsed() < LINGER {
             std::thread::yield_now();
-            self.take_requests(batch);
+            self.take_requests(batch, now);
         }
         self.expected = batch.iter().filter(|work| matches!(work, Work::Write { .. })).count();
         // Beyond the local requests, so that those cannot keep the others out for ever; but a node that stops has no time.
@@ -257,33 +259,33 @@ impl Writer {
             && let Ok(message) = self.inbound.try_recv()
         {
             let before = batch.len();
-            self.take_message(message, batch);
+            self.take_message(message, batch, now);
             received += batch.iter().skip(before).map(Work::records).sum::<usize>();
         }
     }
 
-    fn take_requests(&mut self, batch: &mut Vec<Work>) {
+    fn take_requests(&mut self, batch: &mut Vec<Work>, now: Now) {
         while batch.len() < BATCH_MAX
             && !self.stopping
             && let Ok(request) = self.requests.try_recv()
         {
-            self.take_request(request, batch);
+            self.take_request(request, batch, now);
         }
     }
 
-    fn take_request(&mut self, request: Request, batch: &mut Vec<Work>) {
+    fn take_request(&mut self, request: Request, batch: &mut Vec<Work>, now: Now) {
         match request {
             Request::Work(work) => batch.push(work),
-            Request::Sync { reply } => self.sessions.ask(reply),
+            Request::Sync { reply } => self.sessions.ask(reply, now),
             Request::Verify { reply } => self.checking.ask(reply),
             // Whoever asked may have gone away meanwhile.
-            Request::SyncStatus { reply } => drop(reply.send(self.status())),
-            Request::Damaged => self.note_damage(),
+            Request::SyncStatus { reply } => drop(reply.send(self.status(now))),
+            Request::Damaged => self.note_damage(now),
             Request::Stop => self.stopping = true,
         }
     }
 
-    fn take_message(&mut self, message: FromPeers, batch: &mut Vec<Work>) {
+    fn take_message(&mut self, message: FromPeers, batch: &mut Vec<Work>, now: Now) {
         match message {
             FromPeers::Records { via, records, room } => batch.push(Work::Receive {
                 via,
@@ -291,14 +293,13 @@ impl Writer {
                 _room: room,
             }),
             FromPeers::Reached { peer, address } => {
-                self.remembering
-                    .reached(peer, address, system::now(), self.watch.uptime());
+                self.remembering.reached(peer, address, now.time, now.uptime);
             }
         }
     }
 
     /// Writes a batch, tells everybody who listens, and answers whoever asked.
-    fn write(&mut self, batch: Vec<Work>) {
+    fn write(&mut self, batch: Vec<Work>, now: Now) {
         let reached = self.remembering.take();
         let mut entries: Vec<Entry<'_>> = batch.iter().map(Work::entry).collect();
         if !reached.is_empty() {
@@ -307,7 +308,7 @@ impl Writer {
         if entries.is_empty() {
             return;
         }
-        let mut committed = self.ledger.commit(&entries);
+        let mut committed = self.ledger.commit(&entries, now);
         if !reached.is_empty() {
             match committed.done.pop() {
                 Some(Err(error)) if !error.may_be_of_one_piece() || self.ledger.is_broken() => {
@@ -318,9 +319,9 @@ impl Writer {
             }
         }
         let done = std::mem::take(&mut committed.done);
-        self.tell(&committed);
+        self.tell(&committed, now);
         for (work, done) in batch.into_iter().zip(done) {
-            self.answer(work, done);
+            self.answer(work, done, now);
         }
     }
 }

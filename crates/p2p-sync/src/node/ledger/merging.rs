@@ -10,7 +10,7 @@ use p2p_sync_core::{Record, Via};
 use super::entry::{Change, Committed, Merged};
 use super::{Ledger, NodeError};
 use crate::store::{Room, StoreError};
-use crate::system;
+use crate::system::Now;
 
 impl Ledger {
     /// Merges received records. What meets a damaged row that cannot be taken out now is left for the check that does it. In a
@@ -19,19 +19,20 @@ impl Ledger {
         &mut self,
         via: Via,
         records: &[Record],
+        now: Now,
         committed: &mut Committed,
     ) -> Result<Merged, NodeError> {
         if records.is_empty() {
             return Ok(Merged::default());
         }
-        let room = self.room.ask(&self.store, records, self.watch.uptime());
+        let room = self.room.ask(&self.store, records, now.uptime);
         let mut merged = Merged::default();
         for record in records {
             match self.receive(record, room) {
                 Ok(None) => merged.refused.no_room += 1,
                 Ok(Some(received)) => {
                     if let Some(lost) = received.lost.filter(|_| room == Room::Enough) {
-                        self.store.keep_conflict(&lost, system::now())?;
+                        self.store.keep_conflict(&lost, now.time)?;
                         committed.lost += 1;
                     }
                     if received.merge.stores_incoming() {

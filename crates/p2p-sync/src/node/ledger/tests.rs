@@ -9,6 +9,7 @@ use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, NodeId, Record, Valu
 use tempfile::TempDir;
 
 use super::*;
+use crate::system;
 
 fn open(directory: &TempDir) -> Ledger {
     let store = SqliteStore::open(&directory.path().join("store.db"), &NetworkName::default()).unwrap();
@@ -34,9 +35,16 @@ fn theirs(text: &str, base: Base) -> Record {
     }
 }
 
+fn now() -> Now {
+    Now {
+        time: system::now(),
+        uptime: Uptime::default(),
+    }
+}
+
 fn write(ledger: &mut Ledger, text: &str) -> Record {
     let (key, content) = (&key(), &value(text));
-    let mut committed = ledger.commit(&[Entry::Write { key, content }]);
+    let mut committed = ledger.commit(&[Entry::Write { key, content }], now());
     match committed.done.pop() {
         Some(Ok(Done::Written(Some(record)))) => record,
         other => panic!("{other:?}"),
@@ -48,7 +56,7 @@ fn neighbour() -> NodeId {
 }
 
 fn view(ledger: &mut Ledger) -> PeerView<&mut Ledger> {
-    PeerView::new(ledger, neighbour())
+    PeerView::new(ledger, neighbour(), now())
 }
 
 fn apply(ledger: &mut Ledger, records: &[Record]) -> Applied {
@@ -57,7 +65,7 @@ fn apply(ledger: &mut Ledger, records: &[Record]) -> Applied {
 
 fn restore(ledger: &mut Ledger) -> Option<Restored> {
     let (key, timestamp) = (&key(), None);
-    match ledger.commit(&[Entry::Restore { key, timestamp }]).done.pop() {
+    match ledger.commit(&[Entry::Restore { key, timestamp }], now()).done.pop() {
         Some(Ok(Done::Restored(restored))) => restored,
         other => panic!("{other:?}"),
     }
@@ -68,7 +76,7 @@ fn it_keeps_what_a_sync_store_promises() {
     let mut directories = Vec::new();
     p2p_sync_core::sync::conformance(|| {
         directories.push(TempDir::new().unwrap());
-        PeerView::new(open(directories.last().unwrap()), neighbour())
+        PeerView::new(open(directories.last().unwrap()), neighbour(), now())
     });
 }
 
@@ -76,7 +84,7 @@ fn it_keeps_what_a_sync_store_promises() {
 fn a_lost_write_can_be_brought_back_and_a_seen_one_is_not_lost() {
     let directory = TempDir::new().unwrap();
     let mut ledger = open(&directory);
-    ledger.set_shared(true).unwrap();
+    ledger.set_shared(true, now()).unwrap();
     let mine = write(&mut ledger, "mine");
     let winner = theirs("theirs", Base::Nothing);
     assert_eq!(apply(&mut ledger, &[winner.clone(), winner.clone()]).changed, 1);
@@ -209,9 +217,9 @@ fn a_bulk_without_room_brings_what_can_be_taken_and_goes_on_where_it_was_ended()
     );
 
     let mut ledger = ledger.with_capacity(Capacity::Volume);
-    assert!(!ledger.find_room(), "nobody looked yet");
+    assert!(!ledger.find_room(now()), "nobody looked yet");
     apply(&mut ledger, &pages[0]);
-    assert!(ledger.find_room() && !ledger.find_room(), "it is told once");
+    assert!(ledger.find_room(now()) && !ledger.find_room(now()), "it is told once");
     assert_eq!(
         view(&mut ledger).position(SOURCE).unwrap(),
         Some(place(&held)),
@@ -230,10 +238,10 @@ fn room_that_came_back_is_found_though_nothing_asks_for_it() {
     assert_eq!(refused.refused, 1);
     let mut ledger = ledger.with_capacity(Capacity::Volume);
     let due = ledger.next_look_for_room().unwrap();
-    while !ledger.find_room() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(Instant::now() >= due);
+    let at = |uptime| Now { uptime, ..now() };
+    let before = Uptime(due.0 - Duration::from_nanos(1));
+    assert!(!ledger.find_room(at(before)), "nobody looks all the time");
+    assert!(ledger.find_room(at(due)));
     assert!(ledger.next_look_for_room().is_some(), "until the log has heard of it");
 }
 
@@ -242,7 +250,7 @@ fn what_was_written_before_a_restart_may_be_known_to_others_if_some_were_there()
     let directory = TempDir::new().unwrap();
     for (shared, lost) in [(true, false), (false, true)] {
         let mut ledger = open(&directory);
-        ledger.set_shared(shared).unwrap();
+        ledger.set_shared(shared, now()).unwrap();
         let mine = write(&mut ledger, &format!("mine {shared}"));
         ledger.close();
         let mut ledger = open(&directory);

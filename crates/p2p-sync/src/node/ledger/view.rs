@@ -10,19 +10,21 @@ use p2p_sync_core::{NodeId, Record, Via};
 
 use super::entry::{Committed, Done, Entry, Merged};
 use super::{Ledger, NodeError};
+use crate::system::Now;
 
 /// A ledger, or a borrowed one, as the sessions with one peer see it: what they bring is noted as having come from that peer.
 #[derive(Debug)]
 pub struct PeerView<L> {
     ledger: L,
     via: Via,
+    now: Now,
 }
 
 impl<L: BorrowMut<Ledger>> PeerView<L> {
-    /// The ledger for the sessions with `neighbour`.
-    pub fn new(ledger: L, neighbour: NodeId) -> Self {
+    /// The ledger for the sessions with `neighbour`, at this moment.
+    pub fn new(ledger: L, neighbour: NodeId, now: Now) -> Self {
         let via = Via::Session { neighbour };
-        Self { ledger, via }
+        Self { ledger, via, now }
     }
 
     /// The ledger itself.
@@ -46,7 +48,8 @@ impl<L: BorrowMut<Ledger>> SyncStore for PeerView<L> {
     }
 
     fn is_full(&mut self) -> bool {
-        self.ledger().is_full()
+        let now = self.now;
+        self.ledger().is_full(now)
     }
 
     fn items(&mut self) -> Result<Vec<Item>, NodeError> {
@@ -77,8 +80,8 @@ impl<L: BorrowMut<Ledger>> SyncStore for PeerView<L> {
     }
 
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
-        let via = self.via;
-        self.ledger().apply_page(via, records, progress)
+        let (via, now) = (self.via, self.now);
+        self.ledger().apply_page(via, records, progress, now)
     }
 }
 
@@ -89,6 +92,7 @@ impl Ledger {
         via: Via,
         records: &[Record],
         progress: Option<(StoreId, &Position)>,
+        now: Now,
     ) -> Result<Applied, NodeError> {
         let part = self.room.part(&self.store, records);
         let (mut merged, mut left) = (Merged::default(), records);
@@ -97,7 +101,7 @@ impl Ledger {
             left = rest;
             // The place is kept with the last part, and only if nothing before it was refused.
             let reached = progress.filter(|_| left.is_empty() && merged.refused.no_room == 0);
-            let mut committed = self.commit(&[Entry::Receive { via, records, reached }]);
+            let mut committed = self.commit(&[Entry::Receive { via, records, reached }], now);
             let done = committed.done.pop();
             self.committed.extend(committed);
             match done {

@@ -7,7 +7,7 @@ use p2p_sync_core::{Content, Key, Record, Timestamp, Value};
 use super::{Ledger, NodeError};
 use crate::node::Restored;
 use crate::store::StoreError;
-use crate::system;
+use crate::system::Now;
 
 /// A guess at what is written beside a local write: pages of the table and the indexes that are changed with it, in bytes.
 const PAGES_BYTES: u64 = 64 << 10;
@@ -16,7 +16,7 @@ const FULL_DISK_TRIES: usize = 2;
 
 impl Ledger {
     /// Stores a local write. None when a key to delete was not there. In a transaction.
-    pub(super) fn write(&mut self, key: &Key, content: &Content) -> Result<Option<Record>, NodeError> {
+    pub(super) fn write(&mut self, key: &Key, content: &Content, now: Now) -> Result<Option<Record>, NodeError> {
         if self.store.lacks_reserve() {
             self.store.keep_reserve();
         }
@@ -25,24 +25,27 @@ impl Ledger {
             return Err(self.store.full().into());
         }
         if *content == Content::Deleted {
-            match self.replica.delete(&mut self.store, key.clone(), system::now()) {
+            match self.replica.delete(&mut self.store, key.clone(), now.time) {
                 Err(WriteError::Store(error)) if error.damaged_row().is_some() => {}
                 // What others have of it is to be deleted all the same.
                 Ok(None) if self.store.is_set_aside(key)? => {}
                 deleted => return Ok(deleted.map_err(failed)?.map(|written| written.record)),
             }
         }
-        Ok(Some(self.write_over_damage(key, content)?.record))
+        Ok(Some(self.write_over_damage(key, content, now)?.record))
     }
 
     /// Stores a content, a deletion included, whatever is held of the key. In a transaction.
-    fn write_over_damage(&mut self, key: &Key, content: &Content) -> Result<Written, NodeError> {
-        let now = system::now();
-        let written = self.replica.write(&mut self.store, key.clone(), content.clone(), now);
+    fn write_over_damage(&mut self, key: &Key, content: &Content, now: Now) -> Result<Written, NodeError> {
+        let written = self
+            .replica
+            .write(&mut self.store, key.clone(), content.clone(), now.time);
         match written {
             Err(WriteError::Store(error)) if error.damaged_row().is_some() => {
                 self.set_aside(error.damaged_row())?;
-                let written = self.replica.write(&mut self.store, key.clone(), content.clone(), now);
+                let written = self
+                    .replica
+                    .write(&mut self.store, key.clone(), content.clone(), now.time);
                 written.map_err(failed)
             }
             written => written.map_err(failed),
@@ -66,11 +69,16 @@ impl Ledger {
     }
 
     /// Writes the content of a lost version anew. None when there is no such version. In a transaction.
-    pub(super) fn restore(&mut self, key: &Key, timestamp: Option<Timestamp>) -> Result<Option<Restored>, NodeError> {
+    pub(super) fn restore(
+        &mut self,
+        key: &Key,
+        timestamp: Option<Timestamp>,
+        now: Now,
+    ) -> Result<Option<Restored>, NodeError> {
         let Some(conflict) = self.store.conflict(key, timestamp)? else {
             return Ok(None);
         };
-        let written = self.write_over_damage(key, &conflict.loser.content)?;
+        let written = self.write_over_damage(key, &conflict.loser.content, now)?;
         self.store.drop_conflict(&conflict)?;
         Ok(Some(Restored {
             record: written.record,
@@ -82,13 +90,14 @@ impl Ledger {
     pub(super) fn transact_in_room<T>(
         &mut self,
         work: &mut dyn FnMut(&mut Self) -> Result<T, NodeError>,
+        now: Now,
     ) -> Result<T, NodeError> {
         let mut done = self.transact(&mut *work);
         for _ in 0..FULL_DISK_TRIES {
             if !done.as_ref().is_err_and(NodeError::is_full) {
                 break;
             }
-            self.room.prove_full(self.watch.uptime());
+            self.room.prove_full(now.uptime);
             if !self.make_room() {
                 break;
             }

@@ -6,41 +6,44 @@ use p2p_sync_core::{NodeId, Uptime};
 
 use super::{LOOK_INTERVAL, NodeError, SLOTS_INTERVAL, Sessions, StreamId};
 use crate::net::ToPeers;
+use crate::system::Now;
 
 impl Sessions {
     /// Ends all sessions: what they compared is no longer true.
-    pub(in crate::node) fn break_off(&mut self) {
+    pub(in crate::node) fn break_off(&mut self, now: Now) {
         let streams: Vec<StreamId> = self.open.keys().copied().collect();
         for stream in streams {
-            self.conclude(stream, None);
+            self.conclude(stream, None, now);
         }
     }
 
     /// There is no stream for a session that was due.
-    pub(super) fn not_opened(&mut self, peer: NodeId) {
-        let at = self.watch.uptime();
+    pub(super) fn not_opened(&mut self, peer: NodeId, now: Now) {
+        let at = now.uptime;
         self.standings.not_opened(peer, at);
         self.agenda.ended(peer, SessionEnd::unopened(), at);
     }
 
     /// A stream has ended, and with it its session.
-    pub(super) fn on_ended(&mut self, stream: StreamId, cause: Option<String>) {
+    pub(super) fn on_ended(&mut self, stream: StreamId, cause: Option<String>, now: Now) {
         if let Some(cause) = &cause
             && let Some(open) = self.open.get(&stream)
         {
             tracing::debug!(peer = %open.peer, "a sync stream ended: {cause}");
         }
-        self.conclude(stream, None);
+        self.conclude(stream, None, now);
         // By now all that was sent has been counted.
         if let Some(open) = self.open.remove(&stream)
             && let Some(report) = &open.report
         {
-            self.standings.travelled(open.peer, report, open.traffic, open.since);
+            self.standings
+                .travelled(open.peer, report, open.traffic, open.since, now);
         }
     }
 
     /// Ends sessions that keep others from what they hold.
-    pub(super) fn end_overdue(&mut self, at: Uptime) {
+    pub(super) fn end_overdue(&mut self, now: Now) {
+        let at = now.uptime;
         if at < self.look_at {
             return;
         }
@@ -50,7 +53,7 @@ impl Sessions {
             overdue.then_some((*stream, open.peer, open.traffic.received > 0))
         });
         for (stream, peer, has_spoken) in overdue.collect::<Vec<_>>() {
-            self.conclude(stream, None);
+            self.conclude(stream, None, now);
             // One that never said a word held nothing, and may be gone.
             if has_spoken {
                 self.rights.cut_off(peer, at);
@@ -59,7 +62,8 @@ impl Sessions {
     }
 
     /// Ends sessions that hold a slot, are slow, and keep others waiting for it; tells those who wait that there is one.
-    pub(super) fn end_slow(&mut self, at: Uptime) {
+    pub(super) fn end_slow(&mut self, now: Now) {
+        let at = now.uptime;
         if at < self.slots_at {
             return;
         }
@@ -68,7 +72,7 @@ impl Sessions {
         for peer in &looked.slow {
             let held = self.open.iter().filter(|(_, open)| open.peer == *peer);
             for stream in held.map(|(stream, _)| *stream).collect::<Vec<_>>() {
-                self.conclude(stream, None);
+                self.conclude(stream, None, now);
             }
             self.rights.cut_off(*peer, at);
             tracing::debug!(%peer, "a sync session was slow and kept others waiting; it goes on later");
@@ -92,29 +96,29 @@ impl Sessions {
     }
 
     /// A session cannot go on.
-    pub(super) fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>) {
-        let at = self.watch.uptime();
+    pub(super) fn fail(&mut self, stream: StreamId, error: &SessionError<NodeError>, now: Now) {
+        let at = now.uptime;
         if let Some(peer) = self.open.get(&stream).map(|open| open.peer)
             && let Some(cause) = self.log.tell_failure(peer, error, at)
         {
             self.standings.refuse(cause, 1);
             self.rights.cut_off(peer, at);
         }
-        self.conclude(stream, None);
+        self.conclude(stream, None, now);
     }
 
     /// Concludes a session that has come to its end, with everything sent.
-    pub(super) fn conclude_if_over(&mut self, stream: StreamId) {
+    pub(super) fn conclude_if_over(&mut self, stream: StreamId, now: Now) {
         let running = self.open.get(&stream).and_then(|open| open.running.as_ref());
         let outcome = running.and_then(|running| running.session.outcome());
         if outcome.is_some() {
-            self.conclude(stream, outcome);
+            self.conclude(stream, outcome, now);
         }
     }
 
     /// A session is over. Dropping its sender ends the stream once everything is sent.
-    fn conclude(&mut self, stream: StreamId, outcome: Option<Outcome>) {
-        let at = self.watch.uptime();
+    fn conclude(&mut self, stream: StreamId, outcome: Option<Outcome>, now: Now) {
+        let at = now.uptime;
         let Some(open) = self.open.get_mut(&stream) else { return };
         let Some(running) = open.running.take() else { return };
         let (peer, report) = (open.peer, running.session.report());
@@ -126,7 +130,7 @@ impl Sessions {
         }
         if outcome.is_some() {
             open.report = Some(report.clone());
-            self.standings.travelled(peer, report, open.traffic, open.since);
+            self.standings.travelled(peer, report, open.traffic, open.since, now);
         }
         if outcome.is_some_and(|outcome| outcome != Outcome::Busy) {
             self.met = true;
@@ -142,12 +146,12 @@ impl Sessions {
 
     /// Drops the session with a peer of which the agenda has heard already: the peer is gone, or opened another one that takes
     /// its place.
-    pub(super) fn abandon(&mut self, peer: NodeId) {
+    pub(super) fn abandon(&mut self, peer: NodeId, now: Now) {
         self.openings.forget(peer);
         for open in self.open.values_mut().filter(|open| open.peer == peer) {
             if let Some(running) = open.running.take() {
                 let report = running.session.report();
-                self.rights.ended(peer, None, report, self.watch.uptime());
+                self.rights.ended(peer, None, report, now.uptime);
                 self.standings.refused_by(report);
                 self.standings.abandoned(peer);
             }

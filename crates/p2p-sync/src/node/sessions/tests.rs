@@ -15,6 +15,7 @@ use crate::net::{PeerLink, STREAM_OUTGOING_MAX};
 use crate::node::ledger::Entry;
 use crate::node::{Standing, Synced};
 use crate::store::SqliteStore;
+use crate::system::Stopwatch;
 
 mod lone;
 
@@ -22,6 +23,7 @@ struct Node {
     id: NodeId,
     ledger: Ledger,
     sessions: Sessions,
+    watch: Stopwatch,
     orders: mpsc::Receiver<ToPeers>,
     /// What its sessions send, by stream.
     sending: Vec<(StreamId, mpsc::Receiver<Frame>)>,
@@ -48,6 +50,7 @@ impl Node {
             id,
             ledger: Ledger::new(Replica::new(id, Clock::new(None)), store).unwrap(),
             sessions: Sessions::new(id, to_peers),
+            watch: Stopwatch::start(),
             orders,
             sending: Vec::new(),
             _directory: directory,
@@ -60,9 +63,11 @@ impl Node {
             .map(|key| Key::new(format!("{} {key}", self.id)).unwrap())
             .collect();
         let write = |key| Entry::Write { key, content: &content };
-        let committed = self.ledger.commit(&keys.iter().map(write).collect::<Vec<_>>());
+        let committed = self
+            .ledger
+            .commit(&keys.iter().map(write).collect::<Vec<_>>(), self.watch.now());
         assert_eq!(committed.changes.len(), keys.len());
-        self.sessions.committed(&committed);
+        self.sessions.committed(&committed, self.watch.now());
     }
 
     fn digest(&self) -> Option<[u8; 32]> {
@@ -97,13 +102,14 @@ impl Pair {
                     },
                 )]
                 .into(),
+                node.watch.now(),
             );
         }
     }
 
     fn unlink(&mut self) {
         for node in &mut self.nodes {
-            node.sessions.on_links(PeerLinks::new());
+            node.sessions.on_links(PeerLinks::new(), node.watch.now());
         }
         self.cut();
     }
@@ -142,9 +148,9 @@ impl Pair {
         let mut busy = false;
         for side in 0..2 {
             let node = &mut self.nodes[side];
-            node.sessions.open_due(&mut node.ledger);
+            node.sessions.open_due(&mut node.ledger, node.watch.now());
             busy |= node.sessions.is_ready();
-            node.sessions.send_one(&mut node.ledger);
+            node.sessions.send_one(&mut node.ledger, node.watch.now());
             while let Ok(asked) = self.nodes[side].orders.try_recv() {
                 if let ToPeers::OpenStream { order, .. } = asked {
                     self.open(side, order);
@@ -155,8 +161,8 @@ impl Pair {
         while let Some((side, event)) = self.events.pop_front() {
             busy = true;
             let node = &mut self.nodes[side];
-            node.sessions.on_event(event, &mut node.ledger);
-            node.sessions.committed(&node.ledger.take_committed());
+            node.sessions.on_event(event, &mut node.ledger, node.watch.now());
+            node.sessions.committed(&node.ledger.take_committed(), node.watch.now());
         }
         busy
     }
@@ -283,7 +289,8 @@ fn whoever_asks_for_a_sync_is_answered_when_it_is_done() {
     pair.run_until("never equal", Pair::is_in_sync);
     pair.nodes[1].put(0..10);
     let (reply, mut answer) = oneshot::channel();
-    pair.nodes[0].sessions.ask(reply);
+    let now = pair.nodes[0].watch.now();
+    pair.nodes[0].sessions.ask(reply, now);
     pair.run_until("never equal", Pair::is_in_sync);
     let answer: Vec<Synced> = answer.try_recv().unwrap();
     assert_eq!(answer.len(), 1);
@@ -292,7 +299,8 @@ fn whoever_asks_for_a_sync_is_answered_when_it_is_done() {
 
     pair.unlink();
     let (reply, mut answer) = oneshot::channel();
-    pair.nodes[0].sessions.ask(reply);
+    let now = pair.nodes[0].watch.now();
+    pair.nodes[0].sessions.ask(reply, now);
     assert_eq!(answer.try_recv().unwrap(), [], "there is nobody");
 }
 
@@ -303,7 +311,8 @@ fn whoever_asked_is_told_when_sessions_keep_falling_short() {
     pair.nodes[1].ledger.store().forget_summary();
     pair.link(1);
     let (reply, mut answer) = oneshot::channel();
-    pair.nodes[0].sessions.ask(reply);
+    let now = pair.nodes[0].watch.now();
+    pair.nodes[0].sessions.ask(reply, now);
     let start = Instant::now();
     let told = loop {
         pair.turn();
@@ -346,10 +355,10 @@ fn a_node_that_loses_its_summary_ends_its_sessions_and_begins_none() {
     assert!(pair.nodes[0].sessions.open.values().any(|open| open.running.is_some()));
     pair.nodes[0].ledger.store().forget_summary();
     let node = &mut pair.nodes[0];
-    node.sessions.open_due(&mut node.ledger);
+    node.sessions.open_due(&mut node.ledger, node.watch.now());
     assert!(node.sessions.open.values().all(|open| open.running.is_none()));
     assert!(
-        node.sessions.next_due().is_none_or(|due| due > Instant::now()),
+        node.sessions.next_due().is_none_or(|due| due > node.watch.uptime()),
         "it would never sleep"
     );
 }

@@ -8,12 +8,13 @@ use crate::net::ToPeers;
 use crate::node::NodeError;
 use crate::node::ledger::{Change, Committed, Done, Merged};
 use crate::node::work::Work;
+use crate::system::Now;
 
 impl Writer {
     /// Tells everybody who listens to changes.
-    pub(super) fn tell(&mut self, committed: &Committed) {
-        let at = self.watch.uptime();
-        self.sessions.committed(committed);
+    pub(super) fn tell(&mut self, committed: &Committed, now: Now) {
+        let at = now.uptime;
+        self.sessions.committed(committed, now);
         for Change { via, record } in &committed.changes {
             match via {
                 Via::Local => self.announce(record),
@@ -32,7 +33,7 @@ impl Writer {
     }
 
     /// Answers whoever asked for a piece of work, who may have gone away meanwhile.
-    pub(super) fn answer(&mut self, work: Work, done: Result<Done, NodeError>) {
+    pub(super) fn answer(&mut self, work: Work, done: Result<Done, NodeError>, now: Now) {
         match (work, done) {
             (Work::Write { reply, .. }, Ok(Done::Written(record))) => drop(reply.send(Ok(record))),
             (Work::Write { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
@@ -45,9 +46,9 @@ impl Writer {
             }
             (Work::Receive { via, .. }, Ok(Done::Received(merged))) => self.on_merged(via, merged),
             (Work::Receive { via, .. }, Err(error)) => {
-                self.log.not_stored(&error, self.watch.uptime());
+                self.log.not_stored(&error, now.uptime);
                 if let Some(neighbour) = via.neighbour() {
-                    self.sessions.owe(neighbour);
+                    self.sessions.owe(neighbour, now);
                 }
             }
             // The patrol begins further ahead then.

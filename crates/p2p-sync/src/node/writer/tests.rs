@@ -14,6 +14,7 @@ use crate::net::{PeerLink, PeerLinks, StreamId};
 use crate::node::SyncStatus;
 use crate::store::testing::Lock;
 use crate::store::{Capacity, SqliteStore, StoreErrorKind};
+use crate::system;
 
 /// Far above what a lock may cost, and far below what it costs if each waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);

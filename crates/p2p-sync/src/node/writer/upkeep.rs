@@ -8,6 +8,7 @@ use super::Writer;
 use crate::node::SyncStatus;
 use crate::node::checking::ScanResult;
 use crate::node::completing::Step;
+use crate::system::Now;
 
 /// A damaged store that could not be mended is tried again after this: meanwhile somebody may have made room on the disk.
 const MEND_PAUSE: Duration = Duration::from_secs(60);
@@ -23,24 +24,24 @@ const FILES_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Writer {
     /// Ends the node, once everybody is answered who has to be, if the files of the store were taken away under it.
-    pub(super) fn look_at_files(&mut self) {
+    pub(super) fn look_at_files(&mut self, now: Now) {
         if self.failure.borrow().is_some() {
             return;
         }
-        let at = self.watch.uptime();
+        let at = now.uptime;
         if at < self.look_at_files && !self.ledger.is_displaced() {
             return;
         }
         self.look_at_files = at.after(FILES_INTERVAL);
         if let Err(error) = self.ledger.check_files() {
-            self.sessions.break_off();
+            self.sessions.break_off(now);
             self.failure.send_replace(Some(error));
         }
     }
 
     /// Rescues a damaged store, and opens a broken one again, for others may wait for its records even if nobody writes here.
     /// Sessions end, because what they compared is gone; everybody is owed another one.
-    pub(super) fn mend(&mut self) {
+    pub(super) fn mend(&mut self, now: Now) {
         if self.ledger.is_displaced() {
             return;
         }
@@ -50,54 +51,54 @@ impl Writer {
             false if self.ledger.is_broken() => (self.reopened, REOPEN_PAUSE),
             false => return,
         };
-        let at = self.watch.uptime();
+        let at = now.uptime;
         if tried.is_some_and(|tried| at.saturating_since(tried) < pause) {
             return;
         }
-        self.sessions.break_off();
+        self.sessions.break_off(now);
         let mended = self.ledger.mend(&self.readers);
         if let Err(error) = &mended {
             tracing::error!("The store could not be mended: {error}");
         }
         self.checking.mended(mended);
-        self.sessions.owe_all();
+        self.sessions.owe_all(now);
         let tried = if damaged { &mut self.rescued } else { &mut self.reopened };
         *tried = Some(self.watch.uptime());
     }
 
     /// Everybody may have what was set aside.
-    pub(super) fn heal(&mut self) {
+    pub(super) fn heal(&mut self, now: Now) {
         let aside = self.ledger.take_set_aside();
         if aside > 0 {
             self.checking.set_aside(aside);
-            self.sessions.owe_all();
+            self.sessions.owe_all(now);
         }
     }
 
     /// Makes some of the rows that another program added records. Others hear of them when all are.
-    pub(super) fn complete(&mut self) {
-        match self.completing.step(&mut self.ledger, self.watch.uptime()) {
+    pub(super) fn complete(&mut self, now: Now) {
+        match self.completing.step(&mut self.ledger, now.uptime) {
             Step::Nothing => {}
-            Step::Some => self.sessions.changed(Via::Local),
-            Step::Last => self.sessions.owe_all(),
+            Step::Some => self.sessions.changed(Via::Local, now),
+            Step::Last => self.sessions.owe_all(now),
         }
     }
 
     /// What was refused for want of room may come once there is some.
-    pub(super) fn find_room(&mut self) {
-        if self.ledger.find_room() {
-            self.sessions.has_room_again();
+    pub(super) fn find_room(&mut self, now: Now) {
+        if self.ledger.find_room(now) {
+            self.sessions.has_room_again(now);
         }
     }
 
-    pub(super) fn on_links(&mut self) {
+    pub(super) fn on_links(&mut self, now: Now) {
         let links = self.streams.peers.borrow_and_update().clone();
-        self.sessions.on_links(links);
+        self.sessions.on_links(links, now);
     }
 
     /// A reader met damage. What was under way when the file was mended has met that of the old one.
-    pub(super) fn note_damage(&mut self) {
-        let at = self.watch.uptime();
+    pub(super) fn note_damage(&mut self, now: Now) {
+        let at = now.uptime;
         if self
             .rescued
             .is_none_or(|rescued| at.saturating_since(rescued) > STALE_REPORTS)
@@ -106,34 +107,34 @@ impl Writer {
         }
     }
 
-    pub(super) fn on_scanned(&mut self, scanned: ScanResult) {
-        if self.checking.end(scanned, &mut self.ledger, self.watch.uptime()) {
-            self.sessions.owe_all();
+    pub(super) fn on_scanned(&mut self, scanned: ScanResult, now: Now) {
+        if self.checking.end(scanned, &mut self.ledger, now.uptime) {
+            self.sessions.owe_all(now);
         }
     }
 
     /// Takes note of whether what is written now may be received by somebody.
-    pub(super) fn note_who_listens(&mut self) {
+    pub(super) fn note_who_listens(&mut self, now: Now) {
         // Until a session was held, what was written alone has not been told to anybody.
         if self.sessions.has_peers() && !self.sessions.has_met() {
             return;
         }
-        let at = self.watch.uptime();
+        let at = now.uptime;
         // While another program locks the store, or it is broken, each attempt may take its time.
         if self.note_again_at.is_some_and(|due| at < due) && !self.ledger.takes_writes() {
             return;
         }
         let shared = self.sessions.has_peers() || self.audience.has_strangers();
-        let noted = self.ledger.set_shared(shared);
+        let noted = self.ledger.set_shared(shared, now);
         if let Err(error) = &noted {
             tracing::debug!("it could not be noted who may receive what is written: {error}");
         }
         self.note_again_at = noted.is_err().then(|| at.after(NOTE_PAUSE));
     }
 
-    pub(super) fn status(&mut self) -> SyncStatus {
+    pub(super) fn status(&mut self, now: Now) -> SyncStatus {
         let ready = self.ledger.summary().is_some();
-        let is_full = self.ledger.is_full();
+        let is_full = self.ledger.is_full(now);
         let refused = self.sessions.standings.refused().chain(self.ledger.refused());
         SyncStatus {
             ready,

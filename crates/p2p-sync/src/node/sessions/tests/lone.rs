@@ -24,7 +24,7 @@ impl Lone {
 
     fn tell(&mut self, event: StreamEvent) {
         let node = &mut self.pair.nodes[0];
-        node.sessions.on_event(event, &mut node.ledger);
+        node.sessions.on_event(event, &mut node.ledger, node.watch.now());
     }
 
     fn opened(&mut self, asked: Option<StreamOrder>) -> (StreamId, mpsc::Receiver<Frame>) {
@@ -54,7 +54,7 @@ impl Lone {
             });
             let node = &mut self.pair.nodes[0];
             while node.sessions.is_ready() {
-                node.sessions.send_one(&mut node.ledger);
+                node.sessions.send_one(&mut node.ledger, node.watch.now());
             }
             answers.extend(std::iter::from_fn(|| sending.try_recv().ok()));
         }
@@ -64,7 +64,7 @@ impl Lone {
     /// The order for a stream that was given last.
     fn order(&mut self) -> StreamOrder {
         let node = &mut self.pair.nodes[0];
-        node.sessions.open_due(&mut node.ledger);
+        node.sessions.open_due(&mut node.ledger, node.watch.now());
         let orders = std::iter::from_fn(|| node.orders.try_recv().ok());
         let orders = orders.filter_map(|order| match order {
             ToPeers::OpenStream { order, .. } => Some(order),
@@ -131,14 +131,15 @@ fn a_session_in_which_next_to_nothing_moves_is_ended_and_its_peer_gets_no_slots_
     let mut stream = lone.opened(None);
     let hello = Lone::hello();
     lone.say(&mut stream, vec![hello.clone(), Frame::BulkOffered]);
-    let begun = lone.pair.nodes[0].sessions.watch.uptime();
+    let begun = lone.pair.nodes[0].watch.uptime();
     let sessions = &mut lone.pair.nodes[0].sessions;
     let is_open = |sessions: &Sessions| sessions.open.values().any(|open| open.running.is_some());
     let mut at = begun;
     while is_open(sessions) {
         at = at.after(LOOK_INTERVAL);
         assert!(at < begun.after(Duration::from_secs(60)), "it holds the bulk for ever");
-        sessions.end_overdue(at);
+        let time = system::now();
+        sessions.end_overdue(Now { time, uptime: at });
     }
     assert!(at > begun.after(Duration::from_secs(20)), "it was given some time");
     assert!(stream.1.is_closed());
