@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::Record;
+use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Report, Session, Slots,
-    StoreId, SyncStore,
+    Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Report, Session, Slots, StoreId,
+    SyncStore,
 };
 use p2p_sync_core::{Base, Content, Key, NodeId, Timestamp, Value};
 
@@ -46,13 +47,13 @@ impl SyncStore for Measured {
     fn by_key_hash(&mut self, key_hash: KeyHash, _: usize) -> Result<Vec<Record>, Infallible> {
         Ok(self.differing.get(&key_hash).cloned().into_iter().collect())
     }
-    fn page(&mut self, _: Option<&Position>, _: PageLimit) -> Result<Page, Infallible> {
+    fn page(&mut self, _: Option<Cursor>, _: PageLimit) -> Result<Page, Infallible> {
         Ok(Page::default())
     }
-    fn position(&mut self, _: StoreId) -> Result<Option<Position>, Infallible> {
+    fn position(&mut self, _: StoreId) -> Result<Option<Cursor>, Infallible> {
         Ok(None)
     }
-    fn apply(&mut self, records: &[Record], _: Option<(StoreId, &Position)>) -> Result<Applied, Infallible> {
+    fn apply(&mut self, records: &[Record], _: Option<(StoreId, Cursor)>) -> Result<Applied, Infallible> {
         let mut applied = Applied::default();
         for record in records {
             let (key, item) = (KeyHash::of(&record.key), Item::of(record));

@@ -12,6 +12,7 @@
 //! - [`limiter`] and [`gate`]: what is let in from gossip, and for whose account.
 //! - [`pacer`]: how a node keeps its own gossip below what the others let in.
 //! - [`store`]: what a place for records must do; [`replica`]: local writes and received records meet it.
+//! - [`sequence`]: the order in which a store took changes in, and cursors into it.
 //! - [`item`], [`sketch`], [`set_digest`], [`summary`]: what a node knows of its whole set of records at any moment.
 //! - [`sync`]: how two nodes become equal, whatever either of them missed.
 //! - [`text`]: how foreign text is made safe for a terminal or a log.
@@ -29,6 +30,7 @@ pub mod pacer;
 mod random;
 pub mod record;
 pub mod replica;
+pub mod sequence;
 pub mod set_digest;
 pub mod sketch;
 pub mod store;

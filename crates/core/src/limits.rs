@@ -147,6 +147,8 @@ pub const SYNC_DENIAL_MIN: Duration = Duration::from_secs(60);
 pub const SYNC_DENIAL_MAX: Duration = Duration::from_secs(600);
 /// Peers that are denied something at a time, 100 bytes each.
 pub const SYNC_DENIED_PEERS_MAX: usize = 1_024;
+/// Epochs of its change sequence that a store knows, 16 bytes each: a cursor outlives so many runs in which something changed.
+pub const EPOCHS_MAX: usize = 1_000;
 /// Peers that are checked in one round to pass on what came by a session or feed; others follow in the next round.
 pub const SYNC_TOLD_PEERS_MAX: usize = 8;
 /// Sessions in the range-based fallback at a time, which keep 40 bytes a record.

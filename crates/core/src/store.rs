@@ -38,7 +38,7 @@ pub trait Store {
     /// When the store cannot be read.
     fn scan(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, Self::Error>;
 
-    /// The highest timestamp held.
+    /// The highest timestamp that was ever held: no version in the store is later.
     ///
     /// # Errors
     /// When the store cannot be read.

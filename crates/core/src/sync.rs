@@ -9,9 +9,9 @@
 //!    difference, each side knows which records the other lacks, and sends them: one round trip.
 //! 3. **Cells.** Otherwise the counts in those cells tell about how many records differ, and the side that asks gets as
 //!    many cells as that takes. It then sends what the other lacks, and asks for what itself lacks.
-//! 4. **Bulk.** If one side is empty, or half of all records differ, all records travel in the order of (timestamp,
-//!    key). The receiver keeps how far it came, so that a bulk that breaks off goes on from there. A new Hello follows,
-//!    since older records may have come in behind the place that was reached.
+//! 4. **Bulk.** If one side is empty, or half of all records differ, all records travel in the order in which their
+//!    holder took them in ([`sequence`](crate::sequence)), so that nothing comes in behind the place that was reached. The
+//!    receiver keeps that place, and a bulk that breaks off goes on from there. A new Hello follows.
 //! 5. **Ranges.** If cells fail twice, or two rounds changed nothing, range-based reconciliation over the records
 //!    themselves settles it.
 //!
@@ -64,4 +64,4 @@ pub use rights::Rights;
 pub use session::{Next, Session};
 pub use slots::{Asker, Looked, Slots};
 pub use store::{Applied, Page, PageLimit, SyncStore};
-pub use wire::{Frame, FrameBuffer, InvalidFrame, Position, State, StoreId, VERSION};
+pub use wire::{Frame, FrameBuffer, InvalidFrame, State, StoreId, VERSION};

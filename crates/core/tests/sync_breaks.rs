@@ -94,13 +94,13 @@ const BREAKS: &[Break] = &[
         what: "a bulk skips its position's neighbours",
         file: "sync/outbox.rs",
         from: "*after = reached;",
-        to: "*after = reached.map(|reached| Position {\n            timestamp: reached.timestamp.saturating_add(std::time::Duration::from_millis(1)),\n            ..reached\n        });",
+        to: "*after = reached.map(|reached| Cursor {\n        number: reached.number + 1,\n        ..reached\n    });",
     },
     Break {
         what: "a page of a bulk without records is taken for its end",
         file: "sync/outbox.rs",
-        from: "if reached.is_none() || too_far_ahead {",
-        to: "if records.is_empty() || too_far_ahead {",
+        from: "if reached.is_none() {",
+        to: "if records.is_empty() {",
     },
     Break {
         what: "cells are fetched but compared with those of our Hello's length",

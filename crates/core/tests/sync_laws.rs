@@ -11,6 +11,7 @@ use std::time::Duration;
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::limits::{FUTURE_MAX, SYNC_CREDIT_BYTES, SYNC_LOOKUPS_MAX};
 use p2p_sync_core::record::Record;
+use p2p_sync_core::sequence::{Cursor, Epoch};
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
     Frame, MemorySyncStore, Next, Opening, Outcome, Report, Session, SessionError, Slots, StoreId, SyncStore, cost,
@@ -447,7 +448,11 @@ fn rules_are_enforced() {
     };
     assert!(
         broken(Frame::Records {
-            bulk: true,
+            bulk: Some(Cursor {
+                epoch: Epoch(1),
+                number: 1,
+                seen: 1
+            }),
             records: records(0, 1)
         }),
         "a bulk that was not asked for"
@@ -483,7 +488,7 @@ fn rules_are_enforced() {
 fn credit_is_given_back_to_whoever_waits_for_it_and_kept_from_whoever_does_not() {
     let large = record("large", put(&[0; 65_536]), nanos(5), 1, Base::Unknown);
     let page = || Frame::Records {
-        bulk: false,
+        bulk: None,
         records: vec![large.clone(); 7],
     };
     for reads in [true, false] {
@@ -521,7 +526,7 @@ fn records_ahead_of_our_clock_are_left_out_whoever_sends_them() {
         record("ahead", put(b""), at(due.as_nanos() + 1), 1, Base::Unknown),
     ];
     answering
-        .receive(Frame::Records { bulk: false, records }, &mut b, now())
+        .receive(Frame::Records { bulk: None, records }, &mut b, now())
         .unwrap();
     assert_eq!(b.records().keys().map(|key| key.as_str()).collect::<Vec<_>>(), ["due"]);
     assert_eq!(answering.report().ahead_of_clock, 1);

@@ -7,13 +7,14 @@ mod support;
 
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::limits::{SYNC_CELLS_PAGE, SYNC_FRAME_BYTES_MAX, SYNC_PAGE_RECORDS_MAX, SYNC_WANTED_PAGE};
+use p2p_sync_core::sequence::{Cursor, Epoch};
 use p2p_sync_core::sketch::Cell;
 use p2p_sync_core::sync::{
-    Frame, FrameBuffer, InvalidFrame, MemorySyncStore, Opening, Position, Session, Slots, State, StoreId, cost,
+    Frame, FrameBuffer, InvalidFrame, MemorySyncStore, Opening, Session, Slots, State, StoreId, cost,
 };
 use p2p_sync_core::{Base, Content, Record, Timestamp};
 use proptest::prelude::*;
-use support::{Random, key, nanos, put, record};
+use support::{Random, nanos, put, record};
 
 fn state() -> State {
     State {
@@ -42,6 +43,15 @@ fn page() -> Vec<Record> {
     ]
 }
 
+fn place() -> Cursor {
+    let epoch = Epoch(0x0102_0304_0506_0708);
+    Cursor {
+        epoch,
+        number: 300,
+        seen: 400,
+    }
+}
+
 /// Every kind of frame, and its bytes in hex.
 fn golden() -> Vec<(Frame, &'static str)> {
     let frames = vec![
@@ -62,21 +72,16 @@ fn golden() -> Vec<(Frame, &'static str)> {
             last: true,
         },
         Frame::Records {
-            bulk: false,
+            bulk: None,
             records: page(),
         },
         Frame::Records {
-            bulk: true,
+            bulk: Some(place()),
             records: vec![],
         },
         Frame::Done,
         Frame::BulkWanted { after: None },
-        Frame::BulkWanted {
-            after: Some(Position {
-                timestamp: nanos(300),
-                key: key("k"),
-            }),
-        },
+        Frame::BulkWanted { after: Some(place()) },
         Frame::BulkOffered,
         Frame::Range(vec![0x61, 1, 2, 3]),
         Frame::Credit {
@@ -103,10 +108,10 @@ const GOLDEN: &[&str] = &[
     "7806000226070707070707070707070707070707070707070707070707070707070707070707070707070726080808080808\
      0808080808080808080808080808080808080808080808080808080808080808030c0200d00f01610576616c756507050013\
      b4010162100001c2f0ffffffffffffff0102c3bc00",
-    "0406010000",
+    "1006010807060504030201ac0290030000",
     "0107",
     "020800",
-    "060801ac02016b",
+    "0e08010807060504030201ac029003",
     "0109",
     "060a0461010203",
     "060b808020d00f",
@@ -249,7 +254,7 @@ fn a_full_page_fits_a_frame_and_costs_no_more_than_it_says() {
         Base::Version(nanos(1)),
     );
     let frame = Frame::Records {
-        bulk: true,
+        bulk: Some(place()),
         records: vec![largest.clone(); 3],
     };
     assert!(frame.encode().len() <= 3 * cost(&largest) + 64);
@@ -267,7 +272,7 @@ fn a_full_page_fits_a_frame_and_costs_no_more_than_it_says() {
     let total: usize = small.iter().map(cost).sum();
     assert!(
         Frame::Records {
-            bulk: true,
+            bulk: None,
             records: small
         }
         .encode()

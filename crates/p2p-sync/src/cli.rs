@@ -33,6 +33,7 @@ mod stop;
 mod suspension;
 mod terminal;
 mod text;
+mod upgrading;
 
 use start::Start;
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
+use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
-use p2p_sync_core::store::Store;
 use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,7 +18,7 @@ use crate::identity::{self, IfMissing};
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, Network, ToPeers};
 use crate::store::{Capacity, DataDir, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers};
-use crate::system::Stopwatch;
+use crate::system::{self, Stopwatch};
 
 mod checking;
 mod completing;
@@ -43,7 +43,7 @@ use writer::Writer;
 pub use crate::net::{
     Attempt, Direction, Multicast, NetStatus, NotListening, PeerStatus, Transport, Trouble, TroubleCause,
 };
-pub use crate::store::{Conflict, Counts, Footprint, StoreError, StoreErrorKind};
+pub use crate::store::{Conflict, Counts, Footprint, Migration, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{Change, Committed, Done, Entry, Ledger, Merged, PeerView, Refused};
 pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncState, SyncStatus, Synced, Verified};
@@ -109,10 +109,23 @@ impl Node {
     /// When the data directory or the port belongs to another process, the store or the identity cannot be used, or the network
     /// cannot be started.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_on(net::libp2p::Lan, config).await
+        Self::start_observed(config, |_| {}).await
     }
 
-    async fn start_on(network: impl Network, config: Config) -> Result<Self, StartError> {
+    /// Starts as [`start`](Self::start) does, and says how far it is while the store of an earlier version is brought into the shape of
+    /// this one, which takes some seconds for a million records.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_observed(config: Config, observe: impl FnMut(Migration) + Send) -> Result<Self, StartError> {
+        Self::start_on(net::libp2p::Lan, config, observe).await
+    }
+
+    async fn start_on(
+        network: impl Network,
+        config: Config,
+        mut observe: impl FnMut(Migration) + Send,
+    ) -> Result<Self, StartError> {
         if std::time::SystemTime::now() < std::time::UNIX_EPOCH {
             return Err(StartError::Clock);
         }
@@ -141,10 +154,11 @@ impl Node {
         } else {
             IfUnreadable::Refuse
         };
-        let mut store = SqliteStore::open_or(&data_dir.store_file(), &config.network, if_unreadable)?;
+        let mut store = SqliteStore::open_or(&data_dir.store_file(), &config.network, if_unreadable, &mut observe)?;
         store.adopt_known_peers()?;
         let readers = Readers::open(&data_dir.store_file(), READERS)?;
-        let replica = Replica::new(id, Clock::new(store.last_timestamp()?));
+        let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
+        let replica = Replica::new(id, Clock::new(last));
         let remembered = remembering::load(&mut store)?;
         let patrolled = store.patrolled()?;
         let capacity = config.max_store.map_or(Capacity::Volume, Capacity::Bytes);

@@ -33,6 +33,7 @@
 //! While the store is open, nothing else in this process may open its files, not even to read them: by the rules of POSIX,
 //! closing such a file again takes away the locks that SQLite holds on it, and another program may then remove the WAL.
 
+mod changes;
 mod columns;
 mod completing;
 mod conflicts;
@@ -56,6 +57,7 @@ mod room;
 mod rows;
 mod salvage;
 mod scan;
+mod sequence;
 mod sqlite;
 mod summary;
 mod sync;
@@ -63,14 +65,16 @@ mod sync;
 pub(crate) mod testing;
 mod wal;
 
+pub use changes::{Changed, Changes};
 pub use completing::{Completed, INCOMPLETE_ROWS_MAX};
 pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
 pub use directory::DataDir;
 pub use error::{StoreError, StoreErrorKind};
 pub use footprint::Footprint;
 pub use known_peers::known_peers;
+pub use migrations::{Migration, Observer};
 pub use opening::WRITER_CACHE_KIB;
-pub use patrol::Patrolled;
+pub use patrol::{Patrolled, Round};
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use presence::{Displacement, FileId, Part};
 pub use reader::{Counts, Readers};

@@ -3,7 +3,8 @@
 //! Each round starts the node on the store that the last round left, writes through its pipe without pause,
 //! and kills it as `kill -9` does at a random moment, at times before it is ready. Then the store must hold
 //! exactly the writes up to some point, and that point must not lie before the last acknowledged one; asked of
-//! a copy of the files first and of the restarted program after.
+//! a copy of the files first and of the restarted program after. No number of the change sequence is ever used twice, and their
+//! order is that of the writes.
 //!
 //! `P2P_SYNC_CRASH_ROUNDS` sets the number of rounds (15), `P2P_SYNC_CRASH_SEED` repeats the schedule of an
 //! earlier run: the seed is printed.
@@ -68,6 +69,9 @@ impl Operation {
 /// What lives in a store: value by key.
 type State = BTreeMap<String, String>;
 
+/// Every number of the change sequence that was met: the version that it stood for, by key and timestamp.
+type Numbers = BTreeMap<i64, (String, i64)>;
+
 fn number_from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
@@ -82,7 +86,7 @@ fn every_acknowledged_write_survives_kill_9() {
     println!("P2P_SYNC_CRASH_SEED={seed} P2P_SYNC_CRASH_ROUNDS={rounds}");
     let mut chance = Chance(seed.max(1));
     let node = Launch::new(PROGRAM).label("victim").no_lan().start();
-    let mut state = State::new();
+    let (mut state, mut numbers) = (State::new(), Numbers::new());
     let mut acknowledged_in_all = 0;
     let mut number = 0;
     for round in 0..rounds {
@@ -92,7 +96,7 @@ fn every_acknowledged_write_survives_kill_9() {
                 // Killed while it starts: recovery must not depend on being finished.
                 thread::sleep(Duration::from_millis(chance.next(80)));
                 node.kill9();
-                state = assert_store(&node, &state, &[], 0, round);
+                state = assert_store(&node, &state, &mut numbers, (&[], 0), round);
                 node.spawn_again();
             }
             node.wait_ready();
@@ -100,7 +104,7 @@ fn every_acknowledged_write_survives_kill_9() {
         }
         let (sent, acknowledged) = write_and_kill(&node, &mut chance, &mut number);
         acknowledged_in_all += acknowledged;
-        state = assert_store(&node, &state, &sent, acknowledged, round);
+        state = assert_store(&node, &state, &mut numbers, (&sent, acknowledged), round);
     }
     println!("{acknowledged_in_all} acknowledged operations in {rounds} rounds");
     // Or else nothing was tested.
@@ -155,7 +159,13 @@ fn write_and_kill(node: &Node, chance: &mut Chance, number: &mut u64) -> (Vec<Op
 
 /// Checks a copy of the store's files, so that looking does not repair what the program has to.
 #[track_caller]
-fn assert_store(node: &Node, before: &State, sent: &[Operation], acknowledged: usize, round: u64) -> State {
+fn assert_store(
+    node: &Node,
+    before: &State,
+    numbers: &mut Numbers,
+    (sent, acknowledged): (&[Operation], usize),
+    round: u64,
+) -> State {
     let copy = tempfile::tempdir().unwrap();
     for file in fs::read_dir(node.data_dir()).unwrap() {
         let file = file.unwrap();
@@ -166,6 +176,7 @@ fn assert_store(node: &Node, before: &State, sent: &[Operation], acknowledged: u
         }
     }
     let stored = read(&copy.path().join("store.db"));
+    check_numbers(&copy.path().join("store.db"), numbers);
     let mut model = before.clone();
     for operation in &sent[..acknowledged] {
         operation.apply(&mut model);
@@ -214,6 +225,32 @@ fn read(file: &Path) -> State {
         .unwrap()
         .collect::<Result<State, _>>()
         .unwrap()
+}
+
+/// Each number stands for one version for ever, later writes have higher ones, and the store knows the highest.
+fn check_numbers(file: &Path, numbers: &mut Numbers) {
+    let store = rusqlite::Connection::open(file).unwrap();
+    let mut rows = store
+        .prepare("SELECT sequence, key, timestamp FROM kv_store ORDER BY sequence")
+        .unwrap();
+    let held: Vec<(i64, (String, i64))> = rows
+        .query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(held.is_sorted_by_key(|(_, (_, timestamp))| *timestamp), "{held:?}");
+    let highest: i64 = store
+        .query_row("SELECT number FROM change_sequence", [], |row| row.get(0))
+        .unwrap();
+    let used = numbers.keys().last().max(held.last().map(|(number, _)| number));
+    assert!(
+        used.is_none_or(|used| *used <= highest),
+        "{used:?} was used, {highest} is known"
+    );
+    for (number, version) in held {
+        let first = numbers.entry(number).or_insert_with(|| version.clone());
+        assert_eq!(*first, version, "number {number} was used twice");
+    }
 }
 
 fn ask(node: &Node) -> State {

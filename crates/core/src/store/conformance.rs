@@ -336,8 +336,8 @@ where
     assert_eq!(last(&[deleted("b", 9)]), Some(at(9)), "deletions count");
     assert_eq!(
         last(&[put("b", b"", 4)]),
-        Some(at(5)),
-        "what is no longer held does not count"
+        Some(at(9)),
+        "and so does what is no longer held"
     );
 }
 

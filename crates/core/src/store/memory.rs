@@ -12,8 +12,16 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryStore {
     records: BTreeMap<Key, Record>,
-    /// While a transaction is open: what was held before each of its writes, in their order.
-    undo: Option<Vec<(Key, Option<Record>)>>,
+    last: Option<Timestamp>,
+    /// While a transaction is open: what was held before it.
+    undo: Option<Undo>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Undo {
+    /// What was held before each of its writes, in their order.
+    replaced: Vec<(Key, Option<Record>)>,
+    last: Option<Timestamp>,
 }
 
 /// A call that the transaction rules forbid. The store is unchanged.
@@ -49,7 +57,8 @@ impl Store for MemoryStore {
     fn put(&mut self, record: &Record) -> Result<(), Self::Error> {
         let undo = self.undo.as_mut().ok_or(MemoryStoreError::NoTransaction)?;
         let replaced = self.records.insert(record.key.clone(), record.clone());
-        undo.push((record.key.clone(), replaced));
+        undo.replaced.push((record.key.clone(), replaced));
+        self.last = self.last.max(Some(record.timestamp));
         Ok(())
     }
 
@@ -69,14 +78,17 @@ impl Store for MemoryStore {
     }
 
     fn last_timestamp(&mut self) -> Result<Option<Timestamp>, Self::Error> {
-        Ok(self.records.values().map(|record| record.timestamp).max())
+        Ok(self.last)
     }
 
     fn begin(&mut self) -> Result<(), Self::Error> {
         if self.undo.is_some() {
             return Err(MemoryStoreError::TransactionOpen);
         }
-        self.undo = Some(Vec::new());
+        self.undo = Some(Undo {
+            replaced: Vec::new(),
+            last: self.last,
+        });
         Ok(())
     }
 
@@ -85,7 +97,9 @@ impl Store for MemoryStore {
     }
 
     fn rollback(&mut self) {
-        for (key, replaced) in self.undo.take().into_iter().flatten().rev() {
+        let Some(undo) = self.undo.take() else { return };
+        self.last = undo.last;
+        for (key, replaced) in undo.replaced.into_iter().rev() {
             match replaced {
                 Some(record) => self.records.insert(key, record),
                 None => self.records.remove(&key),

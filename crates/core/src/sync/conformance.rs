@@ -5,9 +5,10 @@ use std::fmt::Debug;
 
 use super::page::cost;
 use super::store::{PageLimit, SyncStore};
-use super::wire::{Position, StoreId};
+use super::wire::StoreId;
 use crate::item::{Item, KeyHash};
 use crate::record::{Content, Key, Record, Value};
+use crate::sequence::{Cursor, Epoch};
 use crate::summary::Summary;
 use crate::time::{Base, Timestamp};
 use crate::{NodeId, limits};
@@ -23,6 +24,7 @@ where
     applied_records_win_or_not(&mut open());
     the_summary_follows(&mut open());
     pages_come_in_order(&mut open());
+    unknown_places_begin_anew(&mut open());
     pages_keep_their_limits(&mut open());
     positions_are_kept_by_source(&mut open());
 }
@@ -35,13 +37,6 @@ fn record(key: &str, nanos: i64, value: &[u8]) -> Record {
         timestamp: Timestamp::from_nanos(nanos).unwrap(),
         author: NodeId::from_bytes(&[1]).unwrap(),
         base: Base::Unknown,
-    }
-}
-
-fn position(record: &Record) -> Position {
-    Position {
-        timestamp: record.timestamp,
-        key: record.key.clone(),
     }
 }
 
@@ -123,37 +118,101 @@ where
     }
 }
 
-fn pages_come_in_order<S: SyncStore>(store: &mut S)
+/// All pages behind a place, of seven records at most.
+fn pages<S: SyncStore>(store: &mut S, mut after: Option<Cursor>) -> (Vec<Record>, Option<Cursor>)
 where
     S::Error: Debug,
 {
-    let mut records: Vec<Record> = (0..50)
-        .map(|n| record(&format!("key {n}"), n * 31 % 11 + 1, b"value"))
-        .collect();
-    apply(store, &records);
-    records.sort_by_key(position);
     let mut found = Vec::new();
-    let mut after = None;
     loop {
         let limit = PageLimit {
             records: 7,
             ..PageLimit::FULL
         };
-        let page = store.page(after.as_ref(), limit).expect("the store can be read");
+        let page = store.page(after, limit).expect("the store can be read");
         assert!(page.records.len() <= 7, "a page has at most as many records as it may");
+        let Some(reached) = page.reached else {
+            assert_eq!(page.records, [], "a page with records reaches somewhere");
+            return (found, after);
+        };
+        let before = after.map_or(0, |after| after.number);
         assert!(
-            page.records.last().map(position) <= page.reached,
-            "it reaches its last record, or further"
-        );
-        let Some(reached) = page.reached else { break };
-        assert!(
-            after.is_none_or(|after| reached > after),
+            reached.number > before,
             "as long as there is more, a page comes further"
         );
         after = Some(reached);
         found.extend(page.records);
     }
-    assert!(found == records, "all records, once, in the order of (timestamp, key)");
+}
+
+fn pages_come_in_order<S: SyncStore>(store: &mut S)
+where
+    S::Error: Debug,
+{
+    let records: Vec<Record> = (0..50)
+        .map(|n| record(&format!("key {n}"), n * 31 % 11 + 1, b"value"))
+        .collect();
+    apply(store, &records);
+    let (found, end) = pages(store, None);
+    assert!(
+        found == records,
+        "all records, once, in the order in which they were taken in"
+    );
+    let limit = PageLimit {
+        records: 20,
+        ..PageLimit::FULL
+    };
+    let reached = store.page(None, limit).expect("the store can be read").reached;
+    // One that was told, one that was not told yet, and one that is no news.
+    let later = [
+        record("key 3", 1_000, b"newer"),
+        record("key 40", 1_001, b"newer"),
+        record("key 7", 1, b"a"),
+    ];
+    apply(store, &later);
+    let changed = vec![later[0].clone(), later[1].clone()];
+    let mut expected: Vec<Record> = records.iter().skip(20).cloned().collect();
+    expected.retain(|record| record.key != later[1].key);
+    expected.extend(changed.iter().cloned());
+    let (found, last) = pages(store, reached);
+    assert!(
+        found == expected,
+        "nothing slips in behind a place, and each key comes once"
+    );
+    assert_eq!(pages(store, end), (changed, last), "nor behind the end");
+    let rest = pages(store, reached).0;
+    assert_eq!(rest, expected, "a place is good for more than one reader");
+    assert_eq!(
+        pages(store, last),
+        (Vec::new(), last),
+        "and behind the last one is nothing"
+    );
+}
+
+fn unknown_places_begin_anew<S: SyncStore>(store: &mut S)
+where
+    S::Error: Debug,
+{
+    let records: Vec<Record> = (0..10).map(|n| record(&format!("key {n}"), n + 1, b"value")).collect();
+    apply(store, &records);
+    let (all, end) = pages(store, None);
+    assert_eq!(all, records, "all records are there");
+    let end = end.expect("a store with records has reached a place");
+    let strange = Cursor {
+        epoch: Epoch(!end.epoch.0),
+        ..end
+    };
+    let beyond = Cursor {
+        number: end.number + 1,
+        seen: end.seen + 1,
+        ..end
+    };
+    for unknown in [strange, beyond] {
+        let page = store
+            .page(Some(unknown), PageLimit::FULL)
+            .expect("the store can be read");
+        assert_eq!(page.records, records, "from {unknown}");
+    }
 }
 
 fn pages_keep_their_limits<S: SyncStore>(store: &mut S)
@@ -176,22 +235,21 @@ fn positions_are_kept_by_source<S: SyncStore>(store: &mut S)
 where
     S::Error: Debug,
 {
-    let (first, second) = (record("a", 5, b""), record("b", 6, b""));
+    let records = [record("a", 5, b""), record("b", 6, b"")];
+    let place = |number| Cursor {
+        epoch: Epoch(u64::MAX - number),
+        number,
+        seen: number * 2,
+    };
     let (one, other) = (StoreId(1), StoreId(2));
-    let mut advance = |record: &Record, source| {
-        let applied = store.apply(std::slice::from_ref(record), Some((source, &position(record))));
+    let mut advance = |place, source| {
+        let applied = store.apply(&records, Some((source, place)));
         applied.expect("the store can be written");
         [one, other].map(|source| store.position(source).expect("the store can be read"))
     };
-    assert_eq!(advance(&first, one), [Some(position(&first)), None]);
-    assert_eq!(
-        advance(&second, other),
-        [Some(position(&first)), Some(position(&second))]
-    );
-    assert_eq!(
-        advance(&second, one),
-        [Some(position(&second)), Some(position(&second))]
-    );
+    assert_eq!(advance(place(5), one), [Some(place(5)), None]);
+    assert_eq!(advance(place(0), other), [Some(place(5)), Some(place(0))]);
+    assert_eq!(advance(place(3), one), [Some(place(3)), Some(place(0))]);
 }
 
 #[cfg(test)]

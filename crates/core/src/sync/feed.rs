@@ -92,7 +92,7 @@ impl FeedSender {
             return None;
         }
         self.credit.charge(&records);
-        Some(Frame::Records { bulk: false, records })
+        Some(Frame::Records { bulk: None, records })
     }
 
     /// Takes in a frame of the receiver.
@@ -136,7 +136,7 @@ impl FeedReceiver {
     /// When the sender broke the rules. The feed is of no use any longer.
     pub fn receive(&mut self, frame: Frame, now: Timestamp) -> Result<(Vec<Record>, TooFarAhead), Violation> {
         let Frame::Records {
-            bulk: false,
+            bulk: None,
             mut records,
         } = frame
         else {
@@ -219,7 +219,7 @@ mod tests {
             timestamp: now.saturating_add(FUTURE_MAX + Duration::from_secs(5)),
             ..record(1, 1)
         };
-        let page = |records| Frame::Records { bulk: false, records };
+        let page = |records| Frame::Records { bulk: None, records };
         let taken = receiver.receive(page(vec![ahead, record(0, 1)]), now);
         let furthest = FUTURE_MAX + Duration::from_secs(5);
         assert_eq!(taken, Ok((vec![record(0, 1)], TooFarAhead { records: 1, furthest })));

@@ -7,9 +7,10 @@ use std::ops::Bound;
 
 use super::page::cost;
 use super::store::{Applied, Page, PageLimit, SyncStore};
-use super::wire::{Position, StoreId};
+use super::wire::StoreId;
 use crate::item::{Item, KeyHash};
 use crate::record::{Key, Merge, Record, merge};
+use crate::sequence::{Cursor, Epoch, Epochs, Sequence};
 use crate::summary::Summary;
 
 /// Records with the indexes that a sync needs. Nothing of it survives the process.
@@ -18,22 +19,32 @@ pub struct MemorySyncStore {
     id: StoreId,
     records: BTreeMap<Key, Record>,
     by_hash: BTreeMap<KeyHash, BTreeSet<Key>>,
-    by_time: BTreeSet<(i64, Key)>,
-    positions: BTreeMap<StoreId, Position>,
+    /// The number of each key's version, and the keys by their numbers.
+    numbers: BTreeMap<Key, u64>,
+    by_number: BTreeMap<u64, Key>,
+    sequence: Sequence,
+    positions: BTreeMap<StoreId, Cursor>,
     summary: Summary,
 }
 
 impl MemorySyncStore {
-    /// An empty store of this name.
+    /// An empty store of this name, in its first run. The epoch of that is the same for all stores of the name.
     pub fn new(id: StoreId) -> Self {
         Self {
             id,
             records: BTreeMap::new(),
             by_hash: BTreeMap::new(),
-            by_time: BTreeSet::new(),
+            numbers: BTreeMap::new(),
+            by_number: BTreeMap::new(),
+            sequence: Sequence::resume(Epochs::default(), 0, Epoch(id.0)),
             positions: BTreeMap::new(),
             summary: Summary::new(),
         }
+    }
+
+    /// Begins another run, as a process does that opens the store again: with an epoch of its own.
+    pub fn restart(&mut self, drawn: Epoch) {
+        self.sequence.restart(drawn);
     }
 
     /// The version held of a key.
@@ -64,17 +75,20 @@ impl MemorySyncStore {
     fn put(&mut self, record: &Record) {
         let item = Item::of(record);
         match self.records.insert(record.key.clone(), record.clone()) {
-            Some(old) => {
-                self.by_time.remove(&(old.timestamp.as_nanos(), old.key.clone()));
-                self.summary.replaced(&Item::of(&old), &item);
-            }
+            Some(old) => self.summary.replaced(&Item::of(&old), &item),
             None => self.summary.inserted(&item),
         }
         self.by_hash
             .entry(item.key_hash())
             .or_default()
             .insert(record.key.clone());
-        self.by_time.insert((record.timestamp.as_nanos(), record.key.clone()));
+        // There are more numbers than a process can take.
+        let number = self.sequence.take().unwrap_or(u64::MAX);
+        self.sequence.committed();
+        if let Some(old) = self.numbers.insert(record.key.clone(), number) {
+            self.by_number.remove(&old);
+        }
+        self.by_number.insert(number, record.key.clone());
     }
 }
 
@@ -101,39 +115,34 @@ impl SyncStore for MemorySyncStore {
             .collect())
     }
 
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, Infallible> {
-        let start = match after {
-            Some(after) => Bound::Excluded((after.timestamp.as_nanos(), after.key.clone())),
-            None => Bound::Unbounded,
-        };
-        let mut records = Vec::new();
+    fn page(&mut self, after: Option<Cursor>, limit: PageLimit) -> Result<Page, Infallible> {
+        let after = after.filter(|after| self.sequence.knows(*after));
+        let start = Bound::Excluded(after.map_or(0, |after| after.number));
+        let (mut records, mut reached) = (Vec::new(), None);
         let mut bytes = 0;
-        for (_, key) in self.by_time.range((start, Bound::Unbounded)) {
+        for (number, key) in self.by_number.range((start, Bound::Unbounded)) {
             let Some(record) = self.records.get(key) else { continue };
             bytes += cost(record);
             if records.len() >= limit.records.max(1) || (bytes > limit.bytes && !records.is_empty()) {
                 break;
             }
             records.push(record.clone());
+            reached = Some(self.sequence.cursor(*number));
         }
-        let reached = records.last().map(|last: &Record| Position {
-            timestamp: last.timestamp,
-            key: last.key.clone(),
-        });
         Ok(Page { records, reached })
     }
 
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Infallible> {
-        Ok(self.positions.get(&source).cloned())
+    fn position(&mut self, source: StoreId) -> Result<Option<Cursor>, Infallible> {
+        Ok(self.positions.get(&source).copied())
     }
 
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Infallible> {
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, Cursor)>) -> Result<Applied, Infallible> {
         let changed = records
             .iter()
             .filter(|record| self.merge(record).stores_incoming())
             .count();
         if let Some((source, position)) = progress {
-            self.positions.insert(source, position.clone());
+            self.positions.insert(source, position);
         }
         Ok(Applied {
             changed: changed as u64,

@@ -9,10 +9,11 @@ use super::outcome::Violation;
 use super::page::cost;
 use super::slots::Slot;
 use super::store::{Page, PageLimit, SyncStore};
-use super::wire::{Frame, Position};
+use super::wire::Frame;
 use crate::item::KeyHash;
 use crate::limits::{SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_LOOKUPS_MAX, SYNC_ORDERS_MAX, SYNC_WANTED_PAGE};
 use crate::record::Record;
+use crate::sequence::Cursor;
 use crate::sketch::Cell;
 use crate::time::Timestamp;
 
@@ -33,8 +34,8 @@ pub(super) enum Order {
     Want(Vec<KeyHash>),
     /// The records of these keys, in their versions of when their turn comes.
     Records(Lookup),
-    /// All records behind a position, in order.
-    Bulk(Option<Position>),
+    /// All records behind a place, in order.
+    Bulk(Option<Cursor>),
 }
 
 /// Records being looked up key by key.
@@ -266,7 +267,7 @@ fn next_found<S: SyncStore>(
     let page = lookup.take_page(limit);
     let last = lookup.found.is_empty() && no_more_keys;
     let frame = (!page.is_empty()).then_some(Frame::Records {
-        bulk: false,
+        bulk: None,
         records: page,
     });
     Ok(match frame {
@@ -276,7 +277,7 @@ fn next_found<S: SyncStore>(
 }
 
 fn next_bulk<S: SyncStore>(
-    after: &mut Option<Position>,
+    after: &mut Option<Cursor>,
     store: &mut S,
     credit: &Credit,
     horizon: Timestamp,
@@ -284,16 +285,15 @@ fn next_bulk<S: SyncStore>(
     let Some(limit) = credit.page_limit() else {
         return Ok(Step::Blocked);
     };
-    let Page { mut records, reached } = store.page(after.as_ref(), limit)?;
-    // They are in the order of their timestamps: behind the first that is too far ahead, all are.
-    let too_far_ahead = records.first().is_some_and(|record| record.timestamp > horizon);
-    if reached.is_none() || too_far_ahead {
+    let Page { mut records, reached } = store.page(*after, limit)?;
+    if reached.is_none() {
         return Ok(Step::Last(None));
     }
     *after = reached;
+    // Those that are too far ahead wait, and the sketches tell of them when they are not.
     records.retain(|record| record.timestamp <= horizon);
     if records.is_empty() {
         return Ok(Step::Unready);
     }
-    Ok(Step::Part(Frame::Records { bulk: true, records }))
+    Ok(Step::Part(Frame::Records { bulk: reached, records }))
 }

@@ -9,11 +9,12 @@ use super::outcome::{Outcome, Report, SessionError, Settled, Violation};
 use super::plan::{Horizons, Plan};
 use super::slots::{Slot, Slots};
 use super::store::SyncStore;
-use super::wire::{Frame, Position, State, VERSION};
+use super::wire::{Frame, State, VERSION};
 use crate::admission::Admission;
 use crate::item::KeyHash;
 use crate::limits::{SYNC_RANGE_MESSAGE_RECORDS, SYNC_RANGE_MESSAGES_MIN};
 use crate::record::Record;
+use crate::sequence::Cursor;
 use crate::set_digest::SetDigestValue;
 use crate::sketch::Difference;
 use crate::time::Timestamp;
@@ -78,7 +79,7 @@ impl Shared {
     }
 
     /// Orders a bulk to be sent, and its end.
-    pub(super) fn send_bulk(&mut self, after: Option<Position>) -> Result<(), Violation> {
+    pub(super) fn send_bulk(&mut self, after: Option<Cursor>) -> Result<(), Violation> {
         self.report.bulk = true;
         self.outbox.push(Order::Bulk(after))?;
         self.outbox.push_frame(Frame::Done)
@@ -209,22 +210,22 @@ impl<S: SyncStore> Turn<'_, S> {
     }
 
     /// Received records go the way of all records, except those that our clock forbids.
-    pub(super) fn take_in(&mut self, bulk: bool, mut records: Vec<Record>) -> Result<(), SessionError<S::Error>> {
-        if bulk && self.shared.bulk.is_none() {
+    pub(super) fn take_in(
+        &mut self,
+        bulk: Option<Cursor>,
+        mut records: Vec<Record>,
+    ) -> Result<(), SessionError<S::Error>> {
+        if bulk.is_some() && self.shared.bulk.is_none() {
             return Err(Violation("sends a bulk that nobody asked for").into());
         }
         let shared = &mut *self.shared;
         shared.allowance.charge(&records)?;
         shared.report.received += records.len() as u64;
-        let position = records.last().filter(|_| bulk).map(|last| Position {
-            timestamp: last.timestamp,
-            key: last.key.clone(),
-        });
         let source = shared.report.peer.as_ref().map(|peer| peer.store);
         shared.report.ahead_of_clock += Admission::at(self.now).retain(&mut records).records;
         let applied = self
             .store
-            .apply(&records, source.zip(position.as_ref()))
+            .apply(&records, source.zip(bulk))
             .map_err(SessionError::Store)?;
         shared.report.changed += applied.changed;
         shared.report.refused += applied.refused;

@@ -4,8 +4,9 @@
 use crate::item::{Item, KeyHash};
 use crate::limits::{SYNC_PAGE_BYTES_MAX, SYNC_PAGE_RECORDS_MAX};
 use crate::record::Record;
+use crate::sequence::Cursor;
 use crate::summary::Summary;
-use crate::sync::wire::{Position, StoreId};
+use crate::sync::wire::StoreId;
 
 /// How much one page may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +25,14 @@ impl PageLimit {
     };
 }
 
-/// Records in the order of (timestamp, key), and how far the store has looked for them.
+/// Records in the order of the store's [change sequence](crate::sequence), and how far the store has looked for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
     /// The records. There may be none although more follow, where a store has long looked in vain for one that it can
     /// hand on.
     pub records: Vec<Record>,
     /// The place behind which the next page begins; none only when there is nothing more, and no record in this page.
-    pub reached: Option<Position>,
+    pub reached: Option<Cursor>,
 }
 
 /// What came of a page of received records.
@@ -73,23 +74,23 @@ pub trait SyncStore {
     /// When they cannot be read.
     fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Self::Error>;
 
-    /// The next records behind a position, in the order of (timestamp, key). The work is bounded by the limit, whatever
-    /// lies behind the position.
+    /// The next records behind a place, in the order of the change sequence: from the first one if none is given, or one that
+    /// this store does not know. The work is bounded by the limit, whatever lies behind the place.
     ///
     /// # Errors
     /// When they cannot be read.
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, Self::Error>;
+    fn page(&mut self, after: Option<Cursor>, limit: PageLimit) -> Result<Page, Self::Error>;
 
     /// How far a bulk from that store has come, as kept by [`apply`](Self::apply). Forgetting it costs work only.
     ///
     /// # Errors
     /// When it cannot be read.
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error>;
+    fn position(&mut self, source: StoreId) -> Result<Option<Cursor>, Self::Error>;
 
     /// Merges received records, and keeps, in the same transaction, how far the bulk from `source` has come, unless some of
     /// them were refused. They are durable, and in the summary, when this returns.
     ///
     /// # Errors
     /// When the store fails, or no more of a bulk is wanted; nothing happened then.
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error>;
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, Cursor)>) -> Result<Applied, Self::Error>;
 }

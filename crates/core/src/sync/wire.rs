@@ -14,7 +14,8 @@ use crate::item::KeyHash;
 use crate::limits::SYNC_FRAME_BYTES_MAX;
 #[cfg(doc)]
 use crate::limits::{SYNC_CELLS_PAGE, SYNC_HELLO_CELLS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE};
-use crate::record::{Key, Record};
+use crate::record::Record;
+use crate::sequence::Cursor;
 use crate::set_digest::SetDigestValue;
 use crate::sketch::Cell;
 #[cfg(doc)]
@@ -26,18 +27,9 @@ pub use buffer::FrameBuffer;
 /// The version of the protocol that is described here.
 pub const VERSION: u8 = 1;
 
-/// Names one store: drawn when it is made, and kept in it. Positions in a bulk are good for the store they came from.
+/// Names one store: drawn when it is made, and kept in it. A cursor is good for the store it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub u64);
-
-/// A place in the order of a bulk: behind the record with this timestamp and key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// The record's timestamp.
-    pub timestamp: Timestamp,
-    /// The record's key.
-    pub key: Key,
-}
 
 /// What a node says of itself at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,17 +86,17 @@ pub enum Frame {
     },
     /// A page of records. Its cost counts against the credit.
     Records {
-        /// They are the next ones of a bulk, in its order.
-        bulk: bool,
+        /// They are the next ones of a bulk, in the order of the sender's change sequence: the place that it reaches with them.
+        bulk: Option<Cursor>,
         /// The records.
         records: Vec<Record>,
     },
     /// "That was all that you asked for."
     Done,
-    /// "Send me all your records in the order of (timestamp, key), from here on."
+    /// "Send me all your records in the order of your change sequence, from here on."
     BulkWanted {
-        /// Behind which record; none: from the first.
-        after: Option<Position>,
+        /// Behind which place; none, or one that the sender does not know: from the first.
+        after: Option<Cursor>,
     },
     /// "You lack most of what I have: ask me for it in bulk."
     BulkOffered,

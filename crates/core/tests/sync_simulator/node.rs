@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::record::{Merge, merge};
+use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::set_digest::SetDigestValue;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::sync::{
-    Agenda, Applied, MemorySyncStore, Page, PageLimit, Position, Rights, Slots, StoreId, SyncStore, cost,
-};
+use p2p_sync_core::sync::{Agenda, Applied, MemorySyncStore, Page, PageLimit, Rights, Slots, StoreId, SyncStore, cost};
 use p2p_sync_core::{Clock, Key, Record, Timestamp};
 
 use crate::connections::peer_id;
@@ -41,7 +40,7 @@ pub(crate) struct Watched {
     /// There is no room for what others send, but in place of what takes as much.
     pub(crate) full: bool,
     /// How far bulks came although there was no room, and how many pages in a row were in vain.
-    passed: BTreeMap<StoreId, (Position, u32)>,
+    passed: BTreeMap<StoreId, (Cursor, u32)>,
     /// Nothing later is to come in from anywhere else.
     pub(crate) horizon: Timestamp,
     highest: BTreeMap<Key, Rank>,
@@ -138,20 +137,20 @@ impl SyncStore for Watched {
     fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, NoRoom> {
         Ok(self.store.by_key_hash(key_hash, limit).unwrap())
     }
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, NoRoom> {
+    fn page(&mut self, after: Option<Cursor>, limit: PageLimit) -> Result<Page, NoRoom> {
         Ok(self.store.page(after, limit).unwrap())
     }
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, NoRoom> {
+    fn position(&mut self, source: StoreId) -> Result<Option<Cursor>, NoRoom> {
         if !self.full {
             self.passed.remove(&source);
         }
         if let Some((reached, in_vain)) = self.passed.get_mut(&source) {
             *in_vain = 0;
-            return Ok(Some(reached.clone()));
+            return Ok(Some(*reached));
         }
         Ok(self.store.position(source).unwrap())
     }
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NoRoom> {
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, Cursor)>) -> Result<Applied, NoRoom> {
         let ahead = records.iter().find(|record| record.timestamp > self.horizon);
         assert_eq!(ahead, None, "ahead of the clock");
         let mut applied = Applied::default();
@@ -168,8 +167,8 @@ impl SyncStore for Watched {
             self.store.apply(&[], progress).unwrap();
             return Ok(applied);
         }
-        let (reached, in_vain) = self.passed.entry(source).or_insert_with(|| (position.clone(), 0));
-        *reached = position.clone();
+        let (reached, in_vain) = self.passed.entry(source).or_insert((position, 0));
+        *reached = position;
         match applied {
             Applied { changed: 0, refused: 0 } => {}
             Applied { changed: 0, .. } => *in_vain += 1,

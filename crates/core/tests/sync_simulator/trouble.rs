@@ -2,6 +2,7 @@
 
 use p2p_sync_core::Clock;
 use p2p_sync_core::Via;
+use p2p_sync_core::sequence::Epoch;
 use p2p_sync_core::sync::Agenda;
 
 use crate::connections::peer_id;
@@ -73,6 +74,7 @@ impl World {
         }
         let seed = self.random.bits();
         self.nodes[node].alive = true;
+        self.nodes[node].store.store.restart(Epoch(seed));
         self.nodes[node].agenda = Agenda::new(peer_id(node), seed);
         self.nodes[node].wake = None;
         self.restart_clock(node);

@@ -3,10 +3,11 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{
-    Applied, Frame, FrameBuffer, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Position, Session, Slots,
-    StoreId, SyncStore,
+    Applied, Frame, FrameBuffer, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Session, Slots, StoreId,
+    SyncStore,
 };
 use p2p_sync_core::{Record, Timestamp};
 
@@ -174,15 +175,15 @@ impl SyncStore for Odd {
         self.lookups += 1;
         self.store.by_key_hash(key_hash, limit)
     }
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, Self::Error> {
+    fn page(&mut self, after: Option<Cursor>, limit: PageLimit) -> Result<Page, Self::Error> {
         let mut page = self.store.page(after, limit)?;
         page.records.retain(|record| record.timestamp >= self.sound_from);
         Ok(page)
     }
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, Self::Error> {
+    fn position(&mut self, source: StoreId) -> Result<Option<Cursor>, Self::Error> {
         self.store.position(source)
     }
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, Self::Error> {
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, Cursor)>) -> Result<Applied, Self::Error> {
         if self.full && self.tells {
             let (taken, refused): (Vec<_>, Vec<_>) = records
                 .iter()

@@ -21,6 +21,7 @@ use super::stop::{Request, StopRequests};
 #[cfg(unix)]
 use super::suspension::Suspension;
 use super::terminal::Terminal;
+use super::upgrading::Upgrading;
 use crate::command::{Class, CommandError};
 use crate::config::{self, Config};
 use crate::node::Node;
@@ -130,8 +131,9 @@ impl Start {
         };
         let (mut requests, status_requests) = StopRequests::listen()
             .map_err(|error| Failure::new(Class::Failed, format!("cannot listen to signals: {error}")))?;
+        let mut upgrading = Upgrading::new();
         let node = tokio::select! {
-            node = Node::start(config) => node?,
+            node = Node::start_observed(config, move |migration| upgrading.show(migration)) => node?,
             _ = requests.requested() => return Ok(()),
         };
         journal::started(&node);

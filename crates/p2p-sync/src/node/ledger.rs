@@ -176,7 +176,7 @@ impl Ledger {
                 if let Some((source, position)) = reached
                     && self.room.keeps_position(*source, merged)
                 {
-                    self.store.keep_position(*source, position)?;
+                    self.store.keep_position(*source, *position)?;
                 }
                 Ok(Done::Received(merged))
             }

@@ -10,10 +10,10 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::work::{Request, Work};
-use crate::store::{Patrolled, Readers, StoreError};
+use crate::store::{Patrolled, Readers, Round, StoreError};
 
 /// How long a round through all rows takes, unless there are more than one look a second can see.
-const ROUND: Duration = Duration::from_secs(24 * 3_600);
+const ROUND_TIME: Duration = Duration::from_secs(24 * 3_600);
 /// The first look, behind the start.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks.
@@ -60,24 +60,28 @@ impl Drop for Patrol {
 /// How long it is from one look to the next in a store with so many rows.
 fn pause(rows: u64) -> Duration {
     let looks = u32::try_from(rows.div_ceil(ROWS).max(1)).unwrap_or(u32::MAX);
-    (ROUND / looks).clamp(PAUSE_MIN, PAUSE_MAX)
+    (ROUND_TIME / looks).clamp(PAUSE_MIN, PAUSE_MAX)
 }
 
 async fn walk(readers: Readers, requests: mpsc::WeakSender<Request>, reached: Arc<AtomicI64>) {
     let mut kept_at = Instant::now();
     let mut pause = FIRST_PAUSE;
+    let mut round = Round {
+        after: reached.load(Ordering::Relaxed),
+        until: None,
+    };
     loop {
         sleep(pause).await;
-        let (readers, after) = (readers.clone(), reached.load(Ordering::Relaxed));
-        let looked = tokio::task::spawn_blocking(move || look(&readers, after)).await;
+        let readers = readers.clone();
+        let looked = tokio::task::spawn_blocking(move || look(&readers, round)).await;
         // The node is about to end.
         let Ok((looked, next)) = looked else { return };
         let Some(requests) = requests.upgrade() else { return };
         pause = next;
         match looked {
             Ok(patrolled) => {
-                // Behind the last row it begins anew.
-                reached.store(patrolled.reached.unwrap_or(0), Ordering::Relaxed);
+                round = patrolled.left;
+                reached.store(round.after, Ordering::Relaxed);
                 if !patrolled.damaged.is_empty() {
                     let (reply, done) = oneshot::channel();
                     let rowids = patrolled.damaged;
@@ -97,13 +101,13 @@ async fn walk(readers: Readers, requests: mpsc::WeakSender<Request>, reached: Ar
     }
 }
 
-fn look(readers: &Readers, after: i64) -> (Result<Patrolled, StoreError>, Duration) {
+fn look(readers: &Readers, round: Round) -> (Result<Patrolled, StoreError>, Duration) {
     let rows = readers
         .counts()
         .map(|counts| counts.live.saturating_add(counts.deleted));
     match rows {
         Ok(rows) => (
-            readers.patrol(after, usize::try_from(ROWS).unwrap_or(usize::MAX)),
+            readers.patrol(round, usize::try_from(ROWS).unwrap_or(usize::MAX)),
             pause(rows),
         ),
         Err(error) => (Err(error), PAUSE_MAX),
@@ -120,9 +124,9 @@ mod tests {
             let pause = pause(rows);
             assert!((PAUSE_MIN..=PAUSE_MAX).contains(&pause), "{rows}");
             let looks = u32::try_from(rows.div_ceil(ROWS)).unwrap();
-            assert!(pause * looks <= ROUND, "{rows}");
+            assert!(pause * looks <= ROUND_TIME, "{rows}");
         }
-        assert_eq!(pause(1_000_000), ROUND / 977);
+        assert_eq!(pause(1_000_000), ROUND_TIME / 977);
         assert_eq!(pause(u64::MAX), PAUSE_MIN, "beyond that it takes longer");
     }
 }

@@ -28,7 +28,7 @@ impl Machines {
 
     async fn start(&self, machine: usize) -> Node {
         let config = Config::new(self.directories[machine].path());
-        Node::start_on(self.hub.clone(), config).await.unwrap()
+        Node::start_on(self.hub.clone(), config, |_| {}).await.unwrap()
     }
 
     async fn start_all(&self) -> Vec<Node> {

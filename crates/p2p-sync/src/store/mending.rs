@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use p2p_sync_core::Key;
 use p2p_sync_core::item::Item;
 use p2p_sync_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use p2p_sync_core::text::shortened;
+use p2p_sync_core::{Key, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
@@ -14,18 +14,20 @@ use super::columns::{self, Columns};
 use super::error::StoreError;
 use super::rows::{self, Authors};
 use super::scan::Verified;
+use super::sequence::Numbers;
 use super::sqlite::SqliteStore;
 
-const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
-    WHERE rowid = ?1";
-const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
+const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, sequence FROM kv_store \
+    WHERE sequence = ?1";
+/// It becomes a version of the store only now, so it takes the next number.
+const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3, sequence = ?4 WHERE sequence = ?1";
 /// What is left of a damaged row may be the only copy there is. One that is larger than any record is not worth its room.
 const SET_ASIDE: &str = "INSERT INTO damaged_row (key, value, timestamp, author, deleted_at, base, digest) \
-    SELECT key, value, timestamp, author, deleted_at, base, digest FROM kv_store WHERE rowid = ?1 \
+    SELECT key, value, timestamp, author, deleted_at, base, digest FROM kv_store WHERE sequence = ?1 \
     AND octet_length(key) + ifnull(octet_length(value), 0) <= ?2";
 const DROP_OLDEST: &str = "DELETE FROM damaged_row WHERE number <= (SELECT MAX(number) FROM damaged_row) - ?1";
 const IS_ASIDE: &str = "SELECT EXISTS (SELECT 1 FROM damaged_row WHERE key = ?1)";
-const REMOVE: &str = "DELETE FROM kv_store WHERE rowid = ?1";
+const REMOVE: &str = "DELETE FROM kv_store WHERE sequence = ?1";
 /// Rows of each kind that a scan names in the log. The others are only counted.
 const NAMED_MAX: usize = 20;
 /// Damaged rows that are kept aside: the newest.
@@ -43,7 +45,7 @@ pub(super) enum RowState {
     /// Its content does not give its digest.
     Damaged(rows::Why),
     /// Its content is good, or nothing says that it is not; the columns for its item are not.
-    Unindexed(Columns, Item),
+    Unindexed(Columns, Timestamp),
     /// It is no record, and another program wrote it.
     Unreadable(rows::Why),
 }
@@ -63,7 +65,7 @@ pub(super) fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<
                     RowState::Damaged("its digest is another one".to_owned())
                 }
                 _ if stored == Some(item) => RowState::Sound,
-                _ => RowState::Unindexed(columns, item),
+                _ => RowState::Unindexed(columns, record.timestamp),
             }
         }
     };
@@ -103,7 +105,13 @@ impl SqliteStore {
         let Some(connection) = &self.connection else {
             return self.connection().map(drop);
         };
-        let mended = mend(connection, &mut self.authors, rowid, verified, named);
+        let mended = mend(
+            connection,
+            (&mut self.authors, &mut self.numbers),
+            rowid,
+            verified,
+            named,
+        );
         match mended.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
             Ok(Some((Some(old), None))) => self.tracker.note_removed(old),
             Ok(Some((old, Some(new)))) => self.tracker.note_indexed(old, new),
@@ -139,7 +147,7 @@ type Mended = (Option<Item>, Option<Item>);
 
 fn mend(
     connection: &Connection,
-    authors: &mut Authors,
+    (authors, numbers): (&mut Authors, &mut Numbers),
     rowid: i64,
     verified: &mut Verified,
     named: usize,
@@ -162,12 +170,13 @@ fn mend(
             verified.unreadable += 1;
             Ok(None)
         }
-        RowState::Unindexed(columns, item) => {
+        RowState::Unindexed(columns, timestamp) => {
+            let number = numbers.take(timestamp)?;
             connection
                 .prepare_cached(INDEX)?
-                .execute(params![rowid, columns.key_hash(), columns.digest])?;
+                .execute(params![rowid, columns.key_hash(), columns.digest, number])?;
             verified.indexed += 1;
-            Ok(Some((examined.stored, Some(item))))
+            Ok(Some((examined.stored, Some(columns.item(timestamp)))))
         }
         RowState::Damaged(why) => {
             let whole = i64::try_from(KEY_BYTES_MAX + VALUE_BYTES_MAX).unwrap_or(i64::MAX);

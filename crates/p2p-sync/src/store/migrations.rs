@@ -4,12 +4,13 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use super::columns;
 use super::error::StoreError;
 use super::others;
 use super::rows::{self, Authors};
+use super::sequence;
 
 /// Marks the file as ours, so that no other SQLite file is taken for a store: the letters `p2ps`.
 const APPLICATION_ID: i32 = 0x7032_7073;
@@ -18,8 +19,21 @@ const APPLICATION_ID: i32 = 0x7032_7073;
 #[derive(Clone, Copy)]
 enum Step {
     Sql(&'static str),
-    Code(fn(&Connection) -> rusqlite::Result<()>),
+    Code(fn(&Connection, Observer<'_>) -> rusqlite::Result<()>),
 }
+
+/// How far a file has come on its way to the shape that this program uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// Records that were brought over so far.
+    pub done: u64,
+    /// Records that there are.
+    pub all: u64,
+}
+
+/// Somebody who is told how a migration goes on: at its beginning, some times a second, and at its end. A file that has the right
+/// shape, or no records, is not worth a word.
+pub type Observer<'a> = &'a mut dyn FnMut(Migration);
 
 /// The step at index N leads from version N to N + 1.
 const STEPS: &[Step] = &[
@@ -27,6 +41,7 @@ const STEPS: &[Step] = &[
     Step::Code(second),
     Step::Sql(THIRD),
     Step::Code(fourth),
+    Step::Code(fifth),
 ];
 
 /// `kv_store` is an ordinary rowid table: rows are appended, and only small indexes are written at random places, which is
@@ -106,13 +121,59 @@ const THIRD: &str = "
         digest
     );
 ";
+/// The number of a row is the place of its version in the change sequence: see `sequence`. What finds the rows of a bulk is that
+/// number, so the index on (timestamp, key) goes.
+const SEQUENCE_BEFORE: &str = "
+    DROP TRIGGER IF EXISTS kv_store_others_insert;
+    DROP TRIGGER IF EXISTS kv_store_others_update;
+    DROP TRIGGER IF EXISTS kv_store_others_delete;
+    DROP INDEX IF EXISTS kv_store_time_key;
+    DROP INDEX IF EXISTS kv_store_item;
+    DROP INDEX IF EXISTS kv_store_deleted_at;
+    ALTER TABLE kv_store RENAME TO kv_store_before;
+    CREATE TABLE kv_store (
+        sequence INTEGER NOT NULL PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        value TEXT,
+        timestamp INTEGER NOT NULL,
+        author TEXT NOT NULL,
+        deleted_at INTEGER,
+        base INTEGER,
+        key_hash INTEGER,
+        digest BLOB
+    );
+";
+const COPY_END: &str = "SELECT MAX(number), COUNT(*) FROM \
+    (SELECT rowid AS number FROM kv_store_before WHERE rowid > ?1 ORDER BY rowid LIMIT ?2)";
+const COPY: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base, key_hash, digest) \
+    SELECT key, value, timestamp, author, deleted_at, base, key_hash, digest FROM kv_store_before \
+    WHERE rowid > ?1 AND rowid <= ?2 ORDER BY rowid";
+/// The indexes come last, so that each is written once, in its order.
+const SEQUENCE_AFTER: &str = "
+    DROP TABLE kv_store_before;
+    CREATE INDEX kv_store_deleted_at ON kv_store (deleted_at) WHERE deleted_at IS NOT NULL;
+    CREATE INDEX kv_store_item ON kv_store (key_hash, timestamp, digest);
+    DROP TABLE sync_position;
+    CREATE TABLE sync_position (
+        source INTEGER NOT NULL PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        seen INTEGER NOT NULL,
+        updated INTEGER NOT NULL
+    );
+";
+/// Records copied between two words to the observer: some hundredths of a second.
+const COPIED_AT_A_TIME: i64 = 5_000;
+/// The page cache while a large table is copied, in KiB: the index of its keys, which are met in no order, for a million records.
+const COPY_CACHE_KIB: i64 = 64 * 1024;
+
 const NAME_STORE: &str = "INSERT INTO meta (name, value) VALUES ('store_id', ?1)";
 const UNINDEXED: &str = "SELECT value, timestamp, author, deleted_at, base, key, rowid FROM kv_store WHERE rowid > ?1 \
     ORDER BY rowid LIMIT 1000";
 const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
 
 /// The indexes come last, so that each is written once, in its order.
-fn second(connection: &Connection) -> rusqlite::Result<()> {
+fn second(connection: &Connection, _: Observer<'_>) -> rusqlite::Result<()> {
     connection.execute_batch(SYNC_COLUMNS)?;
     fill_columns(connection)?;
     connection.execute_batch(SYNC_TABLES)?;
@@ -122,7 +183,7 @@ fn second(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// What tells that another program changed records. A summary that was kept is still good.
-fn fourth(connection: &Connection) -> rusqlite::Result<()> {
+fn fourth(connection: &Connection, _: Observer<'_>) -> rusqlite::Result<()> {
     connection.execute_batch(others::WATCH)?;
     connection
         .execute(
@@ -130,6 +191,41 @@ fn fourth(connection: &Connection) -> rusqlite::Result<()> {
             [],
         )
         .map(drop)
+}
+
+/// Gives the rows their numbers, in the order in which they lie. All of it is one transaction, so the file is the old one or the new
+/// one whenever the process ends, and what takes the time is to write every record once more.
+fn fifth(connection: &Connection, observe: Observer<'_>) -> rusqlite::Result<()> {
+    let all: i64 = connection.query_row("SELECT COUNT(*) FROM kv_store", [], |row| row.get(0))?;
+    connection.execute_batch(SEQUENCE_BEFORE)?;
+    let cache: i64 = connection.pragma_query_value(None, "cache_size", |row| row.get(0))?;
+    connection.pragma_update(None, "cache_size", -COPY_CACHE_KIB)?;
+    let copied = copy_rows(connection, all.unsigned_abs(), observe);
+    connection.pragma_update(None, "cache_size", cache)?;
+    copied?;
+    connection.execute_batch(SEQUENCE_AFTER)?;
+    connection.execute_batch(others::WATCH)?;
+    connection.execute_batch(sequence::TABLES)?;
+    sequence::found(connection, all)?;
+    if all > 0 {
+        let all = all.unsigned_abs();
+        observe(Migration { done: all, all });
+    }
+    Ok(())
+}
+
+fn copy_rows(connection: &Connection, all: u64, observe: Observer<'_>) -> rusqlite::Result<()> {
+    let mut find_end = connection.prepare(COPY_END)?;
+    let mut copy = connection.prepare(COPY)?;
+    let (mut after, mut done) = (i64::MIN, 0);
+    loop {
+        let (end, rows): (Option<i64>, i64) =
+            find_end.query_row([after, COPIED_AT_A_TIME], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Some(end) = end else { return Ok(()) };
+        observe(Migration { done, all });
+        copy.execute([after, end])?;
+        (after, done) = (end, done + rows.unsigned_abs());
+    }
 }
 
 /// A row that is no record keeps NULL in the new columns, as if another program had written it.
@@ -219,11 +315,16 @@ pub(super) fn inspect(connection: &Connection, file: &Path) -> Result<Found, Sto
 ///
 /// # Errors
 /// As for [`inspect`], or when it cannot be written. The file is as before then.
-pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
-    migrate_by(STEPS, connection, file)
+pub(super) fn migrate(connection: &mut Connection, file: &Path, observe: Observer<'_>) -> Result<(), StoreError> {
+    migrate_by(STEPS, connection, file, observe)
 }
 
-fn migrate_by(steps: &[Step], connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
+fn migrate_by(
+    steps: &[Step],
+    connection: &mut Connection,
+    file: &Path,
+    observe: Observer<'_>,
+) -> Result<(), StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Exclusive)
@@ -238,9 +339,9 @@ fn migrate_by(steps: &[Step], connection: &mut Connection, file: &Path) -> Resul
     for step in steps.iter().skip(done) {
         match step {
             Step::Sql(sql) => transaction.execute_batch(sql),
-            Step::Code(code) => code(&transaction),
+            Step::Code(code) => code(&transaction, observe),
         }
-        .map_err(failed)?;
+        .map_err(|cause| rows_against_the_rules(file, cause))?;
     }
     transaction
         .pragma_update(None, "application_id", APPLICATION_ID)
@@ -251,12 +352,32 @@ fn migrate_by(steps: &[Step], connection: &mut Connection, file: &Path) -> Resul
     transaction.commit().map_err(failed)
 }
 
+/// Rows that a table of this shape cannot hold, such as two of one key, can only be there because the file is damaged: its rescue
+/// sorts them out.
+fn rows_against_the_rules(file: &Path, cause: rusqlite::Error) -> StoreError {
+    if cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) {
+        let why = format!("its records cannot be brought into the new shape: {cause}");
+        return StoreError::Damaged {
+            file: file.to_owned(),
+            why,
+        };
+    }
+    StoreError::sqlite(file, cause)
+}
+
 /// A file as the first version made it.
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(super) fn first_version(file: &Path) {
+    version(file, 1);
+}
+
+/// A file as that version made it.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+pub(super) fn version(file: &Path, version: usize) {
     let mut connection = Connection::open(file).unwrap();
-    migrate_by(&STEPS[..1], &mut connection, file).unwrap();
+    migrate_by(&STEPS[..version], &mut connection, file, &mut |_| {}).unwrap();
 }
 
 #[cfg(test)]
@@ -265,11 +386,13 @@ mod tests {
 
     use p2p_sync_core::item::Item;
     use p2p_sync_core::store::Store;
-    use p2p_sync_core::sync::PageLimit;
+    use p2p_sync_core::summary::Summary;
+    use p2p_sync_core::sync::{PageLimit, StoreId};
+    use p2p_sync_core::{NetworkName, Record};
 
     use super::*;
-    use crate::store::StoreErrorKind;
     use crate::store::testing::{Place, deleted, key, put};
+    use crate::store::{Depth, IfUnreadable, SqliteStore, StoreErrorKind};
 
     /// Never changed: files of this shape exist.
     const SECOND_SHAPE: &[&str] = &[
@@ -300,6 +423,15 @@ mod tests {
         "kv_store_others_update: CREATE TRIGGER kv_store_others_update AFTER UPDATE ON kv_store BEGIN UPDATE change_of_others SET number = number + 1; END",
     ];
 
+    /// What the fifth step puts in the place of others, or adds; never changed either.
+    const FIFTH_SHAPE: &[&str] = &[
+        "change_epoch: CREATE TABLE change_epoch ( ordinal INTEGER NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, first INTEGER NOT NULL )",
+        "change_sequence: CREATE TABLE change_sequence ( id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, latest INTEGER NOT NULL, epoch INTEGER NOT NULL, others INTEGER NOT NULL )",
+        "kv_store: CREATE TABLE kv_store ( sequence INTEGER NOT NULL PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT, timestamp INTEGER NOT NULL, author TEXT NOT NULL, deleted_at INTEGER, base INTEGER, key_hash INTEGER, digest BLOB )",
+        "sync_position: CREATE TABLE sync_position ( source INTEGER NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, number INTEGER NOT NULL, seen INTEGER NOT NULL, updated INTEGER NOT NULL )",
+    ];
+    const FIFTH_DROPS: &[&str] = &["kv_store:", "kv_store_time_key:", "sync_position:"];
+
     fn file() -> &'static Path {
         Path::new("store.db")
     }
@@ -308,7 +440,7 @@ mod tests {
     fn an_empty_database_becomes_a_store_once() {
         let mut connection = Connection::open_in_memory().unwrap();
         assert_eq!(inspect(&connection, file()).unwrap(), Found::Nothing);
-        migrate(&mut connection, file()).unwrap();
+        migrate(&mut connection, file(), &mut |_| {}).unwrap();
         assert_eq!(
             inspect(&connection, file()).unwrap(),
             Found::Store { version: supported() }
@@ -316,7 +448,7 @@ mod tests {
         connection
             .execute("INSERT INTO kv_store (key, timestamp, author) VALUES ('k', 1, 'a')", [])
             .unwrap();
-        migrate(&mut connection, file()).unwrap();
+        migrate(&mut connection, file(), &mut |_| {}).unwrap();
         let rows: i64 = connection
             .query_row("SELECT COUNT(*) FROM kv_store", [], |row| row.get(0))
             .unwrap();
@@ -326,7 +458,7 @@ mod tests {
     #[test]
     fn the_first_released_shape_is_pinned() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate_by(&STEPS[..1], &mut connection, file()).unwrap();
+        migrate_by(&STEPS[..1], &mut connection, file(), &mut |_| {}).unwrap();
         let mut columns = connection
             .prepare("SELECT name || ' ' || type FROM pragma_table_info('kv_store')")
             .unwrap();
@@ -364,12 +496,12 @@ mod tests {
     #[test]
     fn the_second_shape_is_pinned_and_the_same_for_old_and_new_files() {
         let mut new = Connection::open_in_memory().unwrap();
-        migrate_by(&STEPS[..2], &mut new, file()).unwrap();
+        migrate_by(&STEPS[..2], &mut new, file(), &mut |_| {}).unwrap();
         let mut old = Connection::open_in_memory().unwrap();
-        migrate_by(&STEPS[..1], &mut old, file()).unwrap();
+        migrate_by(&STEPS[..1], &mut old, file(), &mut |_| {}).unwrap();
         old.execute_batch("INSERT INTO kv_store VALUES ('k', 'v', 1, 'a', NULL, NULL)")
             .unwrap();
-        migrate_by(&STEPS[..2], &mut old, file()).unwrap();
+        migrate_by(&STEPS[..2], &mut old, file(), &mut |_| {}).unwrap();
         assert_eq!(shape(&new), shape(&old));
         assert_eq!(shape(&new), SECOND_SHAPE);
     }
@@ -377,7 +509,7 @@ mod tests {
     #[test]
     fn the_third_shape_is_pinned() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate_by(&STEPS[..3], &mut connection, file()).unwrap();
+        migrate_by(&STEPS[..3], &mut connection, file(), &mut |_| {}).unwrap();
         let mut expected: Vec<_> = SECOND_SHAPE.iter().chain(THIRD_ADDS).collect();
         expected.sort();
         assert_eq!(shape(&connection).iter().collect::<Vec<_>>(), expected);
@@ -386,10 +518,202 @@ mod tests {
     #[test]
     fn the_fourth_shape_is_pinned() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate_by(&STEPS[..4], &mut connection, file()).unwrap();
+        migrate_by(&STEPS[..4], &mut connection, file(), &mut |_| {}).unwrap();
         let mut expected: Vec<_> = SECOND_SHAPE.iter().chain(THIRD_ADDS).chain(FOURTH_ADDS).collect();
         expected.sort();
         assert_eq!(shape(&connection).iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_fifth_shape_is_pinned_and_the_same_for_old_and_new_files() {
+        let mut new = Connection::open_in_memory().unwrap();
+        migrate_by(&STEPS[..5], &mut new, file(), &mut |_| {}).unwrap();
+        let mut old = Connection::open_in_memory().unwrap();
+        migrate_by(&STEPS[..1], &mut old, file(), &mut |_| {}).unwrap();
+        old.execute_batch("INSERT INTO kv_store VALUES ('k', 'v', 1, 'a', NULL, NULL)")
+            .unwrap();
+        migrate_by(&STEPS[..4], &mut old, file(), &mut |_| {}).unwrap();
+        migrate_by(&STEPS[..5], &mut old, file(), &mut |_| {}).unwrap();
+        assert_eq!(shape(&new), shape(&old));
+        let dropped = |line: &&str| FIFTH_DROPS.iter().any(|name| line.starts_with(name));
+        let kept = SECOND_SHAPE.iter().filter(|line| !dropped(line));
+        let mut expected: Vec<_> = kept.chain(THIRD_ADDS).chain(FOURTH_ADDS).chain(FIFTH_SHAPE).collect();
+        expected.sort();
+        assert_eq!(shape(&new).iter().collect::<Vec<_>>(), expected);
+    }
+
+    /// A file of the fourth version with so many records, a row of another program, and something in the other tables.
+    fn fourth_version(file: &Path, records: &[Record]) {
+        version(file, 4);
+        let mut old = Connection::open(file).unwrap();
+        let transaction = old.transaction().unwrap();
+        let mut insert = transaction
+            .prepare(
+                "INSERT INTO kv_store (rowid, key, value, timestamp, author, deleted_at, base, key_hash, digest) \
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
+            .unwrap();
+        for (at, record) in records.iter().enumerate() {
+            let nanos = record.timestamp.as_nanos();
+            let value = record.content.value().map(|value| value.as_text().unwrap());
+            let deleted_at = value.is_none().then_some(nanos);
+            let columns = columns::columns(record);
+            // Numbers that mean nothing any more.
+            let rowid = i64::try_from(at).unwrap() * 3 - 100;
+            let row = params![
+                rowid,
+                record.key.as_str(),
+                value,
+                nanos,
+                record.author.to_string(),
+                deleted_at,
+                record.base.as_nanos(),
+                columns.key_hash(),
+                columns.digest
+            ];
+            insert.execute(row).unwrap();
+        }
+        drop(insert);
+        transaction
+            .execute_batch(
+                "INSERT INTO kv_store (key, value, timestamp, author) SELECT 'theirs', 'v', 5, author FROM kv_store LIMIT 1;
+                INSERT INTO sync_position VALUES (1, 5, 'k', 1);
+                INSERT INTO meta VALUES ('network', ''), ('unshared_after', '77');",
+            )
+            .unwrap();
+        transaction.commit().unwrap();
+    }
+
+    fn some_records(count: i64) -> Vec<Record> {
+        (1..=count)
+            .map(|n| match n % 4 {
+                0 => deleted(&format!("key {n}"), n),
+                _ => put(&format!("key {n}"), b"value", n),
+            })
+            .collect()
+    }
+
+    fn opened(place: &Place, observe: Observer<'_>) -> SqliteStore {
+        SqliteStore::open_or(&place.file, &NetworkName::default(), IfUnreadable::Refuse, observe).unwrap()
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "how much is tried is the caller's choice")]
+    fn many() -> i64 {
+        std::env::var_os("P2P_SYNC_FULL").map_or(20_001, |_| 1_000_000)
+    }
+
+    #[test]
+    fn records_of_the_fourth_version_get_their_numbers_and_somebody_is_told() {
+        let place = Place::new();
+        let records = some_records(many());
+        fourth_version(&place.file, &records);
+        let (mut told, begun) = (Vec::new(), std::time::Instant::now());
+        let mut store = opened(&place, &mut |migration| told.push(migration));
+        println!("{} records in {:?}", records.len(), begun.elapsed());
+        let all = records.len() as u64 + 1;
+        assert!(told.iter().all(|migration| migration.all == all), "{told:?}");
+        assert!(told.is_sorted_by_key(|migration| migration.done), "{told:?}");
+        assert_eq!((told[0].done, told.last().unwrap().done), (0, all));
+        assert!(told.len() as u64 > all / 10_000, "{}", told.len());
+        let (mut reached, mut found) = (None, Vec::new());
+        loop {
+            let page = store.page(reached, PageLimit::FULL).unwrap();
+            found.extend(page.records);
+            if page.reached.is_none() {
+                break;
+            }
+            reached = page.reached;
+        }
+        assert!(found == records, "in the order in which they lay");
+        let numbers = place.rows("SELECT MIN(sequence) || ' ' || MAX(sequence) || ' ' || COUNT(*) FROM kv_store");
+        assert_eq!(numbers, [format!("1 {all} {all}")]);
+        assert_eq!(store.last_timestamp().unwrap(), Some(records.last().unwrap().timestamp));
+        assert_eq!(store.unshared_after().unwrap().unwrap().as_nanos(), 77);
+        assert_eq!(
+            store.position(StoreId(1)).unwrap(),
+            None,
+            "a place of before means nothing"
+        );
+        let scan = store.start_scan(Depth::Records).unwrap().run().unwrap();
+        let verified = store.finish_scan(scan).unwrap();
+        assert_eq!(
+            (verified.indexed, verified.structure),
+            (1, None),
+            "the row of another program"
+        );
+        store.close().unwrap();
+        let mut told = 0;
+        drop(opened(&place, &mut |_| told += 1));
+        assert_eq!(told, 0, "once");
+    }
+
+    #[test]
+    fn a_summary_that_was_kept_is_still_good() {
+        let place = Place::new();
+        let records = some_records(100);
+        fourth_version(&place.file, &records);
+        let bytes = Summary::of(records.iter().map(Item::of)).to_bytes();
+        let old = Connection::open(&place.file).unwrap();
+        old.execute("DELETE FROM kv_store WHERE key = 'theirs'", []).unwrap();
+        old.execute("INSERT INTO summary VALUES (1, ?1)", [bytes]).unwrap();
+        old.execute_batch("INSERT INTO meta SELECT 'summary', 'valid ' || number FROM change_of_others")
+            .unwrap();
+        drop(old);
+        let mut store = place.open();
+        let held = store.items().unwrap();
+        assert_eq!(store.summary(), Some(&Summary::of(held)));
+    }
+
+    #[test]
+    fn whenever_the_process_ends_the_file_is_the_old_one_or_the_new_one() {
+        let place = Place::new();
+        let records = some_records(20_001);
+        fourth_version(&place.file, &records);
+        let mut copies = vec![place.crashed()];
+        let store = opened(&place, &mut |_| copies.push(place.crashed()));
+        copies.push(place.crashed());
+        let mut versions = Vec::new();
+        for copy in &copies {
+            let connection = Connection::open(&copy.file).unwrap();
+            let version: i64 = connection
+                .pragma_query_value(None, "user_version", |row| row.get(0))
+                .unwrap();
+            versions.push(version);
+            drop(connection);
+            let mut sqlite = copy.open();
+            assert_eq!(sqlite.items().unwrap().len(), records.len());
+            assert_eq!(
+                sqlite.get(&key("key 19999")).unwrap(),
+                Some(put("key 19999", b"value", 19_999))
+            );
+        }
+        assert_eq!(
+            versions.iter().filter(|version| **version == 4).count(),
+            copies.len() - 1
+        );
+        assert_eq!(versions.last(), Some(&supported()));
+        drop(store);
+    }
+
+    #[test]
+    fn a_file_in_which_a_key_is_twice_is_rescued() {
+        let place = Place::new();
+        let records = some_records(50);
+        fourth_version(&place.file, &records);
+        // An index that lacks a row, as only SQLite's own back door can make it.
+        let columns = "key TEXT NOT NULL UNIQUE";
+        place.shell(&format!(
+            "PRAGMA writable_schema = ON;
+            UPDATE sqlite_schema SET sql = replace(sql, '{columns}', 'key TEXT NOT NULL') WHERE name = 'kv_store';
+            DELETE FROM sqlite_schema WHERE name = 'sqlite_autoindex_kv_store_1';
+            PRAGMA writable_schema = RESET;
+            INSERT INTO kv_store (key, value, timestamp, author, base, key_hash, digest) \
+                SELECT key, value, timestamp, author, base, key_hash, digest FROM kv_store WHERE key = 'key 7'"
+        ));
+        let mut sqlite = place.open();
+        assert_eq!(sqlite.get(&key("key 7")).unwrap(), Some(put("key 7", b"value", 7)));
+        assert_eq!(sqlite.scan("", None, 1_000).unwrap().len(), records.len() + 1);
+        assert_eq!(place.content().len(), 2 + 2, "the damaged file is put aside");
     }
 
     #[test]
@@ -422,7 +746,7 @@ mod tests {
         let mut store = place.open();
         let expected: BTreeSet<_> = records.iter().map(Item::of).collect();
         assert_eq!(store.items().unwrap().into_iter().collect::<BTreeSet<_>>(), expected);
-        let page = store.page_by_time(None, PageLimit::FULL).unwrap();
+        let page = store.page(None, PageLimit::FULL).unwrap();
         assert_eq!(page.records, records[..page.records.len()]);
         assert!(page.records.len() >= 999);
         assert_eq!(store.get(&key("key 7")).unwrap(), Some(put("key 7", b"value", 7)));
@@ -434,11 +758,13 @@ mod tests {
     #[test]
     fn only_missing_steps_are_taken_and_a_step_that_fails_changes_nothing() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, file()).unwrap();
+        migrate(&mut connection, file(), &mut |_| {}).unwrap();
         let mut steps = STEPS.to_vec();
         steps.push(Step::Sql("CREATE TABLE extra (a); CREATE TABLE kv_store (a)"));
         assert_eq!(
-            migrate_by(&steps, &mut connection, file()).unwrap_err().kind(),
+            migrate_by(&steps, &mut connection, file(), &mut |_| {})
+                .unwrap_err()
+                .kind(),
             StoreErrorKind::Internal
         );
         assert_eq!(
@@ -452,7 +778,7 @@ mod tests {
 
         steps.pop();
         steps.push(Step::Sql("ALTER TABLE kv_store ADD COLUMN extra"));
-        migrate_by(&steps, &mut connection, file()).unwrap();
+        migrate_by(&steps, &mut connection, file(), &mut |_| {}).unwrap();
         connection.prepare("SELECT extra FROM kv_store").unwrap();
         assert_eq!(
             inspect(&connection, file()).unwrap_err().kind(),
@@ -475,7 +801,10 @@ mod tests {
                 "{sql}"
             );
             assert!(
-                matches!(migrate(&mut connection, file()), Err(StoreError::Foreign { .. })),
+                matches!(
+                    migrate(&mut connection, file(), &mut |_| {}),
+                    Err(StoreError::Foreign { .. })
+                ),
                 "{sql}"
             );
         }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::directory::{create_private, size_of};
 use super::error::StoreError;
 use super::files;
-use super::migrations::{self, Found};
+use super::migrations::{self, Found, Observer};
 use super::others;
 use super::rows;
 
@@ -38,17 +38,17 @@ const STATEMENTS_MAX: usize = 64;
 
 const NETWORK: &str = "SELECT value FROM meta WHERE name = 'network'";
 
-/// A connection that may write, to a file that is made if need be and brought to the supported version.
+/// A connection that may write, to a file that is made if need be and brought to the supported version, of which somebody is told.
 ///
 /// # Errors
 /// When the file, or the library, is nothing that can be worked with.
-pub(super) fn writer(file: &Path, network: &NetworkName) -> Result<Connection, StoreError> {
+pub(super) fn writer(file: &Path, network: &NetworkName, observe: Observer<'_>) -> Result<Connection, StoreError> {
     check_sqlite(rusqlite::version_number())?;
     look(file, network)?;
     if size_of(file)?.is_none() {
         create(file, network)?;
     }
-    writer_in_place(file, network)
+    writer_in_place(file, network, observe)
 }
 
 /// Makes a new store in one step: whenever the process ends, there is a whole one or none. So an empty file was emptied by
@@ -58,7 +58,7 @@ fn create(file: &Path, network: &NetworkName) -> Result<(), StoreError> {
     // One that a crash left behind is worthless.
     files::remove_all(&fresh)?;
     create_private(&fresh)?;
-    let closed = writer_in_place(&fresh, network)?.close();
+    let closed = writer_in_place(&fresh, network, &mut |_| {})?.close();
     closed.map_err(|(_, cause)| StoreError::sqlite(&fresh, cause))?;
     if size_of(&beside(&fresh, "-wal"))?.is_some() {
         return Err(StoreError::Locked { file: fresh });
@@ -68,7 +68,7 @@ fn create(file: &Path, network: &NetworkName) -> Result<(), StoreError> {
     files::sync_directory(file)
 }
 
-fn writer_in_place(file: &Path, network: &NetworkName) -> Result<Connection, StoreError> {
+fn writer_in_place(file: &Path, network: &NetworkName, observe: Observer<'_>) -> Result<Connection, StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
@@ -76,7 +76,7 @@ fn writer_in_place(file: &Path, network: &NetworkName) -> Result<Connection, Sto
     checkpoint_on_close(&connection, false).map_err(failed)?;
     migrations::inspect(&connection, file)?;
     set_up(&connection, file)?;
-    migrations::migrate(&mut connection, file)?;
+    migrations::migrate(&mut connection, file, observe)?;
     join_network(&connection, file, network)?;
     others::watch(&connection).map_err(|error| unreadable(file, error))?;
     rows::prepare(&connection).map_err(|error| unreadable(file, error))?;

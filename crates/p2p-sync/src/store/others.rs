@@ -55,6 +55,11 @@ impl Others {
             log: Throttle::once(LOG_INTERVAL),
         })
     }
+
+    /// How many rows other programs changed so far; none when nothing counts them.
+    pub(super) fn number(&self) -> Option<i64> {
+        self.number
+    }
 }
 
 /// Puts back what counts the changes of others where somebody took it away. What they did meanwhile was not counted, and counts
@@ -79,7 +84,7 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
         .query_row([], |row| row.get(0))
 }
 
-fn number(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+pub(super) fn number(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     if !is_watched(connection)? {
         return Ok(None);
     }
@@ -109,11 +114,19 @@ impl SqliteStore {
             return Ok(());
         }
         self.tracker.doubt();
+        if let Some(connection) = &self.connection {
+            let noted = self.numbers.changed_by_others(connection, number);
+            let noted = noted.map_err(|cause| StoreError::sqlite(&self.file, cause));
+            self.noted(noted)?;
+        }
         if self.others.log.allows(Instant::now()) {
             tracing::warn!(
                 file = %self.file.display(),
                 "Another program changed records in the store: they are read through again in the background"
             );
+        }
+        if self.connection()?.is_autocommit() {
+            self.note_sequence();
         }
         Ok(())
     }
@@ -161,7 +174,7 @@ mod tests {
     #[test]
     fn what_others_change_in_the_records_makes_the_summary_out_of_date_and_it_serves_meanwhile() {
         for sql in [
-            "INSERT INTO kv_store SELECT 'c', value, timestamp, author, deleted_at, base, key_hash, digest FROM kv_store LIMIT 1",
+            "INSERT INTO kv_store SELECT 7, 'c', value, timestamp, author, deleted_at, base, key_hash, digest FROM kv_store LIMIT 1",
             "UPDATE kv_store SET timestamp = 7 WHERE key = 'a'",
             "UPDATE kv_store SET key_hash = 7 WHERE key = 'a'",
             "DELETE FROM kv_store WHERE key = 'a'",
@@ -215,7 +228,7 @@ mod tests {
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("a", b"1", 1)]);
         sqlite.close().unwrap();
-        place.shell("DROP TRIGGER kv_store_others_delete; DELETE FROM kv_store; INSERT INTO kv_store SELECT 'x', 'y', 1, 'z', NULL, NULL, NULL, NULL WHERE 0");
+        place.shell("DROP TRIGGER kv_store_others_delete; DELETE FROM kv_store; INSERT INTO kv_store SELECT 7, 'x', 'y', 1, 'z', NULL, NULL, NULL, NULL WHERE 0");
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("b", b"1", 2)]);
         place.shell("DELETE FROM kv_store");

@@ -14,35 +14,44 @@ use super::sync;
 /// Bytes of values after which a look ends, so that it takes some milliseconds at most.
 const BYTES_MAX: usize = 1 << 20;
 
-const ROWS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store NOT INDEXED \
-    WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
+const ROWS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, sequence FROM kv_store NOT INDEXED \
+    WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3";
+const HIGHEST: &str = "SELECT COALESCE(MAX(sequence), 0) FROM kv_store";
 const BY_KEY: &str =
-    "SELECT COUNT(*) FROM kv_store INDEXED BY sqlite_autoindex_kv_store_1 WHERE key = ?1 AND rowid = ?2";
-const BY_TIME: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_time_key \
-    WHERE timestamp = ?1 AND key = ?2 AND rowid = ?3";
+    "SELECT COUNT(*) FROM kv_store INDEXED BY sqlite_autoindex_kv_store_1 WHERE key = ?1 AND sequence = ?2";
 const BY_ITEM: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_item \
-    WHERE key_hash = ?1 AND timestamp = ?2 AND digest = ?3 AND rowid = ?4";
+    WHERE key_hash = ?1 AND timestamp = ?2 AND digest = ?3 AND sequence = ?4";
 /// The number of the row up to which all were looked at.
 const PATROLLED: &str = "patrolled";
+
+/// The rows of a round that are still to be looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Round {
+    /// The number of the row up to which all were looked at.
+    pub after: i64,
+    /// The highest number when the round began; none: it begins now. New versions are new rows at the end, and a round without an
+    /// end would run behind them for ever.
+    pub until: Option<i64>,
+}
 
 /// What a look came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patrolled {
-    /// The number of the last row that was looked at; none behind the last one of all.
-    pub reached: Option<i64>,
+    /// What is left of the round: all of another one when it is over.
+    pub left: Round,
     /// The numbers of those that are damaged.
     pub damaged: Vec<i64>,
 }
 
 impl Readers {
-    /// Looks at up to `rows` rows with numbers above `after`.
+    /// Looks at up to `rows` rows that are left of a round.
     ///
     /// # Errors
     /// When the file cannot be read, or when pages of it prove damaged: of the table, or of an index, which does not lead to a row
     /// that is there.
-    pub fn patrol(&self, after: i64, rows: usize) -> Result<Patrolled, StoreError> {
+    pub fn patrol(&self, round: Round, rows: usize) -> Result<Patrolled, StoreError> {
         self.read(|reader, file| {
-            let looked = patrol(&reader.connection, &mut reader.authors, after, rows);
+            let looked = patrol(&reader.connection, &mut reader.authors, round, rows);
             match looked.map_err(|cause| StoreError::sqlite(file, cause))? {
                 Ok(patrolled) => Ok(patrolled),
                 Err(index) => Err(StoreError::Damaged {
@@ -57,17 +66,25 @@ impl Readers {
 fn patrol(
     connection: &Connection,
     authors: &mut Authors,
-    after: i64,
+    round: Round,
     rows_max: usize,
 ) -> rusqlite::Result<Result<Patrolled, &'static str>> {
     let mut statement = connection.prepare_cached(ROWS)?;
-    let mut rows = statement.query(params![after, i64::try_from(rows_max).unwrap_or(i64::MAX)])?;
+    let until = match round.until {
+        Some(until) => until,
+        None => connection.prepare_cached(HIGHEST)?.query_row([], |row| row.get(0))?,
+    };
+    let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![round.after, until, rows_max])?;
     let (mut patrolled, mut bytes) = (Patrolled::default(), 0);
     while bytes < BYTES_MAX
         && let Some(row) = rows.next()?
     {
         let rowid = row.get(8)?;
-        patrolled.reached = Some(rowid);
+        patrolled.left = Round {
+            after: rowid,
+            until: Some(until),
+        };
         if let ValueRef::Text(value) | ValueRef::Blob(value) = row.get_ref(0)? {
             bytes += value.len();
         }
@@ -94,8 +111,6 @@ fn missing_from(connection: &Connection, row: &Row<'_>, rowid: i64) -> rusqlite:
     };
     Ok(if !leads(BY_KEY, params![key, rowid])? {
         Some("keys")
-    } else if !leads(BY_TIME, params![timestamp, key, rowid])? {
-        Some("times")
     } else if !leads(BY_ITEM, params![key_hash, timestamp, digest, rowid])? {
         Some("items")
     } else {
@@ -144,16 +159,19 @@ mod tests {
         let place = Place::new();
         let mut sqlite = filled(&place);
         let readers = Readers::open(&place.file, 1).unwrap();
-        assert_eq!(readers.patrol(0, 99).unwrap().damaged.len(), 0);
+        assert_eq!(readers.patrol(Round::default(), 99).unwrap().damaged.len(), 0);
         place.shell("UPDATE kv_store SET value = 'rotten' WHERE key = 'key 5'; UPDATE kv_store SET author = 'x' WHERE key = 'gone'");
-        let (mut after, mut damaged, mut looks) = (0, Vec::new(), 0);
-        while let Patrolled {
-            reached: Some(reached),
-            damaged: found,
-        } = readers.patrol(after, 3).unwrap()
-        {
-            (after, looks) = (reached, looks + 1);
-            damaged.extend(found);
+        let (mut round, mut damaged, mut looks) = (Round::default(), Vec::new(), 0);
+        loop {
+            let patrolled = readers.patrol(round, 3).unwrap();
+            round = patrolled.left;
+            if round == Round::default() {
+                break;
+            }
+            looks += 1;
+            damaged.extend(patrolled.damaged);
+            // What is written meanwhile belongs to the next round.
+            store(&mut sqlite, &[put("new", b"v", 100 + looks)]);
         }
         assert_eq!((looks, damaged.len()), (4, 2));
         sqlite.begin().unwrap();
@@ -162,7 +180,7 @@ mod tests {
             assert!(!sqlite.set_aside(*rowid).unwrap(), "once");
         }
         sqlite.commit().unwrap();
-        assert_eq!(readers.patrol(0, 99).unwrap().damaged.len(), 0);
+        assert_eq!(readers.patrol(Round::default(), 99).unwrap().damaged.len(), 0);
         assert_eq!(
             place.rows("SELECT key FROM damaged_row ORDER BY number"),
             ["key 5", "gone"]
@@ -176,14 +194,17 @@ mod tests {
         let records: Vec<_> = (1..=30).map(|n| put(&format!("key {n}"), &[7; 65_536], n)).collect();
         store(&mut sqlite, &records);
         let readers = Readers::open(&place.file, 1).unwrap();
-        assert_eq!(readers.patrol(0, 99).unwrap().reached, Some(16));
-        assert_eq!(readers.patrol(16, 99).unwrap().reached, Some(30));
-        assert_eq!(readers.patrol(30, 99).unwrap().reached, None);
+        let until = Some(30);
+        let mut left = Round::default();
+        for expected in [Round { after: 16, until }, Round { after: 30, until }, Round::default()] {
+            left = readers.patrol(left, 99).unwrap().left;
+            assert_eq!(left, expected);
+        }
     }
 
     #[test]
     fn an_index_without_a_row_is_damage_of_the_file() {
-        for index in ["sqlite_autoindex_kv_store_1", "kv_store_time_key", "kv_store_item"] {
+        for index in ["sqlite_autoindex_kv_store_1", "kv_store_item"] {
             let place = Place::new();
             filled(&place).close().unwrap();
             let page: i64 = {
@@ -198,7 +219,7 @@ mod tests {
             std::fs::write(&place.file, bytes).unwrap();
             let _sqlite = place.open();
             let readers = Readers::open(&place.file, 1).unwrap();
-            let error = readers.patrol(0, 99).unwrap_err();
+            let error = readers.patrol(Round::default(), 99).unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Damaged, "{index}: {error}");
             assert!(error.is_damaged_file(), "{index}: {error}");
         }

@@ -9,6 +9,7 @@ use p2p_sync_core::text::shortened;
 use p2p_sync_core::{Key, Record, Timestamp};
 use rusqlite::Connection;
 
+use super::changes::KnownEpochs;
 use super::conflicts::{self, Conflict};
 use super::error::StoreError;
 use super::mending;
@@ -18,8 +19,8 @@ use super::rows::{self, Authors, Which};
 /// How long a caller waits for a connection to come free.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A pool of read-only connections to the store. Cheap to clone. No call is a transaction, so that no reader holds on to an
-/// old state of the file for longer than a statement takes, and makes the WAL grow. What is committed before a call begins is seen by it.
+/// A pool of read-only connections to the store. Cheap to clone. No call reads more than a page, so that no reader holds on to
+/// an old state of the file for long, and makes the WAL grow. What is committed before a call begins is seen by it.
 ///
 /// To be opened after the [store](super::SqliteStore), and dropped before it is closed, so that no WAL is left behind.
 #[derive(Debug, Clone)]
@@ -56,6 +57,7 @@ struct Idle {
 pub(super) struct Reader {
     pub(super) connection: Connection,
     pub(super) authors: Authors,
+    pub(super) epochs: KnownEpochs,
 }
 
 impl Readers {
@@ -251,6 +253,7 @@ impl Reader {
         Ok(Self {
             connection: opening::reader(file)?,
             authors: Authors::default(),
+            epochs: KnownEpochs::default(),
         })
     }
 }

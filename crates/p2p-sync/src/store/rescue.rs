@@ -246,9 +246,10 @@ mod tests {
     use std::sync::OnceLock;
 
     use p2p_sync_core::replica::Lost;
+    use p2p_sync_core::sequence::{Cursor, Epoch};
     use p2p_sync_core::store::Store;
     use p2p_sync_core::summary::Summary;
-    use p2p_sync_core::sync::{PageLimit, Position, StoreId};
+    use p2p_sync_core::sync::{PageLimit, StoreId};
     use p2p_sync_core::{Record, item::Item};
 
     use super::*;
@@ -292,11 +293,12 @@ mod tests {
         sqlite.remember_peers(&[peer]).unwrap();
         sqlite.keep_conflict(&lost(), at(7)).unwrap();
         sqlite.keep_unshared_after(Some(at(77))).unwrap();
-        let position = Position {
-            timestamp: at(5),
-            key: key("a"),
+        let position = Cursor {
+            epoch: Epoch(5),
+            number: 5,
+            seen: 5,
         };
-        sqlite.keep_position(StoreId(9), &position).unwrap();
+        sqlite.keep_position(StoreId(9), position).unwrap();
         sqlite.commit().unwrap();
         sqlite.close().unwrap();
         place
@@ -395,14 +397,14 @@ mod tests {
             leaves.len() / 3,
             leaves.len() / 2,
             leaves.len() / 2 + 1,
-            leaves.len() - 1,
+            leaves.len() - 2,
         ] {
             spoil(&place, leaves[at]);
         }
         let mut sqlite = place.open();
-        let mut after: Option<Position> = None;
+        let mut after = None;
         let error = loop {
-            match sqlite.page_by_time(after.as_ref(), PageLimit::FULL) {
+            match sqlite.page(after, PageLimit::FULL) {
                 Ok(page) => {
                     assert!(page.reached.is_some(), "the damage comes before the end");
                     after = page.reached;
@@ -436,7 +438,7 @@ mod tests {
 
     #[test]
     fn pages_of_an_index_cost_nothing() {
-        for index in ["kv_store_item", "kv_store_time_key", "sqlite_autoindex_kv_store_1"] {
+        for index in ["kv_store_item", "sqlite_autoindex_kv_store_1"] {
             for kind in ["leaf", "internal"] {
                 let place = full();
                 let pages = pages(&place, index, kind);

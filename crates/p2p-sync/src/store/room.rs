@@ -11,7 +11,8 @@ use super::sqlite::SqliteStore;
 const RESERVE_PERCENT: u64 = 5;
 /// The most that is left free on the volume, in bytes: enough for others who need the disk, for a long time.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
-/// Indexes of the table that a record is written into at a random place.
+/// Places of the file at which a record is written or its old version taken out, each as random as the others: the indexes of keys and
+/// items, and the old row.
 const INDEXES: u64 = 3;
 const PAGE_BYTES: u64 = 4_096;
 /// A guess at the pages that are changed with a local write, in bytes.

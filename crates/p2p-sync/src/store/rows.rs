@@ -13,29 +13,29 @@ use rusqlite::{Connection, Row, StatementStatus, params};
 
 use super::columns::{columns, item_of, vouch};
 use super::error::StoreError;
+use super::sequence;
 
-const GET: &str = "SELECT value, timestamp, author, deleted_at, base, key_hash, digest, rowid \
+const GET: &str = "SELECT value, timestamp, author, deleted_at, base, key_hash, digest, sequence \
     FROM kv_store WHERE key = ?1";
-const PUT: &str = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base, key_hash, digest) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
+/// A version that replaces another is a new row at the end, and never one in the place of a row of another key.
+const PUT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author, deleted_at, base, key_hash, digest) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+    ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
     deleted_at = excluded.deleted_at, base = excluded.base, key_hash = excluded.key_hash, digest = excluded.digest";
-const MAKE_ROOM: &str = "DELETE FROM kv_store WHERE key = ?1";
 const ITEM: &str = "SELECT key_hash, timestamp, digest FROM kv_store WHERE key = ?1";
-/// Text and blobs are greater than any number: where another program wrote such timestamps, they are not the last ones.
-const LAST: &str = "SELECT timestamp FROM kv_store \
-    WHERE timestamp BETWEEN 1 AND 9223372036854775807 AND typeof(timestamp) = 'integer' ORDER BY timestamp DESC LIMIT 1";
 const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
     (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
 
-const AHEAD: &str = "SELECT key, timestamp FROM kv_store WHERE timestamp > ?1 AND timestamp <= 9223372036854775807 \
-    ORDER BY timestamp, key LIMIT ?2";
-const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store WHERE timestamp > ?1 AND timestamp <= 9223372036854775807";
+/// By an index that holds the timestamps, which are few where this is asked. Text and blobs are greater than any number.
+const AHEAD: &str = "SELECT key, timestamp FROM kv_store INDEXED BY kv_store_item \
+    WHERE timestamp > ?1 AND timestamp <= 9223372036854775807 ORDER BY timestamp, key LIMIT ?2";
+const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_item \
+    WHERE timestamp > ?1 AND timestamp <= 9223372036854775807";
 
 macro_rules! page {
     ($condition:literal) => {
         concat!(
-            "SELECT value, timestamp, author, deleted_at, base, key, digest, rowid FROM kv_store WHERE ",
+            "SELECT value, timestamp, author, deleted_at, base, key, digest, sequence FROM kv_store WHERE ",
             $condition,
             " ORDER BY key LIMIT ?2"
         )
@@ -105,29 +105,23 @@ pub(super) fn item(connection: &Connection, file: &Path, key: &Key) -> Result<Op
     item.map_err(failed)
 }
 
-/// Holds this version in place of any other of its key. Gives its item.
+/// Holds this version in place of any other of its key, under the next number. Gives its item.
 pub(super) fn put(
     connection: &Connection,
     authors: &mut Authors,
     file: &Path,
+    number: i64,
     record: &Record,
 ) -> Result<Item, StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
     let timestamp = record.timestamp.as_nanos();
     let deleted_at = matches!(record.content, Content::Deleted).then_some(timestamp);
     let columns = columns(record);
-    if deleted_at.is_some() {
-        // A row that is made smaller in its place keeps the page to itself. One that is taken out lets SQLite join pages, so
-        // that deletions make room in the file.
-        let removed = connection.prepare_cached(MAKE_ROOM);
-        removed
-            .and_then(|mut statement| statement.execute([record.key.as_str()]))
-            .map_err(failed)?;
-    }
     connection
         .prepare_cached(PUT)
         .and_then(|mut statement| {
             statement.execute(params![
+                number,
                 record.key.as_str(),
                 StoredContent(&record.content),
                 timestamp,
@@ -188,14 +182,6 @@ pub(super) fn page(
     Ok(records)
 }
 
-/// The highest timestamp held. Rows whose timestamp is none do not count.
-pub(super) fn last_timestamp(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
-    let mut statement = connection.prepare_cached(LAST)?;
-    let mut rows = statement.query([])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    Ok(timestamp(row.get_ref(0)?).ok())
-}
-
 /// How many rows there are, and how many of them are deletions, at one moment.
 pub(super) fn counts(connection: &Connection, file: &Path) -> Result<(u64, u64), StoreError> {
     let failed = |cause| StoreError::sqlite(file, cause);
@@ -207,12 +193,16 @@ pub(super) fn counts(connection: &Connection, file: &Path) -> Result<(u64, u64),
 }
 
 /// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first. Rows that are dated, and
-/// are no records, count, and are left out of the list.
+/// are no records, count, and are left out of the list. Where none can be, nothing is read; otherwise a whole index is.
 pub(super) fn ahead(
     connection: &Connection,
     after: Timestamp,
     limit: usize,
 ) -> rusqlite::Result<(u64, Vec<(Key, Timestamp)>)> {
+    let latest = sequence::kept(connection)?.map_or(Some(Timestamp::MAX), |kept| kept.latest);
+    if latest <= Some(after) {
+        return Ok((0, Vec::new()));
+    }
     let count: i64 = connection
         .prepare_cached(AHEAD_COUNT)?
         .query_row([after.as_nanos()], |row| row.get(0))?;
@@ -228,25 +218,14 @@ pub(super) fn ahead(
 
 /// Prepares every statement, so that a table that was changed by hand is noticed when the file is opened.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    [
-        GET,
-        PUT,
-        MAKE_ROOM,
-        ITEM,
-        LAST,
-        COUNT,
-        ALL_TO_END,
-        ALL_BELOW,
-        LIVE_TO_END,
-        LIVE_BELOW,
-    ]
-    .iter()
-    .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
+    [GET, PUT, ITEM, COUNT, ALL_TO_END, ALL_BELOW, LIVE_TO_END, LIVE_BELOW]
+        .iter()
+        .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
 }
 
 /// Rows that these statements and those for single records passed over in scans, since the connection was opened.
 pub(super) fn scan_steps(connection: &Connection, others: &[&str]) -> rusqlite::Result<i64> {
-    let steps = [GET, PUT, MAKE_ROOM, ITEM].iter().chain(others).map(|sql| {
+    let steps = [GET, PUT, ITEM].iter().chain(others).map(|sql| {
         let statement = connection.prepare_cached(sql)?;
         Ok(i64::from(statement.get_status(StatementStatus::FullscanStep)))
     });
@@ -404,8 +383,8 @@ fn successor(c: char) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sync;
     use crate::store::testing::{Place, at, deleted, id, key, put, store};
+    use crate::store::{changes, sync};
     use p2p_sync_core::store::Store;
 
     #[test]
@@ -470,28 +449,24 @@ mod tests {
         };
         let by_key = "SEARCH kv_store USING INDEX sqlite_autoindex_kv_store_1";
         assert_eq!(plan(GET), format!("{by_key} (key=?)"));
-        assert_eq!(plan(MAKE_ROOM), format!("{by_key} (key=?)"));
         for sql in [ALL_TO_END, LIVE_TO_END] {
             assert_eq!(plan(sql), format!("{by_key} (key>?)"));
         }
         for sql in [ALL_BELOW, LIVE_BELOW] {
             assert_eq!(plan(sql), format!("{by_key} (key>? AND key<?)"));
         }
-        assert_eq!(
-            plan(LAST),
-            "SEARCH kv_store USING COVERING INDEX kv_store_time_key (timestamp>? AND timestamp<?)",
-            "from its end, for one row"
-        );
         for sql in [AHEAD, AHEAD_COUNT] {
-            assert_eq!(
-                plan(sql),
-                "SEARCH kv_store USING COVERING INDEX kv_store_time_key (timestamp>? AND timestamp<?)"
+            let plan = plan(sql);
+            assert!(
+                plan.starts_with("SCAN kv_store USING INDEX kv_store_item")
+                    || plan == "SCAN kv_store USING COVERING INDEX kv_store_item",
+                "{plan}"
             );
         }
         assert_eq!(
-            plan(sync::BY_TIME),
-            "SEARCH kv_store USING INDEX kv_store_time_key ((timestamp,key)>(?,?) AND timestamp<?)",
-            "a range, and nothing to sort"
+            plan(changes::BY_NUMBER),
+            "SEARCH kv_store USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+            "a range of the table, and nothing to sort"
         );
         assert_eq!(
             plan(sync::BY_KEY_HASH),
@@ -614,11 +589,10 @@ mod tests {
             let mut sqlite = place.open();
             store(&mut sqlite, &[put("a", b"1", 5), put("b", b"1", 6)]);
             place.shell(&format!("UPDATE kv_store SET timestamp = {timestamp} WHERE key = 'b'"));
-            assert_eq!(sqlite.last_timestamp().unwrap(), Some(at(5)), "{timestamp}");
+            assert_eq!(sqlite.last_timestamp().unwrap(), Some(at(6)), "{timestamp}");
+            assert_eq!(sqlite.last_timestamp_by(at(5)).unwrap(), Some(at(5)), "{timestamp}");
             place.shell("DELETE FROM kv_store WHERE key = 'a'");
-            assert_eq!(sqlite.last_timestamp().unwrap(), None, "{timestamp}");
-            drop(sqlite);
-            assert_eq!(place.open().last_timestamp().unwrap(), None, "{timestamp}");
+            assert_eq!(sqlite.last_timestamp_by(at(4)).unwrap(), None, "{timestamp}");
         }
     }
 

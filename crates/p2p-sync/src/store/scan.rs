@@ -29,9 +29,9 @@ const ROWS_PER_TRANSACTION: usize = 500;
 const STEPS_PER_QUESTION: i32 = 100;
 
 const PIN: &str = "SELECT EXISTS (SELECT 1 FROM kv_store)";
-const ITEMS: &str = "SELECT key_hash, timestamp, digest, rowid FROM kv_store INDEXED BY kv_store_item";
-pub(super) const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, rowid FROM kv_store \
-    NOT INDEXED ORDER BY rowid";
+const ITEMS: &str = "SELECT key_hash, timestamp, digest, sequence FROM kv_store INDEXED BY kv_store_item";
+pub(super) const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, sequence FROM kv_store \
+    NOT INDEXED ORDER BY sequence";
 const CHECK: &str = "PRAGMA integrity_check(1)";
 
 /// How thoroughly a scan reads.
@@ -344,7 +344,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn commit_or_roll_back(&mut self) -> Result<(), StoreError> {
+    pub(super) fn commit_or_roll_back(&mut self) -> Result<(), StoreError> {
         let result = self.commit();
         if result.is_err() {
             self.rollback();
@@ -608,14 +608,18 @@ mod tests {
         sqlite.close().unwrap();
         // An index that lacks a row, as only SQLite's own back door can make it.
         place.shell(
-            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = sql || ' WHERE timestamp <> 7' WHERE name = 'kv_store_time_key';
-            PRAGMA writable_schema = RESET; REINDEX kv_store_time_key; PRAGMA writable_schema = ON;
-            UPDATE sqlite_schema SET sql = replace(sql, ' WHERE timestamp <> 7', '') WHERE name = 'kv_store_time_key'",
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = sql || ' AND 0' WHERE name = 'kv_store_deleted_at';
+            PRAGMA writable_schema = RESET; REINDEX kv_store_deleted_at; PRAGMA writable_schema = ON;
+            UPDATE sqlite_schema SET sql = replace(sql, ' AND 0', '') WHERE name = 'kv_store_deleted_at'",
         );
         let mut sqlite = place.open();
         assert_eq!(scanned(&mut sqlite, Depth::Items).structure, None);
         let verified = scanned(&mut sqlite, Depth::Records);
-        assert!(verified.structure.is_some_and(|why| why.contains("kv_store_time_key")));
+        assert!(
+            verified
+                .structure
+                .is_some_and(|why| why.contains("kv_store_deleted_at"))
+        );
         assert_eq!(
             sqlite
                 .items()

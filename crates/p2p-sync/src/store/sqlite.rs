@@ -14,6 +14,7 @@ use super::completing::Incomplete;
 use super::conflicts;
 use super::directory::size_of;
 use super::error::StoreError;
+use super::migrations::Observer;
 use super::opening::{self, beside};
 use super::others::Others;
 use super::presence::{self, Displacement, Presence};
@@ -21,6 +22,7 @@ use super::rescue::{self, IfUnreadable};
 use super::reserve::{self, Reserve};
 use super::rows::{self, Authors, Which};
 use super::scan;
+use super::sequence::Numbers;
 use super::summary::{Tracker, UNMARK};
 use super::sync;
 use super::wal::{Checkpoint, WalSize};
@@ -57,6 +59,7 @@ pub struct SqliteStore {
     pub(super) tracker: Tracker,
     /// What other programs did, as far as we have seen it.
     pub(super) others: Others,
+    pub(super) numbers: Numbers,
     /// Rows of another program that are still to be completed.
     pub(super) incomplete: Incomplete,
     /// Another program had the lock when we last wanted to write.
@@ -82,21 +85,28 @@ impl SqliteStore {
     /// When the file is not a store of that network and of a version that this program knows, when it is damaged, or when
     /// it cannot be kept safely where it is. A file that is refused was not changed.
     pub fn open(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
-        Self::open_or(file, network, IfUnreadable::Refuse)
+        Self::open_or(file, network, IfUnreadable::Refuse, &mut |_| {})
     }
 
-    /// Opens the store of a network as [`open`](Self::open) does, and says what is done with a file in which nothing can be read.
+    /// Opens the store of a network as [`open`](Self::open) does, and says what is done with a file in which nothing can be read, and
+    /// who is told when a file of an earlier version is brought into the shape of this one: some seconds for a million records, on
+    /// this thread. If the process ends meanwhile, the file is as it was.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    pub fn open_or(file: &Path, network: &NetworkName, if_unreadable: IfUnreadable) -> Result<Self, StoreError> {
-        let mut store = match Self::connect(file, network) {
+    pub fn open_or(
+        file: &Path,
+        network: &NetworkName,
+        if_unreadable: IfUnreadable,
+        observe: Observer<'_>,
+    ) -> Result<Self, StoreError> {
+        let mut store = match Self::connect(file, network, observe) {
             Err(damage @ StoreError::Damaged { .. }) => {
                 rescue::at_start(file, network, damage, if_unreadable)?;
-                Self::connect(file, network)?
+                Self::connect(file, network, observe)?
             }
             // Even to be opened it takes some room.
-            Err(error) if error.is_full() && reserve::give_up(file) => Self::connect(file, network)?,
+            Err(error) if error.is_full() && reserve::give_up(file) => Self::connect(file, network, observe)?,
             other => other.map_err(StoreError::or_forbidden)?,
         };
         store.if_unreadable = if_unreadable;
@@ -106,17 +116,18 @@ impl SqliteStore {
             Err(error) if !error.is_full() => Err(error),
             _ => {
                 store.set_patience(store.patience());
+                store.note_sequence();
                 Ok(store)
             }
         }
     }
 
-    fn connect(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
+    fn connect(file: &Path, network: &NetworkName, observe: Observer<'_>) -> Result<Self, StoreError> {
         rescue::finish(file)?;
         let before = presence::id_of(file);
-        let connection = opening::writer(file, network)?;
+        let connection = opening::writer(file, network, observe)?;
         let presence = Presence::note(file, before)?;
-        let (id, tracker, others) = look_in(&connection).map_err(|cause| StoreError::sqlite(file, cause))?;
+        let (id, tracker, others, numbers) = look_in(&connection).map_err(|cause| StoreError::sqlite(file, cause))?;
         Ok(Self {
             file: file.to_owned(),
             wal: beside(file, "-wal"),
@@ -127,6 +138,7 @@ impl SqliteStore {
             id,
             tracker,
             others,
+            numbers,
             incomplete: Incomplete::default(),
             locked: false,
             conflicts: None,
@@ -171,15 +183,18 @@ impl SqliteStore {
             });
         }
         let before = presence::id_of(&self.file);
-        let connection = opening::writer(&self.file, &self.network)?;
+        let connection = opening::writer(&self.file, &self.network, &mut |_| {})?;
         self.presence = Presence::note(&self.file, before)?;
         let looked = look_in(&connection).map_err(|cause| StoreError::sqlite(&self.file, cause));
         self.connection = Some(connection);
-        (self.id, self.tracker, self.others) = self.noted(looked)?;
+        (self.id, self.tracker, self.others, self.numbers) = self.noted(looked)?;
         self.wal_size = WalSize::on_volume_of(&self.file);
         self.set_patience(self.patience());
         match self.settle()? {
-            Checkpoint::Complete => Ok(()),
+            Checkpoint::Complete => {
+                self.note_sequence();
+                Ok(())
+            }
             Checkpoint::Hindered => {
                 self.abandon();
                 self.locked = true;
@@ -268,12 +283,10 @@ impl SqliteStore {
 }
 
 /// What is remembered of a file that was just opened.
-fn look_in(connection: &Connection) -> rusqlite::Result<(StoreId, Tracker, Others)> {
-    Ok((
-        sync::store_id(connection)?,
-        Tracker::load(connection)?,
-        Others::see(connection)?,
-    ))
+fn look_in(connection: &Connection) -> rusqlite::Result<(StoreId, Tracker, Others, Numbers)> {
+    let others = Others::see(connection)?;
+    let numbers = Numbers::load(connection, others.number())?;
+    Ok((sync::store_id(connection)?, Tracker::load(connection)?, others, numbers))
 }
 
 impl Store for SqliteStore {
@@ -301,7 +314,14 @@ impl Store for SqliteStore {
             Some(old) => Ok(old),
             None => rows::item(connection, &self.file, &record.key),
         };
-        let result = old.and_then(|old| Ok((old, rows::put(connection, &mut self.authors, &self.file, record)?)));
+        let number = self.numbers.take(record.timestamp);
+        let number = number.map_err(|cause| StoreError::sqlite(&self.file, cause))?;
+        let result = old.and_then(|old| {
+            Ok((
+                old,
+                rows::put(connection, &mut self.authors, &self.file, number, record)?,
+            ))
+        });
         let (old, new) = self.noted(result)?;
         self.tracker.note_put(record, old, new);
         self.wal_size.note_put(record);
@@ -324,7 +344,7 @@ impl Store for SqliteStore {
     }
 
     fn last_timestamp(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        self.asked(rows::last_timestamp)
+        Ok(self.numbers.latest())
     }
 
     /// Opens a transaction that other programs cannot come between. One that is open already is rolled back, with an error.
@@ -353,18 +373,21 @@ impl Store for SqliteStore {
             if self.tracker.must_unmark() {
                 self.run(connection, UNMARK)?;
             }
+            (self.numbers.save(connection)).map_err(|cause| StoreError::sqlite(&self.file, cause))?;
             self.run(connection, "COMMIT")
         });
         self.noted(result)?;
         // The transaction is in the file that is open. If that is not the one under the name of the store, nobody will find it.
         self.check_files()?;
         self.tracker.committed();
+        self.numbers.committed();
         self.bound_wal();
         Ok(())
     }
 
     fn rollback(&mut self) {
         self.tracker.forget_pending();
+        self.numbers.rolled_back();
         self.conflicts = None;
         // After some failures SQLite has rolled back by itself.
         let Some(connection) = self
@@ -513,7 +536,7 @@ mod tests {
                 .unwrap()
                 .success()
         );
-        let mut sqlite = SqliteStore::connect(&place.file, &NetworkName::default()).unwrap();
+        let mut sqlite = SqliteStore::connect(&place.file, &NetworkName::default(), &mut |_| {}).unwrap();
         sqlite.begin().unwrap();
         sqlite.put(&put("b", b"1", 6)).unwrap();
         let error = sqlite.commit().unwrap_err();

@@ -1,8 +1,9 @@
 //! Each kind of frame as bytes, and back.
 
-use super::{Frame, InvalidFrame, Position, State, StoreId};
+use super::{Frame, InvalidFrame, State, StoreId};
 use crate::item::{ITEM_BYTES, Item, KeyHash};
 use crate::limits::{SYNC_CELLS_PAGE, SYNC_HELLO_CELLS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE};
+use crate::sequence::{Cursor, Epoch};
 use crate::sketch::{Cell, SKETCH_CELLS};
 use crate::sync::codec::{Reader, Writer};
 use crate::sync::page;
@@ -68,17 +69,13 @@ impl Frame {
             }
             Self::Records { bulk, records } => {
                 w.byte(RECORDS);
-                w.byte(u8::from(*bulk));
+                write_cursor(w, *bulk);
                 page::write(w, records);
             }
             Self::Done => w.byte(DONE),
             Self::BulkWanted { after } => {
                 w.byte(BULK_WANTED);
-                w.byte(u8::from(after.is_some()));
-                if let Some(after) = after {
-                    w.number(after.timestamp.as_nanos().unsigned_abs());
-                    w.bytes(after.key.as_str().as_bytes());
-                }
+                write_cursor(w, *after);
             }
             Self::BulkOffered => w.byte(BULK_OFFERED),
             Self::Range(message) => {
@@ -133,13 +130,11 @@ impl Frame {
                 }
             }
             RECORDS => Self::Records {
-                bulk: read_flag(r)?,
+                bulk: read_cursor(r)?,
                 records: page::read(r)?,
             },
             DONE => Self::Done,
-            BULK_WANTED => Self::BulkWanted {
-                after: read_position(r)?,
-            },
+            BULK_WANTED => Self::BulkWanted { after: read_cursor(r)? },
             BULK_OFFERED => Self::BulkOffered,
             RANGE => {
                 let message = r.bytes()?;
@@ -227,12 +222,27 @@ fn read_flag(r: &mut Reader<'_>) -> Result<bool, InvalidFrame> {
     Ok(r.byte()? & 1 == 1)
 }
 
-fn read_position(r: &mut Reader<'_>) -> Result<Option<Position>, InvalidFrame> {
+/// A flag whether there is one, and the cursor.
+fn write_cursor(w: &mut Writer, cursor: Option<Cursor>) {
+    w.byte(u8::from(cursor.is_some()));
+    if let Some(cursor) = cursor {
+        w.fixed(&cursor.epoch.0.to_le_bytes());
+        w.number(cursor.number);
+        w.number(cursor.seen);
+    }
+}
+
+fn read_cursor(r: &mut Reader<'_>) -> Result<Option<Cursor>, InvalidFrame> {
     if !read_flag(r)? {
         return Ok(None);
     }
-    Ok(Some(Position {
-        timestamp: page::read_timestamp(r.number()?)?,
-        key: page::read_key(r.bytes()?)?,
-    }))
+    let cursor = Cursor {
+        epoch: Epoch(u64::from_le_bytes(r.array()?)),
+        number: r.number()?,
+        seen: r.number()?,
+    };
+    if cursor.number > cursor.seen {
+        return Err(InvalidFrame::Malformed("a cursor beyond what there was"));
+    }
+    Ok(Some(cursor))
 }

@@ -124,7 +124,7 @@ async fn a_session_carries_frames_both_ways_at_the_pace_of_a_slow_reader() {
     let sending = tokio::spawn(async move {
         for number in 0..PAGES as i64 {
             let records = vec![record(author, number, 60_000); 4];
-            outgoing.send(Frame::Records { bulk: true, records }).await.unwrap();
+            outgoing.send(Frame::Records { bulk: None, records }).await.unwrap();
         }
         outgoing
     });

@@ -1,6 +1,7 @@
 //! What goes into a commit, and what comes out of it.
 
-use p2p_sync_core::sync::{Position, StoreId};
+use p2p_sync_core::sequence::Cursor;
+use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
 
 use crate::node::{NodeError, Restored};
@@ -30,7 +31,7 @@ pub enum Entry<'a> {
         /// The records.
         records: &'a [Record],
         /// Of a bulk from this store: the place that it reaches with them.
-        reached: Option<(StoreId, &'a Position)>,
+        reached: Option<(StoreId, Cursor)>,
     },
     /// Take out rows that proved damaged, unless they are sound by now.
     SetAside(&'a [i64]),

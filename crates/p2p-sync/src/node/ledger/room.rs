@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use p2p_sync_core::sync::{Position, StoreId, cost};
+use p2p_sync_core::sequence::Cursor;
+use p2p_sync_core::sync::{StoreId, cost};
 use p2p_sync_core::{Record, Uptime};
 
 use super::NodeError;
@@ -73,7 +74,7 @@ fn load(records: &[Record]) -> Load {
 
 #[derive(Debug)]
 struct Passed {
-    reached: Position,
+    reached: Cursor,
     /// Pages that brought nothing, one after the other.
     in_vain: u32,
 }
@@ -167,13 +168,13 @@ impl RoomWatch {
     }
 
     /// Where a bulk from this store is to begin, if not where the last one that found room for everything came to.
-    pub(super) fn bulk_begins(&mut self, source: StoreId) -> Option<Position> {
+    pub(super) fn bulk_begins(&mut self, source: StoreId) -> Option<Cursor> {
         if !self.full {
             self.passed.remove(&source);
         }
         let passed = self.passed.get_mut(&source)?;
         passed.in_vain = 0;
-        Some(passed.reached.clone())
+        Some(passed.reached)
     }
 
     /// Whether the position behind a page of a bulk may be kept: not if something before it is still missing.
@@ -186,18 +187,18 @@ impl RoomWatch {
     ///
     /// # Errors
     /// [`NodeError::NoRoom`] when too much of the bulk came in vain. Nothing of this page was stored then.
-    pub(super) fn note_page(&mut self, source: StoreId, place: &Position, merged: Merged) -> Result<(), NodeError> {
+    pub(super) fn note_page(&mut self, source: StoreId, place: Cursor, merged: Merged) -> Result<(), NodeError> {
         if self.keeps_position(source, merged) {
             return Ok(());
         }
         if self.passed.len() >= POSITIONS_MAX && !self.passed.contains_key(&source) {
             self.passed.clear();
         }
-        let passed = self.passed.entry(source).or_insert_with(|| Passed {
-            reached: place.clone(),
+        let passed = self.passed.entry(source).or_insert(Passed {
+            reached: place,
             in_vain: 0,
         });
-        passed.reached = place.clone();
+        passed.reached = place;
         if merged.changed > 0 {
             passed.in_vain = 0;
         } else if merged.refused.no_room > 0 {

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use p2p_sync_core::sync::{Applied, Position, StoreId, SyncStore};
+use p2p_sync_core::item::KeyHash;
+use p2p_sync_core::sequence::{Cursor, Epoch};
+use p2p_sync_core::sync::{Applied, StoreId, SyncStore};
 use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, NodeId, Record, Value};
 use tempfile::TempDir;
 
@@ -122,18 +124,19 @@ fn named(key: &str, content: Content, author: u8) -> Record {
     }
 }
 
-fn place(record: &Record) -> Position {
-    Position {
-        timestamp: record.timestamp,
-        key: record.key.clone(),
-    }
+/// A place that no other record has.
+fn place(record: &Record) -> Cursor {
+    let epoch = Epoch(KeyHash::of(&record.key).bits());
+    let number = record.timestamp.as_nanos().unsigned_abs();
+    let seen = number;
+    Cursor { epoch, number, seen }
 }
 
 const SOURCE: StoreId = StoreId(7);
 
 /// A page of a bulk.
 fn bulk(ledger: &mut Ledger, page: &[Record]) -> Result<Applied, NodeError> {
-    view(ledger).apply(page, Some((SOURCE, &place(page.last().unwrap()))))
+    view(ledger).apply(page, Some((SOURCE, place(page.last().unwrap()))))
 }
 
 #[test]

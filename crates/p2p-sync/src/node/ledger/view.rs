@@ -4,8 +4,9 @@ use std::borrow::BorrowMut;
 use std::sync::OnceLock;
 
 use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::sync::{Applied, Page, PageLimit, Position, StoreId, SyncStore};
+use p2p_sync_core::sync::{Applied, Page, PageLimit, StoreId, SyncStore};
 use p2p_sync_core::{NodeId, Record, Via};
 
 use super::entry::{Committed, Done, Entry, Merged};
@@ -64,13 +65,13 @@ impl<L: BorrowMut<Ledger>> SyncStore for PeerView<L> {
         ledger.noted(found)
     }
 
-    fn page(&mut self, after: Option<&Position>, limit: PageLimit) -> Result<Page, NodeError> {
+    fn page(&mut self, after: Option<Cursor>, limit: PageLimit) -> Result<Page, NodeError> {
         let ledger = self.ledger();
-        let found = ledger.store.page_by_time(after, limit).map_err(NodeError::from);
+        let found = ledger.store.page(after, limit).map_err(NodeError::from);
         ledger.noted(found)
     }
 
-    fn position(&mut self, source: StoreId) -> Result<Option<Position>, NodeError> {
+    fn position(&mut self, source: StoreId) -> Result<Option<Cursor>, NodeError> {
         let ledger = self.ledger();
         if let Some(passed) = ledger.room.bulk_begins(source) {
             return Ok(Some(passed));
@@ -79,7 +80,7 @@ impl<L: BorrowMut<Ledger>> SyncStore for PeerView<L> {
         ledger.noted(found)
     }
 
-    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, &Position)>) -> Result<Applied, NodeError> {
+    fn apply(&mut self, records: &[Record], progress: Option<(StoreId, Cursor)>) -> Result<Applied, NodeError> {
         let (via, now) = (self.via, self.now);
         self.ledger().apply_page(via, records, progress, now)
     }
@@ -91,7 +92,7 @@ impl Ledger {
         &mut self,
         via: Via,
         records: &[Record],
-        progress: Option<(StoreId, &Position)>,
+        progress: Option<(StoreId, Cursor)>,
         now: Now,
     ) -> Result<Applied, NodeError> {
         let part = self.room.part(&self.store, records);

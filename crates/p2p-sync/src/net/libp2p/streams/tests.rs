@@ -108,7 +108,7 @@ fn record(number: i64, bytes: usize) -> Record {
 }
 
 fn page(records: Vec<Record>) -> Frame {
-    Frame::Records { bulk: false, records }
+    Frame::Records { bulk: None, records }
 }
 
 #[tokio::test]
