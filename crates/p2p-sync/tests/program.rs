@@ -280,7 +280,7 @@ fn what_the_user_may_not_use_is_told_from_what_is_taken_or_damaged() {
         let (code, errors) = start_without_rights(directory.path(), forbidden);
         assert_eq!(code, Some(7), "{errors}");
         assert!(
-            errors.contains(&format!("may not listen on port {forbidden}")),
+            errors.contains(&format!("not permitted to listen on port {forbidden}")),
             "{errors}"
         );
         assert!(errors.contains("--port"), "says what to do next: {errors}");

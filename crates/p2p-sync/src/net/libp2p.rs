@@ -226,7 +226,7 @@ fn listen(
     }
     let failures: Vec<NotListening> = failures.into_iter().map(|(_, failure)| failure).collect();
     for failure in &failures {
-        tracing::warn!("cannot listen on {failure}; other nodes may not reach this one in that way");
+        tracing::warn!("cannot listen on {failure}; other nodes may be unable to reach this one there");
     }
     Ok((listeners, failures))
 }

@@ -13,7 +13,10 @@ const ATTEMPTS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
     /// Another program uses it.
-    #[error("port {port} is taken ({source}): stop the other program, or choose another with --port (0: any)")]
+    #[error(
+        "port {port} is in use ({source}): stop the program that has it, or choose another port with --port (0: \
+    any)"
+    )]
     Taken {
         /// Which.
         port: u16,
@@ -30,7 +33,8 @@ pub enum PortError {
     },
     /// This user must not use it.
     #[error(
-        "may not listen on port {port} ({source}): choose another with --port (0: any), or run with the right to use it"
+        "not permitted to listen on port {port} ({source}): choose another port with --port (0: any), or run with the \
+         privilege to use this one"
     )]
     NotPermitted {
         /// Which.
@@ -128,11 +132,11 @@ mod tests {
         assert!(
             forbidden
                 .to_string()
-                .starts_with("may not listen on port 80 (permission denied)"),
+                .starts_with("not permitted to listen on port 80 (permission denied)"),
             "{forbidden}"
         );
         let taken = refused(io::ErrorKind::AddrInUse);
         assert!(matches!(taken, PortError::Taken { port: 80, .. }));
-        assert!(taken.to_string().starts_with("port 80 is taken"), "{taken}");
+        assert!(taken.to_string().starts_with("port 80 is in use"), "{taken}");
     }
 }

@@ -190,7 +190,7 @@ fn one_address_takes_neither_all_connections_nor_the_log() {
     let start = std::time::Instant::now();
     wait_until("they are refused", PATIENCE, || refused() > 1_000);
     let line = format!(
-        "A connection from {0} was refused: too many connections from {0}",
+        "Refused a connection from {0}: too many connections from {0}",
         hosts[1].ip4()
     );
     let lines = a.stderr().count(0, &line);

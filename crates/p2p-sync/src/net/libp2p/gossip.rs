@@ -132,7 +132,7 @@ impl Gossip {
                 self.complaints
                     .count("not announced: network busy", records.len() as u64);
                 self.unsent = true;
-                tracing::debug!("{} changes could not be published: {error}", records.len());
+                tracing::debug!("cannot publish {} changes: {error}", records.len());
             }
         }
     }
@@ -204,7 +204,8 @@ impl Gossip {
             Refusal::InvalidKey(why) => tracing::warn!("Invalid key from peer {source}: {why}; message dropped"),
             Refusal::InvalidValue(why) => tracing::warn!("Invalid value from peer {source}: {why}; message dropped"),
             Refusal::Future { ahead } => tracing::warn!(
-                "Message from peer {source} is dated {:.0} s ahead of this clock; dropped. Compare the clocks of both machines",
+                "Message from peer {source} is dated {:.0} s ahead of this machine's clock; dropped. Check the clocks \
+                 of both machines",
                 ahead.as_secs_f64()
             ),
         }
@@ -218,8 +219,9 @@ fn rate_limited(peer: NodeId, agents: &Connections) -> String {
         .and_then(|peer| agents.agent(peer));
     match agent {
         Some(agent) if !agent.starts_with("p2p-sync/") => format!(
-            "Rate limit exceeded for peer {peer} ({}); message dropped, and lost unless it is sent again. Let that program put several \
-             changes into one message (Batch), or raise --message-limit on every node",
+            "Rate limit exceeded for peer {peer} ({}); message dropped, and its changes are lost unless that program \
+             sends them again. Have it put several changes into one message (Batch), or raise --message-limit on \
+             every node",
             printable(agent.as_bytes())
         ),
         Some(agent) => format!(

@@ -139,14 +139,14 @@ impl Common {
     /// A stream that a peer opened is dropped.
     pub(super) fn refuse(&self, peer: PeerId) {
         if self.complain(peer, "too many streams", 1) {
-            tracing::warn!("Peer {peer} opened a stream for which there is no place; dropped");
+            tracing::warn!("Peer {peer} opened too many streams; this one was dropped");
         }
     }
 
     /// A stream ended before its time: the log gets to know, and the counts if it was the peer's fault.
     fn note_end(&self, peer: PeerId, what: &str, error: &StreamError) {
         if error.is_fault() && self.complain(peer, "invalid sync frame", 1) {
-            tracing::warn!("A {what} with peer {peer} was ended: {error}");
+            tracing::warn!("Ended a {what} with peer {peer}: {error}");
         } else {
             tracing::debug!(%peer, "a {what} ended: {error}");
         }

@@ -277,7 +277,7 @@ impl Task {
             self.connections.excuse();
         }
         for (peer, id) in self.connections.dead(now) {
-            tracing::debug!(%peer, "closing a connection on which nothing comes in");
+            tracing::debug!(%peer, "closing a connection that has gone silent");
             self.swarm.close_connection(id);
         }
         for id in self.connections.spare(*self.swarm.local_peer_id(), now) {
@@ -299,7 +299,7 @@ impl Task {
         }
         self.tell(now);
         for peer in self.connections.unsubscribed(now) {
-            tracing::debug!(%peer, "connecting anew to a peer that takes no part in gossip");
+            tracing::debug!(%peer, "reconnecting to a peer that does not take part in gossip");
             self.reconnect(peer);
         }
     }
@@ -322,7 +322,7 @@ impl Task {
             match self.swarm.dial(options) {
                 Ok(()) => drop(self.dials.insert(id, order)),
                 Err(error) => {
-                    tracing::debug!("not dialled: {error}");
+                    tracing::debug!("cannot dial: {error}");
                     self.note_failed_dial(&order, &error, now);
                     self.dialer.failed(&order, now);
                 }

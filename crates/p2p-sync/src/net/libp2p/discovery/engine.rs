@@ -190,14 +190,14 @@ impl Engine {
             (false, true) => {
                 let reason = failures.values().find(|one| matches!(one, Failure::PortTaken(_)));
                 tracing::warn!(
-                    "UDP port {} (multicast DNS) is held by another program that does not share it ({}): this node may neither find \
-                     others on the LAN nor be found. Stop that program, or name the other nodes with --peer. This is tried again every \
-                     second",
+                    "another program holds UDP port {} (multicast DNS) and does not share it ({}): this node may not \
+                     find others on the LAN, nor be found. Stop that program, or name the other nodes with --peer. \
+                     This node retries every second",
                     sockets::PORT,
                     reason.map_or("", Failure::reason),
                 );
             }
-            (true, false) => tracing::info!("UDP port {} is free: looking for other nodes again", sockets::PORT),
+            (true, false) => tracing::info!("UDP port {} is free; looking for other nodes again", sockets::PORT),
             _ => {}
         }
         for (place, failure) in &failures {
@@ -209,8 +209,8 @@ impl Engine {
         if self.open.is_empty() && !failures.is_empty() && !taken(&failures) && self.failures.is_empty() {
             let reason = failures.values().next().map_or("", Failure::reason);
             tracing::warn!(
-                "cannot look for other nodes on the LAN: multicast DNS (UDP port {}) works on no interface: {reason}. It is tried again \
-                 every second; until then, name the other nodes with --peer",
+                "cannot look for other nodes on the LAN: multicast DNS (UDP port {}) does not work on any interface: \
+                 {reason}. This node retries every second; until it works, name the other nodes with --peer",
                 sockets::PORT
             );
         }
@@ -237,7 +237,7 @@ impl Engine {
                 // One that fails again and again is not told each time.
                 if self.warnings.allows(now) {
                     tracing::warn!(
-                        "multicast DNS (UDP port {}) failed on one interface: {error}. It is opened anew",
+                        "multicast DNS (UDP port {}) failed on one interface: {error}. Reopening it",
                         sockets::PORT
                     );
                 }

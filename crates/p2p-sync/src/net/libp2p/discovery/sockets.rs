@@ -170,7 +170,7 @@ impl Open {
     pub(super) fn send(&self, packet: &[u8], to: SocketAddr) {
         // Not by the runtime, which sends nothing before it has seen once that it could.
         if let Err(error) = SockRef::from(&*self.socket).send_to(packet, &to.into()) {
-            tracing::trace!("discovery: not sent to {to}: {error}");
+            tracing::trace!("discovery: cannot send to {to}: {error}");
         }
     }
 }

@@ -197,7 +197,7 @@ impl ConnectionHandler for Handler {
                 drop(info.send(stream));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info }) => {
-                tracing::debug!(peer = %self.peer, "a stream could not be opened: {error}");
+                tracing::debug!(peer = %self.peer, "cannot open a stream: {error}");
                 drop(info);
             }
             _ => {}

@@ -21,21 +21,21 @@ pub(super) enum StreamError {
     Broken(#[from] io::Error),
     #[error(transparent)]
     Frame(#[from] InvalidFrame),
-    #[error("the stream ended within a frame")]
+    #[error("the stream ended in the middle of a frame")]
     CutOff,
     #[error(transparent)]
     Violation(#[from] Violation),
-    #[error("nothing was heard or said for {} s", .0.as_secs())]
+    #[error("nothing was sent or received for {} s", .0.as_secs())]
     Silent(Duration),
-    #[error("the peer took nothing for {} s", .0.as_secs())]
+    #[error("the peer read nothing for {} s", .0.as_secs())]
     Stalled(Duration),
     #[error("the stream could not be opened")]
     NotOpened,
     #[error("the peer ended the feed")]
     Unwanted,
-    #[error("too much waited for the peer")]
+    #[error("too much data was queued for the peer")]
     TooSlow,
-    #[error("another stream took its place")]
+    #[error("another stream replaced it")]
     Replaced,
 }
 

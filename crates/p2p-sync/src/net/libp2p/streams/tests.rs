@@ -190,7 +190,7 @@ async fn what_is_no_frame_ends_the_stream_with_its_cause() {
     for (bytes, cause) in [
         (&[0xff, 0xff, 0xff, 0x7f][..], "sync frame of"),
         (&[2, 1, 1], "ends too early"),
-        (&[5, 7], "within a frame"),
+        (&[5, 7], "in the middle of a frame"),
     ] {
         let mut ends = ends(Patience::default());
         let mut peer = ends.incoming(64);
@@ -210,7 +210,7 @@ async fn silence_and_a_peer_that_does_not_read_end_a_session() {
     let Some(StreamEvent::Opened { outgoing: _kept, .. }) = silent.events.recv().await else {
         panic!("not opened")
     };
-    assert!(silent.ended().await.unwrap().contains("nothing was heard"));
+    assert!(silent.ended().await.unwrap().contains("nothing was sent or received"));
 
     let mut stuck = ends(Patience {
         stall: Duration::from_millis(50),
@@ -222,7 +222,7 @@ async fn silence_and_a_peer_that_does_not_read_end_a_session() {
         panic!("not opened")
     };
     outgoing.send(page(vec![record(1, 5_000)])).await.unwrap();
-    assert!(stuck.ended().await.unwrap().contains("took nothing"));
+    assert!(stuck.ended().await.unwrap().contains("read nothing"));
 }
 
 #[tokio::test]

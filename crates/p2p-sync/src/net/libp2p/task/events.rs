@@ -136,7 +136,7 @@ impl Task {
         match ip(from) {
             Some(ip) if complaints.count_about(About::Address(ip), "too many connections", now) => {
                 let why = cause.source().map(ToString::to_string).unwrap_or_default();
-                tracing::warn!("A connection from {ip} was refused: {why}");
+                tracing::warn!("Refused a connection from {ip}: {why}");
             }
             Some(_) => {}
             None => complaints.count("too many connections", 1),
@@ -257,7 +257,7 @@ impl Task {
             Boot::Known => {}
             Boot::Repeated => return,
             Boot::Restarted => {
-                tracing::debug!(%peer, "restarted; connecting anew");
+                tracing::debug!(%peer, "restarted; reconnecting");
                 self.reconnect(peer);
                 return;
             }
@@ -275,8 +275,9 @@ impl Task {
                     return;
                 }
                 tracing::error!(
-                    "Two machines have the same identity {peer}: one at {elsewhere}, one at {here}. On the copied one, stop the node, \
-                     delete identity.key from its data directory, and start it once with --new-identity; its data stays"
+                    "Two machines have the same identity {peer}: one at {elsewhere}, one at {here}. On the copy, stop \
+                     the node, delete identity.key from its data directory, and start it once with --new-identity; \
+                     its data is kept"
                 );
             }
         }

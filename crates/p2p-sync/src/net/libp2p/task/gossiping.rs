@@ -24,7 +24,7 @@ impl Task {
             if is_too_large {
                 tracing::warn!("Message too large from peer {peer}: {bytes} bytes; dropped");
             } else {
-                tracing::warn!("Invalid message from peer {peer}: it is no frame of gossip; dropped");
+                tracing::warn!("Invalid message from peer {peer}: not a gossip frame; dropped");
             }
         }
         // What came behind it on that stream is lost as well.

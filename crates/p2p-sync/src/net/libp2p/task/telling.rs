@@ -235,7 +235,7 @@ impl Task {
         }
         let left_out = self.telling.troubles.take_left_out();
         if left_out > 0 {
-            tracing::warn!("{left_out} more peers cannot be reached: see status");
+            tracing::warn!("{left_out} more peers cannot be reached; run `status` to see them");
         }
         self.telling.twins.ask_due(now);
         if self.connections.iter().next().is_some() {
@@ -252,21 +252,21 @@ impl Task {
         let open = format!("UDP port 5353 (multicast DNS) and TCP and UDP port {port}");
         let why = match self.multicast() {
             Multicast::Heard { .. } => format!(
-                "Multicast DNS of other machines is heard, so the network lets it through. If a node runs there, is it in the same --network, \
-                 and does its firewall let in {open}?"
+                "Multicast DNS from other machines arrives, so the network lets it through. If one of them runs a \
+                 node: is it in the same --network, and does its firewall allow {open}?"
             ),
             Multicast::Silent => format!(
-                "No multicast DNS of any other machine is heard. If a node runs on this network: do the firewalls of both machines let in \
-                 {open}? A guest Wi-Fi often keeps devices apart."
+                "No multicast DNS arrives from any other machine. If there is a node on this network: do the \
+                 firewalls of both machines allow {open}? Guest Wi-Fi often isolates devices."
             ),
             Multicast::Unknown { why } => format!(
-                "This machine cannot listen to multicast DNS on UDP port 5353 ({why}): does another program hold it? And do the firewalls let \
-                 in {open}? A guest Wi-Fi often keeps devices apart."
+                "This machine cannot listen for multicast DNS on UDP port 5353 ({why}): does another program hold it? \
+                 And do the firewalls allow {open}? Guest Wi-Fi often isolates devices."
             ),
             Multicast::Off => String::new(),
         };
         format!(
-            "No other node was found in {} s. {why} A node can also be named: --peer /ip4/ADDRESS/tcp/PORT",
+            "No other node was found in {} s. {why} You can also name a node: --peer /ip4/ADDRESS/tcp/PORT",
             NOBODY_AFTER.as_secs()
         )
     }

@@ -15,33 +15,35 @@ pub(in crate::net::libp2p) fn of(trouble: &Trouble, expected: Expected) -> Strin
     let address = &first.address;
     match &first.cause {
         TroubleCause::SameIdentity => format!(
-            "Another machine has the same identity as this node, {}: it answers at {address}. Was the data directory copied? On the \
-             copy, stop the node, delete identity.key from its data directory, and start it once with --new-identity; its data stays. Until \
-             then neither hears of the other's changes",
+            "Another machine has the same identity as this node, {}: it answers at {address}. Was the data directory \
+             copied? On the copy, stop the node, delete identity.key from its data directory, and start it once with \
+             --new-identity; its data is kept. Until then, neither node gets the other's changes",
             whom.unwrap_or_default()
         ),
         TroubleCause::AnotherNetwork => format!(
-            "{} at {address} is in another network, so nothing is shared with it. Start both nodes with the same --network",
+            "{} at {address} belongs to another network, so nothing is shared with it. To connect the two, start both \
+             with the same --network",
             capital(whom)
         ),
         TroubleCause::Version(version) => format!(
-            "{} at {address} runs p2p-sync {version}, with which this version cannot sync. Update the older one of the two",
+            "{} at {address} runs p2p-sync {version}, which cannot sync with this version. Update the older of the two",
             capital(whom)
         ),
         TroubleCause::KeyType => format!(
-            "The program at {address} has a key of a type that is not supported, and was refused. Supported are Ed25519, secp256k1, ECDSA \
-             and RSA"
+            "The program at {address} was refused: its key type is not supported. Supported types are Ed25519, \
+             secp256k1, ECDSA and RSA"
         ),
-        TroubleCause::NotANode => format!(
-            "The program that answers at {address} is not a p2p-sync node: it takes no part in this network. Check the address and the port"
-        ),
+        TroubleCause::NotANode => {
+            format!("The program at {address} is not a p2p-sync node of this network. Check the address and the port")
+        }
         TroubleCause::AnotherIdentity(found) => format!(
-            "At {address} peer {found} answers, not {}. If that is the right machine, correct the peer id, or leave it out",
+            "Peer {found}, not {}, answers at {address}. If that is the right machine, correct the peer id or leave \
+             it out",
             whom.unwrap_or_default()
         ),
         TroubleCause::Ourselves => match whom {
-            Some(whom) => format!("Cannot reach {whom}: {address} is an address of this node itself too"),
-            None => format!("{address} is the address of this node itself; it needs no --peer for that"),
+            Some(whom) => format!("Cannot reach {whom}: {address} is also an address of this node"),
+            None => format!("{address} is this node's own address; remove it from --peer"),
         },
         cause => {
             let what = match whom {
@@ -75,21 +77,26 @@ fn list(trouble: &Trouble) -> String {
 
 fn advice(cause: &TroubleCause, expected: Expected) -> &'static str {
     match (cause, expected) {
-        (TroubleCause::Refused, _) => "Does p2p-sync run there, on that port?",
-        (TroubleCause::Closed, _) => "Is that a p2p-sync node? One that has too many connections does the same",
-        (TroubleCause::LinkLocal, _) => {
-            "Link-local addresses do not say on which interface they are: give both machines an IPv4 address, or a unique local one of IPv6"
+        (TroubleCause::Refused, _) => "Is p2p-sync running there, on that port?",
+        (TroubleCause::Closed, _) => {
+            "Is that a p2p-sync node? A node with too many connections also closes new ones \
+        at once"
         }
-        (TroubleCause::NoRoute, _) => "This machine has no way into that network",
-        (TroubleCause::HostUnreachable, _) => "Is that machine on, and on this network?",
+        (TroubleCause::LinkLocal, _) => {
+            "A link-local address does not name its interface: give both machines an IPv4 address or a unique local \
+             IPv6 address"
+        }
+        (TroubleCause::NoRoute, _) => "This machine has no route to that network",
+        (TroubleCause::HostUnreachable, _) => "Is that machine switched on, and on this network?",
         (TroubleCause::NoAnswer, Expected::Announced) => {
-            "It announces itself, so it is there: a firewall, or a guest Wi-Fi that keeps devices apart, may hold back what is sent to it. Its \
-             port must be open for TCP and UDP"
+            "It announces itself, so it is running: a firewall, or a guest Wi-Fi that isolates devices, may block \
+             traffic to it. Its port must be open for TCP and UDP"
         }
         (TroubleCause::NoAnswer, _) => {
-            "Is that machine on, does p2p-sync run there, and does its firewall let in TCP and UDP on that port?"
+            "Is that machine switched on, is p2p-sync running there, and does its firewall allow TCP and UDP on that \
+             port?"
         }
-        _ => "It is tried again and again",
+        _ => "This node keeps trying",
     }
 }
 
@@ -123,13 +130,13 @@ mod tests {
             (TroubleCause::SameIdentity, "delete identity.key"),
             (TroubleCause::AnotherNetwork, "--network"),
             (TroubleCause::Version("9.9".to_owned()), "Update"),
-            (TroubleCause::KeyType, "Supported are"),
+            (TroubleCause::KeyType, "Supported types are"),
             (TroubleCause::NotANode, "Check the address"),
-            (TroubleCause::Ourselves, "this node itself"),
+            (TroubleCause::Ourselves, "own address"),
             (TroubleCause::LinkLocal, "IPv4"),
             (TroubleCause::Closed, "too many"),
-            (TroubleCause::Refused, "Does p2p-sync run there"),
-            (TroubleCause::NoRoute, "no way"),
+            (TroubleCause::Refused, "Is p2p-sync running there"),
+            (TroubleCause::NoRoute, "no route"),
             (TroubleCause::HostUnreachable, "on this network?"),
             (TroubleCause::NoAnswer, "firewall"),
             (TroubleCause::Other("odd".to_owned()), "odd"),
