@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite::", &["store"]),
     ("simple_dns::", &["net"]),
+    ("quinn_udp::", &["net"]),
     ("libp2p::", &["net", "config", "identity", "node"]),
     ("rustyline::", &["cli"]),
     ("clap::", &["cli", "command"]),

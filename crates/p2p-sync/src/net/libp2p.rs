@@ -1,6 +1,7 @@
 //! The network of libp2p: TCP with Noise and Yamux, and QUIC, on one port, with gossip for live changes and DNS-SD to find
 //! the others. This file builds the swarm; what it does then is in its task.
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,7 +118,12 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         .map_err(|error| setup(error.into()))?
         .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery, opened))
         .map_err(|error| setup(error.into()))?
-        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT).with_smart_dial())
+        .with_swarm_config(|swarm| {
+            swarm
+                .with_idle_connection_timeout(IDLE_TIMEOUT)
+                // In which order they are dialled, and when, the transport decides.
+                .with_dial_concurrency_factor(NonZeroU8::MAX)
+        })
         // The transport has its own, which tells that it was that.
         .with_connection_timeout(transport::DIAL_TIMEOUT * 2)
         .build();

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Instant;
 
 use p2p_sync_core::NetworkName;
-use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, poll, wait_until};
+use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, Value, poll, wait_until};
 
 use crate::support::{PATIENCE, RECOVERY, launch, seconds, share_both_ways};
 
@@ -67,6 +67,33 @@ const SINGLE: &str = r#"
 address, at, label = sys.argv[1:4]
 for _ in range(3):
     send(packet(label, sys.argv[4:], at, 9, 120))
+    time.sleep(0.5)
+print('{"sent":3}', flush=True)
+"#;
+
+/// Nodes that may not be believed, and one that may: announced from another port than that of multicast DNS, to the node itself
+/// from beyond a router, and to the node itself from this link.
+const SPOOFED: &str = r#"
+own, victim, far, net = sys.argv[1:5]
+def from_(address, port):
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+    one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
+    one.bind((address, port))
+    return one
+group = ("224.0.0.251", 5353)
+nobody = own.rsplit(".", 1)[0] + ".21%d"
+for _ in range(3):
+    for number, (label, address, port, to, id) in enumerate([
+        ("port", own, 0, group, sys.argv[5]),
+        ("far", far, 5353, (victim, 5353), sys.argv[6]),
+        ("group", far, 5353, group, sys.argv[7]),
+        ("near", own, 5353, (victim, 5353), sys.argv[8]),
+    ]):
+        # An address of its own for each: one that does not answer is not dialled for another peer.
+        from_(address, port).sendto(packet(label, ["id=" + id, net], nobody % number, 9, 120), to)
     time.sleep(0.5)
 print('{"sent":3}', flush=True)
 "#;
@@ -221,4 +248,42 @@ fn announcements_of_other_programs_are_understood() {
         node.status()["troubles"]
     );
     assert!(!is_dialled(OTHER), "{}", node.status()["troubles"]);
+}
+
+/// Others on this machine or beyond a router cannot make it believe in nodes that are not there (RFC 6762, sections 6 and 11).
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn announcements_from_another_port_or_from_beyond_a_router_are_not_believed() {
+    const FAR: &str = "192.0.2.77";
+    const PORT: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
+    const DIRECT: &str = "12D3KooWQYV9dGMFoRzNStwpXztXaBUjtPqi6aU76ZgUriHhKust";
+    // What is sent to the group comes from this link, whatever its sender's address: another network may share the cable.
+    const GROUP: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+    const NEAR: &str = "12D3KooWHdiAxVd8uMQR1hGWXccidmfCwLqcMpGwR6QcTP6QRMuD";
+    let lab = Lab::new();
+    let (host, foreign) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    // A way back, as there is one to the whole world in most networks: its packets are not dropped by the system.
+    host.set_default_route(&foreign.ip4());
+    foreign.add_address_to("lo", &format!("{FAR}/32"));
+    let node = launch(&host, "a").start();
+    let net = format!("net={}", tag());
+    let spoofer = announcer(
+        &foreign,
+        "spoofer",
+        SPOOFED,
+        &[&host.ip4(), FAR, &net, PORT, DIRECT, GROUP, NEAR],
+    );
+    spoofer.wait_exit(PATIENCE);
+    let troubles = || node.status()["troubles"].clone();
+    let is_dialled = |troubles: &Value, id: &str| {
+        let troubles = troubles.as_array().unwrap();
+        troubles.iter().any(|trouble| trouble["peer_id"] == id)
+    };
+    for believed in [GROUP, NEAR] {
+        let found = poll(seconds(20), || is_dialled(&troubles(), believed).then_some(()));
+        assert!(found.is_some(), "{believed}: {}", troubles());
+    }
+    for refused in [PORT, DIRECT] {
+        assert!(!is_dialled(&troubles(), refused), "{refused}: {}", troubles());
+    }
 }

@@ -1,11 +1,12 @@
-//! Both sides dial at the same moment: changes pass at once and always, and one connection remains.
+//! Both sides dial at the same moment: changes pass at once and always, and one connection remains. Nothing looks like a loss
+//! that is none.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, wait_until};
 
-use crate::support::{PATIENCE, launch, peer_field, quic, tcp};
+use crate::support::{PATIENCE, launch, peer_field, quic, seconds, tcp, wait_subscribed};
 
 /// Rounds of each of the four pairs.
 const ROUNDS: usize = 25;
@@ -17,6 +18,9 @@ const SETTLED: Duration = Duration::from_secs(15);
 /// How often each side writes until then, and how many times at most: the budget of messages a minute is not the point.
 const MEANWHILE: Duration = Duration::from_millis(300);
 const MEANWHILE_MAX: u32 = 15;
+
+/// Nodes that meet at once, each with four addresses.
+const CROWD: usize = 6;
 
 type Address = fn(&Host) -> String;
 
@@ -107,6 +111,33 @@ fn one_round(a: &Node, b: &Node, what: &str) {
         to.wait_value(&format!("second by {}", from.label()), what, AT_ONCE);
         for number in 0..written {
             to.wait_value(&format!("meanwhile {number} by {}", from.label()), what, AT_ONCE);
+        }
+    }
+}
+
+/// Every node has several ways to every other one, and a processor that is busy: no second handshake becomes a connection that is
+/// then lost.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn nobody_loses_a_connection_when_all_meet_for_the_first_time() {
+    let lab = Lab::new();
+    let hosts: Vec<Host> = (0..CROWD).map(|_| lab.host(Addresses::Both)).collect();
+    let nodes: Vec<Node> = hosts
+        .iter()
+        .enumerate()
+        .map(|(number, host)| launch(host, &format!("n{number}")).spawn())
+        .collect();
+    for node in &nodes {
+        node.wait_ready();
+    }
+    for node in &nodes {
+        wait_subscribed(node, CROWD - 1, PATIENCE);
+    }
+    // Whoever was dialled twice has learned by now which connection is of no use.
+    thread::sleep(seconds(3));
+    for node in &nodes {
+        for loss in ["Connection closed", "re-established"] {
+            assert_eq!(node.stderr().count(0, loss), 0, "{}: {loss}", node.label());
         }
     }
 }

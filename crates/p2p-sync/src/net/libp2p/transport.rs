@@ -15,16 +15,20 @@ use tokio::sync::mpsc;
 
 use self::dial_errors::Visible;
 use self::fresh_port::FreshPort;
+use self::kept::kept;
 use self::late_dials::{Arrivals, GivesUp};
 use self::muxer::{CutOff, Muxer};
 use self::pulse::{Felt, Pulses};
+use self::staggered::Staggered;
 
 pub(in crate::net::libp2p) mod dial_errors;
 pub(in crate::net::libp2p) mod fresh_port;
+mod kept;
 pub(in crate::net::libp2p) mod late_dials;
 pub(in crate::net::libp2p) mod liveness;
 pub(in crate::net::libp2p) mod muxer;
 pub(in crate::net::libp2p) mod pulse;
+mod staggered;
 
 /// A dial, handshakes included, is given up after this.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(4);
@@ -58,6 +62,11 @@ pub(super) fn build(
         .map_err(Visible)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Muxer::new(muxer, peer, cut_off))));
     let both = tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed();
+    let own = key.public().to_peer_id();
+    let both = both
+        .and_then(move |made, endpoint| kept(own, made, endpoint))
+        .map_err(|error| error.into_inner())
+        .boxed();
     let both = TransportTimeout::new(both, DIAL_TIMEOUT).map_err(Visible).boxed();
-    Ok(GivesUp::new(both, arrivals).boxed())
+    Ok(GivesUp::new(Staggered::new(both), arrivals).boxed())
 }

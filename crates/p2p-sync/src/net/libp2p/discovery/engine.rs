@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 
 use super::answers::Answers;
 use super::asking::Asking;
-use super::sockets::{self, Arrived, Failure, Link, Open, Place, What};
+use super::sockets::{self, Arrived, Failure, Link, Open, Place, Way, What};
 use super::table::Table;
 use super::wire::{self, Message, OwnNames, Purpose};
 use super::{Event, Facts, addresses};
@@ -244,12 +244,16 @@ impl Engine {
                 self.open.remove(&place);
                 Vec::new()
             }
-            What::Other { from } => {
-                self.note_heard(from.ip(), now);
+            What::Other { from, way } => {
+                self.note_heard(from.ip(), way, now);
                 Vec::new()
             }
-            What::Message { from, message } => {
-                self.note_heard(from.ip(), now);
+            What::Message { from, way, message } => {
+                self.note_heard(from.ip(), way, now);
+                // What comes from beyond a router may be anybody's (RFC 6762, sections 5.5 and 11).
+                if way == Way::Direct && !self.subnets.contain(from.ip()) {
+                    return Vec::new();
+                }
                 match message {
                     Message::Query(query) => {
                         if from.port() == sockets::PORT {
@@ -259,6 +263,8 @@ impl Engine {
                         }
                         Vec::new()
                     }
+                    // A program without rights on this machine or another can send from any port but this one (section 6).
+                    Message::Response(_) if from.port() != sockets::PORT => Vec::new(),
                     Message::Response(pieces) => {
                         let news = self.table.hear(from.ip(), pieces, now);
                         news.into_iter().filter_map(addresses::event).collect()
@@ -268,8 +274,8 @@ impl Engine {
         }
     }
 
-    fn note_heard(&self, from: IpAddr, now: Instant) {
-        if !self.is_own(from) {
+    fn note_heard(&self, from: IpAddr, way: Way, now: Instant) {
+        if way == Way::Group && !self.is_own(from) {
             self.ends.facts.send_modify(|facts| facts.heard = Some(now));
         }
     }

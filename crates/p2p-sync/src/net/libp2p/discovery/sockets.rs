@@ -1,12 +1,14 @@
 //! The sockets for multicast DNS: one for each interface and address family, so that it is known where a packet came from, and so
 //! that no bound of the system on the groups of one socket is met. Each has a task that reads it.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -117,11 +119,24 @@ pub(super) struct Arrived {
 #[derive(Debug)]
 pub(super) enum What {
     /// A packet that concerns us.
-    Message { from: SocketAddr, message: Message },
+    Message {
+        from: SocketAddr,
+        way: Way,
+        message: Message,
+    },
     /// One that does not.
-    Other { from: SocketAddr },
+    Other { from: SocketAddr, way: Way },
     /// The socket is of no use any more.
     Failed(io::Error),
+}
+
+/// To whom a packet was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To the group: it comes from this link, whatever its sender's address.
+    Group,
+    /// To an address of this machine, from anywhere.
+    Direct,
 }
 
 /// An open socket. Its task ends with it.
@@ -150,7 +165,9 @@ impl Open {
         let socket = bound(place.family)?;
         join(&socket, place, link).map_err(other)?;
         let socket = Arc::new(UdpSocket::from_std(socket.into()).map_err(other)?);
-        let reader = tokio::spawn(read(Arc::clone(&socket), place, Arc::clone(names), told.clone())).abort_handle();
+        let state = UdpSocketState::new((&*socket).into()).map_err(other)?;
+        let reader = tokio::spawn(read(Arc::clone(&socket), state, place, Arc::clone(names), told.clone()));
+        let reader = reader.abort_handle();
         Ok(Self {
             socket,
             family: place.family,
@@ -232,23 +249,57 @@ fn join(socket: &Socket, place: Place, link: &Link) -> io::Result<()> {
     }
 }
 
-async fn read(socket: Arc<UdpSocket>, place: Place, names: Arc<OwnNames>, told: mpsc::Sender<Arrived>) {
+async fn read(
+    socket: Arc<UdpSocket>,
+    state: UdpSocketState,
+    place: Place,
+    names: Arc<OwnNames>,
+    told: mpsc::Sender<Arrived>,
+) {
     let mut buffer = vec![0; PACKET_BYTES_MAX];
     let mut others = Throttle::once(OTHERS_INTERVAL);
     loop {
-        let what = match socket.recv_from(&mut buffer).await {
-            Ok((count, from)) => match buffer.get(..count).and_then(|bytes| names.read(bytes)) {
-                Some(message) => What::Message { from, message },
-                None if others.allows(Instant::now()) => What::Other { from },
-                None => continue,
+        let mut meta = [RecvMeta::default()];
+        let received = socket
+            .async_io(Interest::READABLE, || {
+                state.recv((&*socket).into(), &mut [IoSliceMut::new(&mut buffer)], &mut meta)
+            })
+            .await;
+        let [
+            RecvMeta {
+                addr: from,
+                len,
+                stride,
+                dst_ip,
+                ..
             },
-            Err(error) if is_about_one_packet(&error) => continue,
-            Err(error) => What::Failed(error),
+        ] = meta;
+        let way = if dst_ip.is_some_and(|to| to.is_multicast()) {
+            Way::Group
+        } else {
+            Way::Direct
         };
-        let is_over = matches!(what, What::Failed(_));
-        // The queue is bounded: while it is full, what comes in is lost, as it may be anyway.
-        if told.send(Arrived { place, what }).await.is_err() || is_over {
-            return;
+        // The system may hand over several packets of one sender at once.
+        let packets: Vec<What> = match received {
+            Ok(_) => {
+                let bytes = buffer.get(..len).unwrap_or_default();
+                bytes
+                    .chunks(stride.max(1))
+                    .filter_map(|bytes| match names.read(bytes) {
+                        Some(message) => Some(What::Message { from, way, message }),
+                        None => others.allows(Instant::now()).then_some(What::Other { from, way }),
+                    })
+                    .collect()
+            }
+            Err(error) if is_about_one_packet(&error) => continue,
+            Err(error) => vec![What::Failed(error)],
+        };
+        for what in packets {
+            let is_over = matches!(what, What::Failed(_));
+            // The queue is bounded: while it is full, what comes in is lost, as it may be anyway.
+            if told.send(Arrived { place, what }).await.is_err() || is_over {
+                return;
+            }
         }
     }
 }

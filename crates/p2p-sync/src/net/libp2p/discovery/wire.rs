@@ -27,6 +27,9 @@ const HOST_TTL_S: u32 = 120;
 const OTHER_TTL_S: u32 = 4_500;
 /// How long a resolver that knows nothing of multicast may keep an answer, in seconds (RFC 6762, section 6.7).
 const LEGACY_TTL_S: u32 = 10;
+/// Where the third byte of a packet says what kind of message it is, and the fourth how it went.
+const OPCODE: u8 = 0x78;
+const RCODE: u8 = 0x0f;
 /// The smallest question, and the smallest record.
 const SMALLEST_BYTES: usize = 5;
 
@@ -187,6 +190,12 @@ impl OwnNames {
         if promised.saturating_mul(SMALLEST_BYTES) > bytes.len() {
             return None;
         }
+        // Other kinds of messages, and errors, are none of multicast DNS (RFC 6762, sections 18.3 and 18.11).
+        let is_plain = bytes.get(2).is_some_and(|flags| flags & OPCODE == 0)
+            && bytes.get(3).is_some_and(|flags| flags & RCODE == 0);
+        if !is_plain {
+            return None;
+        }
         let packet = Packet::parse(bytes).ok()?;
         if packet.has_flags(PacketFlag::RESPONSE) {
             let all = packet.answers.iter().chain(&packet.additional_records);
@@ -242,6 +251,9 @@ fn key(name: &Name<'_>) -> String {
 }
 
 fn piece(record: &ResourceRecord<'_>) -> Option<Piece> {
+    if record.class != CLASS::IN {
+        return None;
+    }
     let ttl_s = record.ttl;
     match &record.rdata {
         RData::PTR(PTR(instance)) => {

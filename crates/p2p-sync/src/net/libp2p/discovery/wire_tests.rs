@@ -216,3 +216,25 @@ fn no_packet_makes_it_panic_or_take_much_memory() {
     assert!(own.read(&[0, 0, 0x84, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]).is_none());
     assert!(own.read(&[]).is_none());
 }
+
+#[test]
+fn other_kinds_of_messages_errors_and_classes_are_passed_over() {
+    let (_, own) = names();
+    let announced = own
+        .response(&["10.0.0.1".parse().unwrap()], false, Purpose::Announce)
+        .unwrap();
+    let asked = browse(std::iter::empty()).unwrap();
+    for packet in [&announced, &asked] {
+        assert!(own.read(packet).is_some());
+        // Opcode 1 and 15, then rcode 3.
+        for (place, bits) in [(2, 0x08), (2, 0x78), (3, 0x03)] {
+            let mut other = packet.clone();
+            other[place] |= bits;
+            assert!(own.read(&other).is_none(), "byte {place}: {bits:#x}");
+        }
+    }
+    let mut chaos = Packet::new_reply(0);
+    chaos.answers = own.records(&["10.0.0.1".parse().unwrap()], false).unwrap();
+    chaos.answers.iter_mut().for_each(|record| record.class = CLASS::CH);
+    assert!(own.read(&chaos.build_bytes_vec_compressed().unwrap()).is_none());
+}
