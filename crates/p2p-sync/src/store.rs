@@ -35,7 +35,6 @@
 
 mod changes;
 mod columns;
-mod completing;
 mod conflicts;
 mod directory;
 mod displaced;
@@ -43,20 +42,16 @@ mod error;
 mod files;
 mod footprint;
 mod known_peers;
-mod mending;
 mod migrations;
 mod opening;
 mod others;
-mod patrol;
 mod peers;
 mod presence;
 mod reader;
-mod rescue;
+mod repair;
 mod reserve;
 mod room;
 mod rows;
-mod salvage;
-mod scan;
 mod sequence;
 mod sqlite;
 mod summary;
@@ -66,7 +61,6 @@ pub(crate) mod testing;
 mod wal;
 
 pub use changes::{Changed, Changes};
-pub use completing::{Completed, INCOMPLETE_ROWS_MAX};
 pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
 pub use directory::DataDir;
 pub use error::{StoreError, StoreErrorKind};
@@ -74,12 +68,13 @@ pub use footprint::Footprint;
 pub use known_peers::known_peers;
 pub use migrations::{Migration, Observer};
 pub use opening::WRITER_CACHE_KIB;
-pub use patrol::{Patrolled, Round};
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use presence::{Displacement, FileId, Part};
 pub use reader::{Counts, Readers};
-pub use rescue::{IfUnreadable, Rescued};
+pub use repair::{
+    Completed, Depth, INCOMPLETE_ROWS_MAX, IfUnreadable, Patrolled, Rescued, Round, SCAN_ROWS_MAX, Scan, Scanned,
+    SummaryWas, Verified,
+};
 pub use room::{Capacity, Load, Room};
-pub use scan::{Depth, SCAN_ROWS_MAX, Scan, Scanned, SummaryWas, Verified};
 pub use sqlite::SqliteStore;
 pub use sync::POSITIONS_MAX;

@@ -12,8 +12,8 @@ use rusqlite::Connection;
 use super::changes::KnownEpochs;
 use super::conflicts::{self, Conflict};
 use super::error::StoreError;
-use super::mending;
 use super::opening;
+use super::repair;
 use super::rows::{self, Authors, Which};
 
 /// How long a caller waits for a connection to come free.
@@ -87,7 +87,7 @@ impl Readers {
         self.read(|reader, file| {
             let held = rows::get(&reader.connection, &mut reader.authors, file, key)?;
             if held.is_none()
-                && mending::is_set_aside(&reader.connection, key).map_err(|cause| StoreError::sqlite(file, cause))?
+                && repair::is_set_aside(&reader.connection, key).map_err(|cause| StoreError::sqlite(file, cause))?
             {
                 return Err(StoreError::SetAside {
                     file: file.to_owned(),

@@ -10,7 +10,6 @@ use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Key, NetworkName, Record, Timestamp};
 use rusqlite::Connection;
 
-use super::completing::Incomplete;
 use super::conflicts;
 use super::directory::size_of;
 use super::error::StoreError;
@@ -18,10 +17,9 @@ use super::migrations::Observer;
 use super::opening::{self, beside};
 use super::others::Others;
 use super::presence::{self, Displacement, Presence};
-use super::rescue::{self, IfUnreadable};
+use super::repair::{self, IfUnreadable, Incomplete};
 use super::reserve::{self, Reserve};
 use super::rows::{self, Authors, Which};
-use super::scan;
 use super::sequence::Numbers;
 use super::summary::{Tracker, UNMARK};
 use super::sync;
@@ -69,7 +67,7 @@ pub struct SqliteStore {
     pub(super) damaged_seen: u64,
     pub(super) damage_log: Throttle<Instant>,
     /// The scan that runs, if one does.
-    pub(super) scan: Weak<scan::Hold>,
+    pub(super) scan: Weak<repair::Hold>,
     pub(super) presence: Presence,
     /// What became of the files under it. Nothing is written any more.
     pub(super) displacement: Option<Displacement>,
@@ -102,7 +100,7 @@ impl SqliteStore {
     ) -> Result<Self, StoreError> {
         let mut store = match Self::connect(file, network, observe) {
             Err(damage @ StoreError::Damaged { .. }) => {
-                rescue::at_start(file, network, damage, if_unreadable)?;
+                repair::at_start(file, network, damage, if_unreadable)?;
                 Self::connect(file, network, observe)?
             }
             // Even to be opened it takes some room.
@@ -123,7 +121,7 @@ impl SqliteStore {
     }
 
     fn connect(file: &Path, network: &NetworkName, observe: Observer<'_>) -> Result<Self, StoreError> {
-        rescue::finish(file)?;
+        repair::finish(file)?;
         let before = presence::id_of(file);
         let connection = opening::writer(file, network, observe)?;
         let presence = Presence::note(file, before)?;
@@ -176,7 +174,7 @@ impl SqliteStore {
 
     /// Opens what lies under the name of the store.
     pub(super) fn open_again(&mut self) -> Result<(), StoreError> {
-        rescue::finish(&self.file)?;
+        repair::finish(&self.file)?;
         if size_of(&self.file)?.is_none() {
             return Err(StoreError::Gone {
                 file: self.file.clone(),
@@ -272,6 +270,15 @@ impl SqliteStore {
             // Should this fail, closing moves the WAL into the file, which no reader of either can tell.
             let _ = opening::checkpoint_on_close(&connection, false);
         }
+    }
+
+    /// Commits, and leaves no transaction open.
+    pub(super) fn commit_or_roll_back(&mut self) -> Result<(), StoreError> {
+        let result = self.commit();
+        if result.is_err() {
+            self.rollback();
+        }
+        result
     }
 
     fn run(&self, connection: &Connection, sql: &str) -> Result<(), StoreError> {

@@ -2,10 +2,10 @@
 //! they are, and there may be millions; they are completed some at a time, so that nobody waits for all of them. Which row needs
 //! what is left to `mending`.
 
-use super::error::StoreError;
-use super::mending;
+use super::rows::log_unnamed;
 use super::scan::Verified;
-use super::sqlite::SqliteStore;
+use crate::store::error::StoreError;
+use crate::store::sqlite::SqliteStore;
 
 /// Rows completed in one transaction: some milliseconds of work.
 pub(super) const AT_A_TIME: usize = 500;
@@ -14,7 +14,7 @@ pub const INCOMPLETE_ROWS_MAX: usize = 4_000_000;
 
 /// Rows that are still to be completed.
 #[derive(Debug, Default)]
-pub(super) struct Incomplete {
+pub(in crate::store) struct Incomplete {
     /// Their numbers, the next ones last.
     rowids: Vec<i64>,
     /// How many there were when the scan ended.
@@ -88,7 +88,7 @@ impl SqliteStore {
 
     fn finish_completing(&mut self) {
         let Incomplete { more, unreadable, .. } = std::mem::take(&mut self.incomplete);
-        mending::log_unnamed(0, unreadable);
+        log_unnamed(0, unreadable);
         if more {
             self.tracker.doubt();
         }

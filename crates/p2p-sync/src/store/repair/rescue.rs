@@ -12,13 +12,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use p2p_sync_core::NetworkName;
 
-use super::directory::size_of;
-use super::error::StoreError;
-use super::files::{remove, remove_all, rename, rename_if_there, sync_directory, sync_file};
-use super::opening::beside;
-use super::reader::Readers;
 use super::salvage::{self, Damaged};
-use super::sqlite::SqliteStore;
+use crate::store::directory::size_of;
+use crate::store::error::StoreError;
+use crate::store::files::{remove, remove_all, rename, rename_if_there, sync_directory, sync_file};
+use crate::store::opening::beside;
+use crate::store::reader::Readers;
+use crate::store::sqlite::SqliteStore;
 
 /// Damaged files that are kept: the newest.
 const ASIDE_MAX: usize = 2;
@@ -77,7 +77,7 @@ impl SqliteStore {
 /// # Errors
 /// The damage, if not even the structure of the file and its network can be read, or no record, and it is not to be replaced;
 /// otherwise as for [`rescue`].
-pub(super) fn at_start(
+pub(in crate::store) fn at_start(
     file: &Path,
     network: &NetworkName,
     damage: StoreError,
@@ -177,7 +177,7 @@ fn put_in_place<T>(file: &Path, make: impl FnOnce(&Path) -> Result<T, StoreError
 ///
 /// # Errors
 /// When the file system refuses. It can be tried again.
-pub(super) fn finish(file: &Path) -> Result<Option<PathBuf>, StoreError> {
+pub(in crate::store) fn finish(file: &Path) -> Result<Option<PathBuf>, StoreError> {
     let ready = beside(file, ".rescued");
     if size_of(&ready)?.is_none() {
         return Ok(None);

@@ -12,15 +12,15 @@ use p2p_sync_core::store::Store;
 use p2p_sync_core::{NetworkName, Record, record};
 use rusqlite::{Connection, ErrorCode, Row};
 
-use super::conflicts::{self, CONFLICTS_MAX};
-use super::directory::size_of;
-use super::error::StoreError;
-use super::migrations::{self, Found};
-use super::opening;
-use super::peers::{self, REMEMBERED_PEERS_MAX};
-use super::rows::{self, Authors};
-use super::sqlite::SqliteStore;
-use super::sync;
+use crate::store::conflicts::{self, CONFLICTS_MAX};
+use crate::store::directory::size_of;
+use crate::store::error::StoreError;
+use crate::store::migrations::{self, Found};
+use crate::store::opening;
+use crate::store::peers::{self, REMEMBERED_PEERS_MAX};
+use crate::store::rows::{self, Authors};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sync;
 
 const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest, rowid FROM kv_store NOT INDEXED \
     WHERE rowid >= ?1 ORDER BY rowid";

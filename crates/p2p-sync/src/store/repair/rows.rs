@@ -10,12 +10,12 @@ use p2p_sync_core::{Key, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use super::columns::{self, Columns};
-use super::error::StoreError;
-use super::rows::{self, Authors};
 use super::scan::Verified;
-use super::sequence::Numbers;
-use super::sqlite::SqliteStore;
+use crate::store::columns::{self, Columns};
+use crate::store::error::StoreError;
+use crate::store::rows::{self, Authors};
+use crate::store::sequence::Numbers;
+use crate::store::sqlite::SqliteStore;
 
 const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, sequence FROM kv_store \
     WHERE sequence = ?1";
@@ -123,7 +123,7 @@ impl SqliteStore {
 }
 
 /// Whether what was held of a key proved damaged, and is kept aside. Looks through the table, which is small.
-pub(super) fn is_set_aside(connection: &Connection, key: &Key) -> rusqlite::Result<bool> {
+pub(in crate::store) fn is_set_aside(connection: &Connection, key: &Key) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(IS_ASIDE)?
         .query_row([key.as_str()], |row| row.get(0))

@@ -13,13 +13,13 @@ use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
 use rusqlite::{Connection, Row};
 
-use super::columns;
 use super::completing::{self, INCOMPLETE_ROWS_MAX};
-use super::error::StoreError;
-use super::mending::{self, RowState, examine};
-use super::opening;
-use super::rows::Authors;
-use super::sqlite::SqliteStore;
+use super::rows::{RowState, examine, log_unnamed};
+use crate::store::columns;
+use crate::store::error::StoreError;
+use crate::store::opening;
+use crate::store::rows::Authors;
+use crate::store::sqlite::SqliteStore;
 
 /// Damaged rows of which one scan takes care. What is beyond is left to the next.
 pub const SCAN_ROWS_MAX: usize = 10_000;
@@ -102,7 +102,7 @@ pub enum SummaryWas {
 }
 
 /// The scan's end of the file: the thread that runs it holds the lock, and the store can stop it.
-pub(super) struct Hold {
+pub(in crate::store) struct Hold {
     /// SQLite itself asks for it, so that no statement runs on, whenever it was begun.
     stopped: Arc<AtomicBool>,
     connection: Mutex<Option<Connection>>,
@@ -326,7 +326,7 @@ impl SqliteStore {
             self.list_incomplete(rest, scanned.unindexed.more > 0);
             let rowids = [scanned.damaged.some, unindexed].concat();
             let mended = self.mend_in_parts(&rowids, &mut verified);
-            mending::log_unnamed(verified.removed.len(), verified.unreadable);
+            log_unnamed(verified.removed.len(), verified.unreadable);
             mended?;
         }
         Ok(verified)
@@ -344,21 +344,13 @@ impl SqliteStore {
         Ok(())
     }
 
-    pub(super) fn commit_or_roll_back(&mut self) -> Result<(), StoreError> {
-        let result = self.commit();
-        if result.is_err() {
-            self.rollback();
-        }
-        result
-    }
-
     /// Whether a scan holds on to a moment of the file.
-    pub(super) fn is_scanning(&self) -> bool {
+    pub(in crate::store) fn is_scanning(&self) -> bool {
         self.scan.strong_count() > 0
     }
 
     /// Ends a scan that runs, without waiting for it.
-    pub(super) fn stop_scan(&mut self) -> Weak<Hold> {
+    pub(in crate::store) fn stop_scan(&mut self) -> Weak<Hold> {
         let scan = std::mem::take(&mut self.scan);
         if let Some(hold) = scan.upgrade() {
             hold.stop();
@@ -367,7 +359,7 @@ impl SqliteStore {
     }
 
     /// Ends a scan that runs, and waits until it has let go of the file.
-    pub(super) fn end_scan(&mut self) {
+    pub(in crate::store) fn end_scan(&mut self) {
         if let Some(hold) = self.stop_scan().upgrade() {
             hold.lock().take();
         }

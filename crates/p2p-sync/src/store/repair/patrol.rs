@@ -4,12 +4,12 @@
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, params};
 
-use super::error::StoreError;
-use super::mending::{RowState, examine};
-use super::reader::Readers;
-use super::rows::Authors;
-use super::sqlite::SqliteStore;
-use super::sync;
+use super::rows::{RowState, examine};
+use crate::store::error::StoreError;
+use crate::store::reader::Readers;
+use crate::store::rows::Authors;
+use crate::store::sqlite::SqliteStore;
+use crate::store::sync;
 
 /// Bytes of values after which a look ends, so that it takes some milliseconds at most.
 const BYTES_MAX: usize = 1 << 20;
