@@ -278,5 +278,14 @@ mod tests {
         ] {
             assert!(parsed(arguments).is_err(), "{arguments:?}");
         }
+        for arguments in [
+            ["--port", "x"],
+            ["--port", "-1"],
+            ["--linger", "-1"],
+            ["--message-limit", "-1"],
+        ] {
+            let told = parsed(&arguments).unwrap_err().to_string();
+            assert!(told.contains("expected a"), "{told}");
+        }
     }
 }

@@ -83,6 +83,11 @@ pub struct InvalidName;
 #[error("expected a size such as 500MB or 20GB, of at least {}", STORE_BYTES_MIN.display().si())]
 pub struct InvalidSize;
 
+/// A text that is not a port.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a port number from 1 to 65535, or 0 for any free one")]
+pub struct InvalidPort;
+
 /// A text that is not a number of messages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected a number of messages from 1 to {MESSAGE_LIMIT_MAX}")]
@@ -130,6 +135,14 @@ pub fn max_store(text: &str) -> Result<u64, InvalidSize> {
     } else {
         Ok(size.as_u64())
     }
+}
+
+/// The port to listen on; 0 for any that is free.
+///
+/// # Errors
+/// When it is no number from 0 to 65535.
+pub fn port(text: &str) -> Result<u16, InvalidPort> {
+    text.parse().map_err(|_| InvalidPort)
 }
 
 /// How many gossip messages are taken from one author within 60 s.

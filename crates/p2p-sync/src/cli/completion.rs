@@ -34,6 +34,7 @@ enum Source {
 }
 
 /// Offers what may stand at the cursor.
+#[derive(Clone)]
 pub(super) struct Completion {
     commands: Vec<String>,
     keys: Keys,

@@ -23,7 +23,8 @@ use super::pipe::Ended;
 use super::stop::StopSwitch;
 #[cfg(unix)]
 use super::suspension::Suspension;
-use super::terminal::Editing;
+use super::terminal::{self, Editing};
+use crate::command::{Class, CommandError};
 use crate::node::Node;
 
 /// What is printed in front of a line.
@@ -54,11 +55,16 @@ enum Typed {
     },
     /// Ctrl-D.
     Leave,
+    /// Bytes that are not UTF-8: what came with them is dropped.
+    NotText,
     Failed(io::Error),
 }
 
 /// What is printed in front of a line of a value.
 const WITHIN_VALUE: &str = "… ";
+/// What is said of a line that cannot be understood. The line editor gives nothing of it, so that nothing can be kept.
+const NOT_TEXT: &str = "The line holds bytes that are not UTF-8. Nothing of it was done, and what was typed or pasted behind it is \
+                        dropped, too. Set the terminal to UTF-8; to store such bytes: add --value-b64 BASE64 KEY";
 /// What the first Ctrl-C on an empty line gets for an answer.
 const HOW_TO_LEAVE: &str = "(To leave: Ctrl-C once more, Ctrl-D, or exit)\n";
 
@@ -92,7 +98,15 @@ pub(super) async fn run(node: &Node, surroundings: Surroundings) -> Result<(), E
         let Some(came) = came else { break };
         let wanted_to_leave = std::mem::take(&mut wants_to_leave);
         match came {
-            Typed::Leave => return Ok(()),
+            Typed::Leave => {
+                talk.end().await?;
+                return Ok(());
+            }
+            Typed::NotText => {
+                talk.drop_value();
+                let error = CommandError::new(Class::Invalid, NOT_TEXT);
+                talk.output().reply(Err(error), false).await?;
+            }
             Typed::Failed(error) => return Err(Ended::Input(error)),
             Typed::Interrupted { .. } if talk.is_within_value() => talk.drop_value(),
             Typed::Interrupted { line_was_empty: true } if wanted_to_leave => return Ok(()),
@@ -140,7 +154,7 @@ fn edit(
     done: &mpsc::Sender<Typed>,
 ) {
     let taken = Arc::default();
-    let mut editor = match editor(completion, surroundings, &taken) {
+    let mut editor = match self::editor(completion.clone(), surroundings, &taken) {
         Ok(editor) => editor,
         Err(error) => {
             let _ = done.blocking_send(Typed::Failed(io::Error::other(error)));
@@ -154,6 +168,18 @@ fn edit(
                 Typed::Line(line)
             }
             Err(ReadlineError::Eof) => Typed::Leave,
+            Err(error) if is_not_text(&error) => {
+                terminal::discard_input();
+                // It may hold more of what came: the rest of a line is no line.
+                match self::editor(completion.clone(), surroundings, &taken) {
+                    Ok(fresh) => editor = fresh,
+                    Err(error) => {
+                        let _ = done.blocking_send(Typed::Failed(io::Error::other(error)));
+                        return;
+                    }
+                }
+                Typed::NotText
+            }
             Err(ReadlineError::Interrupted) => Typed::Interrupted {
                 line_was_empty: take(&taken).is_none_or(|taken| taken.line_was_empty()),
             },
@@ -167,6 +193,16 @@ fn edit(
             }
             return;
         }
+    }
+}
+
+/// Whether the terminal gave bytes that are no character.
+fn is_not_text(error: &ReadlineError) -> bool {
+    match error {
+        ReadlineError::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        #[cfg(windows)]
+        ReadlineError::Decode(_) => true,
+        _ => false,
     }
 }
 

@@ -39,7 +39,7 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Start {
     /// The port to listen on, TCP and UDP; 0 for any free one
-    #[arg(long, env = "P2P_SYNC_PORT", default_value_t = config::PORT)]
+    #[arg(long, env = "P2P_SYNC_PORT", default_value_t = config::PORT, value_parser = config::port, allow_negative_numbers = true)]
     port: u16,
     /// Where the data is kept [default: p2p-sync in the user's directory for application data]
     #[arg(long, value_name = "DIR", env = "P2P_SYNC_DATA_DIR")]
@@ -69,7 +69,7 @@ pub(super) struct Start {
     max_store: Option<u64>,
     /// How many gossip messages to take from one author within 60 s. Nodes of p2p-sync need no more, because they also sync. If
     /// another program sends more, raise it on every node
-    #[arg(long, value_name = "COUNT", env = "P2P_SYNC_MESSAGE_LIMIT", default_value_t = config::MESSAGE_LIMIT, value_parser = config::message_limit)]
+    #[arg(long, value_name = "COUNT", env = "P2P_SYNC_MESSAGE_LIMIT", default_value_t = config::MESSAGE_LIMIT, value_parser = config::message_limit, allow_negative_numbers = true)]
     message_limit: usize,
     /// If identity.key is missing beside a store: start as a new peer that keeps the data
     #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = switch)]
@@ -78,7 +78,7 @@ pub(super) struct Start {
     #[arg(long, env = "P2P_SYNC_PROMPT", default_value = "auto")]
     prompt: PromptChoice,
     /// How long to wait, at the end of a pipe that wrote something, until a peer has it; 0 not to wait
-    #[arg(long, value_name = "SECONDS", env = "P2P_SYNC_LINGER", default_value_t = linger::SECONDS, value_parser = linger::seconds)]
+    #[arg(long, value_name = "SECONDS", env = "P2P_SYNC_LINGER", default_value_t = linger::SECONDS, value_parser = linger::seconds, allow_negative_numbers = true)]
     linger: f64,
     /// Log why the node does what it does, without the details of its libraries
     #[arg(long, short, env = "P2P_SYNC_VERBOSE", value_parser = switch)]

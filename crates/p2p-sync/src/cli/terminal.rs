@@ -3,6 +3,10 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(unix)]
+use std::thread;
+#[cfg(unix)]
+use std::time::Duration;
 
 /// Tells the terminal to hand over pasted text like typed text again, where the line editor has told it otherwise.
 const PASTE_AS_TYPED: &[u8] = if cfg!(unix) { b"\x1b[?2004l" } else { b"" };
@@ -82,6 +86,25 @@ pub(super) fn prepare() -> Option<rustix::termios::Termios> {
     settings.special_codes[SpecialCodeIndex::VTIME] = 0;
     apply(&settings);
     Some(found)
+}
+
+/// How long the terminal must be quiet before what was pasted is taken to be over.
+#[cfg(unix)]
+const QUIET: Duration = Duration::from_millis(100);
+/// How often that is tried: whoever goes on typing for longer is heard again.
+#[cfg(unix)]
+const QUIET_TRIES: usize = 30;
+
+/// Forgets what waits to be read from standard input, and what comes until it is quiet.
+pub(super) fn discard_input() {
+    #[cfg(unix)]
+    for _ in 0..QUIET_TRIES {
+        let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
+        thread::sleep(QUIET);
+        if !rustix::io::ioctl_fionread(io::stdin()).is_ok_and(|waiting| waiting > 0) {
+            return;
+        }
+    }
 }
 
 /// Changes the settings, unless the terminal has been given to another job of the shell, which has its own.

@@ -80,6 +80,37 @@ fn what_happens_elsewhere_is_shown_without_harm_to_the_line_being_typed() {
     }
 }
 
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn bytes_that_are_not_text_cost_their_line_and_what_was_pasted_behind_it() {
+    let node = prompt();
+    let ends: [&[u8]; 3] = [
+        // Half a character; the Enter behind it is taken for its other half.
+        b"add hello \xc3\r",
+        b"add hello caf\xe9 delete hello\rdelete hello\r",
+        b"\x1b[200~add hello \xff\ndelete hello\n\x1b[201~",
+    ];
+    for keys in ends {
+        let mark = node.stdout().mark();
+        type_at_leisure(&node, keys);
+        let told = node.stdout().wait_line(mark, RECOVERY, |line| {
+            String::from_utf8_lossy(line).contains("bytes that are not UTF-8")
+        });
+        assert!(told.is_some(), "{keys:?}");
+        let mark = node.stdout().mark();
+        type_at_leisure(&node, b"get hello\r");
+        let got = node
+            .stdout()
+            .wait_line(mark, RECOVERY, |line| String::from_utf8_lossy(line).contains("= world"));
+        assert!(got.is_some(), "{keys:?}: the line after it is its own");
+    }
+    type_at_leisure(&node, b"add lines <<END\r");
+    type_at_leisure(&node, b"one\r");
+    type_at_leisure(&node, b"\x04");
+    wait_terminal(&node, "No line says END");
+    assert_eq!(node.wait_exit(seconds(2)).code(), Some(0));
+}
+
 /// A node at a terminal. An answer has shown that its prompt reads.
 fn prompt() -> Node {
     let node = Launch::new(PROGRAM)
