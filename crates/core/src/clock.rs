@@ -20,7 +20,7 @@ pub struct Clock {
 
 /// The year 2262 is over, or somebody set the clock there: no later timestamp can be expressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no timestamp is left above {at}: set the clock of this machine right")]
+#[error("no timestamp is left above {at}: correct this machine's clock")]
 pub struct ClockExhausted {
     /// The last timestamp that the write would have to follow.
     pub at: Timestamp,

@@ -244,7 +244,7 @@ fn start(rows: u64) {
         node.kill9();
         let (node, seconds) = time();
         killed.push(seconds);
-        node.wait_log(0, "is rebuilt", DEADLINE);
+        node.wait_log(0, "Rebuilt the summary", DEADLINE);
         rss.push(megabytes(node.process().pid(), "VmRSS:"));
         node.stop();
     }

@@ -141,8 +141,8 @@ impl Node {
         let key = identity::load_or_create(&data_dir.identity_file(), if_missing)?;
         if !has_store && had_identity {
             tracing::warn!(
-                "{} is not there, but this node has an identity: it starts with an empty store, and what other nodes have comes back \
-                 from them",
+                "{} is missing, but this node has an identity: starting with an empty store. Data that other nodes \
+                 have comes back from them",
                 data_dir.store_file().display()
             );
         }
@@ -376,7 +376,7 @@ impl Node {
         if self.inner.requests.send(Request::Stop).await.is_ok()
             && let Err(error) = writer.await
         {
-            tracing::error!("the thread of the store ended badly: {error}");
+            tracing::error!("the store thread ended abnormally: {error}");
         }
     }
 

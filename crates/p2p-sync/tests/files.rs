@@ -154,7 +154,7 @@ fn an_emptied_store_and_a_missing_identity_are_told_with_the_choice() {
 
     fs::remove_file(&store).unwrap();
     node.restart();
-    node.wait_log(0, "store.db is not there, but this node has an identity", PATIENCE);
+    node.wait_log(0, "store.db is missing, but this node has an identity", PATIENCE);
     assert_eq!((node.get("kept"), node.peer_id()), (None, id.clone()));
     node.stop();
 

@@ -333,7 +333,7 @@ fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
         assert_eq!(found, Some(code), "{errors}");
         assert!(errors.contains(name) && errors.contains("is no file"), "{errors}");
         assert!(
-            !errors.contains("the disk") && !errors.contains("starts with an empty store"),
+            !errors.contains("the disk") && !errors.contains("starting with an empty store"),
             "{errors}"
         );
     }

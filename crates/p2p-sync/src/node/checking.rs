@@ -188,7 +188,8 @@ impl Checking {
                 if found.summary == SummaryWas::Wrong {
                     self.repaired += 1;
                     tracing::warn!(
-                        "The summary of the {} records was wrong. It is put right, and compared with all peers again",
+                        "The summary of the {} records was wrong. It has been corrected, and will be compared with \
+                         all peers again",
                         found.records
                     );
                 }
@@ -196,12 +197,12 @@ impl Checking {
                     self.want_check(PAUSE, at);
                 }
                 if depth == Depth::Items {
-                    tracing::info!("The summary of {} records is rebuilt", found.records);
+                    tracing::info!("Rebuilt the summary of {} records", found.records);
                 }
             }
             Err(error) => {
                 self.retry(depth, at);
-                tracing::error!("The store could not be read through: {error}");
+                tracing::error!("The check of the store failed and will be retried: {error}");
             }
         }
         let changed = finished.as_ref().is_ok_and(|found| {
@@ -229,7 +230,7 @@ impl Checking {
         }
         self.look_at = at.after(LOOK_INTERVAL);
         if let Err(error) = ledger.store().look_for_others() {
-            tracing::debug!("it was not looked for other programs: {error}");
+            tracing::debug!("cannot check for changes by other programs: {error}");
         }
     }
 

@@ -62,7 +62,8 @@ impl Completing {
             Ok(completed) if completed.is_over() => {
                 self.log = Throttle::once(TELL_INTERVAL);
                 tracing::info!(
-                    "All {} rows that another program added to the store were looked at; those that are records go to other nodes",
+                    "Checked all {} rows that another program added to the store; the valid ones are now synced to \
+                     other nodes",
                     completed.found
                 );
                 Step::Last
@@ -70,7 +71,7 @@ impl Completing {
             Ok(_) => Step::Some,
             Err(error) => {
                 self.not_before = at.after(RETRY_PAUSE);
-                tracing::warn!("Rows that another program added wait, to be tried again: {error}");
+                tracing::warn!("Cannot process the rows that another program added; will retry: {error}");
                 Step::Nothing
             }
         }
@@ -81,7 +82,7 @@ impl Completing {
             return;
         }
         tracing::info!(
-            "Another program added rows to the store; {} of {} are made records of this node's network so far",
+            "Another program added rows to the store; {} of {} have been turned into records so far",
             so_far.done,
             so_far.found
         );

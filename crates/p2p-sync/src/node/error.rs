@@ -26,14 +26,15 @@ pub enum StartError {
     #[error(transparent)]
     Network(#[from] NetError),
     /// An address of a peer is no multiaddress.
-    #[error("not an address of a peer: {0}")]
+    #[error("invalid peer address: {0}")]
     PeerAddress(String),
     /// The clock of this machine is set before 1970, which the network protocols cannot express.
-    #[error("the clock of this machine is set before 1970: set it right and start again")]
+    #[error("this machine's clock is set before 1970: correct it and start again")]
     Clock,
     /// The key of this node is of a type that no peer id can be made of.
     #[error(
-        "the key in identity.key is of a type that p2p-sync cannot use; start once with --new-identity to make a new one that keeps the data"
+        "p2p-sync cannot use the type of key in identity.key; start once with --new-identity to get a new identity \
+         and keep the data"
     )]
     PeerId(#[from] InvalidNodeId),
 }
@@ -48,13 +49,13 @@ pub enum NodeError {
     #[error(transparent)]
     Clock(#[from] ClockExhausted),
     /// There is no room for what other nodes send. Nothing of it was written.
-    #[error("there is no room for what other nodes send")]
+    #[error("no space for data from other nodes; nothing was stored")]
     NoRoom,
     /// The operating system refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(String),
     /// Too many have asked for the same.
-    #[error("too many wait for this already; try again later")]
+    #[error("too many requests of this kind are already waiting; try again later")]
     Crowded,
     /// The node is stopping or has stopped. Nothing was written.
     #[error("the node has stopped; nothing was written")]

@@ -124,7 +124,7 @@ impl Ledger {
         let committed = match self.commit_together(batch, now) {
             Ok(committed) => committed,
             Err(error) if batch.len() > 1 && error.may_be_of_one_piece() && !self.is_broken() => {
-                tracing::debug!("a batch of {} is written one by one: {error}", batch.len());
+                tracing::debug!("writing a batch of {} one entry at a time: {error}", batch.len());
                 let mut committed = Committed::default();
                 batch.chunks(1).for_each(|one| committed.extend(self.commit(one, now)));
                 return committed;
@@ -255,7 +255,7 @@ impl Ledger {
         if let Ok(found) = &finished
             && let Some(structure) = &found.structure
         {
-            tracing::error!("The file of the store is damaged: {structure}");
+            tracing::error!("The store file is damaged: {structure}");
             self.damaged = true;
         }
         self.noted(finished.map_err(NodeError::from))
@@ -287,8 +287,8 @@ impl Ledger {
         let rescued = self.store.rescue(readers)?;
         self.damaged = false;
         tracing::warn!(
-            "The store is mended: {} records were saved, {} were damaged, and {} places could not be read. What is missing comes back \
-             from other nodes. The damaged file is {}",
+            "The store has been repaired: {} records saved, {} damaged, and {} places unreadable. Missing records \
+             come back from other nodes that have them. The damaged file is {}",
             rescued.records,
             rescued.damaged,
             rescued.gaps,
@@ -301,7 +301,7 @@ impl Ledger {
     pub(super) fn write_known_peers(&mut self) {
         self.store.allow_replacing();
         if let Err(error) = self.store.write_known_peers() {
-            tracing::debug!("the known peers were not written beside the store: {error}");
+            tracing::debug!("cannot write the file of known peers: {error}");
         }
     }
 
@@ -353,7 +353,7 @@ impl Ledger {
     /// Closes the store in good order.
     pub(super) fn close(self) {
         if let Err(error) = self.store.close() {
-            tracing::warn!("The store was not closed cleanly, which the next start puts right: {error}");
+            tracing::warn!("The store was not closed cleanly; the next start recovers it: {error}");
         }
     }
 }

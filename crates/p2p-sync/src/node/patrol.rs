@@ -92,7 +92,7 @@ async fn walk(readers: Readers, requests: mpsc::WeakSender<Request>, reached: Ar
                 }
             }
             Err(error) if error.is_damaged_file() => drop(requests.try_send(Request::Damaged)),
-            Err(error) => tracing::debug!("a look at the store failed: {error}"),
+            Err(error) => tracing::debug!("the daily check of the store failed: {error}"),
         }
         if kept_at.elapsed() >= KEEP_INTERVAL {
             kept_at = Instant::now();

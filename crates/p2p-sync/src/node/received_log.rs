@@ -58,15 +58,15 @@ impl ReceivedLog {
     /// Received records could not be stored.
     pub(super) fn not_stored(&mut self, error: &NodeError, uptime: Uptime) {
         if self.failures.pass(uptime).is_some() {
-            tracing::error!("Changes of other nodes were not stored, and come again by sync: {error}");
+            tracing::error!("Changes from other nodes were not stored; sync fetches them again: {error}");
         }
     }
 
     fn tell_lost(&mut self) {
         match std::mem::take(&mut self.lost) {
             0 => {}
-            1 => tracing::warn!("A write lost to one whose author had not seen it: see conflicts"),
-            count => tracing::warn!("{count} writes lost to others whose authors had not seen them: see conflicts"),
+            1 => tracing::warn!("A concurrent write was overwritten; run `conflicts`"),
+            count => tracing::warn!("{count} concurrent writes were overwritten; run `conflicts`"),
         }
     }
 

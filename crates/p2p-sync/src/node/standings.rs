@@ -258,8 +258,8 @@ fn worry(peer: NodeId, ahead: i64, worries: &mut KeyedThrottle<NodeId, Uptime>, 
         return;
     }
     tracing::warn!(
-        "The clock of peer {peer} is {:.1} s {} this one. Compare the clocks of both machines: what is dated more than two \
-         minutes ahead is held back until its time has come",
+        "The clock of peer {peer} is {:.1} s {} this machine's. Check both clocks: records dated more than two \
+         minutes ahead are held back until they fall due",
         distance.as_secs_f64(),
         if ahead > 0 { "ahead of" } else { "behind" },
     );

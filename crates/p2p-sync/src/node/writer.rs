@@ -314,7 +314,7 @@ impl Writer {
                 Some(Err(error)) if !error.may_be_of_one_piece() || self.ledger.is_broken() => {
                     self.remembering.put_back(reached);
                 }
-                Some(Err(error)) => tracing::debug!("it was not kept which peers were reached: {error}"),
+                Some(Err(error)) => tracing::debug!("cannot remember which peers were reached: {error}"),
                 _ => self.ledger.write_known_peers(),
             }
         }

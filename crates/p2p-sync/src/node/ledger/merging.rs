@@ -44,7 +44,7 @@ impl Ledger {
                 Err(NodeError::Store(error)) if error.is_one_record() => {
                     merged.refused.damaged += 1;
                     self.store.note_damaged_record();
-                    tracing::debug!("a change was not stored: {error}");
+                    tracing::debug!("cannot store a change: {error}");
                 }
                 Err(error) => return Err(error),
             }

@@ -118,7 +118,7 @@ impl RoomWatch {
             return;
         }
         if let Err(error) = store.empty_wal() {
-            tracing::debug!("the write-ahead log was not emptied: {error}");
+            tracing::debug!("cannot empty the write-ahead log: {error}");
         }
         if store.lacks_reserve() {
             store.keep_reserve();
@@ -152,18 +152,19 @@ impl RoomWatch {
         }
         self.told_full = self.full;
         if !self.full {
-            tracing::info!("There is room again for what other nodes send");
+            tracing::info!("There is space again for data from other nodes");
             return;
         }
         let why = match self.capacity {
-            Capacity::Volume => {
-                "the volume of the store is nearly full; make room on it, or set --max-store".to_owned()
-            }
-            Capacity::Bytes(most) => format!("the store has the {} of --max-store", ByteSize::b(most).display().si()),
+            Capacity::Volume => "the store's volume is nearly full; free some space, or set --max-store".to_owned(),
+            Capacity::Bytes(most) => format!(
+                "the store has reached its --max-store of {}",
+                ByteSize::b(most).display().si()
+            ),
         };
         tracing::warn!(
-            "There is no room for what other nodes send: {why}. Only what takes no more room than before, such as a deletion, is \
-             stored; the rest comes by itself once there is room. What is written here is still stored"
+            "No space for data from other nodes: {why}. Only records that need no extra space, such as deletions, are \
+             still stored; refused records are fetched again once there is space. Local writes are still stored"
         );
     }
 

@@ -113,12 +113,12 @@ impl Ledger {
         }
         let emptied = self.store.empty_wal();
         if let Err(error) = &emptied {
-            tracing::debug!("the write-ahead log was not emptied: {error}");
+            tracing::debug!("cannot empty the write-ahead log: {error}");
         }
         let given_up = self.store.give_reserve_up();
         if given_up {
             tracing::warn!(
-                "The disk is full: only what takes no more room than before is still stored, such as deletions"
+                "The disk is full: only writes that need no extra space, such as deletions, are still stored"
             );
             // What the log holds may have needed that to be moved.
             let _ = self.store.empty_wal();

@@ -75,7 +75,7 @@ impl Sessions {
                 self.conclude(stream, None, now);
             }
             self.rights.cut_off(*peer, at);
-            tracing::debug!(%peer, "a sync session was slow and kept others waiting; it goes on later");
+            tracing::debug!(%peer, "a slow sync session kept others waiting; it continues later");
         }
         if !looked.slow.is_empty() {
             looked.called.extend(self.look_at_slots(at).called);

@@ -57,8 +57,8 @@ impl SessionLog {
             && let Some(_) = self.full.pass(peer, at)
         {
             tracing::warn!(
-                "Peer {peer} has no room for what it lacks: it takes only what takes no more room than before. Make room on its disk, \
-                 or set its --max-store; the rest follows by itself"
+                "Peer {peer} has no space for the records it is missing: it stores only what needs no extra space. \
+                 Free space on its disk, or give it a larger --max-store; it then fetches the rest"
             );
         }
         let Some(what) = moved(report) else { return };
@@ -73,7 +73,7 @@ impl SessionLog {
             tracing::info!("Synced with peer {peer}: {what}{more}");
         } else {
             // What was received is stored; what was sent may be.
-            tracing::info!("A sync with peer {peer} broke off and goes on later: {what} until then{more}");
+            tracing::info!("A sync with peer {peer} was interrupted and continues later: {what} so far{more}");
         }
     }
 
@@ -87,7 +87,7 @@ impl SessionLog {
         match error {
             SessionError::Violation(violation) => {
                 if let Some(left_out) = self.violations.pass(peer, at) {
-                    tracing::warn!("A sync with peer {peer} was ended: {violation}{}", and_more(left_out));
+                    tracing::warn!("Ended a sync with peer {peer}: {violation}{}", and_more(left_out));
                 }
                 Some("broke the rules of the sync")
             }
@@ -95,7 +95,7 @@ impl SessionLog {
             SessionError::Store(NodeError::NoRoom) => None,
             SessionError::Store(error) => {
                 if let Some(left_out) = self.failures.pass(peer, at) {
-                    tracing::error!("A sync with peer {peer} was ended: {error}{}", and_more(left_out));
+                    tracing::error!("Ended a sync with peer {peer}: {error}{}", and_more(left_out));
                 }
                 None
             }

@@ -41,7 +41,7 @@ impl Writer {
             (Work::Restore { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
             (Work::SetAside { reply, .. }, Ok(Done::SetAside(any))) => drop(reply.send(Ok(any))),
             (Work::SetAside { reply, .. }, Err(error)) => {
-                tracing::error!("Damaged records could not be set aside: {error}");
+                tracing::error!("Cannot set damaged records aside: {error}");
                 let _ = reply.send(Ok(false));
             }
             (Work::Receive { via, .. }, Ok(Done::Received(merged))) => self.on_merged(via, merged),
@@ -52,7 +52,7 @@ impl Writer {
                 }
             }
             // The patrol begins further ahead then.
-            (Work::Patrolled(_), Err(error)) => tracing::debug!("it was not kept how far the patrol came: {error}"),
+            (Work::Patrolled(_), Err(error)) => tracing::debug!("cannot save the progress of the daily check: {error}"),
             // Each kind of work has its own outcome.
             _ => {}
         }

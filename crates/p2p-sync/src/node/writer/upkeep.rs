@@ -58,7 +58,7 @@ impl Writer {
         self.sessions.break_off(now);
         let mended = self.ledger.mend(&self.readers);
         if let Err(error) = &mended {
-            tracing::error!("The store could not be mended: {error}");
+            tracing::error!("Cannot repair the store: {error}");
         }
         self.checking.mended(mended);
         self.sessions.owe_all(now);
@@ -127,7 +127,7 @@ impl Writer {
         let shared = self.sessions.has_peers() || self.audience.has_strangers();
         let noted = self.ledger.set_shared(shared, now);
         if let Err(error) = &noted {
-            tracing::debug!("it could not be noted who may receive what is written: {error}");
+            tracing::debug!("cannot record whether any peer may receive local writes: {error}");
         }
         self.note_again_at = noted.is_err().then(|| at.after(NOTE_PAUSE));
     }

@@ -45,14 +45,14 @@ fn a_full_volume_takes_local_writes_only_until_there_is_room_again() {
 
     b.add("by b", "there is still room for this");
     a.wait_value("by b", "there is still room for this", SOON);
-    assert_eq!(b.stderr().count(0, "There is no room for what other nodes send"), 1);
+    assert_eq!(b.stderr().count(0, "No space for data from other nodes"), 1);
 
     volume.resize(256);
     let took = wait_equal("there is room", &[&a, &b], seconds(90));
     measured(&format!("equal {took:?} after there was room"));
     assert_eq!(rows(&b).len() as u64, RECORDS + 1);
     wait_in_sync(&a, &b, PATIENCE);
-    b.wait_log(0, "There is room again for what other nodes send", PATIENCE);
+    b.wait_log(0, "There is space again for data from other nodes", PATIENCE);
 }
 
 /// Bytes of a volume, and those of them that are free.
@@ -92,7 +92,7 @@ fn a_node_is_told_that_a_peer_has_no_room_and_sends_nothing_in_vain() {
     wait_until("the peer has no room", PATIENCE, || {
         standing(&a, &b).is_some_and(|known| known["state"] == "no_room_there" && known["waiting"].as_u64() > Some(0))
     });
-    a.wait_log(0, "has no room for what it lacks", PATIENCE);
+    a.wait_log(0, "has no space for the records it is missing", PATIENCE);
     wait_until("and says so itself", PATIENCE, || {
         standing(&b, &a).is_some_and(|known| known["state"] == "no_room_here")
     });
