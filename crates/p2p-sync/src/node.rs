@@ -17,7 +17,9 @@ use crate::config::Config;
 use crate::identity::{self, IfMissing};
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, Network, ToPeers};
-use crate::store::{Capacity, DataDir, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers};
+use crate::store::{
+    Capacity, DataDir, DataPaths, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers,
+};
 use crate::system::{self, Stopwatch};
 
 mod checking;
@@ -130,33 +132,34 @@ impl Node {
             return Err(StartError::Clock);
         }
         let data_dir = DataDir::open(&config.data_dir)?;
+        let paths = data_dir.paths().clone();
         let port = network.claim_port(config.port)?;
-        let has_store = data_dir.has_store()?;
+        let has_store = paths.has_store()?;
         let if_missing = if has_store && !config.new_identity {
             IfMissing::Refuse
         } else {
             IfMissing::Create
         };
-        let had_identity = data_dir.identity_file().exists();
-        let key = identity::load_or_create(&data_dir.identity_file(), if_missing)?;
+        let had_identity = paths.identity_file().exists();
+        let key = identity::load_or_create(&paths.identity_file(), if_missing)?;
         if !has_store && had_identity {
             tracing::warn!(
                 "{} is missing, but this node has an identity: starting with an empty store. Data that other nodes \
                  have comes back from them",
-                data_dir.store_file().display()
+                paths.store_file().display()
             );
         }
         let peer_id = key.public().to_peer_id();
         let id = net::libp2p::node_id(&peer_id)?;
-        let are_known = !config.peers.is_empty() || !known_peers(&data_dir.store_file()).is_empty();
+        let are_known = !config.peers.is_empty() || !known_peers(&paths.store_file()).is_empty();
         let if_unreadable = if are_known {
             IfUnreadable::Replace
         } else {
             IfUnreadable::Refuse
         };
-        let mut store = SqliteStore::open_or(&data_dir.store_file(), &config.network, if_unreadable, &mut observe)?;
+        let mut store = SqliteStore::open_or(&paths.store_file(), &config.network, if_unreadable, &mut observe)?;
         store.adopt_known_peers()?;
-        let readers = Readers::open(&data_dir.store_file(), READERS)?;
+        let readers = Readers::open(&paths.store_file(), READERS)?;
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
         let replica = Replica::new(id, Clock::new(last));
         let remembered = remembering::load(&mut store)?;
@@ -218,9 +221,9 @@ impl Node {
         &self.inner.listening
     }
 
-    /// The data directory of this node.
-    pub fn data_dir(&self) -> &DataDir {
-        &self.inner.data_dir
+    /// What lies where in the data directory of this node.
+    pub fn paths(&self) -> &DataPaths {
+        self.inner.data_dir.paths()
     }
 
     /// Stores a value. When this returns, it is on the disk, and on its way to the peers.

@@ -2,7 +2,7 @@
 //! is left to the core, deciding when to write and what to do about a failure to the node.
 //!
 //! # Files
-//! - [`DataDir`] makes the directory, locks it, and knows the names of what lies in it.
+//! - [`DataDir`] makes the directory and locks it; [`DataPaths`] are the names of what lies in it.
 //! - [`SqliteStore`] is the one connection that writes. It belongs to one thread.
 //! - [`Readers`] are a few connections that read beside it and never wait for it.
 //! - [`Scan`] reads all records on another thread: for the summary where it is not known, and to find damage.
@@ -45,6 +45,7 @@ mod known_peers;
 mod migrations;
 mod opening;
 mod others;
+mod paths;
 mod peers;
 mod presence;
 mod reader;
@@ -68,6 +69,7 @@ pub use footprint::Footprint;
 pub use known_peers::known_peers;
 pub use migrations::{Migration, Observer};
 pub use opening::WRITER_CACHE_KIB;
+pub use paths::DataPaths;
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use presence::{Displacement, FileId, Part};
 pub use reader::{Counts, Readers};

@@ -138,7 +138,7 @@ impl Start {
         };
         journal::started(&node);
         let surroundings = Surroundings {
-            history: node.data_dir().history_file(),
+            history: node.paths().history_file(),
             editing: terminal.editing(),
             logs: logs.clone(),
             stop: requests.switch(),

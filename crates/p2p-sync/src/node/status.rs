@@ -55,7 +55,7 @@ impl Node {
 
     async fn footprint(&self) -> Result<Footprint, NodeError> {
         let inner = Arc::clone(&self.inner);
-        let measured = tokio::task::spawn_blocking(move || inner.data_dir.footprint());
+        let measured = tokio::task::spawn_blocking(move || inner.data_dir.paths().footprint());
         measured.await.map_err(|_| NodeError::Stopped)
     }
 }

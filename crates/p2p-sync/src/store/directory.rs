@@ -1,18 +1,18 @@
-//! The data directory of a node: made with its owner's permissions only, held by one process at a time. What the files
-//! in it contain is left to those who write them.
+//! Holding a data directory: it is made with its owner's permissions only, and locked, so that one process has it at a time. What lies
+//! where in it is in `paths`, what the files contain is left to those who write them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::StoreError;
-use super::opening::beside;
+use super::paths::DataPaths;
 
 /// A data directory that this process holds. It is free again when this value is dropped, or when the process ends
 /// in whatever way.
 #[derive(Debug)]
 pub struct DataDir {
-    path: PathBuf,
+    paths: DataPaths,
     /// Locked by the operating system as long as it is open.
     _lock: File,
 }
@@ -23,55 +23,15 @@ impl DataDir {
     /// # Errors
     /// When another process holds it ([`StoreError::InUse`]), or when it cannot be made or written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let path = std::path::absolute(path).map_err(StoreError::io("find", path))?;
-        create(&path)?;
-        let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        let paths = DataPaths::new(path)?;
+        create(paths.directory())?;
+        let lock = lock(&paths)?;
+        Ok(Self { paths, _lock: lock })
     }
 
-    /// Where it is, as an absolute path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The SQLite file with the records.
-    pub fn store_file(&self) -> PathBuf {
-        self.path.join("store.db")
-    }
-
-    /// Whether there is a store, sound or not.
-    ///
-    /// # Errors
-    /// When that cannot be told, or what has the name of the store is no file.
-    pub fn has_store(&self) -> Result<bool, StoreError> {
-        let file = self.store_file();
-        for name in ["", "-wal", "-shm"] {
-            let part = beside(&file, name);
-            if fs::metadata(&part).is_ok_and(|found| !found.is_file()) {
-                return Err(StoreError::NotAFile { file: part });
-            }
-        }
-        let is_link = fs::symlink_metadata(&file).is_ok_and(|found| found.is_symlink());
-        if is_link && size_of(&file)?.is_none() {
-            return Err(StoreError::LinkToNothing { file });
-        }
-        for there in [file.clone(), beside(&file, "-wal"), beside(&file, ".rescued")] {
-            if size_of(&there)?.is_some_and(|bytes| bytes > 0) {
-                return Ok(true);
-            }
-        }
-        // One that was emptied is no new one.
-        Ok(size_of(&file)?.is_some())
-    }
-
-    /// The file with the secret key that makes the peer id.
-    pub fn identity_file(&self) -> PathBuf {
-        self.path.join("identity.key")
-    }
-
-    /// The file with the lines typed at the prompt.
-    pub fn history_file(&self) -> PathBuf {
-        self.path.join("history")
+    /// What lies where in it.
+    pub fn paths(&self) -> &DataPaths {
+        &self.paths
     }
 }
 
@@ -101,8 +61,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let file = path.join("lock");
+fn lock(paths: &DataPaths) -> Result<File, StoreError> {
+    let file = paths.lock_file();
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -112,7 +72,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(StoreError::InUse {
-                path: path.to_owned(),
+                path: paths.directory().to_owned(),
                 holder: holder(&mut lock),
             });
         }
@@ -199,33 +159,6 @@ mod tests {
             );
         }
         assert_eq!(fs::read(&file).unwrap(), b"mine");
-    }
-
-    #[test]
-    fn the_files_lie_in_the_directory() {
-        let parent = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(parent.path()).unwrap();
-        for file in [dir.store_file(), dir.identity_file(), dir.history_file()] {
-            assert_eq!(file.parent(), Some(parent.path()));
-        }
-    }
-
-    #[test]
-    fn what_is_left_of_a_store_is_one() {
-        for (name, content, is_store) in [
-            ("store.db", &b"x"[..], true),
-            ("store.db", b"", true),
-            ("store.db-wal", b"x", true),
-            ("store.db-wal", b"", false),
-            ("store.db.rescued", b"x", true),
-            ("store.db.damaged-1", b"x", false),
-        ] {
-            let parent = tempfile::tempdir().unwrap();
-            let dir = DataDir::open(parent.path()).unwrap();
-            assert!(!dir.has_store().unwrap());
-            fs::write(parent.path().join(name), content).unwrap();
-            assert_eq!(dir.has_store().unwrap(), is_store, "{name}");
-        }
     }
 
     #[cfg(unix)]

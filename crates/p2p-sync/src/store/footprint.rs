@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::directory::{DataDir, size_of};
+use super::directory::size_of;
+use super::paths::DataPaths;
 
 /// A data directory as it is now. What the operating system does not tell is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,18 +18,20 @@ pub struct Footprint {
     pub free_bytes: Option<u64>,
 }
 
-impl DataDir {
+impl DataPaths {
     /// Measures what is in it. Opens none of the files.
     pub fn footprint(&self) -> Footprint {
         let store = self.store_file();
         let mut log = store.clone().into_os_string();
         log.push("-wal");
         Footprint {
-            directory: self.path().to_owned(),
+            directory: self.directory().to_owned(),
             store_bytes: size_of(&store).ok().flatten(),
             // A log that is not there is empty.
             log_bytes: size_of(Path::new(&log)).ok().map(Option::unwrap_or_default),
-            free_bytes: fs4::statvfs(self.path()).ok().map(|volume| volume.available_space()),
+            free_bytes: fs4::statvfs(self.directory())
+                .ok()
+                .map(|volume| volume.available_space()),
         }
     }
 }
@@ -42,7 +45,7 @@ mod tests {
     #[test]
     fn the_files_are_measured_as_they_are() {
         let parent = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(parent.path()).unwrap();
+        let dir = DataPaths::new(parent.path()).unwrap();
         let empty = dir.footprint();
         assert_eq!(empty.directory, parent.path());
         assert_eq!((empty.store_bytes, empty.log_bytes), (None, Some(0)));

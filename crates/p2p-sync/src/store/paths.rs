@@ -1,0 +1,117 @@
+//! What lies where in a data directory. Nothing is locked or made here, so these names also serve those who do not hold the directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::directory::size_of;
+use super::error::StoreError;
+use super::opening::beside;
+
+/// The names of the files in a data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataPaths {
+    directory: PathBuf,
+}
+
+impl DataPaths {
+    /// Those of this directory, which need not be there.
+    ///
+    /// # Errors
+    /// When the path cannot be made an absolute one.
+    pub fn new(directory: &Path) -> Result<Self, StoreError> {
+        let directory = std::path::absolute(directory).map_err(StoreError::io("find", directory))?;
+        Ok(Self { directory })
+    }
+
+    /// The directory itself, as an absolute path.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The SQLite file with the records.
+    pub fn store_file(&self) -> PathBuf {
+        self.directory.join("store.db")
+    }
+
+    /// The file with the secret key that makes the peer id.
+    pub fn identity_file(&self) -> PathBuf {
+        self.directory.join("identity.key")
+    }
+
+    /// The file with the lines typed at the prompt.
+    pub fn history_file(&self) -> PathBuf {
+        self.directory.join("history")
+    }
+
+    /// The file that whoever holds the directory has locked.
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+
+    /// Whether there is a store, sound or not.
+    ///
+    /// # Errors
+    /// When that cannot be told, or what has the name of the store is no file.
+    pub fn has_store(&self) -> Result<bool, StoreError> {
+        let file = self.store_file();
+        for name in ["", "-wal", "-shm"] {
+            let part = beside(&file, name);
+            if fs::metadata(&part).is_ok_and(|found| !found.is_file()) {
+                return Err(StoreError::NotAFile { file: part });
+            }
+        }
+        let is_link = fs::symlink_metadata(&file).is_ok_and(|found| found.is_symlink());
+        if is_link && size_of(&file)?.is_none() {
+            return Err(StoreError::LinkToNothing { file });
+        }
+        for there in [file.clone(), beside(&file, "-wal"), beside(&file, ".rescued")] {
+            if size_of(&there)?.is_some_and(|bytes| bytes > 0) {
+                return Ok(true);
+            }
+        }
+        // One that was emptied is no new one.
+        Ok(size_of(&file)?.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(parent: &tempfile::TempDir) -> DataPaths {
+        DataPaths::new(parent.path()).unwrap()
+    }
+
+    #[test]
+    fn the_files_lie_in_the_directory() {
+        let parent = tempfile::tempdir().unwrap();
+        let paths = paths(&parent);
+        for file in [
+            paths.store_file(),
+            paths.identity_file(),
+            paths.history_file(),
+            paths.lock_file(),
+        ] {
+            assert_eq!(file.parent(), Some(parent.path()));
+        }
+        assert!(DataPaths::new(Path::new("here")).unwrap().directory().is_absolute());
+    }
+
+    #[test]
+    fn what_is_left_of_a_store_is_one() {
+        for (name, content, is_store) in [
+            ("store.db", &b"x"[..], true),
+            ("store.db", b"", true),
+            ("store.db-wal", b"x", true),
+            ("store.db-wal", b"", false),
+            ("store.db.rescued", b"x", true),
+            ("store.db.damaged-1", b"x", false),
+        ] {
+            let parent = tempfile::tempdir().unwrap();
+            let dir = paths(&parent);
+            assert!(!dir.has_store().unwrap());
+            fs::write(parent.path().join(name), content).unwrap();
+            assert_eq!(dir.has_store().unwrap(), is_store, "{name}");
+        }
+    }
+}
