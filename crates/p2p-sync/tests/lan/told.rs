@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, Value, poll, wait_until};
 
-use crate::support::{PATIENCE, Stranger, launch, quic, seconds, tcp};
+use crate::support::{PATIENCE, Stranger, launch, quic, seconds, tcp, wait_subscribed};
 
 /// A peer id that nobody has.
 const NOBODY: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
@@ -253,4 +253,36 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
     for node in [&outside, &one, &stays] {
         assert_eq!(logged(node, "INFO", "No other node was found"), 0, "{}", node.label());
     }
+}
+
+/// Nodes are switched off every day: that is no reason to look for a firewall.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn nodes_that_were_stopped_or_lost_their_power_are_no_reason_for_a_warning() {
+    let lab = Lab::new();
+    let hosts: Vec<Host> = (0..5).map(|_| lab.host(Addresses::V4)).collect();
+    let nodes: Vec<Node> = hosts
+        .iter()
+        .enumerate()
+        .map(|(number, host)| launch(host, &format!("n{number}")).start())
+        .collect();
+    let (last, others) = nodes.split_last().unwrap();
+    wait_subscribed(last, others.len(), PATIENCE);
+    // Whatever the order of their ids, some are dialled again at once, and some after a moment.
+    let (stopped, killed) = others.split_at(2);
+    stopped.iter().for_each(Node::stop);
+    killed.iter().for_each(Node::kill9);
+    // QUIC notices within 6 s, and a warning comes when it has lasted for 5 s.
+    std::thread::sleep(seconds(14));
+    let troubles = last.status()["troubles"].clone();
+    for node in killed {
+        let id = node.peer_id();
+        let is_shown = troubles
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|trouble| trouble["peer_id"] == id);
+        assert!(is_shown, "{}: {troubles}", node.label());
+    }
+    assert_eq!(last.stderr().count(0, "WARN"), 0);
 }

@@ -131,7 +131,7 @@ impl Engine {
         if self.asking.next() <= now {
             let is_missing = self.asking.asked(now);
             if is_missing {
-                self.table.forget_when_told();
+                self.table.tell_again();
             }
             // Who is missed may be among those that are thought to be known: then everybody answers.
             let known: Vec<&str> = if is_missing {

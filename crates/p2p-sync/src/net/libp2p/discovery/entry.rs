@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) lifetime: Duration,
     pub(super) asked: u8,
     pub(super) told: Option<Instant>,
+    /// It is to be told as soon as it is heard of, however lately it was.
+    pub(super) again: bool,
     pub(super) changed: bool,
 }
 
@@ -61,7 +63,7 @@ impl Entry {
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let interval = if self.changed { TOLD_INTERVAL_MIN } else { TOLD_INTERVAL };
         let is_over = |told: Instant| now.saturating_duration_since(told) >= interval;
-        self.is_complete() && self.told.is_none_or(is_over)
+        self.is_complete() && (self.again || self.told.is_none_or(is_over))
     }
 }
 

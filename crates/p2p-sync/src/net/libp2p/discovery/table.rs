@@ -226,6 +226,7 @@ impl Table {
             lifetime: LIFETIME_MAX,
             asked: 0,
             told: None,
+            again: false,
             changed: true,
         });
         true
@@ -270,10 +271,10 @@ impl Table {
         news
     }
 
-    /// Forgets everybody without a word: who is still there will be told again when it answers.
-    pub(super) fn forget_when_told(&mut self) {
+    /// Whoever is still there is to be told again when it answers.
+    pub(super) fn tell_again(&mut self) {
         for entry in &mut self.entries {
-            entry.told = None;
+            entry.again = true;
         }
     }
 
@@ -304,6 +305,7 @@ impl Table {
             let spoke = |address: &IpAddr| *address == entry.source;
             places.extend(entry.addresses.iter().map(|address| (!spoke(address), *address, port)));
             entry.told = Some(now);
+            entry.again = false;
             entry.changed = false;
         }
         places.sort();

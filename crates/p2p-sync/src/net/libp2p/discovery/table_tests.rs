@@ -205,3 +205,18 @@ fn of_hundreds_of_addresses_in_one_packet_the_first_are_looked_at() {
     let places = (200..232).map(|number| (source(number), 4002)).collect();
     assert_eq!(news, [News::Announced { peer, places }]);
 }
+
+#[test]
+fn who_is_looked_for_again_and_says_goodbye_is_gone() {
+    let (mut table, peer, start) = (table(), PeerId::random(), Instant::now());
+    let said = |ttl_s| announcement("a", peer, "10.0.0.1", ttl_s);
+    table.hear(source(1), said(120), start);
+    // Asked for again, it is told again when it answers, however soon that is; not when it does not.
+    table.tell_again();
+    assert_eq!(table.tick(after(start, 1)), []);
+    assert_eq!(table.hear(source(1), said(120), after(start, 1)).len(), 1);
+    assert_eq!(table.hear(source(1), said(120), after(start, 2)), []);
+    assert_eq!(table.hear(source(1), said(0), after(start, 3)), []);
+    table.tell_again();
+    assert_eq!(table.tick(after(start, 4)), [News::Gone { peer }]);
+}

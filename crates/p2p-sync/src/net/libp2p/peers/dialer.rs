@@ -152,6 +152,7 @@ impl Dialer {
             return;
         };
         candidate.heard = now;
+        candidate.announced |= source == Source::Discovered;
         let news = candidate.addresses.learn(addresses, source);
         // Repeated announcements must not undo the back-off, or a dead address would be dialled at every one.
         if source == Source::Discovered && news {
@@ -162,6 +163,7 @@ impl Dialer {
     /// Discovery no longer sees a peer; what it said of it is forgotten, and so is a peer of which nothing else is known.
     pub(in crate::net::libp2p) fn unlearn(&mut self, peer: PeerId) {
         if let Some(candidate) = self.candidates.get_mut(&peer) {
+            candidate.announced = false;
             candidate.addresses.forget_discovered();
             if candidate.addresses.is_empty() && !candidate.proved {
                 self.candidates.remove(&peer);
@@ -211,6 +213,7 @@ impl Dialer {
         let next = if self.own < peer { now } else { now + COURTESY };
         if let Some(candidate) = self.candidates.get_mut(&peer) {
             candidate.heard = now;
+            candidate.announced = false;
             candidate.schedule = Schedule::new(next);
         }
         // The peer itself is in the table now; its nameless address comes second, in case another answers there.
@@ -381,11 +384,10 @@ impl Dialer {
             .min()
     }
 
-    /// Whether discovery tells where a peer is.
+    /// Whether a peer announces itself, as far as is known: what was heard of one that was connected and went away is no sign
+    /// that it is there.
     pub(in crate::net::libp2p) fn is_announced(&self, peer: &PeerId) -> bool {
-        self.candidates
-            .get(peer)
-            .is_some_and(|candidate| candidate.addresses.is_discovered())
+        self.candidates.get(peer).is_some_and(|candidate| candidate.announced)
     }
 
     /// How many peers are known.

@@ -67,6 +67,8 @@ pub(super) struct Candidate {
     pub(super) schedule: Schedule,
     /// See [`Rank::Proved`].
     pub(super) proved: bool,
+    /// Discovery has told of it, since it was lost if it was, and not that it is gone.
+    pub(super) announced: bool,
     /// Whose share it takes: the IP address of which was first heard with it; none on this machine itself.
     origin: Option<IpAddr>,
 }
@@ -78,6 +80,7 @@ impl Candidate {
             heard: now,
             schedule,
             proved: false,
+            announced: false,
             origin: origin.filter(|ip| !ip.is_loopback()),
         }
     }

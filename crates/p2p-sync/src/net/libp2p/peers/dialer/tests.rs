@@ -378,3 +378,22 @@ fn a_peer_that_was_only_heard_of_is_forgotten_with_its_announcement() {
     dialer.unlearn(great);
     assert_eq!(dialer.known(), 0);
 }
+
+#[test]
+fn a_peer_announces_itself_until_it_is_lost_or_says_goodbye() {
+    let ((small, great), now) = (two_peers(), Instant::now());
+    let mut dialer = Dialer::new(small, EVEN);
+    let announce = |dialer: &mut Dialer| dialer.learn(great, vec![address(1)], Source::Discovered, now);
+    // Whether its address is known in a better way or not.
+    for _ in 0..2 {
+        announce(&mut dialer);
+        assert!(dialer.is_announced(&great));
+        dialer.connected(great, Some(&address(1)), now);
+        dialer.disconnected(great, now);
+        assert!(!dialer.is_announced(&great), "it may be off");
+        announce(&mut dialer);
+        assert!(dialer.is_announced(&great));
+        dialer.unlearn(great);
+        assert!(!dialer.is_announced(&great));
+    }
+}
