@@ -15,7 +15,8 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 pub enum IdentityError {
     /// The file is there but holds no key pair.
     #[error(
-        "{} is damaged: {why}. It was left as it is. Bring it back from a copy to stay the same peer; or move it away and start once with --new-identity, to become a new one that keeps the data",
+        "{} is damaged: {why}. It was left untouched. Restore it from a copy to remain the same peer; or move it away \
+         and start once with --new-identity to become a new peer that keeps the data",
         file.display()
     )]
     Damaged {
@@ -26,8 +27,8 @@ pub enum IdentityError {
     },
     /// There is none, though this node had one.
     #[error(
-        "{} is missing, but the store beside it is there. Put it back from a copy to stay the same peer; or start once with \
-         --new-identity, to become a new one that keeps the data",
+        "{} is missing, but there is a store beside it. Restore it from a copy to remain the same peer; or start once \
+         with --new-identity to become a new peer that keeps the data",
         file.display()
     )]
     Missing {
@@ -70,7 +71,7 @@ pub fn load_or_create(file: &Path, if_missing: IfMissing) -> Result<Keypair, Ide
     if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
         return Err(IdentityError::Damaged {
             file: file.to_owned(),
-            why: "it is no file".to_owned(),
+            why: "it is not a file".to_owned(),
         });
     }
     match File::open(file) {
@@ -93,7 +94,7 @@ fn load(file: &Path, opened: File) -> Result<Keypair, IdentityError> {
     };
     if let Err(error) = restrict(&opened) {
         // Some file systems know no permissions; the key is as good as before.
-        tracing::warn!("Others may be able to read {}: {error}", file.display());
+        tracing::warn!("Other users may be able to read {}: {error}", file.display());
     }
     let mut bytes = Vec::new();
     opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io_error)?;
@@ -101,7 +102,7 @@ fn load(file: &Path, opened: File) -> Result<Keypair, IdentityError> {
     let why = if bytes.is_empty() {
         "it is empty"
     } else {
-        "it holds no key pair"
+        "it does not contain a key pair"
     };
     Keypair::from_protobuf_encoding(&bytes).map_err(|_| IdentityError::Damaged {
         file: file.to_owned(),

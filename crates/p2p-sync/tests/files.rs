@@ -132,9 +132,9 @@ fn a_store_that_was_put_aside_is_not_said_to_be_left_where_it_was() {
     fs::write(file(&node, "store.db"), vec![0; 20_000]).unwrap();
     let mark = node.stderr().mark();
     node.restart();
-    node.wait_log(mark, "and was put aside. A new store takes its place", PATIENCE);
+    node.wait_log(mark, "and was moved aside. A new store replaces it", PATIENCE);
     let log = node.stderr().tail(20);
-    assert!(!log.contains("was left as it is"), "{log}");
+    assert!(!log.contains("was left untouched"), "{log}");
     assert_eq!(node.get("lost"), None);
 }
 
@@ -149,7 +149,7 @@ fn an_emptied_store_and_a_missing_identity_are_told_with_the_choice() {
 
     fs::write(&store, "").unwrap();
     node.spawn_again();
-    assert_refuses(&node, &["store.db is empty", "Put back a copy", "move it away"]);
+    assert_refuses(&node, &["store.db is empty", "Restore a copy", "move it away"]);
     assert_eq!(fs::read(&store).unwrap(), b"", "it was left as it is");
 
     fs::remove_file(&store).unwrap();
@@ -161,7 +161,7 @@ fn an_emptied_store_and_a_missing_identity_are_told_with_the_choice() {
     fs::write(&store, content).unwrap();
     fs::remove_file(&identity).unwrap();
     node.spawn_again();
-    assert_refuses(&node, &["identity.key is missing", "Put it back", "--new-identity"]);
+    assert_refuses(&node, &["identity.key is missing", "Restore it", "--new-identity"]);
     assert!(!identity.exists(), "none is made without being asked for");
 
     let again = |label: &str| launch(label).data_dir(node.data_dir());
@@ -221,7 +221,7 @@ fn a_value_that_has_changed_on_the_disk_is_never_shown() {
         ],
         "nothing that is wrong is listed"
     );
-    node.wait_log(0, "A damaged record was taken out", PATIENCE);
+    node.wait_log(0, "Moved a damaged record", PATIENCE);
     assert_eq!(node.status()["sync"]["repaired"], 4);
     assert_eq!(node.json("verify --json")["damaged"], 0);
 }
@@ -241,7 +241,7 @@ fn a_store_that_cannot_be_read_stays_where_it_is_if_nobody_can_fill_another() {
     ] {
         fs::write(&store, &content).unwrap();
         node.spawn_again();
-        assert_refuses(&node, &["is damaged", "put back a copy"]);
+        assert_refuses(&node, &["is damaged", "restore a copy"]);
         assert!(fs::read(&store).unwrap() == content, "{what} was changed");
     }
     fs::write(&store, &whole).unwrap();

@@ -243,14 +243,14 @@ fn neither_a_pipe_nor_a_link_to_nothing_takes_the_place_of_a_file() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let (code, errors) = refused(launch("node").data_dir(&directory));
     assert_eq!(code, Some(9), "{errors}");
-    assert!(errors.contains("identity.key is damaged: it is no file"), "{errors}");
+    assert!(errors.contains("identity.key is damaged: it is not a file"), "{errors}");
 
     let directory = tempfile::tempdir().unwrap();
     let link = directory.path().join("store.db");
     std::os::unix::fs::symlink(directory.path().join("not-mounted/store.db"), &link).unwrap();
     let (code, errors) = refused(launch("node").data_dir(&directory));
     assert_eq!(code, Some(9), "{errors}");
-    assert!(errors.contains("is a link to a file that is not there"), "{errors}");
+    assert!(errors.contains("is a link to a missing file"), "{errors}");
     assert!(
         std::fs::symlink_metadata(&link).unwrap().is_symlink(),
         "it was left as it was"
@@ -316,7 +316,7 @@ fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
     std::fs::create_dir(directory.path().join("store.db")).unwrap();
     let (code, errors) = refused(launch("node").data_dir(&directory));
     assert_eq!(code, Some(9), "{errors}");
-    assert!(errors.contains("store.db is no file"), "{errors}");
+    assert!(errors.contains("store.db is not a file"), "{errors}");
 
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("identity.key");
@@ -331,7 +331,7 @@ fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
         std::fs::create_dir(directory.path().join(name)).unwrap();
         let (found, errors) = refused(launch("node").data_dir(&directory));
         assert_eq!(found, Some(code), "{errors}");
-        assert!(errors.contains(name) && errors.contains("is no file"), "{errors}");
+        assert!(errors.contains(name) && errors.contains("is not a file"), "{errors}");
         assert!(
             !errors.contains("the disk") && !errors.contains("starting with an empty store"),
             "{errors}"

@@ -108,7 +108,7 @@ fn a_store_that_is_upgraded_survives_kill_9_and_says_what_happens() {
     let begun = Instant::now();
     node.restart();
     let whole_start = begun.elapsed();
-    assert_eq!(node.stderr().count(0, "The store has the new format"), 1);
+    assert_eq!(node.stderr().count(0, "The store has been upgraded"), 1);
     node.stop();
     assert!(version(&node) >= 5);
 

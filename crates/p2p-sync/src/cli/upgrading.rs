@@ -36,10 +36,10 @@ impl Upgrading {
                 self.begun = Some(Instant::now());
                 tracing::info!(
                     records,
-                    "The store is upgraded to a new format; if that is cut off, it stays as it was"
+                    "Upgrading the store to a new format; if this is interrupted, the store stays as it was"
                 );
             } else if is_over {
-                tracing::info!(records, "The store has the new format");
+                tracing::info!(records, "The store has been upgraded");
             }
         } else if let Some(line) = self.line(migration, Instant::now()) {
             let end = if is_over { "\n" } else { "" };

@@ -47,7 +47,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 StoreError::NotADirectory { path: path.to_owned() }
             }
-            _ => StoreError::io("make the data directory", path)(error),
+            _ => StoreError::io("create the data directory", path)(error),
         })?;
     // A new directory survives a power cut only when the one above it has been synced.
     #[cfg(unix)]

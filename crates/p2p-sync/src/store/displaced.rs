@@ -47,7 +47,7 @@ impl SqliteStore {
         if !overwritten && let Some(connection) = &self.connection {
             let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
             if let Err(error) = moved {
-                tracing::warn!(%error, "What the write-ahead log holds could not be moved into the file of the store");
+                tracing::warn!(%error, "Cannot move the contents of the write-ahead log into the store file");
             }
         }
         self.abandon();
@@ -57,7 +57,8 @@ impl SqliteStore {
         {
             tracing::warn!(
                 log = %aside.display(),
-                "The write-ahead log of the file that was open is put aside: it would damage the one that took its place"
+                "The write-ahead log of the previous store file was moved aside: it would damage the file that \
+                 replaced it"
             );
         }
         StoreError::displaced(&self.file, displacement)
@@ -76,7 +77,8 @@ impl SqliteStore {
         match std::fs::rename(&self.wal, &aside) {
             Ok(()) => Some(aside),
             Err(error) => {
-                tracing::error!(log = %self.wal.display(), %error, "The write-ahead log of the replaced file could not be put aside: remove it");
+                tracing::error!(log = %self.wal.display(), %error, "Cannot move the write-ahead log of the replaced \
+                file aside: remove it before the next start");
                 None
             }
         }
@@ -97,7 +99,7 @@ pub(super) fn ids(displacement: &Displacement) -> String {
     let was = displacement.was;
     match displacement.now {
         None => format!("it was {was}"),
-        Some(now) if now == was => format!("{was}, and shorter than what is stored in it"),
+        Some(now) if now == was => format!("{was}, and it is shorter than the data stored in it"),
         Some(now) => format!("it was {was}, and is now {now}"),
     }
 }
@@ -106,17 +108,17 @@ pub(super) fn ids(displacement: &Displacement) -> String {
 pub(super) fn advice(displacement: &Displacement) -> &'static str {
     match (displacement.part, displacement.now) {
         (Part::Store, None) => {
-            "nothing more is stored, and a write that was not acknowledged is lost. What was stored before is in the file that \
-             is gone: put it back and start again; or move away the files whose names begin like it and start again, and the \
-             data comes back from the other nodes"
+            "nothing more is stored, and unacknowledged writes are lost. Earlier writes are in the missing file: put \
+             it back and start again. Or move away the files whose names begin with its name and start again; the \
+             data then comes back from other nodes"
         }
         (Part::Store, Some(_)) => {
-            "nothing more is stored, and a write that was not acknowledged is lost. What lies there now was left as it is: \
-             start again to go on with it. Stop p2p-sync before you put back a copy"
+            "nothing more is stored, and unacknowledged writes are lost. The file that is there now was left \
+             untouched: start again to use it. Stop p2p-sync before you restore a copy"
         }
         (Part::Log | Part::Index, _) => {
-            "nothing more is stored, and a write that was not acknowledged may be lost. What was stored before is in the \
-             store: start again, and leave the files beside it alone while p2p-sync runs"
+            "nothing more is stored, and unacknowledged writes may be lost. Earlier writes are in the store: start \
+             again, and leave the files beside it alone while p2p-sync is running"
         }
     }
 }

@@ -15,7 +15,7 @@ use super::presence::Displacement;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process holds the lock of the data directory.
-    #[error("the data directory {} is in use by another p2p-sync{}: stop that one first, or choose another data directory", path.display(), process(.holder))]
+    #[error("the data directory {} is in use by another p2p-sync{}: stop that one, or choose another data directory", path.display(), process(.holder))]
     InUse {
         /// The data directory.
         path: PathBuf,
@@ -23,7 +23,8 @@ pub enum StoreError {
         holder: Option<u32>,
     },
     /// The file was written by a newer release. It was not changed.
-    #[error("{} was written by a newer p2p-sync (store version {found}, this one knows {supported}) and was left untouched: update this one, or choose another data directory", file.display())]
+    #[error("{} was written by a newer p2p-sync (store version {found}, this one knows {supported}) and was left \
+         untouched: update p2p-sync, or choose another data directory", file.display())]
     Newer {
         /// The store file.
         file: PathBuf,
@@ -33,7 +34,8 @@ pub enum StoreError {
         supported: i64,
     },
     /// The store holds the data of another network. It was not changed.
-    #[error("{} belongs to {}, not to {}, and was left untouched: start with that network, or choose another data directory", file.display(), network(.found), network(.asked))]
+    #[error("{} belongs to {}, not to {}, and was left untouched: start with that --network, or choose another data \
+         directory", file.display(), network(.found), network(.asked))]
     OtherNetwork {
         /// The store file.
         file: PathBuf,
@@ -44,14 +46,16 @@ pub enum StoreError {
     },
     /// The SQLite library has a bug that can damage a store. No file was touched.
     #[error(
-        "SQLite {found} can damage a store that is read while it is written (fixed in 3.51.3): build p2p-sync with a newer SQLite; no file was touched"
+        "SQLite {found} can corrupt a store that is read while it is written (fixed in 3.51.3). No file was touched: \
+         build p2p-sync with a newer SQLite"
     )]
     SqliteTooOld {
         /// The version of the library, such as `3.51.2`.
         found: String,
     },
     /// The file system cannot do what the store relies on.
-    #[error("{} cannot be kept safely: SQLite answered {answer:?} when asked for {asked}, as on some network file systems; choose a data directory on a local disk", file.display())]
+    #[error("{} cannot be stored safely here: SQLite answered {answer:?} to {asked}, as it does on some network file \
+         systems. Choose a data directory on a local disk", file.display())]
     Unsupported {
         /// The store file.
         file: PathBuf,
@@ -61,31 +65,36 @@ pub enum StoreError {
         answer: String,
     },
     /// The file is an SQLite database of another program. It was not changed.
-    #[error("{} is an SQLite database of another program and was left untouched: move it away, or choose another data directory", file.display())]
+    #[error("{} is another program's SQLite database and was left untouched: move it away, or choose another data \
+         directory", file.display())]
     Foreign {
         /// The store file.
         file: PathBuf,
     },
     /// A directory, or something else that is no file, has the store's name. It was not changed.
-    #[error("{} is no file, so it cannot be the store, and was left as it is: move it away, or choose another data directory", file.display())]
+    #[error("{} is not a file, so it cannot be the store; it was left untouched: move it away, or choose another data \
+         directory", file.display())]
     NotAFile {
         /// What should be the store file.
         file: PathBuf,
     },
     /// The store is a link to a file that is not there, as when a disk is not mounted. Nothing was changed.
-    #[error("{} is a link to a file that is not there, and was left as it is: mount the disk that it is on, or remove the link to start with an empty store", file.display())]
+    #[error("{} is a link to a missing file, and was left untouched: mount the disk that holds the file, or remove \
+         the link to start with an empty store", file.display())]
     LinkToNothing {
         /// The link.
         file: PathBuf,
     },
     /// What is to be the data directory, or one above it, is a file. It was not changed.
-    #[error("{} cannot be the data directory, because it or a directory above it is a file: choose another data directory", path.display())]
+    #[error("{} cannot be the data directory, because it, or one of its parents, is a file: choose another data \
+         directory", path.display())]
     NotADirectory {
         /// What should be the data directory.
         path: PathBuf,
     },
     /// The file is not a database, or its structure is damaged. What can be read of it was not changed.
-    #[error("{} is damaged ({why}) and was left as it is: put back a copy, or move it away together with the files beside it that begin with its name, and the data comes back from the other nodes", file.display())]
+    #[error("{} is damaged ({why}) and was left untouched: restore a copy; or move it away together with the files \
+         beside it whose names begin with its name, and the data comes back from other nodes", file.display())]
     Damaged {
         /// The store file.
         file: PathBuf,
@@ -93,13 +102,15 @@ pub enum StoreError {
         why: String,
     },
     /// The file is there, but nothing is in it any more. It was not changed.
-    #[error("{} is empty: somebody or something has emptied it. Put back a copy; or move it away and start again, and the data comes back from the other nodes", file.display())]
+    #[error("{} is empty: something emptied it. Restore a copy; or move it away and start again, and the data comes \
+         back from other nodes", file.display())]
     Emptied {
         /// The store file.
         file: PathBuf,
     },
     /// The content of one row does not give its digest. The others can be read, and the transaction is still good.
-    #[error("the record of key {key} in {} is damaged: {why}; what is left of it goes into the table damaged_row, and it comes back if another node has it", file.display())]
+    #[error("the record of key {key} in {} is damaged: {why}; it is being moved to the table damaged_row, and a good \
+         copy comes back if another node has one", file.display())]
     DamagedRecord {
         /// The store file.
         file: PathBuf,
@@ -111,15 +122,17 @@ pub enum StoreError {
         why: String,
     },
     /// A record proved damaged before, and no other node has brought it back.
-    #[error("the record of key {key} in {} was damaged and is set aside in the table damaged_row; it comes back if another node has it", file.display())]
+    #[error("the record of key {key} in {} was damaged and is now in the table damaged_row; a good copy comes back if \
+         another node has one", file.display())]
     SetAside {
         /// The store file.
         file: PathBuf,
         /// The key, made printable.
         key: String,
     },
-    /// Another program wrote a row that is no record. The others can be read, and the transaction is still good.
-    #[error("the row of key {key} in {} was written by another program and is no record: {why}; repair or delete it with an SQLite shell", file.display())]
+    /// Another program wrote a row that is not a valid record. Other rows can be read, and the transaction is still good.
+    #[error("the row of key {key} in {} was written by another program and is not a valid record: {why}; correct or \
+         delete it with an SQLite shell", file.display())]
     NoRecord {
         /// The store file.
         file: PathBuf,
@@ -129,19 +142,21 @@ pub enum StoreError {
         why: String,
     },
     /// The disk or the quota is full. The transaction is to be rolled back; what was committed before is safe.
-    #[error("no space is left for {}: nothing of this write was stored; free some space and try again. Keys can still be deleted", file.display())]
+    #[error("no space left for {}: the write was not stored; free some space and try again. You can still delete \
+         keys", file.display())]
     Full {
         /// The file that could not grow.
         file: PathBuf,
     },
     /// The file, its directory or the disk may not be read, or only be read.
-    #[error("{} may not be read and written: nothing was stored; check the permissions of the file and of its directory", file.display())]
+    #[error("{} cannot be read and written: nothing was stored; check the permissions of the file and its directory, \
+         and that the disk is writable", file.display())]
     ReadOnly {
         /// The store file.
         file: PathBuf,
     },
     /// The file was removed or renamed while it was open.
-    #[error("{} is gone: it was removed or moved while it was open, and what was written since is lost; put it back, or start again", file.display())]
+    #[error("{} was removed or moved while it was open, and later writes are lost; put it back, or start again", file.display())]
     Gone {
         /// The store file.
         file: PathBuf,
@@ -161,7 +176,7 @@ pub enum StoreError {
         file: PathBuf,
     },
     /// Every reader was taken for too long.
-    #[error("all readers of {} are busy: try again", file.display())]
+    #[error("too many reads of {} at once: try again", file.display())]
     ReadersBusy {
         /// The store file.
         file: PathBuf,
@@ -183,7 +198,7 @@ pub enum StoreError {
         cause: io::Error,
     },
     /// The disk failed under SQLite. Whether a transaction that was being committed is stored shows when the store was opened again.
-    #[error("the disk failed under {} ({cause}): the last write may or may not be stored; check the disk", file.display())]
+    #[error("disk error on {} ({cause}): the last write may or may not be stored; check the disk", file.display())]
     Disk {
         /// The store file.
         file: PathBuf,
@@ -191,13 +206,13 @@ pub enum StoreError {
         cause: rusqlite::Error,
     },
     /// The store was closed after a failure of the disk and has not been opened again.
-    #[error("{} is closed after a failure: nothing was stored", file.display())]
+    #[error("{} was closed after a failure: nothing was stored", file.display())]
     Broken {
         /// The store file.
         file: PathBuf,
     },
     /// The store was used in the wrong order, which is a bug of this program. Nothing was changed.
-    #[error("the store was used wrongly, which is a bug of p2p-sync: {0}")]
+    #[error("bug in p2p-sync, the store was misused: {0}")]
     Misuse(&'static str),
     /// Anything else that SQLite refuses.
     #[error("SQLite failed on {}: {cause}", file.display())]
@@ -447,7 +462,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "store.db belongs to the default network, not to the network lab, and was left untouched: start with that network, or choose another data directory"
+            "store.db belongs to the default network, not to the network lab, and was left untouched: start with that \
+             --network, or choose another data directory"
         );
     }
 }

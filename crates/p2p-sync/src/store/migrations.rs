@@ -356,7 +356,7 @@ fn migrate_by(
 /// sorts them out.
 fn rows_against_the_rules(file: &Path, cause: rusqlite::Error) -> StoreError {
     if cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) {
-        let why = format!("its records cannot be brought into the new shape: {cause}");
+        let why = format!("its records cannot be converted to the new format: {cause}");
         return StoreError::Damaged {
             file: file.to_owned(),
             why,

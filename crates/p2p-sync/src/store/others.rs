@@ -122,7 +122,7 @@ impl SqliteStore {
         if self.others.log.allows(Instant::now()) {
             tracing::warn!(
                 file = %self.file.display(),
-                "Another program changed records in the store: they are read through again in the background"
+                "Another program changed records in the store; checking them all in the background"
             );
         }
         if self.connection()?.is_autocommit() {

@@ -54,7 +54,7 @@ impl SqliteStore {
         match self.make_reserve() {
             Ok(reserve) => self.reserve = reserve,
             Err(error) => {
-                tracing::debug!("no reserve could be made: {error}");
+                tracing::debug!("cannot create the reserve file: {error}");
                 self.reserve = Reserve::None;
             }
         }
@@ -62,7 +62,7 @@ impl SqliteStore {
 
     fn make_reserve(&self) -> Result<Reserve, StoreError> {
         let file = path(&self.file);
-        let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
+        let volume = fs4::statvfs(&self.file).map_err(StoreError::io("query the free space around", &self.file))?;
         let wanted = bytes(volume.total_space());
         if size_of(&file)? >= Some(wanted / 2) {
             return Ok(Reserve::InPlace);

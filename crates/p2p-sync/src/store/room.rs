@@ -121,7 +121,7 @@ impl SqliteStore {
 
     /// The bytes of the volume, and those of them that are free.
     fn space(&self) -> Result<(u64, u64), StoreError> {
-        let volume = fs4::statvfs(&self.file).map_err(StoreError::io("ask for the free space around", &self.file))?;
+        let volume = fs4::statvfs(&self.file).map_err(StoreError::io("query the free space around", &self.file))?;
         Ok((volume.total_space(), volume.available_space()))
     }
 

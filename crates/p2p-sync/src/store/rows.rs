@@ -293,11 +293,11 @@ fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why>
         (ValueRef::Null, ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
             Content::Put(Value::new(bytes).map_err(|error| error.to_string())?)
         }
-        (ValueRef::Null, ValueRef::Null) => return Err("it has neither a value nor a time of deletion".to_owned()),
+        (ValueRef::Null, ValueRef::Null) => return Err("it has neither a value nor a deletion time".to_owned()),
         (ValueRef::Null, _) => return Err("the value is a number".to_owned()),
         (ValueRef::Integer(at), ValueRef::Null) if at == timestamp.as_nanos() => Content::Deleted,
-        (_, ValueRef::Null) => return Err("the time of deletion is not the timestamp".to_owned()),
-        (_, _) => return Err("it has a value and a time of deletion".to_owned()),
+        (_, ValueRef::Null) => return Err("the deletion time differs from the timestamp".to_owned()),
+        (_, _) => return Err("it has both a value and a deletion time".to_owned()),
     };
     let base = match column(4)? {
         ValueRef::Null => Base::Unknown,
@@ -316,7 +316,7 @@ fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why>
 pub(super) fn timestamp(column: ValueRef<'_>) -> Result<Timestamp, Why> {
     match column {
         ValueRef::Integer(nanos) => {
-            Timestamp::from_nanos(nanos).map_err(|_| "the timestamp is not positive".to_owned())
+            Timestamp::from_nanos(nanos).map_err(|_| "the timestamp is zero or negative".to_owned())
         }
         _ => Err("the timestamp is not a number".to_owned()),
     }
@@ -342,7 +342,7 @@ pub(super) fn proved(record: Result<Record, Why>, digest: ValueRef<'_>) -> Resul
     if vouch(digest, &columns(&record)) {
         Ok(record)
     } else {
-        Err("its digest is another one".to_owned())
+        Err("its digest does not match".to_owned())
     }
 }
 
@@ -519,17 +519,17 @@ mod tests {
         for (edit, why) in [
             ("author = 'me!'", "the author is not a peer id"),
             ("author = x'00'", "the author is not a peer id"),
-            ("timestamp = 0", "the timestamp is not positive"),
-            ("timestamp = -5", "the timestamp is not positive"),
+            ("timestamp = 0", "the timestamp is zero or negative"),
+            ("timestamp = -5", "the timestamp is zero or negative"),
             ("timestamp = 'soon'", "the timestamp is not a number"),
             ("timestamp = 1.5", "the timestamp is not a number"),
             ("base = -1", "the base is negative"),
             ("base = 'x'", "the base is not a number"),
-            ("value = NULL", "it has neither a value nor a time of deletion"),
-            ("deleted_at = 5", "it has a value and a time of deletion"),
+            ("value = NULL", "it has neither a value nor a deletion time"),
+            ("deleted_at = 5", "it has both a value and a deletion time"),
             (
                 "deleted_at = 6, value = NULL",
-                "the time of deletion is not the timestamp",
+                "the deletion time differs from the timestamp",
             ),
             (
                 "value = zeroblob(65537)",

@@ -251,7 +251,7 @@ impl SqliteStore {
             return;
         }
         if let Err(error) = self.begin().and_then(|()| self.commit_or_roll_back()) {
-            tracing::debug!("the beginning of an epoch was not written: {error}");
+            tracing::debug!("cannot save the start of an epoch: {error}");
         }
     }
 

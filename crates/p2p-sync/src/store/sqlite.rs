@@ -215,7 +215,7 @@ impl SqliteStore {
         if !self.is_broken()
             && let Err(error) = self.keep_summary()
         {
-            tracing::warn!(%error, "The summary of the records was not kept");
+            tracing::warn!(%error, "Cannot save the summary of the records");
         }
         let settled = self.settle().map(drop);
         match self.connection.take().map(Connection::close) {

@@ -206,7 +206,7 @@ impl SqliteStore {
         if let Some((key, why)) = records.first
             && let Some(count) = self.damage_log.count(damaged, Instant::now())
         {
-            tracing::warn!(count, key, why, "Damaged records were not handed on");
+            tracing::warn!(count, key, why, "Damaged records were not sent");
         }
         self.noted(result)?;
         Ok(sound)

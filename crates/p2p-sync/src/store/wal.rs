@@ -112,7 +112,7 @@ impl SqliteStore {
                 bytes.saturating_add(WAL_RETRY_BYTES)
             }
             Err(error) => {
-                tracing::warn!(%error, "The write-ahead log was not emptied");
+                tracing::warn!(%error, "Cannot empty the write-ahead log");
                 bytes.saturating_add(WAL_RETRY_BYTES)
             }
         };

@@ -56,7 +56,7 @@ impl Readers {
                 Ok(patrolled) => Ok(patrolled),
                 Err(index) => Err(StoreError::Damaged {
                     file: file.to_owned(),
-                    why: format!("its index of {index} does not lead to a row that is there"),
+                    why: format!("its index of {index} points to a missing row"),
                 }),
             }
         })

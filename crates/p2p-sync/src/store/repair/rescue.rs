@@ -120,8 +120,8 @@ fn replace(file: &Path, network: &NetworkName, why: &str) -> Result<Rescued, Sto
     let aside = put_in_place(file, |fresh| SqliteStore::open(fresh, network)?.close())?.1;
     tracing::error!(
         aside = %aside.display(),
-        "{} is damaged ({why}) and was put aside. A new store takes its place, and other nodes fill it. Keep the damaged file until \
-         they have", file.display()
+        "{} is damaged ({why}) and was moved aside. A new store replaces it, and other nodes fill it. Keep the \
+         damaged file until they have", file.display()
     );
     Ok(Rescued {
         records: 0,
@@ -137,11 +137,12 @@ fn replace(file: &Path, network: &NetworkName, why: &str) -> Result<Rescued, Sto
 /// When no record can be read, when reading fails for a reason that may pass, or when the new file cannot be written. The
 /// damaged file is as it was then.
 fn rescue(file: &Path, network: &NetworkName, old: Damaged) -> Result<Rescued, StoreError> {
-    tracing::error!(file = %file.display(), "The store is damaged: what can be read is copied into a new file");
+    tracing::error!(file = %file.display(), "The store is damaged; copying everything readable into a new file");
     let (tally, aside) = put_in_place(file, |fresh| salvage::copy(old, file, fresh, network))?;
     tracing::warn!(
         records = tally.records, damaged = tally.damaged, gaps = tally.gaps, aside = %aside.display(),
-        "The store was rescued; what is missing comes back from other nodes that have it. Keep the damaged file until it has"
+        "The store was rescued; missing records come back from other nodes that have them. Keep the damaged file \
+         until then"
     );
     Ok(Rescued {
         records: tally.records,
@@ -197,7 +198,7 @@ pub(in crate::store) fn finish(file: &Path) -> Result<Option<PathBuf>, StoreErro
     sync_directory(file)?;
     // Too many old files are no reason to stop.
     if let Err(error) = thin_out(file) {
-        tracing::warn!(%error, "Old damaged files were not removed");
+        tracing::warn!(%error, "Cannot remove old damaged files");
     }
     Ok(Some(aside))
 }

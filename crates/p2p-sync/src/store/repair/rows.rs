@@ -62,7 +62,7 @@ pub(super) fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<
             let item = columns.item(record.timestamp);
             match digest {
                 digest if !columns::vouch(digest, &columns) => {
-                    RowState::Damaged("its digest is another one".to_owned())
+                    RowState::Damaged("its digest does not match".to_owned())
                 }
                 _ if stored == Some(item) => RowState::Sound,
                 _ => RowState::Unindexed(columns, record.timestamp),
@@ -137,7 +137,7 @@ pub(super) fn log_unnamed(removed: usize, unreadable: u64) {
         tracing::warn!(
             removed,
             unreadable,
-            "More damaged records were taken out, or rows of another program found that are no records"
+            "Removed more damaged records, or found more invalid rows from another program"
         );
     }
 }
@@ -165,7 +165,11 @@ fn mend(
         RowState::Sound => Ok(None),
         RowState::Unreadable(why) => {
             if verified.unreadable < named as u64 {
-                tracing::warn!(key, why, "Another program wrote a row that is no record");
+                tracing::warn!(
+                    key,
+                    why,
+                    "Another program wrote a row that is not a valid record; it is ignored"
+                );
             }
             verified.unreadable += 1;
             Ok(None)
@@ -187,7 +191,7 @@ fn mend(
                 tracing::warn!(
                     key,
                     why,
-                    "A damaged record was taken out, to come back from another node; what is left of it is in the table damaged_row"
+                    "Moved a damaged record to the table damaged_row; a good copy comes back if another node has one"
                 );
             }
             verified.removed.push(key);

@@ -141,7 +141,7 @@ pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkNam
     if tally.records == 0 && tally.gaps + tally.damaged > 0 {
         return Err(StoreError::Damaged {
             file: file.to_owned(),
-            why: "no record in it can be read".to_owned(),
+            why: "none of its records can be read".to_owned(),
         });
     }
     store.begin()?;
@@ -149,7 +149,7 @@ pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkNam
     match copied.and_then(|()| store.commit()) {
         // Those that the new file will not take are not worth a failure.
         Err(StoreError::Sqlite { cause, .. }) if cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            tracing::warn!(%cause, "Known addresses and lost versions were not copied");
+            tracing::warn!(%cause, "Cannot copy known addresses and lost versions");
             store.rollback();
         }
         other => other?,
@@ -217,7 +217,7 @@ fn copy_the_rest(old: &Damaged, store: &mut SqliteStore) -> Result<(), StoreErro
         store.keep_conflict(&lost, conflict.noticed)
     })?;
     if gaps > 0 {
-        tracing::warn!(gaps, most = CONFLICTS_MAX, "Some lost versions could not be copied");
+        tracing::warn!(gaps, most = CONFLICTS_MAX, "Cannot copy some lost versions");
     }
     Ok(())
 }
