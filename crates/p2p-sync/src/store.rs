@@ -54,6 +54,7 @@ mod reserve;
 mod room;
 mod rows;
 mod sequence;
+mod shape;
 mod sqlite;
 mod summary;
 mod sync;

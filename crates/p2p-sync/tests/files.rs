@@ -226,6 +226,37 @@ fn a_value_that_has_changed_on_the_disk_is_never_shown() {
     assert_eq!(node.json("verify --json")["damaged"], 0);
 }
 
+/// What somebody types into an SQLite shell.
+fn sql(node: &Node, script: &str) {
+    let connection = rusqlite::Connection::open(file(node, "store.db")).unwrap();
+    connection.execute_batch(script).unwrap();
+}
+
+#[test]
+fn what_another_program_drops_is_made_again_or_told() {
+    let node = launch("node").start();
+    node.add("kept", "1");
+    sql(&node, "DROP INDEX kv_store_item");
+    node.add("more", "2");
+    node.stop();
+    node.restart();
+    node.wait_log(0, "dropped or changed an index", PATIENCE);
+    assert_eq!(node.get("kept").as_deref(), Some("1"));
+    assert_eq!(node.json("verify --json")["damaged"], 0);
+
+    sql(&node, "DROP TABLE kv_store");
+    let reply = node.json("add --json later 1");
+    assert_eq!(reply["code"], 9, "{reply}");
+    assert!(reply["error"].as_str().unwrap().contains("nothing was stored"), "{reply}");
+    node.wait_log(0, "Cannot repair the store", PATIENCE);
+    // Whoever asks is told why, and need not wait for the next attempt.
+    for _ in 0..2 {
+        let reply = node.json("verify --json");
+        assert_eq!(reply["code"], 9, "{reply}");
+        assert!(reply["error"].as_str().unwrap().contains("restore a copy"), "{reply}");
+    }
+}
+
 #[test]
 fn a_store_that_cannot_be_read_stays_where_it_is_if_nobody_can_fill_another() {
     let node = launch("node").start();

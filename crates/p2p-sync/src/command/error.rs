@@ -74,7 +74,7 @@ impl From<ValueTooLarge> for CommandError {
 impl From<NodeError> for CommandError {
     fn from(error: NodeError) -> Self {
         let class = match &error {
-            NodeError::Store(error) => Class::from(error.kind()),
+            NodeError::Store(error) | NodeError::OutOfOrder(error) => Class::from(error.kind()),
             NodeError::NoRoom => Class::Storage,
             NodeError::Clock(_) | NodeError::Thread(_) | NodeError::Crowded | NodeError::Stopped => Class::Failed,
         };

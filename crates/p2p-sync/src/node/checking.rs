@@ -54,6 +54,8 @@ pub(super) struct Checking {
     begun: Uptime,
     /// What was lost when the file was mended, to be told by the next answer.
     lost: u64,
+    /// Why the file could not be opened or mended, as long as it is not: nothing is checked meanwhile.
+    out_of_order: Option<NodeError>,
     /// Damage that was repaired since the start: records, and summaries that were not those of the records.
     pub(super) repaired: u64,
 }
@@ -77,6 +79,7 @@ impl Checking {
             rebuild_at: Uptime::default(),
             begun: Uptime::default(),
             lost: 0,
+            out_of_order: None,
             repaired: 0,
         };
         (checking, finished)
@@ -84,12 +87,14 @@ impl Checking {
 
     /// Somebody wants every record checked.
     pub(super) fn ask(&mut self, reply: Reply) {
-        if self.asked.len() < ASKED_MAX {
-            self.asked.push(reply);
-        } else {
-            // Whoever asked may have gone away meanwhile.
-            let _ = reply.send(Err(NodeError::Crowded));
-        }
+        let refused = match &self.out_of_order {
+            // The next attempt may be a minute away.
+            Some(error) => error.clone(),
+            None if self.asked.len() >= ASKED_MAX => NodeError::Crowded,
+            None => return self.asked.push(reply),
+        };
+        // Whoever asked may have gone away meanwhile.
+        let _ = reply.send(Err(refused));
     }
 
     /// A session ended in a way that would be explained by a summary that is not that of the records.
@@ -101,6 +106,7 @@ impl Checking {
     /// whoever waits for it is answered by the next one.
     pub(super) fn mended(&mut self, lost: Result<u64, NodeError>) {
         self.running = None;
+        self.out_of_order = lost.as_ref().err().cloned();
         match lost {
             Ok(lost) => {
                 self.asked.append(&mut self.answered);
@@ -315,6 +321,15 @@ mod tests {
         assert!(finished.try_recv().is_err() && checking.running.is_none());
         checking.mended(Err(NodeError::Stopped));
         assert!(answer.try_recv().unwrap().is_err());
+
+        // Whoever asks later does not wait for the next attempt.
+        let (reply, mut answer) = oneshot::channel();
+        checking.ask(reply);
+        assert!(answer.try_recv().unwrap().is_err());
+        checking.mended(Ok(0));
+        let (reply, mut answer) = oneshot::channel();
+        checking.ask(reply);
+        assert!(answer.try_recv().is_err());
     }
 
     #[test]

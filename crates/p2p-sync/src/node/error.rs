@@ -43,8 +43,11 @@ pub enum StartError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NodeError {
     /// The store failed. Unless it says otherwise, nothing was written.
-    #[error(transparent)]
+    #[error("{}", in_words(.0))]
     Store(#[from] Arc<StoreError>),
+    /// The store could not be opened again or mended, for this reason.
+    #[error(transparent)]
+    OutOfOrder(Arc<StoreError>),
     /// No later timestamp exists. Nothing was written.
     #[error(transparent)]
     Clock(#[from] ClockExhausted),
@@ -75,7 +78,7 @@ impl NodeError {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Store(_) | Self::NoRoom => ErrorKind::Storage,
+            Self::Store(_) | Self::OutOfOrder(_) | Self::NoRoom => ErrorKind::Storage,
             Self::Clock(_) | Self::Thread(_) | Self::Crowded | Self::Stopped => ErrorKind::Failed,
         }
     }
@@ -92,13 +95,25 @@ impl NodeError {
         match self {
             Self::Store(error) => error.may_be_of_one_piece(),
             Self::Clock(_) => true,
-            Self::NoRoom | Self::Thread(_) | Self::Crowded | Self::Stopped => false,
+            Self::OutOfOrder(_) | Self::NoRoom | Self::Thread(_) | Self::Crowded | Self::Stopped => false,
         }
     }
 
     /// Whether there is no room left on the disk.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Full)
+    }
+}
+
+/// A running node repairs its file by itself; one that is starting has left it as it was.
+fn in_words(error: &StoreError) -> String {
+    match error {
+        StoreError::Damaged { file, why } => format!(
+            "{} is damaged ({why}): nothing was stored. p2p-sync is copying what can be read into a new file: try again in a \
+             moment. If the repair fails, the log says why and what to do",
+            file.display()
+        ),
+        other => other.to_string(),
     }
 }
 

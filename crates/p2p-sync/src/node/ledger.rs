@@ -1,6 +1,8 @@
 //! The replica with its store. Every change goes through [`Ledger::commit`], whichever way it came, and comes out of it as
 //! [`Committed`]: the one thing that the log, the network and the sessions are told by. When to commit is left to the writer.
 
+use std::sync::Arc;
+
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
@@ -281,10 +283,11 @@ impl Ledger {
     /// what is lost comes back from other nodes. Gives about how many records that are.
     pub(super) fn mend(&mut self, readers: &Readers) -> Result<u64, NodeError> {
         if !self.damaged {
-            let reopened = self.store.reopen().map_err(NodeError::from);
-            return self.noted(reopened).map(|()| 0);
+            let reopened = self.store.reopen();
+            self.damaged |= reopened.as_ref().is_err_and(StoreError::is_damaged_file);
+            return reopened.map(|()| 0).map_err(out_of_order);
         }
-        let rescued = self.store.rescue(readers)?;
+        let rescued = self.store.rescue(readers).map_err(out_of_order)?;
         self.damaged = false;
         tracing::warn!(
             "The store has been repaired: {} records saved, {} damaged, and {} places unreadable. Missing records \
@@ -352,8 +355,17 @@ impl Ledger {
 
     /// Closes the store in good order.
     pub(super) fn close(self) {
-        if let Err(error) = self.store.close() {
+        if self.store.is_broken() {
+            if !self.store.is_displaced() {
+                tracing::warn!("The store is still closed after its failure; the next start recovers it");
+            }
+        } else if let Err(error) = self.store.close() {
             tracing::warn!("The store was not closed cleanly; the next start recovers it: {error}");
         }
     }
+}
+
+/// The file is in need of more than another attempt.
+fn out_of_order(error: StoreError) -> NodeError {
+    NodeError::OutOfOrder(Arc::new(error))
 }

@@ -206,7 +206,7 @@ pub enum StoreError {
         cause: rusqlite::Error,
     },
     /// The store was closed after a failure of the disk and has not been opened again.
-    #[error("{} was closed after a failure: nothing was stored", file.display())]
+    #[error("{} was closed after a failure: nothing was stored. p2p-sync keeps trying to reopen it; the log says what happened", file.display())]
     Broken {
         /// The store file.
         file: PathBuf,
@@ -350,6 +350,10 @@ impl StoreError {
             },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { file },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { file },
+            _ if is_about_shape(&cause) => Self::Damaged {
+                file,
+                why: cause.to_string(),
+            },
             _ => Self::Sqlite { file, cause },
         }
     }
@@ -389,6 +393,23 @@ impl StoreError {
             cause,
         }
     }
+}
+
+/// Whether a table, a column or an index is missing: all statements are ours, so somebody has taken it away.
+fn is_about_shape(cause: &rusqlite::Error) -> bool {
+    let (rusqlite::Error::SqliteFailure(_, Some(words)) | rusqlite::Error::SqlInputError { msg: words, .. }) = cause
+    else {
+        return false;
+    };
+    [
+        "no such table",
+        "no such column",
+        "no such index",
+        "no column named",
+        "no query solution",
+    ]
+    .iter()
+    .any(|missing| words.contains(missing))
 }
 
 /// The system's answer when this process may open no more files, which SQLite does not tell from a failing disk. The directory

@@ -17,6 +17,7 @@ use super::files;
 use super::migrations::{self, Found, Observer};
 use super::others;
 use super::rows;
+use super::shape;
 
 /// SQLite before 3.51.3 may damage a file in WAL mode that has two or more connections.
 const SQLITE_MIN: i32 = 3_051_003;
@@ -77,6 +78,7 @@ fn writer_in_place(file: &Path, network: &NetworkName, observe: Observer<'_>) ->
     migrations::inspect(&connection, file)?;
     set_up(&connection, file)?;
     migrations::migrate(&mut connection, file, observe)?;
+    shape::restore(&connection, file)?;
     join_network(&connection, file, network)?;
     others::watch(&connection).map_err(|error| unreadable(file, error))?;
     rows::prepare(&connection).map_err(|error| unreadable(file, error))?;

@@ -215,7 +215,7 @@ impl SqliteStore {
         if !self.is_broken()
             && let Err(error) = self.keep_summary()
         {
-            tracing::warn!(%error, "Cannot save the summary of the records");
+            tracing::warn!(%error, "Cannot save the summary of the records; no data is lost, the next start rebuilds it");
         }
         let settled = self.settle().map(drop);
         match self.connection.take().map(Connection::close) {
