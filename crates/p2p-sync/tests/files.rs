@@ -247,7 +247,10 @@ fn what_another_program_drops_is_made_again_or_told() {
     sql(&node, "DROP TABLE kv_store");
     let reply = node.json("add --json later 1");
     assert_eq!(reply["code"], 9, "{reply}");
-    assert!(reply["error"].as_str().unwrap().contains("nothing was stored"), "{reply}");
+    assert!(
+        reply["error"].as_str().unwrap().contains("nothing was stored"),
+        "{reply}"
+    );
     node.wait_log(0, "Cannot repair the store", PATIENCE);
     // Whoever asks is told why, and need not wait for the next attempt.
     for _ in 0..2 {
