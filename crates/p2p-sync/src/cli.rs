@@ -159,7 +159,7 @@ fn wait(news: &Receiver<Progress>) -> Result<(), Failure> {
     let bug = || {
         Failure::new(
             Class::Failed,
-            "A bug has ended the program. What was acknowledged is stored.",
+            "The program crashed because of a bug. Acknowledged writes are stored.",
         )
     };
     match news.recv() {

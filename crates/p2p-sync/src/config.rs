@@ -170,19 +170,19 @@ pub fn peer_address(text: &str) -> Result<String, InvalidPeerAddress> {
     match parts.next() {
         Some(Protocol::Ip4(_) | Protocol::Ip6(_)) => {}
         Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)) => {
-            return refused("names are not resolved, give the IP address");
+            return refused("host names are not supported, use an IP address");
         }
-        _ => return refused("it starts with no IP address"),
+        _ => return refused("it does not start with an IP address"),
     }
     let port = match (parts.next(), parts.next()) {
         (Some(Protocol::Udp(port)), Some(Protocol::QuicV1)) => (port, parts.next()),
         (Some(Protocol::Tcp(port)), peer) => (port, peer),
-        _ => return refused("neither tcp nor udp with quic-v1 follows the IP address"),
+        _ => return refused("the IP address must be followed by /tcp/PORT or /udp/PORT/quic-v1"),
     };
     match (port, parts.next()) {
-        ((0, _), _) => refused("nobody can be dialled at port 0"),
+        ((0, _), _) => refused("port 0 cannot be dialled"),
         ((_, None | Some(Protocol::P2p(_))), None) => Ok(address.to_string()),
-        _ => refused("only /p2p/PEER-ID can follow the port"),
+        _ => refused("only /p2p/PEER-ID may follow the port"),
     }
 }
 
@@ -215,14 +215,14 @@ mod tests {
         for (text, why) in [
             ("", "IP"),
             ("192.168.1.5:4002", "invalid multiaddr"),
-            ("/ip4/192.168.1.5", "neither tcp nor udp"),
-            ("/ip4/192.168.1.5/udp/4002", "neither tcp nor udp"),
+            ("/ip4/192.168.1.5", "must be followed by"),
+            ("/ip4/192.168.1.5/udp/4002", "must be followed by"),
             ("/ip4/192.168.1.5/tcp/0", "port 0"),
             ("/ip4/300.1.1.1/tcp/4002", "invalid"),
             ("/ip4/192.168.1.5/tcp/4002/ws", "only /p2p/"),
             ("/ip4/192.168.1.5/udp/4002/quic-v1/webtransport", "only /p2p/"),
-            ("/dns4/host.example/tcp/4002", "not resolved"),
-            ("/tcp/4002", "no IP address"),
+            ("/dns4/host.example/tcp/4002", "not supported"),
+            ("/tcp/4002", "with an IP address"),
         ] {
             let refusal = peer_address(text).expect_err(text).to_string();
             assert!(refusal.contains(why), "{text}: {refusal}");

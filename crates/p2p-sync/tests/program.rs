@@ -401,7 +401,7 @@ fn a_pipe_is_read_to_its_end_and_then_the_node_stops() {
     let mark = node.stderr().mark();
     node.send(b"exit\nadd late 3\n");
     assert_eq!(node.wait_exit(PATIENCE).code(), Some(0));
-    node.wait_log(mark, "stopping: a command asked for it", PATIENCE);
+    node.wait_log(mark, "stopping: an exit command was read", PATIENCE);
     node.restart();
     assert_eq!(node.get("late"), None);
     assert_eq!(node.get("last").as_deref(), Some("2"));

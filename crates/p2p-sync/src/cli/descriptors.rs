@@ -52,8 +52,8 @@ fn check(limit: Option<u64>) -> Result<(), Failure> {
         Some(limit) if limit < NEEDED => Err(Failure::new(
             crate::command::Class::Failed,
             format!(
-                "This process may have only {limit} files and sockets open, and a node needs at least {NEEDED}: raise the limit, by \
-                 `ulimit -n {WANTED}` in the shell or LimitNOFILE={WANTED} in a systemd unit. Nothing was started"
+                "This process may open only {limit} files and sockets; a node needs at least {NEEDED}. Nothing was \
+                 started. Raise the limit: `ulimit -n {WANTED}` in the shell, or LimitNOFILE={WANTED} in a systemd unit"
             ),
         )),
         _ => Ok(()),

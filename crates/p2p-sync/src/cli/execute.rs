@@ -248,7 +248,7 @@ pub(super) mod tests {
             "{text}"
         );
         assert!(
-            text.contains("No line says END") && text.contains("Nothing was stored"),
+            text.contains("before the line END") && text.contains("Nothing was stored"),
             "{text}"
         );
     }
@@ -375,16 +375,16 @@ Stored items (1):
         ];
         let expected = r#"✓ Added: k = v
 ✓ Deleted: k
-✗ No connected peer takes part in the sync. Try: peers
+✗ No connected peer takes part in sync. Try: peers
 {"peers":0}
-✓ Verified: 1 record, all as they were stored
+✓ Verified: 1 record, all intact
 {"records":1,"damaged":0,"summary_was_right":true}
 Lost versions (0):
 {"conflicts":0}
 {"error":"Invalid key: the key is empty. Nothing was changed.","code":8}
 ✗ Not found: no lost version of k. Nothing was changed. Try: conflicts
 {"error":"Not found: no lost version of k written at 2025-01-04T08:30:15Z. Nothing was changed. Try: conflicts","code":3}
-{"error":"Invalid timestamp: yesterday. Give it as `conflicts` shows it. Nothing was changed.","code":8}
+{"error":"Invalid timestamp: yesterday. Write it as `conflicts` shows it. Nothing was changed.","code":8}
 "#;
         assert_eq!(shown(&node, lines).await, expected);
         node.stop().await;

@@ -63,7 +63,7 @@ impl HereDocument {
     pub(super) fn end(&mut self) -> Option<ParseError> {
         let open = self.0.take()?;
         let text = format!(
-            "No line says {}, which was to end the value. Nothing was stored.",
+            "The input ended before the line {} that ends the value. Nothing was stored.",
             open.end
         );
         Some(ParseError {

@@ -62,8 +62,8 @@ pub(super) async fn until_somebody_has_it(node: &Node, writes: u64, patience: Du
             format!("{writes} changes")
         };
         output::say(&format!(
-            "No other node is known to have what was written ({what}). It is stored here, and goes out when a node with this data \
-             directory runs again and meets others. To wait longer: --linger SECONDS"
+            "No other node is known to have what was written ({what}). It is stored here, and syncs when a node runs \
+             with this data directory again and meets others. To wait longer: --linger SECONDS"
         ));
     }
 }

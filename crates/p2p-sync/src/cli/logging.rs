@@ -64,7 +64,7 @@ impl Logs {
         // There is one already when this is not the program but a test of it.
         let _ = tracing::subscriber::set_global_default(subscriber);
         if let Some(mistake) = mistake {
-            tracing::warn!("RUST_LOG is not understood and was ignored: {mistake}");
+            tracing::warn!("RUST_LOG is invalid and was ignored: {mistake}");
         }
         logs
     }
@@ -228,7 +228,7 @@ mod tests {
         let printed = printed.lock().unwrap();
         assert_eq!(printed.matches("line\n").count(), LINES_MAX);
         assert!(
-            printed.contains("(7 log lines were left out"),
+            printed.contains("(7 log lines were dropped"),
             "{}",
             &printed[printed.len() - 200..]
         );

@@ -58,7 +58,7 @@ pub(super) async fn run(prompt: &str, node: &Node) -> Result<Told, Ended> {
             Some(Err(error)) => return Err(Ended::Input(error)),
             Some(Ok(line)) => {
                 count += 1;
-                (talk.line(&line).await? == Flow::Exit).then_some("a command asked for it")
+                (talk.line(&line).await? == Flow::Exit).then_some("an exit command was read")
             }
         };
         if let Some(why) = ended {

@@ -126,7 +126,7 @@ pub(super) async fn run(node: &Node, surroundings: Surroundings) -> Result<(), E
                         }
                         None => {
                             talk.output()
-                                .print("\nInterrupted. What was acknowledged is stored.\n")
+                                .print("\nInterrupted. Acknowledged writes are stored.\n")
                                 .await?;
                             break;
                         }
@@ -271,7 +271,7 @@ fn editor(
     editor.bind_sequence(KeyEvent::ctrl('Z'), takes(Key::Suspend));
     match editor.load_history(&surroundings.history) {
         Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!("The history of the prompt cannot be read: {error}"),
+        Err(error) => tracing::warn!("Cannot read the prompt history: {error}"),
         Ok(()) => {}
     }
     if io::stderr().is_terminal() {
@@ -290,6 +290,6 @@ fn remember(editor: &mut PromptEditor, line: &str, surroundings: &Surroundings) 
         .add_history_entry(line)
         .and_then(|_| editor.append_history(&surroundings.history));
     if let Err(error) = kept {
-        tracing::debug!("The history of the prompt cannot be written: {error}");
+        tracing::debug!("Cannot write the prompt history: {error}");
     }
 }

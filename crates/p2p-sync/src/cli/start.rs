@@ -31,24 +31,24 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Starts a node
 ///
-/// At a terminal it shows a prompt. From a pipe it reads commands line by line, and stops after the last one. With /dev/null
-/// as its input it runs as a service, until a signal stops it. Logs go to standard error; -v or RUST_LOG make them more
+/// At a terminal, it shows a prompt. From a pipe, it reads commands line by line and stops after the last one. With /dev/null
+/// as its input, it runs as a service until a signal stops it. Logs go to standard error; -v or RUST_LOG make them more
 /// detailed. When standard error is not a terminal, log lines carry dates, leave out values, and are limited to 10 MB a day.
 ///
-/// SIGINT, SIGTERM and SIGQUIT stop the node cleanly, and so does closing its terminal. SIGUSR1 writes its status to the log.
+/// SIGINT, SIGTERM and SIGQUIT stop the node cleanly, as does closing its terminal. SIGUSR1 writes its status to the log.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Start {
-    /// The port to listen on, TCP and UDP; 0 for any free one
+    /// The TCP and UDP port to listen on; 0 for any free one
     #[arg(long, env = "P2P_SYNC_PORT", default_value_t = config::PORT, value_parser = config::port, allow_negative_numbers = true)]
     port: u16,
-    /// Where the data is kept [default: p2p-sync in the user's directory for application data]
+    /// Where to keep the data [default: p2p-sync in the user's application data directory]
     #[arg(long, value_name = "DIR", env = "P2P_SYNC_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// What this node is called in discovery [default: the name of the machine]
     #[arg(long, env = "P2P_SYNC_NAME", value_parser = config::node_name)]
     name: Option<String>,
-    /// The network to join; only nodes with the same network name share data. It is not a password: whoever knows or guesses
-    /// the name takes part
+    /// The network to join; only nodes with the same network name share data. It is not a password: anyone who knows or guesses
+    /// the name can join
     #[arg(
         long,
         value_name = "NAME",
@@ -63,24 +63,24 @@ pub(super) struct Start {
     /// Do not look for other nodes on the LAN, and do not announce this one
     #[arg(long, env = "P2P_SYNC_NO_LAN", value_parser = switch)]
     no_lan: bool,
-    /// Take nothing more from other nodes once the store has this size, such as 500MB or 20GB [default: leave 5 % of the
+    /// Stop taking data from other nodes once the store reaches this size, such as 500MB or 20GB [default: leave 5 % of the
     /// volume free, at most 1 GiB]
     #[arg(long, value_name = "SIZE", env = "P2P_SYNC_MAX_STORE", value_parser = config::max_store)]
     max_store: Option<u64>,
-    /// How many gossip messages to take from one author within 60 s. Nodes of p2p-sync need no more, because they also sync. If
-    /// another program sends more, raise it on every node
+    /// How many gossip messages to accept from one author within 60 s. p2p-sync nodes never need more, because they also sync. If
+    /// another program sends more, raise this on every node
     #[arg(long, value_name = "COUNT", env = "P2P_SYNC_MESSAGE_LIMIT", default_value_t = config::MESSAGE_LIMIT, value_parser = config::message_limit, allow_negative_numbers = true)]
     message_limit: usize,
-    /// If identity.key is missing beside a store: start as a new peer that keeps the data
+    /// If there is a store but no identity.key: start as a new peer that keeps the data
     #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = switch)]
     new_identity: bool,
     /// Whether to read commands from standard input
     #[arg(long, env = "P2P_SYNC_PROMPT", default_value = "auto")]
     prompt: PromptChoice,
-    /// How long to wait, at the end of a pipe that wrote something, until a peer has it; 0 not to wait
+    /// After a pipe that wrote something: how long to wait until a peer has it; 0 means no wait
     #[arg(long, value_name = "SECONDS", env = "P2P_SYNC_LINGER", default_value_t = linger::SECONDS, value_parser = linger::seconds, allow_negative_numbers = true)]
     linger: f64,
-    /// Log why the node does what it does, without the details of its libraries
+    /// Log why the node does what it does, without its libraries' details
     #[arg(long, short, env = "P2P_SYNC_VERBOSE", value_parser = switch)]
     verbose: bool,
     /// Show values in the log even if it does not go to a terminal
@@ -130,7 +130,7 @@ impl Start {
             Duration::ZERO
         };
         let (mut requests, status_requests) = StopRequests::listen()
-            .map_err(|error| Failure::new(Class::Failed, format!("cannot listen to signals: {error}")))?;
+            .map_err(|error| Failure::new(Class::Failed, format!("cannot set up signal handling: {error}")))?;
         let mut upgrading = Upgrading::new();
         let node = tokio::select! {
             node = Node::start_observed(config, move |migration| upgrading.show(migration)) => node?,
@@ -145,7 +145,7 @@ impl Start {
             interrupts: Interrupts::default(),
             #[cfg(unix)]
             suspension: Suspension::listen()
-                .map_err(|error| Failure::new(Class::Failed, format!("cannot listen to signals: {error}")))?,
+                .map_err(|error| Failure::new(Class::Failed, format!("cannot set up signal handling: {error}")))?,
         };
         let interrupts = surroundings.interrupts.clone();
         let (ended, why) = {
@@ -191,14 +191,14 @@ impl Start {
         let no_home = || {
             Failure::new(
                 Class::Usage,
-                "This user has no home directory: say with --data-dir where the data is to be kept",
+                "This user has no home directory: name a data directory with --data-dir",
             )
         };
         let peers: Vec<_> = self.peers.into_iter().filter(|peer| !peer.is_empty()).collect();
         if peers.len() > config::PEERS_MAX {
             return Err(Failure::new(
                 Class::Usage,
-                format!("At most {} peers can be given", config::PEERS_MAX),
+                format!("At most {} --peer addresses are allowed", config::PEERS_MAX),
             ));
         }
         Ok(Config {
@@ -225,7 +225,7 @@ async fn talk(node: &Node, mode: Mode, patience: Duration, surroundings: Surroun
         Mode::Prompt => {
             said?;
             prompt::run(node, surroundings).await?;
-            Ok("the user has left the prompt")
+            Ok("the user left the prompt")
         }
         Mode::PlainPrompt => {
             said?;
@@ -239,8 +239,8 @@ async fn talk(node: &Node, mode: Mode, patience: Duration, surroundings: Surroun
             linger::until_somebody_has_it(node, told.writes, patience).await;
             if told.lines == 0 {
                 output::say(
-                    "Standard input was at its end from the start, so there is nothing to do. To keep the node running without \
-                     one: --prompt never, or </dev/null",
+                    "Standard input was empty, so there was nothing to do. To run as a service instead: --prompt \
+                     never, or </dev/null",
                 );
             }
             Ok(told.why)

@@ -141,7 +141,7 @@ impl StopRequests {
             timeout_at(deadline, leaving).await.map_err(|_| cut_off())?;
             if timeout_at(deadline, tidying).await.is_err() {
                 tracing::warn!(
-                    "The disk is slow: the store is put in order at the next start. What was acknowledged is stored"
+                    "The disk is slow; the store will be recovered at the next start. Acknowledged writes are stored"
                 );
             }
             Ok(())
@@ -149,7 +149,8 @@ impl StopRequests {
         tokio::select! {
             ended = end => ended,
             () = self.interrupted() => {
-                Err(Failure::new(Class::Failed, "Cut off by a second interrupt. What was acknowledged is stored."))
+                Err(Failure::new(Class::Failed, "Stopped at once by a second interrupt. Acknowledged writes are \
+                    stored."))
             }
         }
     }
@@ -159,7 +160,7 @@ impl StopRequests {
 pub(super) fn cut_off() -> Failure {
     Failure::new(
         Class::Failed,
-        "The node did not stop in time and was cut off. What was acknowledged is stored.",
+        "The node did not stop in time and was terminated. Acknowledged writes are stored.",
     )
 }
 

@@ -37,7 +37,7 @@ pub(super) fn list_item(record: &Record) -> String {
 
 /// The end of a list that others have changed since it was counted.
 pub(super) fn list_moved(shown: u64) -> String {
-    format!("({shown} items were listed: the store changed meanwhile)\n")
+    format!("({shown} items were listed; the store changed in the meantime)\n")
 }
 
 fn pair(record: &Record) -> String {
@@ -166,7 +166,7 @@ pub(super) fn help(commands: &[CommandHelp]) -> String {
         .map(|command| vec![command.usage.clone(), command.about.clone()])
         .collect();
     format!(
-        "{}With --json the reply is JSON, one object a line. In full: help COMMAND\n",
+        "{}--json replies in JSON, one object per line. Details: help COMMAND\n",
         table(&rows)
     )
 }
@@ -288,13 +288,13 @@ Keys:      7 (2 deleted)
 Peers:     2 connected, 3 known, 1 in the mesh
 Multicast: heard 7 s ago
 Messages:  4 sent, 5 received
-           8 changes were made while nobody listened; the sync delivers them
+           8 changes were made with no peer listening; sync delivers them
 Dropped:   6 rate limited
            1 invalid message
-Sync:      with 2 peers; no room for what other nodes send: make room on the volume, or see --max-store
+Sync:      with 2 peers; no room for data from other nodes: free space on the volume, or see --max-store
 Refused:   9 too far ahead
 Conflicts: 2 (to see them: conflicts)
-Ahead:     3 records of this node, dated later than others accept yet:
+Ahead:     3 records of this node dated too far ahead for other nodes to accept yet:
            a\\u{{202e}}b (due 2027-01-04T08:30:15Z)
            and 2 more
 Repaired:  1 (damaged records and wrong summaries)

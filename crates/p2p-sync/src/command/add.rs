@@ -11,9 +11,9 @@ use crate::node::Node;
 
 /// Stores a value under a key
 ///
-/// At the prompt the value is the rest of the line as it stands, with its spaces and quotes. A key that has spaces, or
-/// begins with a quote or a dash, is written in quotes. A value of several lines is given as <<END in place of the value, with
-/// its lines below and a line that says END after them. The reply comes when the value is safe on disk.
+/// At the prompt, the value is the rest of the line exactly as typed, including spaces and quotes. Quote a key that
+/// contains spaces, or begins with a quote or a dash. For a value of several lines, type <<END in place of the value, then
+/// the lines, then a line that says END. The reply comes once the value is safe on disk.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Add {
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub struct Add {
     /// Stores an empty value
     #[arg(long, conflicts_with_all = ["value", "value_b64"])]
     empty: bool,
-    /// Stores the bytes that this says in base64, as JSON replies show a value that is no text
+    /// Stores the bytes that this base64 text encodes; JSON replies show values that are not text this way
     #[arg(long, value_name = "BASE64", conflicts_with = "value", hide_short_help = true)]
     value_b64: Option<String>,
     /// 1 to 256 bytes of text without control characters

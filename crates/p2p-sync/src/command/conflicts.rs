@@ -9,18 +9,18 @@ use crate::node::{Conflict, Node};
 /// Lost versions that are shown unless another number is asked for.
 const SHOWN_DEFAULT: u16 = 100;
 
-/// Shows the writes that lost to others made without knowledge of them
+/// Shows writes that were overwritten by concurrent ones
 ///
-/// The ones noticed last come first. One of them is brought back by `restore KEY TIMESTAMP`. A loss that cannot be proved is
-/// not listed, and of very many only the newest are kept.
+/// The most recently noticed come first. `restore KEY TIMESTAMP` brings one back. A loss that cannot be proved is not listed,
+/// and only the newest ones are kept.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Conflicts {
     #[command(flatten)]
     pub(super) format: Format,
-    /// At most so many; 100 unless it is said
+    /// How many to show at most; 100 by default
     #[arg(long, value_name = "N", default_value_t = SHOWN_DEFAULT)]
     limit: u16,
-    /// Only those of this key
+    /// Only the lost writes of this key
     key: Option<OsString>,
 }
 
@@ -98,7 +98,11 @@ mod tests {
         assert_eq!(list(0, Some(0), 100), (0, Some(0), false));
         assert_eq!(list(100, Some(100), 100), (100, Some(100), false));
         assert_eq!(list(101, Some(7_000), 100), (100, Some(7_000), true));
-        assert_eq!(list(101, Some(90), 100), (100, Some(101), true), "more came meanwhile");
+        assert_eq!(
+            list(101, Some(90), 100),
+            (100, Some(101), true),
+            "more came in the meantime"
+        );
         assert_eq!(list(2, None, 100), (2, Some(2), false));
         assert_eq!(list(101, None, 100), (100, None, true));
     }

@@ -10,7 +10,7 @@ use crate::node::Node;
 
 /// Deletes keys
 ///
-/// Each key is deleted for itself and has its own reply.
+/// Each key is deleted separately and gets its own reply.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Delete {
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use super::grammar::grammar;
 use super::{Class, CommandError, Format, Reply};
 
-/// Shows the commands, or one of them in full
+/// Lists the commands, or explains one in full
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Help {
     #[command(flatten)]

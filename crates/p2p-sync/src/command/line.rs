@@ -30,7 +30,8 @@ pub fn parse_line(line: &[u8]) -> Result<Option<Command>, ParseError> {
         Ok(Some(parts)) => parts,
         Ok(None) => return Ok(None),
         Err(Unclosed { .. }) => {
-            let text = "A quote is not closed. Nothing was done. A key may begin with a quote inside quotes of the other kind.";
+            let text = "Unclosed quote. Nothing was done. For a key that begins with a quote, use quotes of the other \
+                kind around it.";
             return Err(ParseError {
                 json: asks_for_json(line),
                 error: CommandError::new(Class::Usage, text),
@@ -148,7 +149,7 @@ impl<'a> Parts<'a> {
             (Err(error), _) => match equals_sign.filter(|_| error.kind() == ErrorKind::MissingRequiredArgument) {
                 Some((key, value)) => Err(CommandError::new(
                     Class::Usage,
-                    format!("A blank stands between key and value, no equals sign. Did you mean: add {key} {value}"),
+                    format!("Separate key and value with a space, not an equals sign. Did you mean: add {key} {value}"),
                 )),
                 None => Err(shortened(&error, known)),
             },
@@ -164,10 +165,10 @@ fn shortened(error: &clap::Error, command: &clap::Command) -> CommandError {
             format!("Missing: {}", missing.replace(['<', '>', '.'], "").replace('\n', ", "))
         }
         (ErrorKind::UnknownArgument, Some(word)) if word.starts_with('-') => {
-            format!("Unknown option: {word} (a key that begins with a dash is written in quotes)")
+            format!("Unknown option: {word} (quote a key that begins with a dash)")
         }
         (ErrorKind::UnknownArgument, Some(word)) => {
-            format!("One word too many: {word} (a key that has spaces is written in quotes)")
+            format!("Unexpected word: {word} (quote a key that contains spaces)")
         }
         _ => {
             let page = error.to_string();
@@ -425,16 +426,16 @@ mod tests {
             ("get", "Missing: KEY. Usage: get [--json] KEY"),
             (
                 "get a b",
-                "One word too many: b (a key that has spaces is written in quotes). Usage: get [--json] KEY",
+                "Unexpected word: b (quote a key that contains spaces). Usage: get [--json] KEY",
             ),
             (
                 "get -k",
-                "Unknown option: -k (a key that begins with a dash is written in quotes). Usage: get [--json] KEY",
+                "Unknown option: -k (quote a key that begins with a dash). Usage: get [--json] KEY",
             ),
             ("delete", "Missing: KEY. Usage: delete [--json] KEY..."),
             (
                 "list a b",
-                "One word too many: b (a key that has spaces is written in quotes). Usage: list [--json] [PREFIX]",
+                "Unexpected word: b (quote a key that contains spaces). Usage: list [--json] [PREFIX]",
             ),
         ] {
             assert_eq!(refused(line), (Class::Usage, text.to_owned()), "{line}");

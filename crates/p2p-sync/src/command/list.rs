@@ -14,12 +14,12 @@ use crate::node::Node;
 /// Records that are read at once.
 const PAGE_RECORDS_MAX: usize = 500;
 
-/// Shows what is stored, in the order of the keys
+/// Lists what is stored, in key order
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct List {
     #[command(flatten)]
     pub(super) format: Format,
-    /// Only keys that begin with it
+    /// Only keys that begin with this
     pub(super) prefix: Option<OsString>,
 }
 

@@ -8,17 +8,17 @@ use super::error::key;
 use super::{Class, CommandError, Format, Reply};
 use crate::node::Node;
 
-/// Writes a lost version of a key anew, so that it wins
+/// Writes a lost version of a key again, so that it wins
 ///
-/// It is the one noticed last, or the one of that timestamp; `conflicts` shows them. If what was lost is a deletion, the key
-/// is deleted.
+/// Restores the most recently noticed one, or the one with that timestamp; `conflicts` shows them. If the lost version is a
+/// deletion, the key is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Restore {
     #[command(flatten)]
     pub(super) format: Format,
     /// The key
     key: OsString,
-    /// When the lost version was written, as `conflicts` shows it
+    /// The timestamp of the lost version, as `conflicts` shows it
     timestamp: Option<OsString>,
 }
 
@@ -37,7 +37,7 @@ impl Restore {
 fn timestamp(word: &OsStr) -> Result<Timestamp, CommandError> {
     let text = word.to_string_lossy();
     text.parse().map_err(|_| {
-        let text = format!("Invalid timestamp: {text}. Give it as `conflicts` shows it. Nothing was changed.");
+        let text = format!("Invalid timestamp: {text}. Write it as `conflicts` shows it. Nothing was changed.");
         CommandError::new(Class::Invalid, text)
     })
 }

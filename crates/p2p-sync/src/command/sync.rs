@@ -5,7 +5,7 @@ use crate::node::Node;
 
 /// Compares with every connected peer now
 ///
-/// Nobody has to ask for it: a node does so by itself whenever there is a reason to.
+/// You rarely need this: a node does it by itself whenever there is a reason to.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct SyncNow {
     #[command(flatten)]

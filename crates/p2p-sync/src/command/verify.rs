@@ -3,10 +3,10 @@
 use super::{CommandError, Format, Reply};
 use crate::node::Node;
 
-/// Checks every record, and the summary of them that the sync works with
+/// Checks every record, and the summary of them that sync uses
 ///
-/// What is damaged is set aside, and comes back if another node has it. Takes some seconds for a million records, during which
-/// the node works on.
+/// Damaged records are set aside, and come back if another node has them. This takes some seconds for a million records; the
+/// node keeps working meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Verify {
     #[command(flatten)]

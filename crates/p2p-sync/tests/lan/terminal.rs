@@ -107,7 +107,7 @@ fn bytes_that_are_not_text_cost_their_line_and_what_was_pasted_behind_it() {
     type_at_leisure(&node, b"add lines <<END\r");
     type_at_leisure(&node, b"one\r");
     type_at_leisure(&node, b"\x04");
-    wait_terminal(&node, "No line says END");
+    wait_terminal(&node, "before the line END");
     assert_eq!(node.wait_exit(seconds(2)).code(), Some(0));
 }
 

@@ -56,12 +56,12 @@ fn mistake(directive: &str) -> Option<String> {
         return None;
     }
     if name.starts_with("p2p-sync") || name.starts_with("p2psync") {
-        return Some(format!("no part of the program is called {name}: write p2p_sync"));
+        return Some(format!("there is no module {name}: write p2p_sync"));
     }
     let known = PARTS.iter().any(|part| name.starts_with(part));
     // With a level it may be meant for another program, and does no harm.
     (level.is_none() && !known)
-        .then(|| format!("{name} is neither a level (error, warn, info, debug, trace) nor a part"))
+        .then(|| format!("{name} is neither a level (error, warn, info, debug, trace) nor a module"))
 }
 
 fn is_level(word: &str) -> bool {

@@ -61,8 +61,7 @@ impl Printer {
             match self.left_out.swap(0, Ordering::Relaxed) {
                 0 => {}
                 count => {
-                    let told =
-                        format!("({count} log lines were left out: they came faster than they could be shown)\n");
+                    let told = format!("({count} log lines were dropped: they came faster than they could be shown)\n");
                     self.add(&mut text, Level::WARN, told.as_bytes());
                 }
             }
@@ -92,11 +91,13 @@ impl Printer {
         match budget.take(shown.len(), level, self.began.elapsed()) {
             Verdict::Write => text.push_str(&shown),
             Verdict::WriteBehind(count) => {
-                text.push_str(&format!("({count} log lines were left out: the log has 10 MB a day)\n"));
+                text.push_str(&format!(
+                    "({count} log lines were dropped: the log is limited to 10 MB a day)\n"
+                ));
                 text.push_str(&shown);
             }
             Verdict::LeaveOutFirst => {
-                text.push_str("(From here on log lines are left out: the log has 10 MB a day)\n");
+                text.push_str("(Dropping log lines from here on: the log is limited to 10 MB a day)\n");
             }
             Verdict::LeaveOut => {}
         }
@@ -106,7 +107,9 @@ impl Printer {
     fn tell_rest(&mut self, text: &mut String) {
         match self.budget.as_mut().map_or(0, Budget::take_left_out) {
             0 => {}
-            count => text.push_str(&format!("({count} log lines were left out: the log has 10 MB a day)\n")),
+            count => text.push_str(&format!(
+                "({count} log lines were dropped: the log is limited to 10 MB a day)\n"
+            )),
         }
     }
 

@@ -43,7 +43,7 @@ fn forward_hang_up(sender: mpsc::Sender<Request>) -> io::Result<()> {
             if had_terminal && !has_terminal() {
                 let _ = sender.try_send(Request::HangUp);
             } else {
-                tracing::info!("Got SIGHUP: there is nothing to reload, and the log goes to standard error");
+                tracing::info!("Got SIGHUP; ignored: there is nothing to reload, and the log goes to standard error");
             }
         }
     });

@@ -41,8 +41,8 @@ pub(super) fn addresses(net: &NetStatus) -> Vec<String> {
 pub(super) fn multicast(multicast: &Multicast) -> String {
     match multicast {
         Multicast::Off => "off (--no-lan)".to_owned(),
-        Multicast::Silent => "nothing heard of other machines".to_owned(),
-        Multicast::Unknown { why } => format!("cannot be listened to: {}", shown(why)),
+        Multicast::Silent => "nothing heard from other machines".to_owned(),
+        Multicast::Unknown { why } => format!("cannot listen: {}", shown(why)),
         Multicast::Heard { ago } => format!("heard {} ago", duration(*ago)),
     }
 }
@@ -51,9 +51,9 @@ pub(super) fn messages(net: &NetStatus) -> Vec<String> {
     let mut lines = vec![format!("{} sent, {} received", net.sent, net.received)];
     if net.unheard > 0 {
         let made = if net.unheard == 1 {
-            "change was made while nobody listened; the sync delivers it"
+            "change was made with no peer listening; sync delivers it"
         } else {
-            "changes were made while nobody listened; the sync delivers them"
+            "changes were made with no peer listening; sync delivers them"
         };
         lines.push(format!("{} {made}", net.unheard));
     }
@@ -102,12 +102,12 @@ mod tests {
         let ago = Duration::from_millis(61_999);
         for (one, text) in [
             (Multicast::Off, "off (--no-lan)"),
-            (Multicast::Silent, "nothing heard of other machines"),
+            (Multicast::Silent, "nothing heard from other machines"),
             (
                 Multicast::Unknown {
                     why: "no\nway".to_owned(),
                 },
-                "cannot be listened to: no\\nway",
+                "cannot listen: no\\nway",
             ),
             (Multicast::Heard { ago }, "heard 1 min 1 s ago"),
         ] {

@@ -12,7 +12,7 @@ const CLOCK_SHOWN_SECONDS: f64 = 1.0;
 const CLOCK_WARNED_SECONDS: f64 = 60.0;
 
 /// What a full disk means to the sync.
-const NO_ROOM: &str = "no room for what other nodes send: make room on the volume, or see --max-store";
+const NO_ROOM: &str = "no room for data from other nodes: free space on the volume, or see --max-store";
 
 /// The lines of a status that are about the node itself; so many peers are connected, whether they take part or not.
 pub(super) fn facts(sync: &SyncStatus, connected: usize) -> Vec<(&'static str, Vec<String>)> {
@@ -42,16 +42,16 @@ fn state(sync: &SyncStatus, connected: usize) -> Vec<String> {
         peers => format!("all {peers} peers"),
     };
     let state = match sync.state() {
-        SyncState::OutOfOrder => "not now: the store is out of order, and is tried again; the log says why".to_owned(),
+        SyncState::OutOfOrder => "paused: the store has failed and is being retried; see the log".to_owned(),
         SyncState::Rebuilding => "not yet: the summary of all records is being rebuilt".to_owned(),
         SyncState::NoPeers if connected == 0 => "no peers connected".to_owned(),
-        SyncState::NoPeers => "no peers: none of those connected takes part in this network".to_owned(),
+        SyncState::NoPeers => "no peers: none of the connected ones belongs to this network".to_owned(),
         SyncState::NoRoom => format!("with {}; {NO_ROOM}", count(sync.peers.len() as u64, "peer")),
         SyncState::UnderWay { in_sync, peers } => {
             format!("under way; in sync with {in_sync} of {}", count(peers as u64, "peer"))
         }
         SyncState::Waiting { peers } => {
-            format!("in sync with {}, but for records that wait for their time", all(peers))
+            format!("in sync with {}, except for records that are not due yet", all(peers))
         }
         SyncState::InSync { peers } => format!("in sync with {}", all(peers)),
     };
@@ -59,7 +59,7 @@ fn state(sync: &SyncStatus, connected: usize) -> Vec<String> {
     let no_room = (sync.is_full && sync.state() != SyncState::NoRoom).then(|| NO_ROOM.to_owned());
     let completing = sync.completing.map(|rows| {
         format!(
-            "{} of {} rows that another program added are records so far",
+            "{} of {} rows that another program added have become records so far",
             rows.done, rows.found
         )
     });
@@ -69,7 +69,7 @@ fn state(sync: &SyncStatus, connected: usize) -> Vec<String> {
 fn ahead(sync: &SyncStatus) -> Vec<String> {
     let first = &sync.ahead.first;
     let mut lines = vec![format!(
-        "{} of this node, dated later than others accept yet:",
+        "{} of this node dated too far ahead for other nodes to accept yet:",
         count(sync.ahead.records, "record")
     )];
     let due =
@@ -109,9 +109,9 @@ fn standing(standing: Standing) -> String {
         Standing::Unknown => "not compared yet".to_owned(),
         Standing::Syncing => "syncing".to_owned(),
         Standing::InSync => "in sync".to_owned(),
-        Standing::Waiting { records } => format!("in sync, {records} waiting for their time"),
-        Standing::NoRoom { records, here: true } => format!("{records} behind: there is no room for them here"),
-        Standing::NoRoom { records, here: false } => format!("{records} ahead: it has no room for them"),
+        Standing::Waiting { records } => format!("in sync, {records} not due yet"),
+        Standing::NoRoom { records, here: true } => format!("{records} behind: no room for them here"),
+        Standing::NoRoom { records, here: false } => format!("{records} ahead: no room for them there"),
         Standing::Differs { ahead: 0, behind: 0 } => "differs".to_owned(),
         Standing::Differs { ahead, behind: 0 } => format!("{ahead} ahead"),
         Standing::Differs { ahead: 0, behind } => format!("{behind} behind"),
@@ -139,7 +139,7 @@ fn clock(ahead_nanos: Option<i64>) -> Option<String> {
     let direction = if seconds > 0.0 { "ahead of" } else { "behind" };
     let text = format!("its clock is {:.1} s {direction} this one", seconds.abs());
     Some(if seconds.abs() > CLOCK_WARNED_SECONDS {
-        format!("! {text}: set the wrong one right")
+        format!("! {text}: correct the wrong one")
     } else {
         text
     })
@@ -156,7 +156,7 @@ pub(in crate::cli) fn seconds(nanos: i64) -> f64 {
 
 pub(in crate::cli) fn synced(peers: &[Synced]) -> String {
     if peers.is_empty() {
-        return "✗ No connected peer takes part in the sync. Try: peers\n".to_owned();
+        return "✗ No connected peer takes part in sync. Try: peers\n".to_owned();
     }
     let rows: Vec<_> = peers
         .iter()
@@ -165,7 +165,7 @@ pub(in crate::cli) fn synced(peers: &[Synced]) -> String {
             vec![
                 synced.peer.to_string(),
                 standing(synced.standing),
-                last.map_or_else(|| "broken off; it will be tried again".to_owned(), session),
+                last.map_or_else(|| "interrupted; will be retried".to_owned(), session),
             ]
         })
         .collect();
@@ -175,13 +175,13 @@ pub(in crate::cli) fn synced(peers: &[Synced]) -> String {
 pub(in crate::cli) fn verified(verified: &Verified) -> String {
     let records = count(verified.records, "record");
     let mut text = match verified.damaged {
-        0 => format!("✓ Verified: {records}, all as they were stored\n"),
+        0 => format!("✓ Verified: {records}, all intact\n"),
         damaged => format!(
-            "✗ Damaged: {damaged} of {records} were not as they were stored. They were taken out and come back from other nodes.\n"
+            "✗ Damaged: {damaged} of {records}. They were set aside and come back from other nodes that have them.\n"
         ),
     };
     if !verified.summary_was_right {
-        text.push_str("✗ The summary of all records was wrong. It has been made anew.\n");
+        text.push_str("✗ The summary of all records was wrong. It has been rebuilt.\n");
     }
     text
 }
@@ -358,14 +358,14 @@ pub(in crate::cli) mod tests {
         };
         assert_eq!(
             told("Sync").as_deref(),
-            Some("with 2 peers; no room for what other nodes send: make room on the volume, or see --max-store")
+            Some("with 2 peers; no room for data from other nodes: free space on the volume, or see --max-store")
         );
         assert_eq!(told("Refused").as_deref(), Some("9 too far ahead"));
         assert_eq!(told("Conflicts").as_deref(), Some("2 (to see them: conflicts)"));
         assert_eq!(
             told("Ahead").as_deref(),
             Some(
-                "3 records of this node, dated later than others accept yet:|a\\u{202e}b (due 2027-01-04T08:30:15Z)|and 2 more"
+                "3 records of this node dated too far ahead for other nodes to accept yet:|a\\u{202e}b (due 2027-01-04T08:30:15Z)|and 2 more"
             )
         );
         assert_eq!(
@@ -375,8 +375,9 @@ pub(in crate::cli) mod tests {
         let expected = format!(
             "\
 Sync with peers (2):
-  {PEER}  3 ahead, 1 behind                   2026-01-04T08:30:15Z: 2 records sent, 5 new; 3104 B out, 412 B in, 1 round trip  ! its clock is 540.2 s behind this one: set the wrong one right
-  {PEER}  in sync, 4 waiting for their time  -
+  {PEER}  3 ahead, 1 behind       2026-01-04T08:30:15Z: 2 records sent, 5 new; 3104 B out, 412 B in, 1 \
+      round trip  ! its clock is 540.2 s behind this one: correct the wrong one
+  {PEER}  in sync, 4 not due yet  -
 "
         );
         assert_eq!(
@@ -416,13 +417,13 @@ Sync with peers (2):
         let waiting = Standing::Waiting { records: 1 };
         for (standings, connected, words) in [
             (&[][..], 0, "no peers connected"),
-            (&[], 1, "no peers: none of those connected takes part in this network"),
+            (&[], 1, "no peers: none of the connected ones belongs to this network"),
             (&[Standing::InSync], 1, "in sync with the one peer"),
             (&[Standing::InSync; 3], 4, "in sync with all 3 peers"),
             (
                 &[waiting],
                 1,
-                "in sync with the one peer, but for records that wait for their time",
+                "in sync with the one peer, except for records that are not due yet",
             ),
             (
                 &[Standing::Syncing, Standing::InSync],
@@ -464,7 +465,7 @@ Sync with peers (2):
         assert_eq!(told(-59.0), "its clock is 59.0 s behind this one");
         assert_eq!(
             told(110.0),
-            "! its clock is 110.0 s ahead of this one: set the wrong one right"
+            "! its clock is 110.0 s ahead of this one: correct the wrong one"
         );
     }
 
@@ -474,7 +475,7 @@ Sync with peers (2):
             "\
 ✓ Compared with peers (2):
   {PEER}  in sync           2 records sent, 5 new; 3104 B out, 412 B in, 1 round trip
-  {ME}  not compared yet  broken off; it will be tried again
+  {ME}  not compared yet  interrupted; will be retried
 "
         );
         assert_eq!(synced(&some_synced()), expected);
@@ -490,7 +491,7 @@ Sync with peers (2):
                 summary_was_right,
             })
         };
-        assert_eq!(told(0, true), "✓ Verified: 10 records, all as they were stored\n");
+        assert_eq!(told(0, true), "✓ Verified: 10 records, all intact\n");
         assert!(told(1, true).starts_with("✗ Damaged: 1 of 10 records"));
         assert_eq!(told(0, false).lines().count(), 2);
     }

@@ -84,7 +84,7 @@ impl Pair {
         });
         assert_eq!(self.a.get(key), None);
         let text = self.b.lines("status").join("\n");
-        assert!(text.contains("1 waiting for"), "{text}");
+        assert!(text.contains("1 not due yet"), "{text}");
         timestamp(&record["timestamp"])
     }
 
