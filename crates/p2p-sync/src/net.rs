@@ -76,7 +76,7 @@ pub enum FromPeers {
         /// The changes; those of a feed in the order in which they were committed there.
         records: Vec<Record>,
         /// Their share of [`FROM_PEERS_BYTES_MAX`], for a feed of [`STREAM_BYTES_MAX`], to be held until they are stored.
-        room: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     },
     /// A peer is worth remembering at an address: it was dialled there with success, or said so and then held a session.
     Reached {

@@ -1,4 +1,4 @@
-//! Holds the import table: which room may know which, and which libraries stay in one room. Names the file and the line
+//! Holds the import table: which module may know which, and which libraries stay in one module. Names the file and the line
 //! that break it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who may import whom, by the first word behind `crate::`. Rooms that are not named as importers may import nothing.
-const ROOMS: &[(&str, &[&str])] = &[
+/// Who may import whom, by the first word behind `crate::`. Modules that are not named as importers may import nothing.
+const MODULES: &[(&str, &[&str])] = &[
     ("cli", &["cli", "command", "config", "node"]),
     ("command", &["command", "node"]),
     (
@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("throttle", &["throttle"]),
 ];
 
-/// Libraries and the only rooms that may name them.
+/// Libraries and the only modules that may name them.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite::", &["store"]),
     ("simple_dns::", &["net"]),
@@ -64,8 +64,8 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The room of a source file: the first part of its path.
-fn room(file: &Path) -> String {
+/// The module of a source file: the first part of its path.
+fn module(file: &Path) -> String {
     let inside = file.strip_prefix(src()).unwrap();
     Path::new(inside.components().next().unwrap().as_os_str())
         .file_stem()
@@ -86,8 +86,8 @@ fn code(file: &Path) -> Vec<(usize, String)> {
 }
 
 /// Every word that follows `crate::` in a line, also inside braces.
-fn imported_rooms(line: &str) -> Vec<String> {
-    let mut rooms = Vec::new();
+fn imported_modules(line: &str) -> Vec<String> {
+    let mut modules = Vec::new();
     for (at, _) in line.match_indices("crate::") {
         let rest = &line[at + "crate::".len()..];
         let names: Vec<&str> = match rest.strip_prefix('{') {
@@ -100,38 +100,38 @@ fn imported_rooms(line: &str) -> Vec<String> {
                 .chars()
                 .take_while(|c| c.is_alphanumeric() || *c == '_')
                 .collect();
-            rooms.push(word);
+            modules.push(word);
         }
     }
-    rooms
+    modules
 }
 
-/// What a line breaks, given the room it stands in.
-fn broken_rule(room: &str, line: &str) -> Option<String> {
-    if room == "main" || room == "lib" {
+/// What a line breaks, given the module it stands in.
+fn broken_rule(module: &str, line: &str) -> Option<String> {
+    if module == "main" || module == "lib" {
         return None;
     }
-    let allowed = ROOMS
+    let allowed = MODULES
         .iter()
-        .find(|(name, _)| *name == room)
+        .find(|(name, _)| *name == module)
         .map(|(_, allowed)| *allowed);
     let Some(allowed) = allowed else {
-        return Some(format!("the room `{room}` is not in the import table"));
+        return Some(format!("the module `{module}` is not in the import table"));
     };
-    for imported in imported_rooms(line) {
-        let is_room = ROOMS.iter().any(|(name, _)| *name == imported);
-        // Short-cuts of lib.rs hide which room is meant.
-        if !is_room && imported.starts_with(char::is_uppercase) {
-            return Some(format!("`{room}` must name the room of `{imported}`"));
+    for imported in imported_modules(line) {
+        let is_module = MODULES.iter().any(|(name, _)| *name == imported);
+        // Short-cuts of lib.rs hide which module is meant.
+        if !is_module && imported.starts_with(char::is_uppercase) {
+            return Some(format!("`{module}` must name the module of `{imported}`"));
         }
-        if is_room && !allowed.contains(&imported.as_str()) {
-            return Some(format!("`{room}` must not know `{imported}`"));
+        if is_module && !allowed.contains(&imported.as_str()) {
+            return Some(format!("`{module}` must not know `{imported}`"));
         }
     }
     let (library, _) = LIBRARIES
         .iter()
-        .find(|(library, rooms)| names_library(line, library) && !rooms.contains(&room))?;
-    Some(format!("`{room}` must not use `{}`", library.trim_end_matches("::")))
+        .find(|(library, modules)| names_library(line, library) && !modules.contains(&module))?;
+    Some(format!("`{module}` must not use `{}`", library.trim_end_matches("::")))
 }
 
 /// Whether a line names a library's path, and not a module of ours that ends in the same word.
@@ -147,7 +147,7 @@ fn imports_only_go_down() {
     let mut broken = Vec::new();
     for file in sources(&src()) {
         for (number, line) in code(&file) {
-            if let Some(rule) = broken_rule(&room(&file), &line) {
+            if let Some(rule) = broken_rule(&module(&file), &line) {
                 broken.push(format!("{}:{number}: {rule}: {}", file.display(), line.trim()));
             }
         }
@@ -157,7 +157,7 @@ fn imports_only_go_down() {
 
 #[test]
 fn the_table_catches_what_it_forbids() {
-    for (room, line) in [
+    for (module, line) in [
         ("store", "use crate::net::Link;"),
         ("net", "use crate::{system, store::Readers};"),
         ("node", "use crate::cli;"),
@@ -167,14 +167,14 @@ fn the_table_catches_what_it_forbids() {
         ("store", "fn f(peer: libp2p::PeerId) {}"),
         ("gui", "use std::fmt;"),
     ] {
-        assert!(broken_rule(room, line).is_some(), "{room}: {line}");
+        assert!(broken_rule(module, line).is_some(), "{module}: {line}");
     }
-    for (room, line) in [
+    for (module, line) in [
         ("node", "use crate::net::libp2p::spawn;"),
         ("net", "use libp2p::PeerId;"),
         ("cli", "use crate::node::Node;"),
     ] {
-        assert_eq!(broken_rule(room, line), None);
+        assert_eq!(broken_rule(module, line), None);
     }
 }
 

@@ -22,11 +22,11 @@ const KEYS_MAX: usize = 100;
 /// How long a person is made to wait for an offer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-type Keys = Arc<dyn Fn(Source, &str) -> Vec<String> + Send + Sync>;
+type Keys = Arc<dyn Fn(Candidates, &str) -> Vec<String> + Send + Sync>;
 
 /// Which keys are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum Candidates {
     /// Those that have a value.
     Stored,
     /// Those of which a version was lost.
@@ -46,8 +46,8 @@ impl Completion {
         Self::new(move |source, prefix| {
             let keys = async {
                 match source {
-                    Source::Stored => node.list(prefix, None, KEYS_MAX).await.map(stored_keys),
-                    Source::Lost => node
+                    Candidates::Stored => node.list(prefix, None, KEYS_MAX).await.map(stored_keys),
+                    Candidates::Lost => node
                         .conflicts(None, KEYS_MAX)
                         .await
                         .map(|lost| lost_keys(&lost, prefix)),
@@ -58,7 +58,7 @@ impl Completion {
         })
     }
 
-    fn new(keys: impl Fn(Source, &str) -> Vec<String> + Send + Sync + 'static) -> Self {
+    fn new(keys: impl Fn(Candidates, &str) -> Vec<String> + Send + Sync + 'static) -> Self {
         let commands = overview().into_iter().map(|command| command.name).collect();
         Self {
             commands,
@@ -83,13 +83,13 @@ impl Completion {
                     .map(|name| pair(name, name.clone()))
                     .collect(),
             ),
-            ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(Source::Stored, typed)),
-            ["conflicts" | "restore"] => (start, self.keys(Source::Lost, typed)),
+            ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(Candidates::Stored, typed)),
+            ["conflicts" | "restore"] => (start, self.keys(Candidates::Lost, typed)),
             _ => (cursor, Vec::new()),
         }
     }
 
-    fn keys(&self, source: Source, typed: &str) -> Vec<Pair> {
+    fn keys(&self, source: Candidates, typed: &str) -> Vec<Pair> {
         let prefix = typed.strip_prefix(['"', '\'']).unwrap_or(typed);
         let quotes = prefix.len() < typed.len();
         let mut keys = (self.keys)(source, prefix);
@@ -182,7 +182,7 @@ mod tests {
 
     fn offered(before: &str) -> (usize, Vec<String>) {
         let keys = |source, prefix: &str| {
-            if source == Source::Lost {
+            if source == Candidates::Lost {
                 return vec!["lost".to_owned()];
             }
             KEYS.iter()

@@ -20,7 +20,7 @@ use budget::Budget;
 use line::OneLine;
 use printer::Printer;
 
-/// Lines that wait. What does not fit is counted and left out.
+/// LineWriter that wait. What does not fit is counted and left out.
 const LINES_MAX: usize = 4_096;
 /// Longest line. Values are cut far below that where they are logged.
 const LOG_LINE_BYTES_MAX: usize = 4 * 1024;
@@ -103,12 +103,12 @@ pub(super) fn is_kept() -> bool {
 
 /// Where the lines of one level go.
 #[derive(Clone)]
-pub(super) struct Lines {
+pub(super) struct LineWriter {
     logs: Logs,
     level: Level,
 }
 
-impl Write for Lines {
+impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let kept = line.get(..LOG_LINE_BYTES_MAX).unwrap_or(line);
         if let Err(TrySendError::Full(_)) = self.logs.jobs.try_send(Job::Line(self.level, kept.to_vec())) {
@@ -123,20 +123,20 @@ impl Write for Lines {
 }
 
 impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Lines;
+    type Writer = LineWriter;
 
-    fn make_writer(&'a self) -> Lines {
+    fn make_writer(&'a self) -> LineWriter {
         self.lines(Level::INFO)
     }
 
-    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Lines {
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter {
         self.lines(*metadata.level())
     }
 }
 
 impl Logs {
-    fn lines(&self, level: Level) -> Lines {
-        Lines {
+    fn lines(&self, level: Level) -> LineWriter {
+        LineWriter {
             logs: self.clone(),
             level,
         }

@@ -33,8 +33,8 @@ struct Member {
     events: mpsc::Sender<StreamEvent>,
     links: watch::Sender<PeerLinks>,
     audience: Arc<Audience>,
-    records_room: Arc<Semaphore>,
-    frames_room: Arc<Semaphore>,
+    record_permits: Arc<Semaphore>,
+    frame_permits: Arc<Semaphore>,
 }
 
 impl Network for Hub {
@@ -64,8 +64,8 @@ impl Hub {
             events: happened,
             links,
             audience: Arc::clone(&audience),
-            records_room: Arc::new(Semaphore::new(FROM_PEERS_BYTES_MAX)),
-            frames_room: Arc::new(Semaphore::new(STREAM_BYTES_MAX)),
+            record_permits: Arc::new(Semaphore::new(FROM_PEERS_BYTES_MAX)),
+            frame_permits: Arc::new(Semaphore::new(STREAM_BYTES_MAX)),
         };
         self.state().connect(me, member);
         tokio::spawn(self.clone().serve(me, orders));
@@ -173,9 +173,9 @@ async fn deliver(from: &End, to: &End, frame: Frame) {
     let bytes = encoded.len();
     let mut buffer = FrameBuffer::new();
     buffer.push(&encoded);
-    let (Ok(Some(frame)), Ok(room)) = (
+    let (Ok(Some(frame)), Ok(permit)) = (
         buffer.next_frame(),
-        Arc::clone(&to.member.frames_room)
+        Arc::clone(&to.member.frame_permits)
             .acquire_many_owned(u32::try_from(bytes).unwrap())
             .await,
     ) else {
@@ -186,7 +186,7 @@ async fn deliver(from: &End, to: &End, frame: Frame) {
         stream,
         frame,
         bytes,
-        room,
+        permit,
     };
     let _ = to.member.events.send(received).await;
     let stream = from.stream;
@@ -243,19 +243,21 @@ impl State {
     fn publish(&mut self, me: NodeId, record: &Record) {
         let number = self.next();
         for (_, other) in self.members.iter().filter(|(id, _)| **id != me) {
-            let sent = Arc::clone(&other.records_room).try_acquire_owned().is_ok_and(|room| {
-                let (via, records) = (
-                    Via::Gossip {
-                        author: me,
-                        neighbour: me,
-                    },
-                    vec![record.clone()],
-                );
-                other
-                    .inbound
-                    .try_send(FromPeers::Records { via, records, room })
-                    .is_ok()
-            });
+            let sent = Arc::clone(&other.record_permits)
+                .try_acquire_owned()
+                .is_ok_and(|permit| {
+                    let (via, records) = (
+                        Via::Gossip {
+                            author: me,
+                            neighbour: me,
+                        },
+                        vec![record.clone()],
+                    );
+                    other
+                        .inbound
+                        .try_send(FromPeers::Records { via, records, permit })
+                        .is_ok()
+                });
             if !sent {
                 other.links.send_modify(|links| {
                     if let Some(link) = links.get_mut(&me) {

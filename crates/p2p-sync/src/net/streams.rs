@@ -53,7 +53,7 @@ pub enum StreamEvent {
         /// Its length on the stream, in bytes.
         bytes: usize,
         /// Its share of [`STREAM_BYTES_MAX`], to be held until it is worked off.
-        room: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     },
     /// One of our frames was sent, so that there is room for another.
     Sent {

@@ -210,10 +210,10 @@ impl Sessions {
                 stream,
                 frame,
                 bytes,
-                room,
+                permit,
             } => {
                 self.on_frame(stream, frame, bytes, ledger, now);
-                drop(room);
+                drop(permit);
             }
             StreamEvent::Sent { stream, bytes } => {
                 if let Some(open) = self.open.get_mut(&stream) {

@@ -51,7 +51,7 @@ pub(super) enum Work {
         via: Via,
         records: Vec<Record>,
         /// Held until the records are stored.
-        _room: OwnedSemaphorePermit,
+        _permit: OwnedSemaphorePermit,
     },
 }
 

@@ -287,10 +287,10 @@ impl Writer {
 
     fn take_message(&mut self, message: FromPeers, batch: &mut Vec<Work>, now: Now) {
         match message {
-            FromPeers::Records { via, records, room } => batch.push(Work::Receive {
+            FromPeers::Records { via, records, permit } => batch.push(Work::Receive {
                 via,
                 records,
-                _room: room,
+                _permit: permit,
             }),
             FromPeers::Reached { peer, address } => {
                 self.remembering.reached(peer, address, now.time, now.uptime);

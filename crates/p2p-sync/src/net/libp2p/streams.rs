@@ -72,7 +72,7 @@ pub(super) struct Common {
     events: mpsc::Sender<StreamEvent>,
     inbound: mpsc::Sender<FromPeers>,
     /// [`STREAM_BYTES_MAX`] of it.
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     pub(super) links: Links,
     patience: Patience,
     traffic: Arc<ByteCounters>,
@@ -104,7 +104,7 @@ impl Common {
         Self {
             events,
             inbound,
-            room: Arc::new(Semaphore::new(STREAM_BYTES_MAX)),
+            permits: Arc::new(Semaphore::new(STREAM_BYTES_MAX)),
             links,
             patience,
             traffic: Arc::default(),
@@ -157,7 +157,7 @@ impl Common {
     }
 
     fn admit(self: &Arc<Self>, peer: PeerId, is_stranger: bool) -> Option<Slot> {
-        let number = self.places.take(peer, is_stranger, Instant::now())?;
+        let number = self.places.take(peer, is_stranger)?;
         Some(Slot {
             common: Arc::clone(self),
             number,
@@ -165,10 +165,10 @@ impl Common {
     }
 
     /// Waits until what was received has room to wait for the node.
-    async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    async fn permit_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         // No frame is larger than all the room there is.
         let bytes = u32::try_from(bytes.min(STREAM_BYTES_MAX)).unwrap_or(u32::MAX);
-        Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()
+        Arc::clone(&self.permits).acquire_many_owned(bytes).await.ok()
     }
 
     fn halves<S: AsyncRead + AsyncWrite + Unpin>(

@@ -35,7 +35,7 @@ struct Pair {
     nodes: [Node; 2],
     streams: u64,
     events: VecDeque<(usize, StreamEvent)>,
-    room: std::sync::Arc<Semaphore>,
+    permits: std::sync::Arc<Semaphore>,
     /// The network carries so many frames and then nothing more.
     frames_left: usize,
 }
@@ -85,7 +85,7 @@ impl Pair {
             nodes: [Node::new(1), Node::new(2)],
             streams: 0,
             events: VecDeque::new(),
-            room: std::sync::Arc::new(Semaphore::new(1 << 30)),
+            permits: std::sync::Arc::new(Semaphore::new(1 << 30)),
             frames_left: usize::MAX,
         }
     }
@@ -184,7 +184,7 @@ impl Pair {
                             stream,
                             frame: buffer.next_frame().unwrap().unwrap(),
                             bytes,
-                            room: self.room.clone().try_acquire_owned().unwrap(),
+                            permit: self.permits.clone().try_acquire_owned().unwrap(),
                         };
                         self.events.push_back((1 - side, received));
                         self.events.push_back((side, StreamEvent::Sent { stream, bytes }));

@@ -27,7 +27,7 @@ struct Running {
     events: mpsc::Sender<StreamEvent>,
     peers: watch::Sender<PeerLinks>,
     streams: u64,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     runtime: Runtime,
     thread: std::thread::JoinHandle<()>,
     file: PathBuf,
@@ -98,7 +98,7 @@ fn start(capacity: Capacity, waiting: impl FnOnce(&Path, &mpsc::Sender<Request>)
         events,
         peers,
         streams: 0,
-        room: Arc::new(Semaphore::new(1 << 20)),
+        permits: Arc::new(Semaphore::new(1 << 20)),
         runtime,
         thread,
         file,
@@ -157,12 +157,12 @@ impl Running {
             },
             other => panic!("{other:?}"),
         };
-        let room = Arc::clone(&self.room).try_acquire_many_owned(1).unwrap();
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(1).unwrap();
         let received = StreamEvent::Received {
             stream,
             frame: answer,
             bytes: 1,
-            room,
+            permit,
         };
         self.events.blocking_send(received).unwrap();
         self.soon("it ends", async { while sent.recv().await.is_some() {} });
@@ -171,9 +171,9 @@ impl Running {
     }
 
     fn feed(&self, record: Record) {
-        let room = Arc::clone(&self.room).try_acquire_many_owned(1).unwrap();
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(1).unwrap();
         let (via, records) = (Via::Feed { neighbour: peer() }, vec![record]);
-        let fed = FromPeers::Records { via, records, room };
+        let fed = FromPeers::Records { via, records, permit };
         self.inbound.blocking_send(fed).unwrap();
     }
 
@@ -182,7 +182,7 @@ impl Running {
         let received = FromPeers::Records {
             via: Via::Gossip { author, neighbour },
             records: vec![record],
-            room: Arc::clone(&self.room).try_acquire_many_owned(1).unwrap(),
+            permit: Arc::clone(&self.permits).try_acquire_many_owned(1).unwrap(),
         };
         self.inbound.blocking_send(received).unwrap();
     }

@@ -1,10 +1,8 @@
-//! Which streams peers may have open to us: so many in all and of each peer, some of them only for peers that we have dialled
-//! ourselves. When all are taken, a feed on which nothing came for a while gives its place to a peer that has hardly any: its
-//! sender opens it again when it has something to say.
+//! Which streams peers may have open to us: so many in all and of each peer, some of them only for peers that we dialled
+//! ourselves. A stream on which nothing comes is ended by whoever reads it, so places come free by themselves.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use tokio::sync::oneshot;
@@ -17,11 +15,6 @@ pub(super) const INBOUND_MAX: usize = 512;
 /// Those of them that may be on connections that others dialled: whoever takes them all leaves room for the peers that this
 /// node chose.
 pub(super) const STRANGERS_MAX: usize = 384;
-/// Streams of a peer for which a feed of another one gives way: with a session and a feed it has all it needs.
-const NEEDED: usize = 2;
-/// A feed that brought nothing for this long may have to give way.
-const IDLE_AFTER: Duration = Duration::from_secs(5);
-
 /// The streams that peers have open to us.
 #[derive(Debug, Default)]
 pub(super) struct Places(Mutex<Table>);
@@ -38,29 +31,18 @@ struct Table {
 struct Place {
     peer: PeerId,
     is_stranger: bool,
-    feed: Option<FeedPlace>,
-}
-
-#[derive(Debug)]
-struct FeedPlace {
-    /// When it brought something last.
-    last: Instant,
-    /// Dropped to end it.
-    _end: oneshot::Sender<()>,
+    /// Dropped to end the feed, if it is one.
+    feed: Option<oneshot::Sender<()>>,
 }
 
 impl Places {
     /// Takes a place for a stream of `peer`, which is a stranger if it dialled us. None when there is none for it.
-    pub(super) fn take(&self, peer: PeerId, is_stranger: bool, now: Instant) -> Option<u64> {
+    pub(super) fn take(&self, peer: PeerId, is_stranger: bool) -> Option<u64> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = table.by_peer.get(&peer).copied().unwrap_or_default();
-        if own >= PER_PEER_MAX {
-            return None;
-        }
         let is_crowded = is_stranger && table.strangers >= STRANGERS_MAX;
-        if is_crowded || table.taken.len() >= INBOUND_MAX {
-            let idle = (own < NEEDED).then(|| table.idlest(is_crowded, now)).flatten()?;
-            table.remove(idle);
+        if own >= PER_PEER_MAX || is_crowded || table.taken.len() >= INBOUND_MAX {
+            return None;
         }
         table.next += 1;
         let number = table.next;
@@ -80,7 +62,7 @@ impl Places {
 
     /// The stream is a feed. The one that was there before it from the same peer ends, as this one is to do when what is
     /// returned fails.
-    pub(super) fn feeds(&self, number: u64, now: Instant) -> oneshot::Receiver<()> {
+    pub(super) fn feeds(&self, number: u64) -> oneshot::Receiver<()> {
         let (end, ended) = oneshot::channel();
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(peer) = table.taken.get(&number).map(|place| place.peer) {
@@ -88,20 +70,12 @@ impl Places {
             of_peer.for_each(|place| place.feed = None);
         }
         if let Some(place) = table.taken.get_mut(&number) {
-            place.feed = Some(FeedPlace { last: now, _end: end });
+            place.feed = Some(end);
         }
         ended
     }
 
-    /// The feed brought something.
-    pub(super) fn fed(&self, number: u64, now: Instant) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = table.taken.get_mut(&number).and_then(|place| place.feed.as_mut()) {
-            feed.last = now;
-        }
-    }
-
-    /// The stream has ended. Its place may have been given away before.
+    /// The stream has ended.
     pub(super) fn leave(&self, number: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(number);
     }
@@ -113,15 +87,6 @@ impl Places {
 }
 
 impl Table {
-    fn idlest(&self, among_strangers: bool, now: Instant) -> Option<u64> {
-        let idle = self.taken.iter().filter_map(|(number, place)| {
-            let last = place.feed.as_ref()?.last;
-            let is_idle = now.saturating_duration_since(last) >= IDLE_AFTER;
-            (is_idle && (place.is_stranger || !among_strangers)).then_some((last, *number))
-        });
-        idle.min().map(|(_, number)| number)
-    }
-
     fn remove(&mut self, number: u64) {
         let Some(place) = self.taken.remove(&number) else {
             return;
@@ -140,88 +105,38 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn fill(places: &Places, is_stranger: bool, now: Instant) -> Vec<u64> {
-        std::iter::from_fn(|| places.take(PeerId::random(), is_stranger, now)).collect()
+    fn fill(places: &Places, is_stranger: bool) -> Vec<u64> {
+        std::iter::from_fn(|| places.take(PeerId::random(), is_stranger)).collect()
     }
 
     #[test]
     fn the_streams_of_a_peer_and_of_all_are_bounded() {
-        let (places, peer, now) = (Places::default(), PeerId::random(), Instant::now());
-        let own: Vec<_> = std::iter::from_fn(|| places.take(peer, true, now)).collect();
+        let (places, peer) = (Places::default(), PeerId::random());
+        let own: Vec<_> = std::iter::from_fn(|| places.take(peer, true)).collect();
         assert_eq!(own.len(), PER_PEER_MAX);
-        assert_eq!(fill(&places, true, now).len(), STRANGERS_MAX - PER_PEER_MAX);
-        assert_eq!(fill(&places, false, now).len(), INBOUND_MAX - STRANGERS_MAX);
+        assert_eq!(fill(&places, true).len(), STRANGERS_MAX - PER_PEER_MAX);
+        assert_eq!(fill(&places, false).len(), INBOUND_MAX - STRANGERS_MAX);
         assert_eq!(places.taken(), INBOUND_MAX);
         places.leave(own[0]);
         places.leave(own[0]);
         assert_eq!(places.taken(), INBOUND_MAX - 1);
-        assert!(places.take(peer, true, now).is_some());
+        assert!(places.take(peer, true).is_some());
     }
 
     #[test]
     fn strangers_leave_room_for_those_that_were_dialled() {
-        let (places, now) = (Places::default(), Instant::now());
-        assert_eq!(fill(&places, true, now).len(), STRANGERS_MAX);
-        let chosen = PeerId::random();
-        assert!(places.take(chosen, false, now).is_some() && places.take(chosen, false, now).is_some());
-    }
-
-    #[test]
-    fn an_idle_feed_gives_way_to_a_peer_that_has_nothing() {
-        let (places, start) = (Places::default(), Instant::now());
-        let mut feeds: Vec<_> = fill(&places, true, start)
-            .into_iter()
-            .map(|number| (number, places.feeds(number, start)))
-            .collect();
-        let later = start + IDLE_AFTER;
-        feeds.iter().skip(1).for_each(|(number, _)| places.fed(*number, later));
-        let peer = PeerId::random();
-        assert!(
-            places.take(peer, true, later - IDLE_AFTER / 2).is_none(),
-            "none is idle"
-        );
-        assert!(places.take(peer, true, later).is_some());
-        assert!(
-            feeds[0]
-                .1
-                .try_recv()
-                .is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
-        );
-        assert!(
-            feeds[1]
-                .1
-                .try_recv()
-                .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
-        );
-        assert!(places.take(peer, true, later).is_none(), "no other one is idle");
-        // Its task ends a moment later.
-        places.leave(feeds[0].0);
-        assert_eq!(places.taken(), STRANGERS_MAX);
-        let much_later = later + IDLE_AFTER;
-        assert!(places.take(peer, true, much_later).is_some());
-        assert!(places.take(peer, true, much_later).is_none(), "it has what it needs");
-        // Feeds of those that were dialled do not give way to strangers.
         let places = Places::default();
-        let chosen = places.take(PeerId::random(), false, start).unwrap();
-        let mut ended = places.feeds(chosen, start);
-        fill(&places, true, start);
-        assert!(places.take(PeerId::random(), true, much_later).is_none());
-        assert!(
-            ended
-                .try_recv()
-                .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
-        );
+        assert_eq!(fill(&places, true).len(), STRANGERS_MAX);
+        let chosen = PeerId::random();
+        assert!(places.take(chosen, false).is_some() && places.take(chosen, false).is_some());
     }
 
     #[test]
     fn a_peer_has_one_feed() {
-        let (places, peer, now) = (Places::default(), PeerId::random(), Instant::now());
-        let (first, second) = (
-            places.take(peer, true, now).unwrap(),
-            places.take(peer, true, now).unwrap(),
-        );
-        let mut first = places.feeds(first, now);
-        let mut second = places.feeds(second, now);
+        let (places, peer) = (Places::default(), PeerId::random());
+        let (first, second) = (places.take(peer, true).unwrap(), places.take(peer, true).unwrap());
+        let mut first = places.feeds(first);
+        let mut second = places.feeds(second);
         assert!(
             first
                 .try_recv()

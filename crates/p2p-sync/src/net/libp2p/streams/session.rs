@@ -96,14 +96,14 @@ async fn read<R: AsyncRead + Unpin>(
             None => reader.next_within(common.patience.silence).await?,
         };
         let Some((frame, bytes)) = next else { return Ok(()) };
-        let Some(room) = common.room_for(bytes).await else {
+        let Some(permit) = common.permit_for(bytes).await else {
             return Ok(());
         };
         let received = StreamEvent::Received {
             stream,
             frame,
             bytes,
-            room,
+            permit,
         };
         if common.events.send(received).await.is_err() {
             return Ok(());

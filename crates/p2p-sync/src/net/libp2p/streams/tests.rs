@@ -161,7 +161,7 @@ async fn a_session_is_told_with_its_first_frame_and_ends_once_and_clean() {
         "{ended:?}"
     );
     assert!(ends.events.try_recv().is_err());
-    assert_eq!(ends.common.room.available_permits(), STREAM_BYTES_MAX);
+    assert_eq!(ends.common.permits.available_permits(), STREAM_BYTES_MAX);
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn a_stream_on_which_nothing_is_said_is_no_session_and_gives_its_place_bac
 #[tokio::test]
 async fn a_node_that_is_busy_holds_its_peers_back() {
     let mut ends = ends(Patience::default());
-    let all = Arc::clone(&ends.common.room)
+    let all = Arc::clone(&ends.common.permits)
         .acquire_many_owned(u32::try_from(STREAM_BYTES_MAX).unwrap())
         .await
         .unwrap();

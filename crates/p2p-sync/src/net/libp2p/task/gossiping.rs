@@ -101,7 +101,11 @@ impl Task {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let handed = Arc::clone(&self.waiting)
             .try_acquire_many_owned(bytes)
-            .is_ok_and(|room| self.inbound.try_send(FromPeers::Records { via, records, room }).is_ok());
+            .is_ok_and(|permit| {
+                self.inbound
+                    .try_send(FromPeers::Records { via, records, permit })
+                    .is_ok()
+            });
         if !handed {
             self.gossip.complaints.count("store busy", 1);
             self.missed_on(via, now);

@@ -45,12 +45,12 @@ impl Lone {
     fn say(&mut self, (stream, sending): &mut (StreamId, mpsc::Receiver<Frame>), frames: Vec<Frame>) -> Vec<Frame> {
         let mut answers = Vec::new();
         for frame in frames {
-            let room = self.pair.room.clone().try_acquire_owned().unwrap();
+            let permit = self.pair.permits.clone().try_acquire_owned().unwrap();
             self.tell(StreamEvent::Received {
                 stream: *stream,
                 bytes: frame.encode().len(),
                 frame,
-                room,
+                permit,
             });
             let node = &mut self.pair.nodes[0];
             while node.sessions.is_ready() {

@@ -22,7 +22,7 @@ pub(in crate::net::libp2p::streams) async fn receive<R: AsyncRead + Unpin, W: As
     writer: FrameWriter<W>,
 ) {
     let common = &slot.common;
-    let replaced = common.places.feeds(slot.number, Instant::now());
+    let replaced = common.places.feeds(slot.number);
     let ended = tokio::select! {
         ended = take_in(slot, (peer, node), reader, writer) => ended,
         _ = replaced => Err(StreamError::Replaced),
@@ -56,13 +56,13 @@ async fn take_in<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             complain_of_clock(common, peer, left_out);
         }
         if !records.is_empty() {
-            let Some(room) = common.room_for(bytes).await else {
+            let Some(permit) = common.permit_for(bytes).await else {
                 return Ok(());
             };
             let via = Via::Feed { neighbour: node };
             if common
                 .inbound
-                .send(FromPeers::Records { via, records, room })
+                .send(FromPeers::Records { via, records, permit })
                 .await
                 .is_err()
             {
@@ -71,7 +71,6 @@ async fn take_in<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         }
         if has_fed {
             fed_last = time::Instant::now();
-            common.places.fed(slot.number, fed_last.into_std());
         }
         while let Some(credit) = feed.next_frame() {
             writer.write(&credit).await?;
