@@ -155,7 +155,7 @@ impl fmt::Display for Cause {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RateLimited { peer } => write!(f, "the message budget of {peer} is used up"),
+            Self::RateLimited { peer } => write!(f, "{peer} has used up its message budget"),
             Self::TooLarge { bytes } => write!(
                 f,
                 "the message has {bytes} bytes, at most {MESSAGE_BYTES_MAX} are allowed"

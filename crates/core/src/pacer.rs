@@ -29,7 +29,7 @@ pub struct Pacer {
 
 /// Too much waits already. The record was not taken; it is in the store, and sync will carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many changes wait to be gossiped")]
+#[error("too many changes are queued for gossip")]
 pub struct BacklogFull;
 
 /// What to do now.

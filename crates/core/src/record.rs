@@ -27,7 +27,7 @@ pub enum InvalidKey {
         bytes: usize,
     },
     /// It holds a control character.
-    #[error("the key holds a control character at byte {at}")]
+    #[error("the key contains a control character at byte {at}")]
     ControlCharacter {
         /// Where, in bytes from the start.
         at: usize,

@@ -114,7 +114,7 @@ impl Difference {
 
 /// The difference cannot be told from these cells: they are too few, were taken at different moments, or lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the difference cannot be told from these cells")]
+#[error("these cells are not enough to decode the difference")]
 pub struct Undecodable;
 
 /// The seam between the sync and the way in which differences are found: a summary that follows a set, pieces of it

@@ -15,7 +15,7 @@ pub struct Summary {
 
 /// A kept summary that cannot be used: cut off, damaged, or of another version. Rebuild it from the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the kept summary is damaged or of another version")]
+#[error("the saved summary is damaged or has another version")]
 pub struct InvalidSummary;
 
 /// The version of the kept form. Another mapping of items to cells is another version.

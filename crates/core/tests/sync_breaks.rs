@@ -81,7 +81,7 @@ const BREAKS: &[Break] = &[
     Break {
         what: "credit is not enforced",
         file: "sync/credit.rs",
-        from: "left.ok_or(Violation(\"sends more than its credit\"))?;",
+        from: "left.ok_or(Violation(\"sends more than its credit allows\"))?;",
         to: "left.unwrap_or((FULL.bytes, FULL.records));",
     },
     Break {

@@ -38,7 +38,7 @@ impl Answering {
             Frame::CellsWanted { count } => send_cells(count, turn)?,
             Frame::RecordsWanted { keys, last } => {
                 if shared.outbox.keys() + keys.len() > SYNC_ORDERED_KEYS_MAX {
-                    return Err(Violation("orders more than it reads").into());
+                    return Err(Violation("requests more than it reads").into());
                 }
                 shared.send_records(keys)?;
                 if last {
@@ -53,14 +53,16 @@ impl Answering {
                 self.bulk_before = true;
             }
             Frame::Done => shared.bulk = None,
-            Frame::Range(_) if !self.greeted => return Err(Violation("compares all records without a greeting").into()),
+            Frame::Range(_) if !self.greeted => {
+                return Err(Violation("compares all records before saying Hello").into());
+            }
             Frame::Range(message) => self.answer_range(&message, turn)?,
             Frame::End { waiting: 0 } => shared.hear_the_end(Outcome::Delivered),
             Frame::End { waiting } => {
                 shared.outbox.clear();
                 shared.finish_waiting(waiting);
             }
-            _ => return Err(Violation("answers what nobody asked").into()),
+            _ => return Err(Violation("answers a question that was not asked").into()),
         }
         Ok(())
     }
@@ -70,7 +72,7 @@ impl Answering {
         message: &[u8],
         turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
-        const NONSENSE: Violation = Violation("sends a range message that makes no sense");
+        const NONSENSE: Violation = Violation("sends an invalid range message");
         let shared = &mut *turn.shared;
         if !shared.allows_range_message() {
             return Ok(shared.break_off(Frame::Busy, Outcome::Busy)?);
@@ -137,7 +139,7 @@ fn answer_hello<S: SyncStore>(theirs: State, their_cells: &[Cell], turn: &mut Tu
 fn send_cells<S: SyncStore>(count: u32, turn: &mut Turn<'_, S>) -> Result<(), Violation> {
     let shared = &mut *turn.shared;
     if shared.outbox.holds_cells() {
-        return Err(Violation("asks for more cells before it has those that it asked for"));
+        return Err(Violation("asks for more cells before the previous ones have arrived"));
     }
     let Some(slot) = shared.slots.take_snapshot() else {
         return shared.break_off(Frame::Busy, Outcome::Busy);

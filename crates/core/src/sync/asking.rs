@@ -129,7 +129,7 @@ impl Asking {
             (Stage::Fetching { wanted, mut cells }, Frame::Cells { first, cells: more, .. }) => {
                 cells.extend(more.iter().take(wanted - cells.len()));
                 if more.is_empty() || first as usize + more.len() != cells.len() {
-                    return Err(Violation("sends other cells than it was asked for").into());
+                    return Err(Violation("sends cells that were not requested").into());
                 }
                 if cells.len() < wanted {
                     self.stage = Stage::Fetching { wanted, cells };
@@ -149,7 +149,7 @@ impl Asking {
             }
             (Stage::RangesOffered(slot), Frame::Range(_)) => self.begin_ranges(slot, turn),
             (Stage::Ranging(work), Frame::Range(answer)) => Ok(self.work_off(work, &answer, turn)?),
-            _ => Err(Violation("answers what nobody asked").into()),
+            _ => Err(Violation("answers a question that was not asked").into()),
         }
     }
 

@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
                 return Ok(number);
             }
         }
-        Err(InvalidFrame::Malformed("a number of more than 64 bits"))
+        Err(InvalidFrame::Malformed("a number longer than 64 bits"))
     }
 
     pub(super) fn signed(&mut self) -> Result<i64, InvalidFrame> {

@@ -69,7 +69,7 @@ impl Allowance {
         let bytes_left = self.left.bytes.checked_sub(bytes);
         let records_left = self.left.records.checked_sub(records.len());
         let left = bytes_left.zip(records_left);
-        let (bytes_left, records_left) = left.ok_or(Violation("sends more than its credit"))?;
+        let (bytes_left, records_left) = left.ok_or(Violation("sends more than its credit allows"))?;
         self.left = PageLimit {
             bytes: bytes_left,
             records: records_left,

@@ -105,7 +105,7 @@ impl FeedSender {
                 self.credit.add(*bytes, *records);
                 Ok(())
             }
-            _ => Err(Violation("answers a feed with more than credit")),
+            _ => Err(Violation("answers a feed with something other than credit")),
         }
     }
 }
@@ -140,7 +140,7 @@ impl FeedReceiver {
             mut records,
         } = frame
         else {
-            return Err(Violation("feeds something else than records"));
+            return Err(Violation("sends something other than records on a feed"));
         };
         self.allowance.charge(&records)?;
         let left_out = Admission::at(now).retain(&mut records);

@@ -129,7 +129,7 @@ impl Outbox {
     /// Puts an order behind the others.
     pub(super) fn push(&mut self, order: Order) -> Result<(), Violation> {
         if self.orders.len() >= SYNC_ORDERS_MAX {
-            return Err(Violation("orders more than it reads"));
+            return Err(Violation("requests more than it reads"));
         }
         self.orders.push_back(order);
         Ok(())

@@ -72,7 +72,7 @@ fn write_record(record: &Record, author: usize, before: i64) -> Vec<u8> {
 pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Record>, InvalidFrame> {
     let count = r.count(1, SYNC_PAGE_RECORDS_MAX)?;
     let authors = (0..count)
-        .map(|_| NodeId::from_bytes(r.bytes()?).map_err(|_| InvalidFrame::Malformed("not an author")))
+        .map(|_| NodeId::from_bytes(r.bytes()?).map_err(|_| InvalidFrame::Malformed("an invalid author")))
         .collect::<Result<Vec<_>, _>>()?;
     let count = r.count(1, SYNC_PAGE_RECORDS_MAX)?;
     let mut records = Vec::with_capacity(count);
@@ -118,10 +118,10 @@ pub(super) fn read_timestamp(nanos: u64) -> Result<Timestamp, InvalidFrame> {
     let nanos = i64::try_from(nanos).ok();
     nanos
         .and_then(|nanos| Timestamp::from_nanos(nanos).ok())
-        .ok_or(InvalidFrame::Malformed("not a timestamp"))
+        .ok_or(InvalidFrame::Malformed("an invalid timestamp"))
 }
 
 pub(super) fn read_key(bytes: &[u8]) -> Result<Key, InvalidFrame> {
     let text = std::str::from_utf8(bytes).map_err(|_| InvalidFrame::Malformed("a key that is not UTF-8"))?;
-    Key::new(text).map_err(|_| InvalidFrame::Malformed("not a key"))
+    Key::new(text).map_err(|_| InvalidFrame::Malformed("an invalid key"))
 }

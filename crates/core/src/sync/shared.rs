@@ -216,7 +216,7 @@ impl<S: SyncStore> Turn<'_, S> {
         mut records: Vec<Record>,
     ) -> Result<(), SessionError<S::Error>> {
         if bulk.is_some() && self.shared.bulk.is_none() {
-            return Err(Violation("sends a bulk that nobody asked for").into());
+            return Err(Violation("sends a bulk that was not requested").into());
         }
         let shared = &mut *self.shared;
         shared.allowance.charge(&records)?;

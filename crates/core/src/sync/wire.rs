@@ -133,7 +133,7 @@ pub enum InvalidFrame {
         bytes: u64,
     },
     /// It ends before its parts do.
-    #[error("a sync frame ends too early")]
+    #[error("a truncated sync frame")]
     Short,
     /// A part of it cannot be.
     #[error("a malformed sync frame: {0}")]

@@ -137,7 +137,7 @@ impl Asking {
             return turn.shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy);
         }
         let compared = work.ranges.compare(answer);
-        let (difference, next) = compared.map_err(|_| Violation("sends a range message that makes no sense"))?;
+        let (difference, next) = compared.map_err(|_| Violation("sends an invalid range message"))?;
         let plan = turn.plan(&difference);
         let shared = &mut *turn.shared;
         work.next = next;

@@ -189,7 +189,7 @@ async fn a_peer_that_ends_the_stream_still_gets_what_was_on_its_way() {
 async fn what_is_no_frame_ends_the_stream_with_its_cause() {
     for (bytes, cause) in [
         (&[0xff, 0xff, 0xff, 0x7f][..], "sync frame of"),
-        (&[2, 1, 1], "ends too early"),
+        (&[2, 1, 1], "truncated"),
         (&[5, 7], "in the middle of a frame"),
     ] {
         let mut ends = ends(Patience::default());
