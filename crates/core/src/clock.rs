@@ -1,8 +1,6 @@
 //! The hybrid logical clock that stamps local writes: wall time while that moves forward, and one nanosecond more
 //! than what was seen where it does not. Judging received timestamps is the gate's and the sync's work.
 
-use std::time::Duration;
-
 use crate::limits::CLOCK_LEAD_MAX;
 use crate::time::Timestamp;
 
@@ -15,7 +13,6 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone)]
 pub struct Clock {
     last: Option<Timestamp>,
-    lead_max: Duration,
 }
 
 /// The year 2262 is over, or somebody set the clock there: no later timestamp can be expressed.
@@ -29,16 +26,7 @@ pub struct ClockExhausted {
 impl Clock {
     /// A clock that continues behind `last`, the highest timestamp in the store.
     pub fn new(last: Option<Timestamp>) -> Self {
-        Self {
-            last,
-            lead_max: CLOCK_LEAD_MAX,
-        }
-    }
-
-    /// The same clock with another bound in place of [`CLOCK_LEAD_MAX`].
-    #[must_use]
-    pub fn with_lead_max(self, lead_max: Duration) -> Self {
-        Self { lead_max, ..self }
+        Self { last }
     }
 
     /// The highest timestamp written or seen.
@@ -56,7 +44,7 @@ impl Clock {
     /// # Errors
     /// When no later timestamp exists. The clock is unchanged then.
     pub fn tick(&mut self, now: Timestamp, replaced: Option<Timestamp>) -> Result<Timestamp, ClockExhausted> {
-        let bound = now.saturating_add(self.lead_max);
+        let bound = now.saturating_add(CLOCK_LEAD_MAX);
         let own = match self.last.map(|last| last.min(bound)) {
             Some(last) => now.max(successor(last)?),
             None => now,
