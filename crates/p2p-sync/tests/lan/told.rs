@@ -236,7 +236,7 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
     let line = deaf.wait_log(0, "No other node was found in 20 s", seconds(30));
     let lines = deaf.stderr().lines_from(line);
     let hint = String::from_utf8_lossy(&lines[0]).into_owned();
-    for word in ["UDP port 5353", "--peer", "guest Wi-Fi"] {
+    for word in ["UDP port 5353", "--peer", "Guest Wi-Fi"] {
         assert!(hint.contains(word), "{hint}");
     }
     assert_eq!(deaf.status()["multicast"], "silent");
