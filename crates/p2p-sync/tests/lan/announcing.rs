@@ -287,3 +287,28 @@ fn announcements_from_another_port_or_from_beyond_a_router_are_not_believed() {
         assert!(!is_dialled(&troubles(), refused), "{refused}: {}", troubles());
     }
 }
+
+/// An address that leads back to the node itself, as one that it has just got, is no trouble unless the user named it.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn an_announcement_of_ourselves_that_leads_back_to_us_is_no_trouble() {
+    let lab = Lab::new();
+    let (host, foreign) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
+    let (back, twin) = (host.spare_ip4(), foreign.spare_ip4());
+    let script = format!(
+        "add table ip loop\nadd chain ip loop out {{ type nat hook output priority -100; }}\n\
+         add rule ip loop out ip daddr {back} tcp dport 9 counter redirect to :4002\n"
+    );
+    assert!(host.command("nft").arg(script).status().unwrap().success());
+    let node = launch(&host, "a").start();
+    let (id, net) = (format!("id={}", node.peer_id()), format!("net={}", tag()));
+    for at in [&back, &twin] {
+        announcer(&foreign, "ourselves", SINGLE, &[at, "ourselves", &id, &net]).wait_exit(PATIENCE);
+    }
+    wait_until("the way back was tried", PATIENCE, || {
+        let rules = host.command("nft").args(["list", "ruleset"]).output().unwrap();
+        !String::from_utf8_lossy(&rules.stdout).contains("packets 0")
+    });
+    let told = poll(seconds(4), || node.status()["troubles"].get(0).cloned());
+    assert_eq!(told, None);
+}

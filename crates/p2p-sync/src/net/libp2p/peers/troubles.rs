@@ -159,6 +159,11 @@ impl Troubles {
         }
     }
 
+    /// Whether the user named this address, without a peer id.
+    pub(in crate::net::libp2p) fn is_named(&self, address: &Multiaddr) -> bool {
+        self.configured.contains(&Whom::Address(address.clone()))
+    }
+
     /// What came back from some addresses of somebody.
     pub(in crate::net::libp2p) fn note(
         &mut self,

@@ -207,10 +207,13 @@ impl Task {
             }
             Answer::Ourselves => {
                 telling.troubles.forget_address(&whom, &address);
-                let came = vec![(address.clone(), TroubleCause::Ourselves)];
-                telling
-                    .troubles
-                    .note(Whom::Address(address), Expected::Perhaps, came, now);
+                // Where nobody named it, it is an address that this machine has got, or a way round: no trouble.
+                if telling.troubles.is_named(&address) {
+                    let came = vec![(address.clone(), TroubleCause::Ourselves)];
+                    telling
+                        .troubles
+                        .note(Whom::Address(address), Expected::Configured, came, now);
+                }
             }
             Answer::Nobody => telling.troubles.forget_address(&whom, &address),
         }
