@@ -1,6 +1,6 @@
-//! The one check of records that came from elsewhere, whichever way they came. Size limits need no check here: a [`Key`](crate::Key)
-//! or a [`Value`](crate::Value) that breaks them cannot be built. What is left is the clock: a record dated too far ahead would beat every
-//! write of the next minutes, so it is left out until it is due.
+//! The one check of remote records, whichever way they arrived. Size limits need no check here: a [`Key`](crate::Key) or a
+//! [`Value`](crate::Value) that breaks them cannot be built. That leaves the clock: a record dated too far ahead would beat
+//! every write of the next few minutes, so it is left out until it is due.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::limits::FUTURE_MAX;
 use crate::record::Record;
 use crate::time::Timestamp;
 
-/// What one node admits at one moment of its wall clock.
+/// What a node admits at one moment of its wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
     now: Timestamp,
@@ -19,12 +19,12 @@ pub struct Admission {
 pub struct TooFarAhead {
     /// How many.
     pub records: u64,
-    /// How far the furthest is ahead of the clock.
+    /// How far ahead of the clock the furthest is.
     pub furthest: Duration,
 }
 
 impl Admission {
-    /// What is admitted when the clock says `now`.
+    /// The admission when the clock says `now`.
     pub fn at(now: Timestamp) -> Self {
         Self { now }
     }
@@ -34,18 +34,18 @@ impl Admission {
         self.now.saturating_add(FUTURE_MAX)
     }
 
-    /// Whether a record of this time is admitted.
+    /// Whether a record with this timestamp is admitted.
     pub fn admits(self, timestamp: Timestamp) -> bool {
         timestamp <= self.horizon()
     }
 
-    /// How far the furthest of these is ahead of the clock, if one is too far ahead to be admitted.
+    /// How far ahead of the clock the furthest of these is, if one is too far ahead to be admitted.
     pub fn too_far_ahead<'a>(self, timestamps: impl IntoIterator<Item = &'a Timestamp>) -> Option<Duration> {
         let latest = timestamps.into_iter().max().filter(|latest| !self.admits(**latest))?;
         Some(latest.saturating_since(self.now))
     }
 
-    /// Takes out the records that are not admitted.
+    /// Removes the records that are not admitted.
     pub fn retain(self, records: &mut Vec<Record>) -> TooFarAhead {
         let mut left_out = TooFarAhead::default();
         records.retain(|record| {

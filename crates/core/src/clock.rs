@@ -1,21 +1,20 @@
-//! The hybrid logical clock that stamps local writes: wall time while that moves forward, and one nanosecond more
-//! than what was seen where it does not. Judging received timestamps is the gate's and the sync's work.
+//! The hybrid logical clock that stamps local writes: wall time as long as it moves forward, otherwise one nanosecond more
+//! than the highest timestamp seen. Checking received timestamps is up to [`admission`](crate::admission).
 
 use crate::limits::CLOCK_LEAD_MAX;
 use crate::time::Timestamp;
 
 /// The clock of one node.
 ///
-/// A write is stamped `max(now, last + 1, replaced + 1)`: later than anything its author could see, so that it wins
-/// over what it replaces everywhere. `last` counts for at most `now` + the lead, so that a clock that was far ahead,
-/// here or at a peer, does not drag the stamps of this node along for ever: after the correction its writes are
-/// accepted at once.
+/// A write is stamped `max(now, last + 1, replaced + 1)`: later than anything its author could see, so that it wins over
+/// what it replaces everywhere. `last` counts for at most `now` + the lead, so that a clock that was far ahead, here or at
+/// a peer, does not drag this node's timestamps along forever: after the correction, its writes are accepted at once.
 #[derive(Debug, Clone)]
 pub struct Clock {
     last: Option<Timestamp>,
 }
 
-/// The year 2262 is over, or somebody set the clock there: no later timestamp can be expressed.
+/// The year 2262 is over, or the clock was set there: no later timestamp can be expressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no timestamp is left above {at}: correct this machine's clock")]
 pub struct ClockExhausted {
@@ -24,7 +23,7 @@ pub struct ClockExhausted {
 }
 
 impl Clock {
-    /// A clock that continues behind `last`, the highest timestamp in the store.
+    /// A clock that continues after `last`, the highest timestamp in the store.
     pub fn new(last: Option<Timestamp>) -> Self {
         Self { last }
     }
@@ -34,7 +33,7 @@ impl Clock {
         self.last
     }
 
-    /// Takes note of a timestamp that was stored.
+    /// Records a stored timestamp.
     pub fn observe(&mut self, seen: Timestamp) {
         self.last = self.last.max(Some(seen));
     }
@@ -42,7 +41,7 @@ impl Clock {
     /// The timestamp of a write at `now` that replaces the version of `replaced`.
     ///
     /// # Errors
-    /// When no later timestamp exists. The clock is unchanged then.
+    /// If no later timestamp exists. The clock is unchanged then.
     pub fn tick(&mut self, now: Timestamp, replaced: Option<Timestamp>) -> Result<Timestamp, ClockExhausted> {
         let bound = now.saturating_add(CLOCK_LEAD_MAX);
         let own = match self.last.map(|last| last.min(bound)) {
@@ -53,8 +52,8 @@ impl Clock {
             Some(replaced) => own.max(successor(replaced)?),
             None => own,
         };
-        // Only what this clock reached by itself, or what is within the bound, moves it: one version dated far
-        // ahead that is overwritten must not carry every later write with it.
+        // Only timestamps that this clock reached by itself, or that are within the bound, move it: overwriting one version
+        // dated far ahead must not push every later write ahead as well.
         self.observe(if stamp <= bound { stamp } else { own });
         Ok(stamp)
     }

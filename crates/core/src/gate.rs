@@ -1,11 +1,10 @@
-//! Everything that is asked about a gossip message before any disk is touched: size, rate, format, clock. What the
-//! records in it do to the store is the [`replica`](crate::replica)'s work; counting and logging refusals is the
-//! caller's.
+//! All checks of a gossip message before any disk access: size, rate, format, clock. The [`replica`](crate::replica) merges
+//! the records in it; the caller counts and logs refusals.
 //!
-//! Who pays for a message: its author, when the author itself brings it or its sequence number is above every earlier
-//! one of that author; otherwise the neighbour that forwarded it, since anyone can replay another's signed messages. A
-//! new message that turns out to change nothing is moved to the neighbour's account too. So nobody can use up the budget
-//! of somebody else, and a replayer uses up its own.
+//! Who is charged for a message: its author, if the author delivers it itself or its sequence number is above all earlier
+//! ones of that author; otherwise the neighbour that forwarded it, since anyone can replay another's signed messages. The
+//! charge for a new message that turns out to change nothing is also moved to the neighbour. So nobody can use up another
+//! peer's budget, and a replayer uses up its own.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,16 +23,16 @@ use crate::time::{Timestamp, Uptime};
 /// What the gate measures against. The default is the protocol's; see [`limits`](crate::limits) for the reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateLimits {
-    /// Messages taken in from one author within the window.
+    /// Messages accepted from one author within the window.
     pub author_messages_max: usize,
     /// The window, for authors and neighbours alike.
     pub author_window: Duration,
-    /// Stale messages taken from one neighbour within the window.
+    /// Stale messages accepted from one neighbour within the window.
     pub neighbour_stale_messages_max: usize,
 }
 
 impl GateLimits {
-    /// The protocol's, but for the messages that are taken from one author: at least one and at most
+    /// The protocol's limits, except for the messages accepted from one author: at least one and at most
     /// [`AUTHOR_MESSAGES_CEILING`].
     pub fn with_author_messages(author_messages_max: usize) -> Self {
         Self {
@@ -58,12 +57,12 @@ impl Default for GateLimits {
     }
 }
 
-/// A gossip message with a signature that was checked.
+/// A gossip message whose signature has been verified.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
     /// Who signed it.
     pub author: NodeId,
-    /// From whom we have it: the author or somebody who forwarded it.
+    /// Who delivered it: the author, or a peer that forwarded it.
     pub neighbour: NodeId,
     /// The author's sequence number. Without one nothing shows that the message is new.
     pub sequence: Option<u64>,
@@ -76,13 +75,13 @@ pub struct Arrival<'a> {
 pub enum Verdict {
     /// Merge these records, one or more, and forward the message.
     Accept(Vec<Record>),
-    /// Neither use nor forward it; nobody did wrong for certain, and sync may bring what is legitimate in it.
+    /// Neither use nor forward it; it may be nobody's fault, and sync can deliver what is legitimate in it.
     Ignore(Refusal),
     /// Neither use nor forward it: no honest node sends such a message.
     Reject(Refusal),
 }
 
-/// Why a message was not let in. Nothing of it was used.
+/// Why a message was refused. Nothing in it was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// A budget is used up.
@@ -101,7 +100,7 @@ pub enum Refusal {
     InvalidKey(InvalidKey),
     /// A value in it is too large.
     InvalidValue(ValueTooLarge),
-    /// A record in it is further ahead of our clock than is allowed.
+    /// A record in it is too far ahead of our clock.
     Future {
         /// How far the furthest is ahead.
         ahead: Duration,
@@ -168,11 +167,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Marks the charge of a neighbour for a message that is known to have changed nothing, so that it counts for that
-/// message only.
+/// Marks a neighbour's charge for a message that is known to have changed nothing, so that it counts for that message only.
 const SETTLED: Tag = Tag(0);
 
-/// The gate of one node. Bounded in memory, whoever knocks.
+/// The gate of one node. Its memory is bounded, whoever sends.
 #[derive(Debug, Clone)]
 pub struct Gate {
     authors: Limiter,
@@ -194,8 +192,8 @@ impl Gate {
 
     /// Decides about a message that arrived at `now` by our wall clock and `uptime` by the clock that never steps.
     ///
-    /// Everything but an oversized or limited message is charged, so that nonsense costs its sender what sense would.
-    /// Work and memory are bounded by the size of the message.
+    /// Everything except an oversized or rate-limited message is charged, so that an invalid message costs its sender as
+    /// much as a valid one. Work and memory are bounded by the size of the message.
     pub fn judge(&mut self, arrival: Arrival<'_>, now: Timestamp, uptime: Uptime) -> Verdict {
         let Arrival {
             author,
@@ -226,11 +224,10 @@ impl Gate {
         Verdict::Accept(changes.into_iter().map(|change| change.by(author)).collect())
     }
 
-    /// A message of `author` that `neighbour` brought and that was accepted has changed nothing: moves its charge to
-    /// the neighbour.
+    /// An accepted message of `author`, delivered by `neighbour`, has changed nothing: moves its charge to the neighbour.
     ///
-    /// The charge stays where it is when the neighbour paid on arrival, is the author itself, or has no room left: else
-    /// two who conspire could send each other's messages without end.
+    /// The charge stays where it is when the neighbour paid on arrival, is the author itself, or has no budget left:
+    /// otherwise two colluding peers could send each other's messages endlessly.
     pub fn changed_nothing(&mut self, author: NodeId, neighbour: NodeId, uptime: Uptime) {
         if author == neighbour || self.neighbours.retag(neighbour, Tag::of(author), SETTLED) {
             return;

@@ -1,4 +1,4 @@
-//! Who a node is: its peer id, kept as the bytes of the multihash. Making keys and proving them is the network's work.
+//! The identity of a node: its peer id, as the bytes of the multihash. The network creates keys and verifies them.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use crate::limits::NODE_ID_BYTES_MAX;
 
-/// The peer id of a node, in at most [`NODE_ID_BYTES_MAX`] bytes. Copied freely; ordered by its bytes; written in
-/// base58 like everywhere in libp2p (`12D3KooW…`).
+/// The peer id of a node, in at most [`NODE_ID_BYTES_MAX`] bytes. Cheap to copy; ordered by its bytes; written in base58 as
+/// everywhere in libp2p (`12D3KooW…`).
 #[derive(Clone, Copy)]
 pub struct NodeId {
     len: u8,
@@ -21,10 +21,10 @@ pub struct NodeId {
 pub struct InvalidNodeId;
 
 impl NodeId {
-    /// Takes the bytes of a multihash as they are.
+    /// Accepts the bytes of a multihash as they are.
     ///
     /// # Errors
-    /// When there are none, or more than [`NODE_ID_BYTES_MAX`].
+    /// If there are none, or more than [`NODE_ID_BYTES_MAX`].
     pub fn from_bytes(source: &[u8]) -> Result<Self, InvalidNodeId> {
         if source.is_empty() {
             return Err(InvalidNodeId);

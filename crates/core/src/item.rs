@@ -1,5 +1,5 @@
-//! Items: what stands for a record in the sketch and in the set digest. An item says which key, when it was written
-//! and, by a digest, exactly what; it never holds the key or the value themselves.
+//! Items: what represents a record in the sketch and the set digest. An item identifies the key, the time of the write and,
+//! by a digest, the exact content; it never contains the key or the value.
 
 use std::ops::BitXorAssign;
 
@@ -9,8 +9,8 @@ use crate::time::Timestamp;
 /// Bytes of an item.
 pub const ITEM_BYTES: usize = 32;
 
-/// 64 bits of the BLAKE3 hash of a key. Two keys may share one, by chance or because somebody searched for them:
-/// whoever looks up by it must be ready to find several records.
+/// 64 bits of the BLAKE3 hash of a key. Two keys may share one, by chance or on purpose, so a lookup by key hash may find
+/// several records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(u64);
 
@@ -32,8 +32,8 @@ impl KeyHash {
     }
 }
 
-/// What stands for one record: key hash, timestamp, and 128 bits of the record's digest, as four numbers. Any 32
-/// bytes are an item, since what a sketch is peeled to comes from a peer; then its parts mean nothing until looked up.
+/// Represents one record: key hash, timestamp, and 128 bits of the record's digest, as four numbers. Any 32 bytes are an
+/// item, because peeled sketches come from a peer; its parts mean nothing until looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Item([u64; 4]);
 

@@ -1,19 +1,19 @@
-//! What p2p-sync decides, as plain values: nothing here reads a clock, rolls dice, or touches a file, a
-//! socket or a task. Time is an argument, and effects are returned to the caller, so that every rule can
-//! be tested by the thousand and replayed from a seed.
+//! The decisions of p2p-sync, as plain values: nothing here reads a clock, rolls dice, or touches a file, a socket or a
+//! task. Time is an argument, and effects are returned to the caller, so that every rule can be tested thousands of times
+//! and replayed from a seed.
 //!
 //! # Reading order
-//! - [`limits`]: every bound, with its unit and its reason.
+//! - [`limits`]: all limits, with units and reasons.
 //! - [`id`]: who a node is; [`network`]: which nodes belong together.
 //! - [`time`]: instants and their text form; [`clock`]: the hybrid logical clock that stamps writes.
-//! - [`record`]: keys, values and versions; which version wins, and who lost without being seen.
+//! - [`record`]: keys, values and versions; which version wins, and which one was lost unseen.
 //! - [`message`]: the live changes that nodes gossip, as JSON.
-//! - [`via`]: how a change came; [`admission`]: the check that every record from elsewhere must pass.
-//! - [`limiter`] and [`gate`]: what is let in from gossip, and for whose account.
-//! - [`pacer`]: how a node keeps its own gossip below what the others let in.
-//! - [`store`]: what a place for records must do; [`replica`]: local writes and received records meet it.
-//! - [`sequence`]: the order in which a store took changes in, and cursors into it.
-//! - [`item`], [`sketch`], [`set_digest`], [`summary`]: what a node knows of its whole set of records at any moment.
+//! - [`via`]: how a change arrived; [`admission`]: the check that every remote record must pass.
+//! - [`limiter`] and [`gate`]: which gossip messages are accepted, and who is charged for them.
+//! - [`pacer`]: how a node keeps its own gossip below what others accept.
+//! - [`store`]: what a store must do; [`replica`]: how local writes and received records change it.
+//! - [`sequence`]: the order of a store's changes, and cursors into it.
+//! - [`item`], [`sketch`], [`set_digest`], [`summary`]: what a node knows about its whole set of records at any moment.
 //! - [`sync`]: how two nodes become equal, whatever either of them missed.
 //! - [`text`]: how foreign text is made safe for a terminal or a log.
 

@@ -1,5 +1,5 @@
-//! How many messages a peer may have let in: a sliding window for each, in bounded memory. Who is charged for what is
-//! the [`gate`](crate::gate)'s decision.
+//! How many messages of a peer are accepted: a sliding window per peer, in bounded memory. The [`gate`](crate::gate)
+//! decides who is charged for what.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::id::NodeId;
 use crate::time::Uptime;
 
-/// How long a full table is left alone after a search for accounts that could go found none.
+/// How long to leave a full table alone after a search found no account to drop.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sliding windows by peer: at most `messages_max` charges in any `window` to each account, exactly.
 ///
-/// At most `peers_max` peers have an account of their own. When a newcomer finds the table full, accounts without a
-/// charge in their window are dropped; if there are none, all newcomers together share one account, so that a crowd of
-/// strangers can take no room from those who were there before. Memory is at most 16 bytes for each charge that can be
-/// remembered, up to a factor of two for the growth of the queues, and about 100 bytes a peer.
+/// At most `peers_max` peers have an account of their own. When a newcomer finds the table full, accounts without a charge
+/// in their window are dropped; if there are none, all newcomers share one account, so that a crowd of strangers cannot
+/// crowd out earlier peers. Memory is at most 16 bytes per remembered charge, up to a factor of two for the growth of the
+/// queues, and about 100 bytes per peer.
 #[derive(Debug, Clone)]
 pub struct Limiter {
     messages_max: usize,
@@ -31,7 +31,7 @@ pub struct Limiter {
 pub struct Tag(pub u64);
 
 impl Tag {
-    /// The end of a peer id, which is part of its public key: as good as the whole wherever a mistake harms nobody.
+    /// The end of a peer id, which is part of its public key: as good as the whole where a collision does no harm.
     pub fn of(peer: NodeId) -> Self {
         let end = peer.as_bytes().iter().rev().take(8);
         Self(end.fold(0, |tag, byte| tag << 8 | u64::from(*byte)))
@@ -42,7 +42,7 @@ impl Tag {
 struct Account {
     /// Oldest first. Nanoseconds of uptime rather than [`Uptime`]: half the memory, enough for five centuries.
     charges: VecDeque<(u64, Tag)>,
-    /// The highest sequence number heard of this peer.
+    /// The highest sequence number heard from this peer.
     sequence: Option<u64>,
 }
 
@@ -74,7 +74,7 @@ impl Limiter {
         }
     }
 
-    /// Charges one message to a peer, if its window has room; otherwise says no and charges nothing.
+    /// Charges one message to a peer if its window has room; otherwise returns false and charges nothing.
     pub fn charge(&mut self, peer: NodeId, tag: Tag, uptime: Uptime) -> bool {
         let (messages_max, window, now) = (self.messages_max, self.window, nanos(uptime.0));
         let account = self.account(peer, uptime);
@@ -93,7 +93,7 @@ impl Limiter {
         account.charges.iter().any(|(_, charged)| *charged == tag)
     }
 
-    /// Gives the latest charge of a peer with one tag another. Says whether there was one.
+    /// Replaces the tag of a peer's latest charge with this tag. Returns whether there was one.
     pub fn retag(&mut self, peer: NodeId, from: Tag, to: Tag) -> bool {
         let account = self.accounts.get_mut(&peer).unwrap_or(&mut self.shared);
         match account.charges.iter_mut().rfind(|(_, charged)| *charged == from) {
@@ -105,7 +105,7 @@ impl Limiter {
         }
     }
 
-    /// Takes the latest charge with this tag back from a peer. Says whether there was one.
+    /// Refunds a peer's latest charge with this tag. Returns whether there was one.
     pub fn refund(&mut self, peer: NodeId, tag: Tag) -> bool {
         let account = self.accounts.get_mut(&peer).unwrap_or(&mut self.shared);
         match account.charges.iter().rposition(|(_, charged)| *charged == tag) {
@@ -114,8 +114,8 @@ impl Limiter {
         }
     }
 
-    /// Notes a sequence number, and says whether it is above every earlier one of this peer. Peers without an account
-    /// of their own are believed, and so are those whose account was dropped while the table was full.
+    /// Records a sequence number, and returns whether it is above all earlier ones of this peer. Peers without an account
+    /// of their own are believed, as are those whose account was dropped while the table was full.
     pub fn is_new(&mut self, peer: NodeId, sequence: u64, uptime: Uptime) -> bool {
         self.account(peer, uptime);
         let Some(account) = self.accounts.get_mut(&peer) else {

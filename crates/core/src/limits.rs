@@ -1,5 +1,5 @@
-//! Every bound of the protocol in one place: the unit is in the name, the reason beside it. Bounds of the program's own
-//! machinery (connections, queues, caches) stand at the head of the file that they guard.
+//! All limits of the protocol in one place, with the unit in the name and the reason next to it. Limits of the program's
+//! own machinery (connections, queues, caches) are at the top of the file that they protect.
 
 use std::time::Duration;
 
@@ -10,42 +10,42 @@ pub const VALUE_BYTES_MAX: usize = 65_536;
 /// Longest peer id: 38 bytes for an Ed25519 key, 39 for a secp256k1 key, 34 for the longer ones (RSA, ECDSA), which are hashed
 /// with SHA-256; three bytes of room.
 pub const NODE_ID_BYTES_MAX: usize = 42;
-/// Longest text of a network's name.
+/// Longest network name.
 pub const NETWORK_NAME_BYTES_MAX: usize = 64;
 
-/// Largest gossip message that is taken in or sent.
+/// Largest gossip message that is accepted or sent.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// Largest frame that gossipsub reads: above [`MESSAGE_BYTES_MAX`], so that a message a little too large still
-/// arrives, and can be counted and logged with its peer instead of ending the stream without a word.
+/// Largest frame that gossipsub reads: above [`MESSAGE_BYTES_MAX`], so that a slightly too large message still arrives, and
+/// can be counted and logged with its peer instead of silently ending the stream.
 pub const TRANSMIT_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
 
-/// Messages taken in from one author within [`AUTHOR_WINDOW`].
+/// Messages accepted from one author within [`AUTHOR_WINDOW`].
 pub const AUTHOR_MESSAGES_MAX: usize = 100;
 /// The window over which an author's messages are counted.
 pub const AUTHOR_WINDOW: Duration = Duration::from_secs(60);
-/// Messages that a node sends within [`PACING_WINDOW`]: a tenth below what others take in, because a message that
-/// is delayed on its way falls into a later window there than here.
+/// Messages that a node sends within [`PACING_WINDOW`]: a tenth below what others accept, because a delayed message falls
+/// into a later window there than here.
 pub const PACED_MESSAGES_MAX: usize = 90;
-/// The window over which a node counts its own messages: longer than the others' by the delay that is expected.
+/// The window over which a node counts its own messages: longer than the others' by the expected delay.
 pub const PACING_WINDOW: Duration = Duration::from_secs(62);
-/// To how many that limit may be raised: a hundred a second from each author.
+/// The highest value that the limit can be raised to: a hundred per second from each author.
 pub const AUTHOR_MESSAGES_CEILING: usize = 6_000;
-/// Stale messages (replayed, or changing nothing) that are taken from one neighbour within [`AUTHOR_WINDOW`].
-/// Guess: six authors' full budgets, more than a healthy mesh produces.
+/// Stale messages (replayed, or changing nothing) that are accepted from one neighbour within [`AUTHOR_WINDOW`]. Guess: six
+/// authors' full budgets, more than a healthy mesh produces.
 pub const NEIGHBOUR_STALE_MESSAGES_MAX: usize = 600;
-/// Authors whose windows are remembered. At 16 bytes a message, and up to twice that for spare room in the queues,
-/// about 8 MB when all of them are full. With a higher limit fewer, so that it stays at that.
+/// Authors whose windows are remembered. At 16 bytes per message, and up to twice that for spare capacity in the queues,
+/// about 8 MB when all of them are full. A higher limit means fewer authors, so that memory stays the same.
 pub const LIMITED_PEERS_MAX: usize = 4_096;
 /// Neighbours whose windows of stale messages are remembered: more than a node has connections. 8 MB by the same count.
 pub const LIMITED_NEIGHBOURS_MAX: usize = 512;
-/// Records that wait for the node's own gossip budget; what does not fit is left to repair by sync.
+/// Records queued for the node's own gossip budget; the rest is left to sync.
 pub const PACED_BACKLOG_RECORDS_MAX: usize = 4_096;
-/// Bytes of keys and values that wait for the node's own gossip budget.
+/// Bytes of keys and values queued for the node's own gossip budget.
 pub const PACED_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How far ahead of our clock a received record may be before it is refused.
 pub const FUTURE_MAX: Duration = Duration::from_secs(120);
-/// How far ahead of our clock a timestamp that was seen may push our own writes.
+/// How far ahead of our clock an observed timestamp may push our own writes.
 pub const CLOCK_LEAD_MAX: Duration = Duration::from_secs(60);
 
 const _: () = assert!(
@@ -75,35 +75,35 @@ pub const SYNC_PAGE_BYTES_MAX: usize = 256 * 1024;
 pub const SYNC_PAGE_RECORDS_MAX: usize = 1_000;
 /// What a record costs beyond the bytes of its key and value: an upper bound for timestamps, author and lengths.
 pub const SYNC_RECORD_OVERHEAD_BYTES: usize = 96;
-/// Cost of the records that may be under way before the receiver has answered for them: what keeps a fast link busy.
+/// Cost of the records that may be in flight before the receiver acknowledges them: enough to keep a fast link busy.
 pub const SYNC_CREDIT_BYTES: usize = 1024 * 1024;
-/// Records that may be under way before the receiver has answered for them.
+/// Records that may be in flight before the receiver acknowledges them.
 pub const SYNC_CREDIT_RECORDS: usize = 4_000;
 /// Cells in one frame, some 180 KB.
 pub const SYNC_CELLS_PAGE: usize = 4_096;
-/// Keys asked for in one frame, 64 KB.
+/// Keys requested in one frame, 64 KB.
 pub const SYNC_WANTED_PAGE: usize = 8_192;
-/// Keys looked up in one go, some milliseconds of a store, before others get their turn.
+/// Keys looked up at once, a few milliseconds of store time, before others get their turn.
 pub const SYNC_LOOKUPS_MAX: usize = 256;
-/// Records looked up for one key hash. More than one is a collision of 64 bits: two can be made on purpose with
-/// patience, this many cannot.
+/// Records looked up for one key hash. More than one is a collision of 64 bits: with patience, two can be produced on
+/// purpose, but not this many.
 pub const SYNC_KEY_HASH_RECORDS_MAX: usize = 16;
-/// Orders that wait to be carried out because the peer does not read. One that keeps ordering is cut off.
+/// Requests queued because the peer does not read. A peer that keeps requesting is cut off.
 pub const SYNC_ORDERS_MAX: usize = 32;
-/// Keys that wait for one peer in all its orders together, 512 KiB: no more are asked for at a time than a sketch has cells.
+/// Keys queued for one peer in all its requests together, 512 KiB: no more are requested at a time than a sketch has cells.
 pub const SYNC_ORDERED_KEYS_MAX: usize = 65_536;
-/// Greetings within one session, each with a transfer behind it: what is left after so many is left to the next one.
+/// Hellos within one session, each followed by a transfer: whatever remains after that is left to the next session.
 pub const SYNC_ROUNDS_MAX: usize = 6;
-/// Messages of the range-based fallback that may find nothing to move, within one session: each reads all items. What waits for
-/// its time does not move, and 100,000 such records take 30.
+/// Messages of the range-based fallback that may find nothing to move, within one session: each reads all items. Waiting
+/// records do not move, and 100,000 of them take 30 messages.
 pub const SYNC_RANGE_MESSAGES_MIN: u64 = 64;
-/// Moved records that allow for one message more. Measured: one finds 100 to 300.
+/// Moved records that allow one more message. Measured: one message finds 100 to 300.
 pub const SYNC_RANGE_MESSAGE_RECORDS: u64 = 8;
 /// Longest message of the range-based fallback.
 pub const SYNC_RANGE_BYTES_MAX: usize = 128 * 1024;
-/// Records that wait for one peer in its feed: some seconds of a fast writer. Whoever is slower gets them by a session.
+/// Records queued for one peer in its feed: a few seconds of a fast writer. A slower peer gets them by a session.
 pub const SYNC_FEED_RECORDS_MAX: usize = 8_192;
-/// Cost of the records that wait for one peer in its feed.
+/// Cost of the records queued for one peer in its feed.
 pub const SYNC_FEED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Sessions that may hold a copy of the sketch for a peer at a time, up to 3 MiB each.
 pub const SYNC_SNAPSHOTS_MAX: usize = 4;
@@ -111,12 +111,12 @@ pub const SYNC_SNAPSHOTS_MAX: usize = 4;
 pub const SYNC_BULKS_MAX: usize = 1;
 /// Sessions that a node holds at a time of those that it opened itself, each with up to 3 MiB of the peer's cells.
 pub const SYNC_OWN_SESSIONS_MAX: usize = 32;
-/// Of these, those that are younger than [`SYNC_FRESH_MAX`]: more would only wait for the store. Older ones are bulks, or are slow,
-/// and keep nobody waiting.
+/// Of these, those that are younger than [`SYNC_FRESH_MAX`]: more would only wait for the store. Older ones are bulks, or
+/// slow, and keep nobody waiting.
 pub const SYNC_FRESH_SESSIONS_MAX: usize = 8;
-/// For how long a session counts as fresh. Guess: some round trips of a slow link.
+/// For how long a session counts as fresh. A guess: a few round trips of a slow link.
 pub const SYNC_FRESH_MAX: Duration = Duration::from_secs(2);
-/// For how long a session waits for the first word of its peer, which answers from memory.
+/// For how long a session waits for the first frame of its peer, which answers from memory.
 pub const SYNC_ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Bytes that a session must move, both ways together, within [`SYNC_PROGRESS_MAX`]: a twentieth of what a link of 100 kbit/s
 /// carries, since it carries others too.
@@ -125,10 +125,10 @@ pub const SYNC_PROGRESS_BYTES: u64 = 16 * 1024;
 pub const SYNC_PROGRESS_MAX: Duration = Duration::from_secs(30);
 /// The same while it reconciles by ranges, where each side reads all its records first.
 pub const SYNC_RANGES_PROGRESS_MAX: Duration = Duration::from_secs(120);
-/// A session that takes longer is ended, so that nobody keeps the right to a bulk for ever. The next one goes on from there.
+/// A session that takes longer is ended, so that nobody keeps a bulk slot forever. The next one continues from there.
 pub const SYNC_SESSION_MAX: Duration = Duration::from_secs(900);
-/// Bytes that a session with a slot must move, both ways together, within [`SYNC_SLOW_MAX`] while another waits for that slot: a
-/// quarter of a link of 1 Mbit/s. A slower one gives the slot up, and gets it again when nobody waits.
+/// Bytes that a session with a slot must move, both ways together, within [`SYNC_SLOW_MAX`] while another waits for that
+/// slot: a quarter of a link of 1 Mbit/s. A slower one gives up the slot, and gets it back when nobody is waiting.
 pub const SYNC_SLOW_BYTES: u64 = 128 * 1024;
 /// How long a session may take to move [`SYNC_SLOW_BYTES`] while another waits for its slot.
 pub const SYNC_SLOW_MAX: Duration = Duration::from_secs(4);
@@ -136,9 +136,9 @@ pub const SYNC_SLOW_MAX: Duration = Duration::from_secs(4);
 pub const SYNC_RANGES_SLOW_MAX: Duration = Duration::from_secs(30);
 /// For how long a peer that found no slot counts as waiting: longer than the pauses in which it asks.
 pub const SYNC_WAITING_MAX: Duration = Duration::from_secs(60);
-/// Peers that wait for slots of one kind; others are refused, and come again.
+/// Peers waiting for slots of one kind; others are refused, and try again.
 pub const SYNC_WAITING_PEERS_MAX: usize = 64;
-/// For how long a free slot is kept for the peer that was called to it: pauses between sessions are shorter.
+/// For how long a free slot is reserved for the peer that was called: pauses between sessions are shorter.
 pub const SYNC_CALLED_MAX: Duration = Duration::from_secs(4);
 /// How long a peer gets no slots after a session with it had to be cut off; doubled up to [`SYNC_DENIAL_MAX`] when that happens
 /// again within that time.
@@ -147,16 +147,17 @@ pub const SYNC_DENIAL_MIN: Duration = Duration::from_secs(60);
 pub const SYNC_DENIAL_MAX: Duration = Duration::from_secs(600);
 /// Peers that are denied something at a time, 100 bytes each.
 pub const SYNC_DENIED_PEERS_MAX: usize = 1_024;
-/// Epochs of its change sequence that a store knows, 16 bytes each: a cursor outlives so many runs in which something changed.
+/// Epochs of its change sequence that a store remembers, 16 bytes each: a cursor survives that many runs in which something
+/// changed.
 pub const EPOCHS_MAX: usize = 1_000;
-/// Peers that are checked in one round to pass on what came by a session or feed; others follow in the next round.
+/// Peers that are checked in one round to pass on changes that arrived by session or feed; others follow in the next round.
 pub const SYNC_TOLD_PEERS_MAX: usize = 8;
-/// Sessions in the range-based fallback at a time, which keep 40 bytes a record.
+/// Sessions in the range-based fallback at a time; they use 40 bytes per record.
 pub const SYNC_RANGES_MAX: usize = 1;
-/// From the beginning of one range-based fallback to that of the next: each reads all items, some tenths of a second for
-/// a million, and a peer may make it necessary whenever it likes.
+/// From the start of one range-based fallback to the start of the next: each reads all items, some tenths of a second for a
+/// million, and a peer can cause one at any time.
 pub const SYNC_RANGES_PAUSE: Duration = Duration::from_secs(2);
-/// From the end of one to the next one with the same peer; doubled up to [`SYNC_DENIAL_MAX`] while they move nothing.
+/// From the end of one to the next with the same peer; doubled up to [`SYNC_DENIAL_MAX`] while they move nothing.
 pub const SYNC_RANGES_PEER_PAUSE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(

@@ -1,5 +1,5 @@
-//! Live changes as JSON: what one gossip message says, from bytes and to bytes. Who sent it is known from its signature
-//! and not said in it; whether it is let in at all is the [`gate`](crate::gate)'s decision.
+//! Live changes as JSON: decoding and encoding one gossip message. The signature tells who sent it, so the message does
+//! not; the [`gate`](crate::gate) decides whether to accept it.
 //!
 //! ```json
 //! {"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","base":"1970-01-01T00:00:00Z"}}
@@ -7,10 +7,9 @@
 //! {"Batch":[{"Put":{...}},{"Delete":{...}}]}
 //! ```
 //!
-//! A value that is not UTF-8 travels as `value_b64` (RFC 4648, standard alphabet, padded) in place of `value`. `base`
-//! may be missing. Fields that are not known are ignored, and `null` is the same as a missing field. A batch holds one
-//! change or more, and no batch: with nothing to say, nothing is sent, so an empty one is malformed. One bad change
-//! makes the whole message bad.
+//! A value that is not UTF-8 travels as `value_b64` (RFC 4648, standard alphabet, padded) in place of `value`. `base` may
+//! be missing. Unknown fields are ignored, and `null` is the same as a missing field. A batch contains one or more changes,
+//! and no batches; an empty one is malformed. One bad change makes the whole message bad.
 
 use std::io;
 
@@ -25,10 +24,10 @@ use crate::time::{Base, Timestamp};
 
 mod incoming;
 
-/// Bytes that a batch needs beside its changes, and one more for each change.
+/// Bytes that a batch needs in addition to its changes, plus one more for each change.
 pub const BATCH_BYTES: usize = br#"{"Batch":[]}"#.len();
 
-/// One change as a message tells it: a record but for its author.
+/// One change as a message states it: a record without its author.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The key.
@@ -54,10 +53,10 @@ impl Change {
     }
 }
 
-/// Why some bytes are not a message. Nothing of a message is used if one part of it is wrong.
+/// Why some bytes are not a message. If one part of a message is wrong, none of it is used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMessage {
-    /// It has more than [`MESSAGE_BYTES_MAX`] bytes, and was not looked at.
+    /// It has more than [`MESSAGE_BYTES_MAX`] bytes, and was not parsed.
     #[error("the message has {bytes} bytes, at most {MESSAGE_BYTES_MAX} are allowed")]
     TooLarge {
         /// How many it has.
@@ -66,7 +65,7 @@ pub enum InvalidMessage {
     /// It is not JSON, or not of the shape above. The text is escaped and short enough for a log.
     #[error("{0}")]
     Malformed(String),
-    /// It is well formed JSON of a kind that this version does not know: a newer one may.
+    /// It is well-formed JSON of a kind that this version does not know: a newer one may.
     #[error("the message is of an unknown kind")]
     UnknownKind,
     /// A key breaks a rule.
@@ -81,9 +80,9 @@ fn malformed(why: &str) -> InvalidMessage {
     InvalidMessage::Malformed(shortened(why.as_bytes()))
 }
 
-/// Reads a message: one change or more, in the order in which they were written there.
+/// Decodes a message: one or more changes, in the order in which they appear.
 ///
-/// Takes memory in proportion to the size of `data`, whatever it says.
+/// Uses memory in proportion to the size of `data`, whatever it contains.
 ///
 /// # Errors
 /// When it is too large, not of a known shape, or breaks a rule for keys, values or timestamps.
@@ -91,13 +90,13 @@ pub fn decode(data: &[u8]) -> Result<Vec<Change>, InvalidMessage> {
     if data.len() > MESSAGE_BYTES_MAX {
         return Err(InvalidMessage::TooLarge { bytes: data.len() });
     }
-    // The parser does not look at the text that it skips, so this is asked of the whole first.
+    // The parser does not check text that it skips, so the whole is checked first.
     let text = std::str::from_utf8(data).map_err(|_| malformed("the message is not UTF-8"))?;
     incoming::read(text)
 }
 
-/// The message that says these records, all of one author: one alone as `Put` or `Delete`, several as a `Batch` in the
-/// same order. There has to be at least one, and together they have to fit: see [`encoded_bytes`] and [`BATCH_BYTES`].
+/// Encodes these records, all by one author: a single one as `Put` or `Delete`, several as a `Batch` in the same order.
+/// There must be at least one, and together they must fit: see [`encoded_bytes`] and [`BATCH_BYTES`].
 pub fn encode(records: &[Record]) -> Vec<u8> {
     let mut data = Vec::new();
     // Writing JSON of strings to memory cannot fail: there is no I/O and no key that is not a string.
@@ -114,8 +113,8 @@ pub fn encode(records: &[Record]) -> Vec<u8> {
     data
 }
 
-/// The exact size of the message that says this record alone. A batch takes that for each of its records, a byte more
-/// to separate them, and [`BATCH_BYTES`].
+/// The exact size of a message with only this record. A batch takes that for each of its records, one more byte to separate
+/// them, and [`BATCH_BYTES`].
 pub fn encoded_bytes(record: &Record) -> usize {
     struct Counter(usize);
     impl io::Write for Counter {
@@ -133,7 +132,7 @@ pub fn encoded_bytes(record: &Record) -> usize {
     counter.0
 }
 
-/// A message on its way out. The order of the fields is that on the wire.
+/// An outgoing message. The fields are in wire order.
 #[derive(Serialize)]
 enum Outgoing<'a> {
     Put {

@@ -1,17 +1,17 @@
-//! The name that separates networks on one LAN, and the names on the wire that follow from it. It is no secret and
-//! keeps nobody out who knows it.
+//! The name that separates networks on one LAN, and the names on the wire derived from it. It is not a secret: it keeps
+//! nobody out who knows it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::limits::NETWORK_NAME_BYTES_MAX;
 
-/// The name of a network: empty for the one that everybody is in who did not choose, else 1 to
-/// [`NETWORK_NAME_BYTES_MAX`] bytes of UTF-8 without control characters.
+/// The name of a network: empty for the default network, otherwise 1 to [`NETWORK_NAME_BYTES_MAX`] bytes of UTF-8 without
+/// control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NetworkName(String);
 
-/// A network name that is too long or holds control characters.
+/// A network name that is too long or contains control characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a network name: at most {NETWORK_NAME_BYTES_MAX} bytes, no control characters")]
 pub struct InvalidNetworkName;

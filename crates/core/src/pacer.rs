@@ -1,5 +1,5 @@
-//! How a node keeps its own gossip below what the others let in: a write goes out at once while the budget lasts, and
-//! what must wait travels together. Publishing is the caller's work; what does not fit is left to sync.
+//! How a node keeps its own gossip below what others accept: a write goes out at once while the budget lasts, and queued
+//! writes are sent together. Publishing is up to the caller; what does not fit is left to sync.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::message::{BATCH_BYTES, encoded_bytes};
 use crate::record::Record;
 use crate::time::Uptime;
 
-/// The queue of a node's own writes on their way into gossip.
+/// The queue of a node's own writes that are to be gossiped.
 ///
-/// No interval of [`PACING_WINDOW`], wherever it starts, holds more than [`PACED_MESSAGES_MAX`] messages. While less
-/// than half of them are used, whatever waits goes at once. Beyond that messages keep a distance: the smallest that can
-/// be kept up for ever without the budget running dry, from 1.4 s after a burst down to [`PACING_WINDOW`] /
-/// [`PACED_MESSAGES_MAX`] (0.7 s) under a steady load. So no write ever waits for a whole window.
+/// No interval of [`PACING_WINDOW`], wherever it starts, holds more than [`PACED_MESSAGES_MAX`] messages. While less than
+/// half of them are used, queued writes are sent at once. Beyond that, messages are spaced: by the shortest interval that
+/// can be sustained forever without exhausting the budget, from 1.4 s after a burst down to [`PACING_WINDOW`] /
+/// [`PACED_MESSAGES_MAX`] (0.7 s) under a steady load. So no write ever waits for a full window.
 #[derive(Debug, Clone, Default)]
 pub struct Pacer {
-    /// Records that wait, in the order of their commits, with their size as a message.
+    /// Queued records in commit order, with their size as a message.
     waiting: VecDeque<(Record, usize)>,
     waiting_bytes: usize,
     /// When messages were sent, within the last window, oldest first. At most [`PACED_MESSAGES_MAX`].
@@ -27,7 +27,7 @@ pub struct Pacer {
     refundable: bool,
 }
 
-/// Too much waits already. The record was not taken; it is in the store, and sync will carry it.
+/// The queue is full. The record was not queued; it is in the store, and sync will deliver it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many changes are queued for gossip")]
 pub struct BacklogFull;
@@ -39,7 +39,7 @@ pub enum Pace {
     Publish(Vec<Record>),
     /// Ask again at this time, or earlier.
     Wait(Uptime),
-    /// Nothing waits.
+    /// Nothing is queued.
     Idle,
 }
 
@@ -49,10 +49,10 @@ impl Pacer {
         Self::default()
     }
 
-    /// Takes a record that was committed, behind those that wait.
+    /// Queues a committed record behind the others.
     ///
     /// # Errors
-    /// When [`PACED_BACKLOG_RECORDS_MAX`] or [`PACED_BACKLOG_BYTES_MAX`] would be passed. What waits keeps its place.
+    /// If [`PACED_BACKLOG_RECORDS_MAX`] or [`PACED_BACKLOG_BYTES_MAX`] would be exceeded. The queue is unchanged then.
     pub fn push(&mut self, record: Record) -> Result<(), BacklogFull> {
         let bytes = self.waiting_bytes + content_bytes(&record);
         if self.waiting.len() >= PACED_BACKLOG_RECORDS_MAX || bytes > PACED_BACKLOG_BYTES_MAX {
@@ -64,7 +64,7 @@ impl Pacer {
         Ok(())
     }
 
-    /// Says what to do at `uptime`; to be asked again after every [`Pace::Publish`].
+    /// Returns what to do at `uptime`; call it again after every [`Pace::Publish`].
     pub fn next(&mut self, uptime: Uptime) -> Pace {
         self.forget_expired(uptime);
         if self.waiting.is_empty() {
@@ -79,8 +79,7 @@ impl Pacer {
         Pace::Publish(self.take_message())
     }
 
-    /// The message of the last [`Pace::Publish`] reached nobody, so it counts for nobody. Its records are not tried
-    /// again.
+    /// The message of the last [`Pace::Publish`] reached nobody, so it does not count. Its records are not sent again.
     pub fn refund(&mut self) {
         if std::mem::take(&mut self.refundable) {
             self.sent.pop_back();
@@ -99,7 +98,7 @@ impl Pacer {
         }
     }
 
-    /// From when on one more message may be sent, given those that are in the window.
+    /// When one more message may be sent, given those in the window.
     fn due(&self) -> Uptime {
         let used = self.sent.len();
         let (Some(first), Some(last)) = (self.sent.front(), self.sent.back()) else {
@@ -108,7 +107,7 @@ impl Pacer {
         if used < PACED_MESSAGES_MAX / 2 {
             return Uptime::default();
         }
-        // Messages that keep their distance never get here, but the limit shall not hang on that argument.
+        // Spaced messages never get here, but the limit must not depend on that argument.
         if used >= PACED_MESSAGES_MAX {
             return expiry(*first);
         }
@@ -123,7 +122,7 @@ impl Pacer {
         last.after(distance.max(divide_up(PACING_WINDOW, PACED_MESSAGES_MAX)))
     }
 
-    /// As many of the waiting records as fit into one message, from the front.
+    /// As many queued records as fit into one message, from the front.
     fn take_message(&mut self) -> Vec<Record> {
         let mut bytes = BATCH_BYTES;
         let mut records = Vec::new();
@@ -142,8 +141,8 @@ impl Pacer {
     }
 }
 
-/// When a message no longer counts: a moment more than a window later, so that an interval of exactly a window that
-/// starts with it does not hold the one that takes its place.
+/// When a message stops counting: slightly more than a window later, so that an interval of exactly one window that starts
+/// with it does not contain its replacement.
 fn expiry(sent: Uptime) -> Uptime {
     sent.after(PACING_WINDOW).after(Duration::from_nanos(1))
 }

@@ -1,4 +1,4 @@
-//! Numbers that follow from a seed: where the core needs chance, the caller gives it one.
+//! Pseudo-random numbers: where the core needs chance, the caller provides a seed.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and every seed is a good one.
 #[derive(Debug, Clone)]

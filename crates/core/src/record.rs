@@ -1,5 +1,5 @@
-//! Records: a key and the version of it that a node holds. Here, and nowhere else, it is decided which of two
-//! versions wins, and whether the loser was overwritten by somebody who had seen it.
+//! Records: a key and the version of it that a node holds. Only this module decides which of two versions wins, and whether
+//! the winner's author had seen the loser.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -17,19 +17,19 @@ pub struct Key(Arc<str>);
 /// Why a text cannot be a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// It has no character.
+    /// It is empty.
     #[error("the key is empty")]
     Empty,
     /// It has more than [`KEY_BYTES_MAX`] bytes.
     #[error("the key has {bytes} bytes, at most {KEY_BYTES_MAX} are allowed")]
     TooLong {
-        /// How many it has.
+        /// The number of bytes.
         bytes: usize,
     },
-    /// It holds a control character.
+    /// It contains a control character.
     #[error("the key contains a control character at byte {at}")]
     ControlCharacter {
-        /// Where, in bytes from the start.
+        /// Its position, in bytes from the start.
         at: usize,
     },
     /// It is not UTF-8.
@@ -38,10 +38,10 @@ pub enum InvalidKey {
 }
 
 impl Key {
-    /// Checks a text and takes it as a key.
+    /// Validates a text as a key.
     ///
     /// # Errors
-    /// When it is empty, too long, or holds a control character.
+    /// If it is empty, too long, or contains a control character.
     pub fn new(text: impl Into<Arc<str>>) -> Result<Self, InvalidKey> {
         let text = text.into();
         if text.is_empty() {
@@ -62,7 +62,7 @@ impl Key {
     }
 }
 
-/// A key is ordered, compared and hashed as its text, so maps by key can be searched by text.
+/// A key is ordered, compared and hashed like its text, so maps with keys can be searched by text.
 impl Borrow<str> for Key {
     fn borrow(&self) -> &str {
         &self.0
@@ -83,15 +83,15 @@ pub struct Value(Arc<[u8]>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value has {bytes} bytes, at most {VALUE_BYTES_MAX} are allowed")]
 pub struct ValueTooLarge {
-    /// How many it has.
+    /// The number of bytes.
     pub bytes: usize,
 }
 
 impl Value {
-    /// Checks the size of some bytes and takes them as a value.
+    /// Validates bytes as a value.
     ///
     /// # Errors
-    /// When there are more than [`VALUE_BYTES_MAX`].
+    /// If there are more than [`VALUE_BYTES_MAX`].
     pub fn new(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ValueTooLarge> {
         let bytes = bytes.into();
         if bytes.len() <= VALUE_BYTES_MAX {
@@ -112,7 +112,7 @@ impl Value {
     }
 }
 
-/// What a version says of its key.
+/// What a version says about its key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Content {
     /// The key has this value.
@@ -143,11 +143,11 @@ pub struct Record {
     pub timestamp: Timestamp,
     /// The node on which it was written.
     pub author: NodeId,
-    /// What it replaced there.
+    /// The version that it replaced there.
     pub base: Base,
 }
 
-/// BLAKE3 over the canonical encoding of a record: two records with one digest are the same byte for byte.
+/// BLAKE3 over the canonical encoding of a record: two records with the same digest are identical byte for byte.
 pub type Digest = [u8; 32];
 
 impl Record {
@@ -177,7 +177,7 @@ impl Record {
 
     /// The order of versions of one key: by timestamp, then author, then digest. The greatest wins, everywhere.
     pub fn precedence(&self, other: &Self) -> Ordering {
-        // The digest is asked last: it costs a hash, and hardly ever has to decide.
+        // The digest comes last: it costs a hash, and is hardly ever needed.
         self.timestamp
             .cmp(&other.timestamp)
             .then_with(|| self.author.cmp(&other.author))
@@ -190,8 +190,8 @@ impl Record {
             })
     }
 
-    /// Whether this version, displaced by `winner`, was written without its author's knowledge: `winner` replaced
-    /// something older. False whenever that cannot be proved.
+    /// Whether the author of `winner`, which replaces this version, had not seen it: `winner` replaced something older.
+    /// False whenever that cannot be proved.
     pub fn lost_unseen_to(&self, winner: &Self) -> bool {
         match winner.base {
             Base::Unknown => false,
@@ -201,22 +201,22 @@ impl Record {
     }
 }
 
-/// What came of a version that met the one held.
+/// The result of merging a version with the one held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merge {
-    /// There was none; the new one is held now.
+    /// There was none; the new one is now held.
     Inserted,
-    /// The new one won and is held now.
+    /// The new one won and is now held.
     Replaced {
-        /// The old one was displaced by somebody who had not seen it.
+        /// Whether the old one was overwritten by an author who had not seen it.
         lost_unseen: bool,
     },
     /// The held one won and stays.
     Kept {
-        /// The new one was displaced by somebody who had not seen it.
+        /// Whether the new one was overwritten by an author who had not seen it.
         lost_unseen: bool,
     },
-    /// It is the version held already.
+    /// It is the version that is already held.
     Same,
 }
 
@@ -227,7 +227,7 @@ impl Merge {
     }
 }
 
-/// Decides between the version held of a key and another one of the same key.
+/// Decides between the held version of a key and another version of the same key.
 ///
 /// The result depends on the two versions alone: merging is commutative, associative and idempotent because it is the
 /// maximum in a total order.

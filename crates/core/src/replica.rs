@@ -1,5 +1,5 @@
-//! One node's copy of the data: local writes get their timestamp here, received records meet what is held. Holding
-//! records is the store's work, deciding between two versions that of [`record`](crate::record).
+//! One node's copy of the data: stamps local writes, and merges received records with those held. The store holds the
+//! records; [`record`](crate::record) decides between two versions.
 
 use crate::clock::{Clock, ClockExhausted};
 use crate::id::NodeId;
@@ -12,7 +12,7 @@ use crate::time::{Base, Timestamp};
 pub struct Replica {
     id: NodeId,
     clock: Clock,
-    /// Own writes later than this have reached nobody.
+    /// Local writes later than this have reached nobody.
     unshared_after: Option<Timestamp>,
 }
 
@@ -36,16 +36,16 @@ pub struct Written {
     pub replaced: Option<Record>,
 }
 
-/// What came of a received record.
+/// The result of receiving a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// Which version is held now.
     pub merge: Merge,
-    /// The version that was lost, if it can be proved that whoever wrote the other one had not seen it.
+    /// The version that was lost, if it can be proved that the other one's author had not seen it.
     pub lost: Option<Lost>,
 }
 
-/// A version that lost to one written without knowledge of it.
+/// A version that lost to one whose author had not seen it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
     /// The version that lost.
@@ -55,7 +55,7 @@ pub struct Lost {
 }
 
 impl Replica {
-    /// A replica whose writes carry `id`, with a clock that continues behind what the store holds.
+    /// A replica whose writes carry `id`, with a clock that continues after the store's last timestamp.
     pub fn new(id: NodeId, clock: Clock) -> Self {
         Self {
             id,
@@ -64,8 +64,8 @@ impl Replica {
         }
     }
 
-    /// Own writes later than this cannot have reached any other node; none: each of them may have. What displaces one that
-    /// nobody has received was written without knowledge of it, whatever its base says.
+    /// Local writes later than this cannot have reached any other node; none: any of them may have. The author of a version
+    /// that replaces an unreceived write had not seen it, whatever its base says.
     pub fn set_unshared_after(&mut self, timestamp: Option<Timestamp>) {
         self.unshared_after = timestamp;
     }
@@ -75,7 +75,7 @@ impl Replica {
         self.id
     }
 
-    /// Stores a content, a deletion included, as the newest version of a key, whether or not the key is there.
+    /// Stores a value or a deletion as the newest version of a key, whether or not the key exists.
     ///
     /// # Errors
     /// When the clock is exhausted or the store fails; the transaction must be rolled back then.
@@ -90,7 +90,7 @@ impl Replica {
         self.write_over(store, replaced, key, content, now)
     }
 
-    /// Stores a deletion as the newest version of a key that is there. For a key that is not there nothing is written.
+    /// Stores a deletion as the newest version of an existing key. If the key does not exist, nothing is written.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -108,7 +108,7 @@ impl Replica {
         }
     }
 
-    /// Merges a record of another node into the store.
+    /// Merges a remote record into the store.
     ///
     /// # Errors
     /// When the store fails; the transaction must be rolled back then.
@@ -136,7 +136,7 @@ impl Replica {
         lost_unseen.then_some(Lost { loser, winner })
     }
 
-    /// Whether this version is our own, nobody else can have received it, and the one that displaces it does not say otherwise.
+    /// Whether this version is our own, nobody else can have received it, and its replacement does not say otherwise.
     fn is_unshared_loss(&self, held: &Record, winner: &Record) -> bool {
         held.author == self.id
             && self.unshared_after.is_some_and(|shared| held.timestamp > shared)

@@ -1,18 +1,18 @@
-//! The change sequence of one store: the order in which it took versions in, and cursors that name a place in that order.
-//! Keeping the numbers, in the transactions that use them, is left to the store.
+//! The change sequence of one store: the order in which it stored versions, and cursors that name a place in that order.
+//! The store saves the numbers, in the transactions that use them.
 //!
-//! Every version that becomes a key's current one takes the next number: 1, 2, 3 and so on, in the order of the commits. No
-//! history is kept, so a cursor never grows too old: what changed behind it is whatever holds a higher number now.
+//! Every version that becomes a key's current one takes the next number: 1, 2, 3 and so on, in commit order. No history is
+//! kept, so a cursor never becomes too old: what changed since is whatever has a higher number now.
 //!
 //! # Epochs
-//! Numbers alone cannot tell that a store was rolled back to an old copy and went on from there: it would hand out the same
-//! numbers again for other versions. So each run of a store draws an *epoch*, 64 random bits, and notes it, with the first
-//! number that it covers, in the transaction that uses that number. A store knows a place in its own past if it knows the epoch
-//! and that has come as far.
+//! Numbers alone cannot show that a store was rolled back to an old copy and continued from there: it would assign the same
+//! numbers again to other versions. So each run of a store draws an *epoch*, 64 random bits, and records it, with the first
+//! number that it covers, in the transaction that uses that number. A store knows a place in its own past if it knows the
+//! epoch, and the epoch reaches that far.
 //!
-//! A cursor says how far its holder was told, and how far the sequence had come when it was told that. Both count: a version
-//! that was replaced before it was told is not told any more, but a store that was rolled back to before that holds it. It must
-//! know the later place too, or the cursor is *lost*, which its holder is told.
+//! A cursor says up to which change its holder has been told, and how far the sequence had come by then. Both matter: a
+//! version that was replaced before it was reported is never reported, but a store that was rolled back to before the
+//! replacement still has it. The store must know the later place too, or the cursor is *lost*, and its holder is told so.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,23 +20,23 @@ use std::str::FromStr;
 
 use crate::limits::EPOCHS_MAX;
 
-/// One run of a store: 64 bits that were drawn at random for it.
+/// One run of a store: 64 random bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
-/// How far somebody was told what changed in one store. As text `<epoch>-<number>`, the epoch in 16 lower-case hexadecimal digits,
-/// with `-<seen>` behind it where more had changed by then; opaque to whoever holds it.
+/// Up to where a reader has been told what changed in one store. As text: `<epoch>-<number>`, the epoch in 16 lower-case
+/// hexadecimal digits, followed by `-<seen>` if more had changed by then. Opaque to its holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
-    /// The run of the store in which this was told.
+    /// The run of the store that handed this out.
     pub epoch: Epoch,
-    /// The number of the last change that was told; 0 before the first one.
+    /// The number of the last change that was reported; 0 before the first one.
     pub number: u64,
-    /// The number of the last change that there was then.
+    /// The number of the newest change at that time.
     pub seen: u64,
 }
 
-/// A text that is no cursor.
+/// A text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is not a cursor, which has 16 hexadecimal digits, a hyphen and a number, such as 00c0ffee00c0ffee-7")]
 pub struct InvalidCursor;
@@ -54,7 +54,7 @@ impl fmt::Display for Cursor {
 impl FromStr for Cursor {
     type Err = InvalidCursor;
 
-    /// Takes what [`Display`](fmt::Display) writes, and nothing else.
+    /// Accepts what [`Display`](fmt::Display) writes, and nothing else.
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let (epoch, numbers) = text.split_once('-').ok_or(InvalidCursor)?;
         let (number, seen) = numbers.split_once('-').unwrap_or((numbers, numbers));
@@ -64,7 +64,7 @@ impl FromStr for Cursor {
             number: parsed(number)?,
             seen: parsed(seen)?,
         };
-        // There is one way to write it: no sign, no upper case, no zeros more or fewer.
+        // There is only one way to write it: no sign, no upper case, no extra or missing zeros.
         if cursor.number <= cursor.seen && cursor.to_string() == text {
             Ok(cursor)
         } else {
@@ -76,12 +76,12 @@ impl FromStr for Cursor {
 /// The epochs that a store knows, the newest [`EPOCHS_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Epochs {
-    /// Each with the first number that it covers, in the order in which they began.
+    /// Each with the first number that it covers, oldest first.
     known: VecDeque<(Epoch, u64)>,
 }
 
 impl Epochs {
-    /// Notes an epoch that begins with this number, and forgets the oldest beyond [`EPOCHS_MAX`].
+    /// Adds an epoch that begins with this number, and drops the oldest beyond [`EPOCHS_MAX`].
     pub fn begin(&mut self, epoch: Epoch, first: u64) {
         self.known.push_back((epoch, first));
         while self.known.len() > EPOCHS_MAX {
@@ -89,13 +89,13 @@ impl Epochs {
         }
     }
 
-    /// The epoch that runs.
+    /// The current epoch.
     pub fn newest(&self) -> Option<Epoch> {
         self.known.back().map(|(epoch, _)| *epoch)
     }
 
-    /// The cursor of somebody who was told all changes up to this number, while `last` is that of the newest one. None when no epoch is
-    /// known.
+    /// The cursor of a reader that has been told all changes up to this number, where `last` is the number of the newest
+    /// one. None if no epoch is known.
     pub fn cursor(&self, number: u64, last: u64) -> Option<Cursor> {
         let (epoch, _) = *self.known.back()?;
         Some(Cursor {
@@ -110,47 +110,47 @@ impl Epochs {
         let Some(at) = self.known.iter().rposition(|(epoch, _)| *epoch == cursor.epoch) else {
             return false;
         };
-        // Before the first change of an epoch, the last one that there was is that before.
+        // Before the first change of an epoch, the last one is that of the previous epoch.
         let before = |at: usize| self.known.get(at).map(|(_, first)| first.saturating_sub(1));
         let (start, end) = (before(at).unwrap_or(0), before(at + 1).unwrap_or(last));
         (start..=end).contains(&cursor.seen) && cursor.number <= cursor.seen
     }
 }
 
-/// The change sequence of a store that is open: it hands out the numbers. What is to be kept is [`Unsaved`]; it must be written in
-/// the transaction that uses the numbers, so that after a crash both are there or neither.
+/// The change sequence of an open store: it assigns the numbers. [`Unsaved`] must be written in the transaction that uses
+/// the numbers, so that after a crash both are there or neither.
 #[derive(Debug, Clone)]
 pub struct Sequence {
     epochs: Epochs,
     /// The highest number that was committed.
     last: u64,
-    /// The highest number that the open transaction took, or that must not be taken.
+    /// The highest number that the open transaction took, or that must not be used.
     taken: u64,
-    /// Numbers up to this one are in use by somebody else.
+    /// Another program uses numbers up to this one.
     in_use: u64,
-    /// The epoch of this run, as long as it is not noted.
+    /// The epoch of this run, until it is recorded.
     drawn: Option<Epoch>,
-    /// The epochs that were noted are worth nothing any more.
+    /// The recorded epochs are no longer valid.
     broken: bool,
 }
 
-/// What a transaction has to write down of the sequence.
+/// What a transaction must save of the sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsaved {
     /// The highest number that was used.
     pub last: u64,
     /// An epoch that begins with this transaction, and the first number that it covers.
     pub begins: Option<(Epoch, u64)>,
-    /// All epochs that were noted before are to be forgotten.
+    /// All epochs recorded before must be dropped.
     pub forgets: bool,
 }
 
 impl Sequence {
-    /// That of a store which knows these epochs and has used the numbers up to `last`. `drawn` is the epoch of this run: it is noted
-    /// with the first number that it covers, so that a run in which nothing changes leaves the store as it is.
+    /// The sequence of a store that knows these epochs and has used the numbers up to `last`. `drawn` is the epoch of this
+    /// run: it is recorded with the first number that it covers, so that a run without changes leaves the store as it is.
     pub fn resume(epochs: Epochs, last: u64, drawn: Epoch) -> Self {
         Self {
-            // Without any, nothing that was handed out can be told from what was not.
+            // Without any, nobody can tell which cursors were handed out.
             broken: epochs.newest().is_none(),
             epochs,
             last,
@@ -160,32 +160,32 @@ impl Sequence {
         }
     }
 
-    /// Another run begins, with nothing of an open transaction left.
+    /// Starts another run; nothing of an open transaction remains.
     pub fn restart(&mut self, drawn: Epoch) {
         *self = Self::resume(std::mem::take(&mut self.epochs), self.last, drawn);
     }
 
-    /// The next number, for a version that the open transaction stores; none when there is none left.
+    /// The next number, for a version that the open transaction stores; none if there are none left.
     pub fn take(&mut self) -> Option<u64> {
         self.taken = self.taken.max(self.in_use).checked_add(1)?;
         Some(self.taken)
     }
 
-    /// Numbers up to this one are in use by somebody else, and are not handed out.
+    /// Another program uses numbers up to this one; they will not be assigned.
     pub fn pass_over(&mut self, number: u64) {
         self.in_use = self.in_use.max(number);
     }
 
-    /// Somebody else changed what the store holds: nobody can tell any more what changed behind a cursor that was handed out, so
-    /// all of them are lost, and another epoch begins.
+    /// Another program changed the store's contents: nobody can tell any more what changed since a cursor was handed out,
+    /// so all cursors are lost, and a new epoch begins.
     pub fn break_off(&mut self, drawn: Epoch) {
         self.drawn = Some(drawn);
         self.broken = true;
     }
 
-    /// What the open transaction has to write down; none if it took no number.
+    /// What the open transaction must save; none if it took no number.
     pub fn unsaved(&self) -> Option<Unsaved> {
-        // What somebody else added counts as told from the first cursor of the new epoch on.
+        // Rows that another program added count as reported from the first cursor of the new epoch on.
         let last = if self.broken {
             self.taken.max(self.in_use)
         } else {
@@ -198,7 +198,7 @@ impl Sequence {
         })
     }
 
-    /// The transaction was committed, with what it had to write down.
+    /// The transaction was committed, including what it had to save.
     pub fn committed(&mut self) {
         let Some(saved) = self.unsaved() else { return };
         if saved.forgets {
@@ -212,7 +212,7 @@ impl Sequence {
         (self.last, self.taken) = (saved.last, saved.last);
     }
 
-    /// The transaction was rolled back: nobody has seen the numbers that it took.
+    /// The transaction was rolled back: nobody has seen its numbers.
     pub fn rolled_back(&mut self) {
         self.taken = self.last;
     }
@@ -222,7 +222,7 @@ impl Sequence {
         self.last
     }
 
-    /// The cursor of somebody who is told all changes up to this number, now.
+    /// The cursor of a reader that is now told all changes up to this number.
     pub fn cursor(&self, number: u64) -> Cursor {
         let noted = if self.broken {
             None
@@ -236,7 +236,8 @@ impl Sequence {
         })
     }
 
-    /// Whether a cursor was handed out in the past of this sequence. One that was not is lost: what changed since cannot be told.
+    /// Whether a cursor was handed out in the past of this sequence. One that was not is lost: nobody can tell what changed
+    /// since.
     pub fn knows(&self, cursor: Cursor) -> bool {
         !self.broken && self.epochs.know(cursor, self.last)
     }

@@ -1,8 +1,8 @@
-//! The set digest: 32 bytes that say whether two sets of items are the same, kept up to date with every change.
+//! The set digest: 32 bytes that tell whether two sets of items are equal, updated with every change.
 //!
 //! It is LtHash (Bellare, Micciancio 1997; Lewi and others 2019) with 1,024 lanes of 16 bits: each item is stretched to
-//! 2,048 bytes by BLAKE3's extended output, and these are added lane by lane, so that the order does not matter and an
-//! item can be taken out again. To find two sets of one digest is as hard as a lattice problem of that size; the XOR of
+//! 2,048 bytes by BLAKE3's extended output, and these are added lane by lane, so that the order does not matter and an item
+//! can be removed again. Finding two sets with the same digest is as hard as a lattice problem of that size; the XOR of
 //! hashes, which would be cheaper, can be forged by linear algebra.
 
 use crate::item::Item;
@@ -12,12 +12,12 @@ const LANES: usize = 1_024;
 /// The same in bytes.
 pub(crate) const STATE_BYTES: usize = LANES * 2;
 
-/// Names the use of BLAKE3 that stretches items. The same for ever: the sums are kept.
+/// The BLAKE3 key that stretches items. It must never change: the sums are stored.
 const STRETCH_KEY: &[u8; 32] = b"p2p-sync set digest: one element";
-/// Names the use of BLAKE3 that shortens the sum.
+/// The BLAKE3 key that shortens the sum.
 const SHORTEN_KEY: &[u8; 32] = b"p2p-sync set digest: whole sum. ";
 
-/// 32 bytes that two sets share only if they are the same.
+/// 32 bytes that two sets share only if they are equal.
 pub type SetDigestValue = [u8; 32];
 
 /// The running sum over a set of items.
@@ -39,24 +39,24 @@ impl Default for SetDigest {
 }
 
 impl SetDigest {
-    /// The sum over nothing.
+    /// The sum of the empty set.
     pub fn new() -> Self {
         Self {
             lanes: Box::new([0; LANES]),
         }
     }
 
-    /// Takes an item in that is not there.
+    /// Adds an item that is not in the set.
     pub fn insert(&mut self, item: &Item) {
         self.combine(item, u16::wrapping_add);
     }
 
-    /// Takes an item out that is there.
+    /// Removes an item that is in the set.
     pub fn remove(&mut self, item: &Item) {
         self.combine(item, u16::wrapping_sub);
     }
 
-    /// Adds the sum over other items.
+    /// Adds the sum of other items.
     pub(crate) fn add(&mut self, other: &Self) {
         for (lane, number) in self.lanes.iter_mut().zip(other.lanes.iter()) {
             *lane = lane.wrapping_add(*number);

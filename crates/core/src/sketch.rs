@@ -1,15 +1,15 @@
-//! The sketch: what a set holds, in 65,536 cells of 48 bytes, from which two nodes compute what differs between them
-//! at a cost that depends on the difference alone. Which records those items stand for is left to the sync.
+//! The sketch: a set summarized in 65,536 cells of 48 bytes, from which two nodes compute their difference at a cost that
+//! depends only on the difference. Finding the records behind the items is left to sync.
 //!
 //! It is the start of a rateless invertible Bloom lookup table (Yang, Gilad, Alizadeh: "Practical Rateless Set
 //! Reconciliation", SIGCOMM 2024). Every item is put into cell 0, and into cell k with probability 2 / (k + 2); a cell
-//! holds the XOR of its items, the XOR of their checks, and their number. Two sketches are subtracted cell by cell:
-//! what both sets hold vanishes, and a cell in which a single item is left gives that item away. Taking it out of
-//! its other cells leaves single items in some of those, and so on ("peeling"). The first 1.4 to 1.7 d cells
-//! suffice for a difference of d items, more for a small d.
+//! contains the XOR of its items, the XOR of their checks, and their number. Two sketches are subtracted cell by cell:
+//! common items cancel out, and a cell with a single remaining item reveals that item. Removing it from its other cells
+//! leaves single items in some of those, and so on ("peeling"). The first 1.4 to 1.7 d cells are enough for a difference of
+//! d items; a small d needs more.
 //!
-//! Two nodes understand each other only if they put an item into the same cells, so the mapping is part of the
-//! protocol, pinned by tests, and uses nothing but integers and operations that IEEE 754 defines to the last bit.
+//! Two nodes must put an item into the same cells, so the mapping is part of the protocol. Tests pin it, and it uses only
+//! integers and operations that IEEE 754 defines to the last bit.
 
 use crate::item::Item;
 use crate::random::SplitMix64;
@@ -17,18 +17,18 @@ use crate::random::SplitMix64;
 /// Cells of a sketch: enough for differences of some 40,000 items, in 3 MiB.
 pub const SKETCH_CELLS: usize = 65_536;
 
-/// The key of the hash from which an item's check and its mapping are drawn. It separates them from every other use
-/// of BLAKE3, and it is the same on every node for ever, because sketches are kept.
+/// The key of the hash that gives an item's check and its mapping. It separates them from every other use of BLAKE3, and
+/// must never change, because sketches are stored.
 const HASH_KEY: &[u8; 32] = b"p2p-sync sketch: check, mapping.";
 
-/// The sum of some items: those that are in this place of a sketch, or what is left of them after a subtraction.
+/// The sum of some items: those in this cell of a sketch, or what remains of them after a subtraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cell {
     /// XOR of the items.
     pub items: Item,
     /// XOR of the items' checks.
     pub checks: u64,
-    /// How many items; after a subtraction, how many more here than there.
+    /// The number of items; after a subtraction, how many more here than there.
     pub count: i64,
 }
 
@@ -36,11 +36,11 @@ impl Cell {
     fn add(&mut self, item: Item, check: u64, count: i64) {
         self.items ^= item;
         self.checks ^= check;
-        // What a peer sends may be any number, so it must be allowed to wrap; honest counts never come near.
+        // A peer may send any number, so this must be allowed to wrap; honest counts never come close.
         self.count = self.count.wrapping_add(count);
     }
 
-    /// This cell without what the same cell of another sketch holds.
+    /// This cell minus the same cell of another sketch.
     #[must_use]
     fn minus(mut self, other: &Self) -> Self {
         self.add(other.items, other.checks, other.count.wrapping_neg());
@@ -48,7 +48,7 @@ impl Cell {
     }
 }
 
-/// The cells into which one item is put, in rising order, from 0 to 2^32 and beyond: the caller stops.
+/// The cells of one item in ascending order, from 0 to 2^32 and beyond: the caller stops.
 struct Mapping {
     random: SplitMix64,
     next: u64,
@@ -80,7 +80,7 @@ fn check_and_mapping(item: &Item) -> (u64, Mapping) {
     (check, Mapping { random, next: 0 })
 }
 
-/// Adds an item `count` times (1 or −1) to all its places among these cells, and tells each of them to `changed`.
+/// Adds an item `count` times (1 or −1) to all its places among these cells, and calls `changed` for each of them.
 fn add_to_all(cells: &mut [Cell], item: Item, count: i64, mut changed: impl FnMut(usize, &Cell)) {
     let (check, mapping) = check_and_mapping(&item);
     for index in mapping {
@@ -91,7 +91,7 @@ fn add_to_all(cells: &mut [Cell], item: Item, count: i64, mut changed: impl FnMu
     }
 }
 
-/// What two sets do not have in common, each side sorted.
+/// The difference between two sets, each side sorted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Difference {
     /// Items of the first set only.
@@ -106,41 +106,41 @@ impl Difference {
         self.mine.len() + self.theirs.len()
     }
 
-    /// Whether the sets are the same.
+    /// Whether the sets are equal.
     pub fn is_empty(&self) -> bool {
         self.mine.is_empty() && self.theirs.is_empty()
     }
 }
 
-/// The difference cannot be told from these cells: they are too few, were taken at different moments, or lie.
+/// These cells are not enough to decode the difference: they are too few, were taken at different moments, or are forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("these cells are not enough to decode the difference")]
 pub struct Undecodable;
 
-/// The seam between the sync and the way in which differences are found: a summary that follows a set, pieces of it
-/// that can be sent, and what two nodes learn from each other's pieces.
+/// The interface between sync and the method of finding differences: a summary that follows a set, pieces of it that can be
+/// sent, and what two nodes learn from each other's pieces.
 pub trait Reconciler {
     /// What is sent.
     type Piece: Copy;
 
-    /// Takes an item in that is not there.
+    /// Adds an item that is not in the set.
     fn insert(&mut self, item: &Item);
 
-    /// Takes an item out that is there.
+    /// Removes an item that is in the set.
     fn remove(&mut self, item: &Item);
 
     /// The first pieces: `count` of them, or all if there are fewer.
     fn pieces(&self, count: usize) -> &[Self::Piece];
 
     /// The exact difference between the sets from which these pieces come, first against second. Time and memory are
-    /// bounded by the number of pieces, whatever they hold.
+    /// bounded by the number of pieces, whatever they contain.
     ///
     /// # Errors
-    /// When it cannot be told from them.
+    /// If they are not enough to decode it.
     fn difference(mine: &[Self::Piece], theirs: &[Self::Piece]) -> Result<Difference, Undecodable>;
 
-    /// About how many items differ, from a few pieces that do not suffice to tell which. From 64 pieces it is mostly
-    /// right within a factor of 0.7 to 1.4; a peer that lies can make it any number.
+    /// About how many items differ, from a few pieces that are not enough to tell which. With 64 pieces it is usually right
+    /// within a factor of 0.7 to 1.4; a lying peer can make it any number.
     fn estimate(mine: &[Self::Piece], theirs: &[Self::Piece]) -> u64;
 }
 
@@ -173,7 +173,7 @@ impl Sketch {
         }
     }
 
-    /// From all its cells, as kept; none if their number is wrong.
+    /// From all its stored cells; none if their number is wrong.
     pub(crate) fn from_cells(cells: Vec<Cell>) -> Option<Self> {
         (cells.len() == SKETCH_CELLS).then(|| Self {
             cells: cells.into_boxed_slice(),
@@ -243,10 +243,10 @@ impl Reconciler for Sketch {
     }
 }
 
-/// The subtracted cells, being peeled.
+/// The subtracted cells while they are peeled.
 struct Peeling {
     cells: Vec<Cell>,
-    /// Places where a single item may have been left, each at most once.
+    /// Cells that may contain a single item, each at most once.
     candidates: Vec<usize>,
     waiting: Vec<bool>,
 }
@@ -266,9 +266,9 @@ impl Peeling {
         peeling
     }
 
-    /// Takes out single items until nothing is left. If nothing is left indeed, the cells were the sum of these items
-    /// and of nothing else. An honest peer's cells need at most one step a cell, because each step empties the cell
-    /// that it starts from for good; cells that need more are a lie, and the end.
+    /// Removes single items until nothing is left. If nothing is left, the cells were the sum of exactly these items. An
+    /// honest peer's cells need at most one step per cell, because each step empties the cell that it starts from for good;
+    /// cells that need more are forged, and end the attempt.
     fn run(mut self) -> Result<Difference, Undecodable> {
         let mut difference = Difference::default();
         while let Some(index) = self.candidates.pop() {
@@ -305,7 +305,7 @@ impl Peeling {
     }
 }
 
-/// Puts a place on the list if it may hold a single item; whether it does is seen when its turn comes.
+/// Adds a cell to the list if it may contain a single item; whether it does is checked when its turn comes.
 fn note_candidate(candidates: &mut Vec<usize>, waiting: &mut [bool], index: usize, cell: &Cell) {
     if let (1 | -1, Some(waiting @ false)) = (cell.count, waiting.get_mut(index)) {
         *waiting = true;
@@ -313,12 +313,12 @@ fn note_candidate(candidates: &mut Vec<usize>, waiting: &mut [bool], index: usiz
     }
 }
 
-/// Whether one item is left in a cell: its check is the cell's. Several items pass for one with a chance of 2^-64.
+/// Whether one item is left in a cell: its check is the cell's. Several items look like one with probability 2^-64.
 fn is_single(cell: &Cell) -> bool {
     matches!(cell.count, 1 | -1) && check_and_mapping(&cell.items).0 == cell.checks
 }
 
-/// An item that turned up twice, on one side or on both, came from cells of no set.
+/// An item that turned up twice, on one side or on both, came from cells that are not those of any set.
 fn sorted_without_repeats(mut difference: Difference) -> Result<Difference, Undecodable> {
     difference.mine.sort_unstable();
     difference.theirs.sort_unstable();

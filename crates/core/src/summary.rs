@@ -1,6 +1,6 @@
-//! What a node knows of its whole set of records without looking at them: how many, the sketch, and the set digest,
-//! always of the same moment. Whoever holds records tells it of every change once that has been committed, and gets a
-//! form of it that can be kept and read back; whether a kept one still fits the records is for the keeper to know.
+//! What a node knows about its whole set of records without reading them: their number, the sketch, and the set digest,
+//! always of the same moment. The store reports every change to it after the commit, and can save and reload it; the store
+//! must know whether a saved one still matches the records.
 
 use crate::item::{ITEM_BYTES, Item};
 use crate::set_digest::{STATE_BYTES, SetDigest, SetDigestValue};
@@ -13,20 +13,20 @@ pub struct Summary {
     digest: SetDigest,
 }
 
-/// A kept summary that cannot be used: cut off, damaged, or of another version. Rebuild it from the records.
+/// A saved summary that cannot be used: truncated, damaged, or of another version. Rebuild it from the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the saved summary is damaged or has another version")]
 pub struct InvalidSummary;
 
-/// The version of the kept form. Another mapping of items to cells is another version.
+/// The version of the saved form. A different mapping of items to cells needs another version.
 const KEPT_VERSION: u8 = 1;
 const CELL_BYTES: usize = ITEM_BYTES + 8 + 8;
 const CHECKSUM_BYTES: usize = 32;
-/// Length of the kept form.
+/// Length of the saved form.
 pub const SUMMARY_BYTES: usize = 1 + STATE_BYTES + SKETCH_CELLS * CELL_BYTES + CHECKSUM_BYTES;
 
 impl Summary {
-    /// The summary of nothing.
+    /// The summary of no records.
     pub fn new() -> Self {
         Self::default()
     }
@@ -40,26 +40,26 @@ impl Summary {
         summary
     }
 
-    /// A record was stored under a key that had none.
+    /// Notes that a record was stored under a key that had none.
     pub fn inserted(&mut self, new: &Item) {
         self.sketch.insert(new);
         self.digest.insert(new);
     }
 
-    /// A record was stored in place of an older one.
+    /// Notes that a record replaced an older one.
     pub fn replaced(&mut self, old: &Item, new: &Item) {
         self.removed(old);
         self.inserted(new);
     }
 
-    /// A record was taken out of the store, and nothing put in its place.
+    /// Notes that a record was removed without a replacement.
     pub fn removed(&mut self, old: &Item) {
         self.sketch.remove(old);
         self.digest.remove(old);
     }
 
-    /// Adds another summary: that of other records, or of the changes since this one was taken, in which what was replaced
-    /// counts negative. So a summary can be rebuilt from a snapshot of the records while they change.
+    /// Adds another summary: of other records, or of the changes since this one was taken, with replaced records counted
+    /// negative. So a summary can be rebuilt from a snapshot of the records while they change.
     pub fn add(&mut self, other: &Self) {
         self.sketch.add(&other.sketch);
         self.digest.add(&other.digest);
@@ -70,7 +70,7 @@ impl Summary {
         self.sketch.count()
     }
 
-    /// The set digest. Costs some microseconds.
+    /// The set digest. Costs a few microseconds.
     pub fn digest(&self) -> SetDigestValue {
         self.digest.value()
     }
@@ -80,7 +80,7 @@ impl Summary {
         &self.sketch
     }
 
-    /// A form to be kept, of [`SUMMARY_BYTES`] bytes: version, set digest, cells, checksum.
+    /// The saved form, [`SUMMARY_BYTES`] bytes: version, set digest, cells, checksum.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(SUMMARY_BYTES);
         bytes.push(KEPT_VERSION);
@@ -95,10 +95,10 @@ impl Summary {
         bytes
     }
 
-    /// Reads the kept form.
+    /// Reads the saved form.
     ///
     /// # Errors
-    /// When a single bit of it is wrong, or when it was kept by another version.
+    /// If a single bit of it is wrong, or another version saved it.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidSummary> {
         if bytes.len() != SUMMARY_BYTES {
             return Err(InvalidSummary);

@@ -1,5 +1,5 @@
-//! Foreign text made safe to look at. Keys and values are kept byte for byte; here, where they meet a terminal, a log
-//! or a page, whatever could move the cursor, turn the text round or hide in it is shown as an escape instead.
+//! Makes foreign text safe to display. Keys and values are stored byte for byte; before they reach a terminal, a log or a
+//! page, anything that could move the cursor, reverse the text or hide in it is replaced by a visible escape.
 
 use std::fmt::Write;
 
@@ -9,15 +9,15 @@ pub const SHORTENED_CHARACTERS_MAX: usize = 80;
 /// The bytes as one line of visible text.
 ///
 /// Line feed, tab and carriage return become `\n`, `\t`, `\r`; other control characters and everything invisible that
-/// changes how its neighbours read (bidirectional marks, zero-width characters, fillers, tags) become `\u{..}`, bytes
-/// that are not UTF-8 `\xNN`. All other text stays as it is, emoji with their joiners and variation selectors too. A
-/// backslash is not doubled: the result is for people to read and cannot be turned back.
+/// changes how its neighbours read (bidirectional marks, zero-width characters, fillers, tags) become `\u{..}`, bytes that
+/// are not UTF-8 `\xNN`. All other text stays as it is, emoji with their joiners and variation selectors too. A backslash
+/// is not doubled: the result is for people to read, and cannot be decoded.
 pub fn printable(bytes: &[u8]) -> String {
     escape(bytes, usize::MAX).0
 }
 
-/// As [`printable`], cut after [`SHORTENED_CHARACTERS_MAX`] characters; what was cut ends in the size of the whole,
-/// such as `… (65536 bytes)`. Reads no more of the input than it shows.
+/// As [`printable`], cut after [`SHORTENED_CHARACTERS_MAX`] characters; a cut text ends in the full size, such as `… (65536
+/// bytes)`. Reads no more of the input than it shows.
 pub fn shortened(bytes: &[u8]) -> String {
     let (mut text, complete) = escape(bytes, SHORTENED_CHARACTERS_MAX);
     if !complete {
@@ -47,7 +47,7 @@ fn escape(bytes: &[u8], characters_max: usize) -> (String, bool) {
             if !fits {
                 return (text.shown, false);
             }
-            // What was escaped is no part of an emoji any more.
+            // An escaped character is no longer part of an emoji.
             before = is_plain.then_some(c);
         }
         for byte in chunk.invalid() {
@@ -92,7 +92,7 @@ impl Text {
     }
 }
 
-/// Characters that are not seen themselves but act on the terminal or on the text around them.
+/// Characters that are invisible but affect the terminal or the text around them.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -110,7 +110,7 @@ fn is_hidden(c: char) -> bool {
         || ('\u{fdd0}'..='\u{fdef}').contains(&c)
 }
 
-/// Whether a hidden character does what it is for in an emoji: a joiner between two, a selector behind one.
+/// Whether a hidden character has its proper role in an emoji: a joiner between two, a selector after one.
 fn is_part_of_emoji(before: Option<char>, c: char, after: Option<char>) -> bool {
     let Some(before) = before else { return false };
     match c {

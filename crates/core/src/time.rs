@@ -1,5 +1,5 @@
-//! Instants as types: [`Timestamp`] for the wall clock and the versions it stamps, [`Base`] for the version that a
-//! write replaced, [`Uptime`] for windows and intervals. Reading the time is left to the caller.
+//! Instants as types: [`Timestamp`] for the wall clock and the versions it stamps, [`Base`] for the version that a write
+//! replaced, [`Uptime`] for windows and intervals. The caller reads the time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ impl Timestamp {
     /// From nanoseconds since the epoch.
     ///
     /// # Errors
-    /// When `nanos` is not positive.
+    /// If `nanos` is zero or negative.
     pub fn from_nanos(nanos: i64) -> Result<Self, InvalidTimestamp> {
         if nanos >= 1 {
             Ok(Self(nanos))
@@ -36,7 +36,7 @@ impl Timestamp {
         }
     }
 
-    /// From a distance to the epoch, brought into the range: a clock set before 1970 reads as [`Self::MIN`].
+    /// From the time since the epoch, clamped to the range: a clock set before 1970 gives [`Self::MIN`].
     pub fn from_epoch(distance: Duration) -> Self {
         Self(i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX).max(1))
     }
@@ -80,8 +80,8 @@ fn format_nanos(nanos: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(&instant.format(&Rfc3339).map_err(|_| fmt::Error)?)
 }
 
-/// Reads RFC 3339, and what common programs write in its place where it cannot be misread; [`Written`] says what that is. Two
-/// nodes must never read one text as two instants, so whatever a timestamp cannot hold is refused.
+/// Parses RFC 3339, and the unambiguous variants that common programs write; see [`Written`]. Two nodes must never read one
+/// text as two instants, so anything that a timestamp cannot hold is refused.
 fn parse_nanos(text: &str) -> Result<i64, InvalidTimestamp> {
     let written = Written::split(text).ok_or(InvalidTimestamp)?;
     let is_leap_second = written.seconds == LEAP_SECOND;
@@ -94,8 +94,8 @@ fn parse_nanos(text: &str) -> Result<i64, InvalidTimestamp> {
 
 const LEAP_SECOND: &str = "60";
 
-/// A text for an instant, cut into its parts. Beyond RFC 3339 these are taken: no seconds where they are zero (as Java's `toString`
-/// leaves them out), a comma before the fraction, and offsets without a colon or without minutes (all in ISO 8601).
+/// A text for an instant, cut into its parts. Beyond RFC 3339, these are accepted: no seconds if they are zero (Java's
+/// `toString` omits them), a comma before the fraction, and offsets without a colon or without minutes (all in ISO 8601).
 struct Written<'a> {
     /// Up to the minute.
     date_and_time: &'a str,
@@ -111,7 +111,7 @@ struct Written<'a> {
 impl<'a> Written<'a> {
     fn split(text: &'a str) -> Option<Self> {
         let (date_and_time, mut rest) = text.split_at_checked(16)?;
-        // The parser takes any character there.
+        // The parser accepts any character there.
         if !matches!(date_and_time.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
             return None;
         }
@@ -149,7 +149,7 @@ impl<'a> Written<'a> {
         })
     }
 
-    /// In the words of RFC 3339; a leap second as the last nanosecond of the second before it.
+    /// As RFC 3339; a leap second becomes the last nanosecond of the second before it.
     fn to_rfc3339(&self) -> String {
         let (seconds, fraction) = if self.seconds == LEAP_SECOND {
             ("59", "999999999")
@@ -167,7 +167,8 @@ impl<'a> Written<'a> {
     }
 }
 
-/// The years in which a second was inserted at the end of 30 June, UTC: all there were by the end of 2026 (IERS, Bulletin C).
+/// The years in which a second was inserted at the end of 30 June, UTC: all there have been by the end of 2026 (IERS,
+/// Bulletin C).
 const LEAP_SECONDS_OF_JUNE: [i32; 11] = [1972, 1981, 1982, 1983, 1985, 1992, 1993, 1994, 1997, 2012, 2015];
 /// The same for 31 December.
 const LEAP_SECONDS_OF_DECEMBER: [i32; 16] = [
@@ -199,7 +200,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// What a write replaced at its author, as far as is known.
+/// What a write replaced on its author's node, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Base {
     /// The author did not say; such a write never proves a conflict.

@@ -1,17 +1,17 @@
-//! How a change reached a node: one value that goes with it from the edge to the store, the log and the agenda.
+//! How a change reached a node: one value that accompanies it from the edge to the store, the log and the agenda.
 
 use crate::id::NodeId;
 
-/// The way a change came.
+/// How a change arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Via {
     /// It was written on this node.
     Local,
-    /// In a gossip message, which gossipsub passes on to others.
+    /// In a gossip message, which gossipsub forwards to others.
     Gossip {
         /// Who signed the message.
         author: NodeId,
-        /// The peer that delivered it: the author, or somebody who forwarded it.
+        /// The peer that delivered it: the author, or a peer that forwarded it.
         neighbour: NodeId,
     },
     /// In the feed of a direct peer.

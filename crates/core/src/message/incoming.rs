@@ -1,5 +1,5 @@
-//! The shapes of live changes as they come in. Strict where an ambiguity could make two nodes read one message in two
-//! ways (a field given twice, two kinds at once, an array in place of an object), lenient towards what is unknown.
+//! The shapes of incoming live changes. Strict where an ambiguity could make two nodes read one message differently (a
+//! field given twice, two kinds at once, an array in place of an object), lenient about anything unknown.
 //!
 //! The parser borrows strings from the input where it can. An element takes at least 50 bytes of JSON and a few hundred
 //! bytes of memory, so memory stays within a small multiple of the largest message.
@@ -56,7 +56,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tagged<'a> {
     }
 }
 
-/// What a batch may hold: anything but a batch. That is settled before the inner one is read, so nothing recurses.
+/// What a batch may contain: anything but a batch. That is checked before the inner one is read, so nothing recurses.
 struct InBatch<'a>(Tagged<'a>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for InBatch<'a> {
@@ -193,14 +193,14 @@ fn check_change(
 fn decode_base64(text: &str) -> Result<Value, InvalidMessage> {
     let padding = text.bytes().rev().take(2).take_while(|byte| *byte == b'=').count();
     let size = (text.len() / 4 * 3).saturating_sub(padding);
-    // The decoder also takes several padded texts in a row, which would make one value out of many texts.
+    // The decoder also accepts several padded texts in a row, so that many texts would stand for one value.
     match BASE64.decode(text.as_bytes()) {
         Ok(bytes) if bytes.len() == size => Ok(Value::new(bytes)?),
         _ => Err(malformed("value_b64 is not base64")),
     }
 }
 
-/// A string, borrowed from the input where no escape stands in the way.
+/// A string, borrowed from the input unless it contains an escape.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -222,7 +222,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A struct that is read from an object only: derived code would take an array of its fields as well.
+/// A struct that is read from an object only: derived code would also accept an array of its fields.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
