@@ -1,28 +1,28 @@
-//! How two nodes become equal, whatever either of them missed. Nothing here knows of streams, tasks or SQL: frames go
-//! in and come out of a [`Session`], and a [`SyncStore`] holds the records.
+//! How two nodes become equal, whatever either of them missed. Nothing here knows about streams, tasks or SQL: frames go
+//! into and come out of a [`Session`], and a [`SyncStore`] holds the records.
 //!
 //! # The algorithm
 //! One side asks, the other answers. Both may have records that the other lacks, and both get what they lack.
 //!
-//! 1. **Check.** The side that asks tells the digest of all its records; if the other's is the same, that was all.
-//! 2. **Hello.** Both tell the first 64 cells of their sketches ([`sketch`](crate::sketch)). If these tell the whole
-//!    difference, each side knows which records the other lacks, and sends them: one round trip.
-//! 3. **Cells.** Otherwise the counts in those cells tell about how many records differ, and the side that asks gets as
-//!    many cells as that takes. It then sends what the other lacks, and asks for what itself lacks.
-//! 4. **Bulk.** If one side is empty, or half of all records differ, all records travel in the order in which their
-//!    holder took them in ([`sequence`](crate::sequence)), so that nothing comes in behind the place that was reached. The
-//!    receiver keeps that place, and a bulk that breaks off goes on from there. A new Hello follows.
-//! 5. **Ranges.** If cells fail twice, or two rounds changed nothing, range-based reconciliation over the records
-//!    themselves settles it.
+//! 1. **Check.** The asking side sends the digest of all its records; if the other side's is equal, they are done.
+//! 2. **Hello.** Both send the first 64 cells of their sketches ([`sketch`](crate::sketch)). If these are enough to decode
+//!    the difference, each side knows which records the other lacks, and sends them: one round trip.
+//! 3. **Cells.** Otherwise the counts in those cells give an estimate of how many records differ, and the asking side
+//!    requests as many cells as that needs. It then sends what the other side lacks, and requests what it lacks itself.
+//! 4. **Bulk.** If one side is empty, or half of all records differ, all records are sent in the order in which their
+//!    holder stored them ([`sequence`](crate::sequence)), so that no change is missed. The receiver saves the place it has
+//!    reached, and an interrupted bulk continues from there. A new Hello follows.
+//! 5. **Ranges.** If cells fail twice, or two rounds change nothing, range-based reconciliation over the records themselves
+//!    settles it.
 //!
-//! Every transfer ends with a Check. Digests that compare equal end the session as [`Outcome::Equal`]; a difference
-//! that consists of records too far ahead for their receiver's clock as [`Outcome::Waiting`]; and anything else as
-//! [`Outcome::Delivered`], which owes another session soon.
+//! Every transfer ends with a Check. If the digests are equal, the session ends as [`Outcome::Equal`]; if only records that
+//! are too far ahead for their receiver's clock differ, as [`Outcome::Waiting`]; otherwise as [`Outcome::Delivered`], after
+//! which another session is due soon.
 //!
 //! # What a peer can do
-//! A peer that lies about its cells, counts or records wastes its own session. Received records are merged like any
-//! others, so nothing that it says can remove or hide a record; memory is bounded by the limits `SYNC_…` in
-//! [`limits`](crate::limits); and *equal* is believed of a peer only as far as it harms none but that peer.
+//! A peer that lies about its cells, counts or records wastes its own session. Received records are merged like any others,
+//! so nothing that it says can remove or hide a record; the limits `SYNC_…` in [`limits`](crate::limits) bound the memory;
+//! and a peer that claims to be *equal* is believed only as far as this harms nobody but itself.
 //!
 //! # Reading order
 //! `agenda`: when, and with whom; `progress` and `rights`: for how long, and with which of the slots. `outcome`: how

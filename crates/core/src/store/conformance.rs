@@ -1,5 +1,5 @@
-//! The promises of a store as one suite that runs against every implementation. What survives a crash of the machine is
-//! beyond it: that is each implementation's own to test.
+//! The promises of a store as one suite that runs against every implementation. It does not cover crashes of the machine;
+//! each implementation must test those itself.
 
 use std::fmt::Debug;
 
@@ -9,12 +9,12 @@ use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::record::{Content, Key, Record, Value};
 use crate::time::{Base, Timestamp};
 
-/// Holds a store to every promise of [`Store`]. For tests.
+/// Checks that a store keeps every promise of [`Store`]. For tests.
 ///
-/// `open` is called several times and has to give a new and empty store each time.
+/// `open` is called several times and must return a new, empty store each time.
 ///
 /// # Panics
-/// When a promise is broken, or when the store fails, with a message that says which.
+/// If a promise is broken or the store fails, with a message that says which.
 pub fn conformance<S: Store>(mut open: impl FnMut() -> S)
 where
     S::Error: Debug,
@@ -200,7 +200,7 @@ fn keeps_keys_apart<S: Store>(tested: &mut S)
 where
     S::Error: Debug,
 {
-    // Case, spaces, digits and composition make different keys: bytes count, nothing else.
+    // Case, spaces, digits and composition make different keys: only bytes count.
     let keys = [
         "a",
         "A",

@@ -1,5 +1,4 @@
-//! A store in memory: the reference for what a store must do, and the one that tests and simulators use. Nothing of it
-//! survives the process.
+//! A store in memory: the reference implementation, used by tests and simulators. Nothing survives the process.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -41,7 +40,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Every record held, in the order of the keys, deletions included.
+    /// Every held record in key order, deletions included.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.values()
     }
@@ -63,7 +62,7 @@ impl Store for MemoryStore {
     }
 
     fn scan(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, Self::Error> {
-        // Keys are ordered by their bytes, so those with a prefix stand together, from the prefix itself on.
+        // Keys are ordered by their bytes, so those with a prefix are adjacent, starting at the prefix itself.
         let start = match after {
             Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
             _ => Bound::Included(prefix),

@@ -1,20 +1,20 @@
-//! When a node holds a session, and with whom. Nothing but the decision: opening streams, running sessions and telling
-//! what came of them is the caller's work.
+//! When a node holds a session, and with whom. This only decides: the caller opens streams, runs sessions and reports their
+//! results.
 //!
 //! Four things lead to a session with a connected peer:
 //!
-//! - **It is new.** The two begin with a Hello, the one with the smaller id at once, the other two seconds later if
-//!   nothing has happened by then.
-//! - **It is owed one.** Something did not get through, or the last session did not end with both sides equal. The next
-//!   one follows soon, and with growing pauses while such sessions change nothing.
-//! - **It may not have heard.** One or two seconds after the last change that was written here or came by gossip, two
-//!   peers picked by chance are checked. After changes that came by a session or feed, all peers that are not known to
-//!   hold the same are checked, eight at a time: so what one node heard goes on to those whom its author cannot reach.
-//! - **Nothing at all.** Every 30 to 60 seconds one peer picked by chance is checked, for what nobody noticed; more
-//!   often one that is not known to hold the same.
+//! - **It is new.** The two begin with a Hello: the one with the smaller id at once, the other two seconds later if nothing
+//!   has happened by then.
+//! - **It is owed one.** Something did not get through, or the last session did not end with both sides equal. The next one
+//!   follows soon, with growing pauses while such sessions change nothing.
+//! - **It may not have heard.** One or two seconds after the last change that was written here or arrived by gossip, two
+//!   random peers are checked. After changes that arrived by a session or feed, all peers that are not known to hold the
+//!   same records are checked, eight at a time: so changes spread to nodes that their author cannot reach.
+//! - **Nothing at all.** Every 30 to 60 seconds one random peer is checked, for anything that went unnoticed; more often
+//!   one that is not known to hold the same records.
 //!
-//! There is one session at a time with one peer; what falls due meanwhile is done behind it. All of it costs memory for
-//! the connected peers only.
+//! There is one session at a time with each peer; whatever falls due meanwhile is done after it. Only connected peers cost
+//! memory.
 
 mod peer;
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! The side that answers: it does what it is asked for, one thing after the other, and decides nothing but what it can
-//! serve.
+//! The answering side: it does what it is asked, one thing after another, and only decides what it can serve.
 
 use super::outbox::Order;
 use super::outcome::{Outcome, SessionError, Violation};
@@ -14,11 +13,11 @@ use crate::sketch::{Cell, Reconciler, Sketch};
 /// What the answering side remembers from one question to the next.
 #[derive(Default)]
 pub(super) struct Answering {
-    /// The range-based fallback, once it was asked for.
+    /// The range-based fallback, once it has been requested.
     ranges: Option<(Ranges, Slot)>,
     /// The peer has said Hello: only then can it know that it needs the ranges.
     greeted: bool,
-    /// A bulk was offered before: the place that it reached did not suffice.
+    /// A bulk was offered before: the place that it reached was not enough.
     bulk_before: bool,
 }
 
@@ -99,7 +98,7 @@ fn answer_check<S: SyncStore>(theirs: State, turn: &mut Turn<'_, S>) -> Result<(
     turn.note_peer(theirs);
     let shared = &mut *turn.shared;
     if !equal && shared.report.refused > 0 && !shared.report.told_full {
-        // What could not be taken in now would not be the next time.
+        // What could not be stored now could not be stored next time either.
         return shared.break_off(Frame::Busy, Outcome::Busy);
     }
     shared.outbox.push_frame(Frame::Check(mine))?;
@@ -109,7 +108,7 @@ fn answer_check<S: SyncStore>(theirs: State, turn: &mut Turn<'_, S>) -> Result<(
     Ok(())
 }
 
-/// Answers with our own cells, and, if the two tell the difference, with the records that the peer lacks.
+/// Answers with our own cells, and, if the two are enough to decode the difference, with the records that the peer lacks.
 fn answer_hello<S: SyncStore>(theirs: State, their_cells: &[Cell], turn: &mut Turn<'_, S>) -> Result<(), Violation> {
     let mine = turn.told_state();
     let equal = mine.digest == theirs.digest;

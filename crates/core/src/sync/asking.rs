@@ -1,4 +1,4 @@
-//! The side that asks: it leads the session from one step to the next.
+//! The asking side: it leads the session from step to step.
 
 mod transfer;
 mod verdict;
@@ -18,10 +18,10 @@ use crate::sketch::{Cell, Difference, Reconciler, SKETCH_CELLS, Sketch};
 /// Rounds that changed nothing, although nothing else interfered, before the records themselves are compared.
 const FRUITLESS_MAX: usize = 2;
 
-/// Where the session stands, and what it tried.
+/// The current step of the session, and what it has tried.
 pub(super) struct Asking {
     stage: Stage,
-    /// Both digests at the last Hello, and how many records had been news by then.
+    /// Both digests at the last Hello, and how many records had been new by then.
     before: Option<Progress>,
     tried: Tried,
     fruitless: usize,
@@ -40,19 +40,19 @@ struct Progress {
 enum Stage {
     /// The answer to a Check.
     Comparing(After),
-    /// The answer to a Hello, which held these cells.
+    /// The answer to a Hello, which carried these cells.
     Greeting(Vec<Cell>),
-    /// This many cells, of which some have come.
+    /// This many cells, some of which have arrived.
     Fetching { wanted: usize, cells: Vec<Cell> },
     /// The end of what the peer sends.
     Transferring(Transfer),
-    /// Whether the peer has a hand free for the range-based fallback.
+    /// Whether the peer has a free slot for the range-based fallback.
     RangesOffered(Slot),
     /// The answer to a range message.
     Ranging(RangeWork),
 }
 
-/// What came before a Check.
+/// What preceded a Check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Opening,
@@ -63,21 +63,21 @@ enum After {
     Bulk,
 }
 
-/// What is still to come before this transfer is over.
+/// What is still missing before this transfer is over.
 struct Transfer {
     after: After,
-    /// The peer has not said yet that it sent everything.
+    /// The peer has not yet said that it has sent everything.
     awaits_done: bool,
-    /// The peer has not said yet from where it wants our bulk.
+    /// The peer has not yet said from where it wants our bulk.
     awaits_bulk_wanted: bool,
-    /// Behind it, the range-based fallback goes on.
+    /// After it, the range-based fallback continues.
     ranges: Option<RangeWork>,
 }
 
 /// The range-based fallback at work.
 struct RangeWork {
     ranges: Ranges,
-    /// What goes out when everything found so far is across; none: that was all.
+    /// What to send when everything found so far has been transferred; none: that was all.
     next: Option<Vec<u8>>,
     /// Found so far: keys to move, and records that wait.
     moved: u64,
@@ -183,13 +183,13 @@ impl Asking {
         }
         match Sketch::difference(mine, theirs) {
             Ok(difference) => Ok(self.exchange(&difference, decoded, turn)?),
-            // The peer says that it knows the difference. So be it: it will send what it thinks we lack.
+            // The peer says that it knows the difference, so it will send what it thinks we lack.
             Err(_) if decoded => Ok(self.exchange(&Difference::default(), true, turn)?),
             Err(_) => self.find_out_more(Sketch::estimate(mine, theirs), mine, theirs, turn),
         }
     }
 
-    /// The first cells do not tell the difference, which is about this large.
+    /// The first cells are not enough to decode the difference, which is about this large.
     fn find_out_more<S: SyncStore>(
         &mut self,
         differing: u64,
@@ -218,7 +218,7 @@ impl Asking {
         })
     }
 
-    /// All cells have come, from one moment of the peer; ours are those of this moment.
+    /// All cells have arrived, from one moment of the peer; ours are those of this moment.
     fn decode<S: SyncStore>(&mut self, theirs: &[Cell], turn: &mut Turn<'_, S>) -> Result<(), Violation> {
         let mine = turn.store.summary().sketch().pieces(theirs.len());
         match Sketch::difference(mine, theirs) {

@@ -1,5 +1,5 @@
-//! Numbers and byte strings as the frames hold them. Reading never goes past the end, and never reserves memory for
-//! what a length only promises.
+//! Numbers and byte strings as encoded in frames. Reading never goes past the end, and never allocates memory for a length
+//! that the data does not back.
 
 use super::wire::InvalidFrame;
 
@@ -24,7 +24,7 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    /// A number in groups of seven bits, the lowest first; every byte but the last has its top bit set (LEB128).
+    /// A number in groups of seven bits, lowest first; every byte but the last has its top bit set (LEB128).
     pub(super) fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push((number & 0x7f) as u8 | 0x80);
@@ -33,7 +33,7 @@ impl Writer {
         self.0.push(number as u8);
     }
 
-    /// A number that may be negative: those near zero, on both sides, are short.
+    /// A number that may be negative: numbers near zero are short.
     pub(super) fn signed(&mut self, number: i64) {
         self.number((number.wrapping_shl(1) ^ (number >> 63)).cast_unsigned());
     }
@@ -43,7 +43,7 @@ impl Writer {
         self.number(length as u64);
     }
 
-    /// Bytes behind their length.
+    /// Bytes, preceded by their length.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.length(bytes.len());
         self.fixed(bytes);
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
     }
 
-    /// A count of things of which each takes at least `bytes_each` of what follows, and of which `max` are allowed.
+    /// A count of at most `max` elements, each of which takes at least `bytes_each` of the following bytes.
     pub(super) fn count(&mut self, bytes_each: usize, max: usize) -> Result<usize, InvalidFrame> {
         let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if count > max {

@@ -1,4 +1,4 @@
-//! The promises of a [`SyncStore`] as a suite that every implementation is held to.
+//! The promises of a [`SyncStore`] as a suite that every implementation must pass.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -13,10 +13,10 @@ use crate::summary::Summary;
 use crate::time::{Base, Timestamp};
 use crate::{NodeId, limits};
 
-/// Holds an implementation to its promises. For tests: `open` gives an empty store each time.
+/// Checks that an implementation keeps its promises. For tests: `open` returns an empty store each time.
 ///
 /// # Panics
-/// When a promise is broken.
+/// If a promise is broken.
 pub fn conformance<S: SyncStore>(mut open: impl FnMut() -> S)
 where
     S::Error: Debug,
@@ -118,7 +118,7 @@ where
     }
 }
 
-/// All pages behind a place, of seven records at most.
+/// All pages after a place, of at most seven records.
 fn pages<S: SyncStore>(store: &mut S, mut after: Option<Cursor>) -> (Vec<Record>, Option<Cursor>)
 where
     S::Error: Debug,

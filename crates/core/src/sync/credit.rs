@@ -1,5 +1,5 @@
-//! Credit: how many records may be under way. The sender counts down what it sends; the receiver counts what arrives,
-//! and gives credit back as it works records off.
+//! Credit: how many records may be in flight. The sender counts down what it sends; the receiver counts what arrives, and
+//! returns credit as it processes records.
 
 use super::outcome::Violation;
 use super::page::cost;
@@ -10,12 +10,12 @@ use crate::limits::{
 };
 use crate::record::Record;
 
-/// What a sender may send before it is given more.
+/// What a sender may send before it gets more credit.
 const FULL: PageLimit = PageLimit {
     records: SYNC_CREDIT_RECORDS,
     bytes: SYNC_CREDIT_BYTES,
 };
-/// The most that a single record costs: with less credit than this nothing is sent.
+/// The most that a single record can cost: with less credit than this, nothing is sent.
 const RECORD_COST_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_RECORD_OVERHEAD_BYTES;
 
 /// The sender's side.
@@ -26,7 +26,7 @@ impl Credit {
         Self(FULL)
     }
 
-    /// How much the next page may hold; none when the credit is too low for the largest record.
+    /// How much the next page may hold; none if the credit is too low for the largest record.
     pub(super) fn page_limit(&self) -> Option<PageLimit> {
         (self.0.records > 0 && self.0.bytes >= RECORD_COST_MAX).then(|| PageLimit {
             records: self.0.records.min(PageLimit::FULL.records),
@@ -40,7 +40,7 @@ impl Credit {
         self.0.bytes = self.0.bytes.saturating_sub(records.iter().map(cost).sum());
     }
 
-    /// The receiver gives credit; never more than there was at first, whatever it says.
+    /// The receiver returns credit; never more than there was at first, whatever it says.
     pub(super) fn add(&mut self, bytes: u32, records: u32) {
         self.0.bytes = self.0.bytes.saturating_add(bytes as usize).min(FULL.bytes);
         self.0.records = self.0.records.saturating_add(records as usize).min(FULL.records);
@@ -49,9 +49,9 @@ impl Credit {
 
 /// The receiver's side.
 pub(super) struct Allowance {
-    /// What the sender may still send by the credit that it was told.
+    /// What the sender may still send with the credit that it has been given.
     left: PageLimit,
-    /// The cost of what was taken in and not given back yet.
+    /// The cost of what has been processed and not yet returned.
     taken_in: PageLimit,
 }
 
@@ -79,7 +79,7 @@ impl Allowance {
         Ok(())
     }
 
-    /// What is to be told to the sender now. Credit is given back in halves, so that a short session does without.
+    /// The credit to return to the sender now. Credit is returned in halves, so that a short session needs none.
     pub(super) fn next_frame(&mut self) -> Option<Frame> {
         if self.taken_in.bytes * 2 < FULL.bytes && self.taken_in.records * 2 < FULL.records {
             return None;

@@ -1,8 +1,8 @@
-//! The feed: what a node writes goes to its direct peers at once, page by page, on a stream of its own. It is a short
-//! cut and keeps no promise: whoever is too slow for it is dropped from it, and owed a session.
+//! The feed: a node's writes go to its direct peers at once, page by page, on a separate stream. It is a shortcut without
+//! guarantees: a peer that is too slow is dropped from it, and gets a session instead.
 //!
-//! The node that writes opens the stream and says [`Frame::Feed`] first; by that the other side tells a feed from a
-//! session. After it come pages of records one way, and credit the other.
+//! The node that writes opens the stream and says [`Frame::Feed`] first; which tells the other side that this is a feed and
+//! not a session. Then pages of records flow one way, and credit the other.
 
 use std::collections::VecDeque;
 
@@ -37,7 +37,7 @@ impl Default for FeedSender {
 }
 
 impl FeedSender {
-    /// A feed on which nothing was sent yet.
+    /// A feed on which nothing has been sent yet.
     pub fn new() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -51,17 +51,17 @@ impl FeedSender {
         }
     }
 
-    /// The same feed with room for less than [`SYNC_FEED_RECORDS_MAX`] records and [`SYNC_FEED_BYTES_MAX`] bytes.
+    /// The same feed with space for fewer than [`SYNC_FEED_RECORDS_MAX`] records and [`SYNC_FEED_BYTES_MAX`] bytes.
     #[must_use]
     pub fn with_room(self, records: usize, bytes: usize) -> Self {
         let room = PageLimit { records, bytes };
         Self { room, ..self }
     }
 
-    /// Takes a record to be sent, once it is committed, in the order of the commits.
+    /// Queues a committed record, in commit order.
     ///
     /// # Errors
-    /// When as many records or bytes wait already as there is room for.
+    /// If the queue has no space for it, in records or bytes.
     pub fn push(&mut self, record: Record) -> Result<(), TooSlow> {
         let bytes = self.waiting_bytes + cost(&record);
         if bytes > self.room.bytes || self.waiting.len() >= self.room.records {
@@ -72,8 +72,8 @@ impl FeedSender {
         Ok(())
     }
 
-    /// The next frame for the peer: as many of the waiting records as its credit allows; none: nothing waits, or the
-    /// credit is used up.
+    /// The next frame for the peer: as many queued records as its credit allows; none: nothing is queued, or the credit is
+    /// used up.
     pub fn next_frame(&mut self) -> Option<Frame> {
         if !std::mem::replace(&mut self.opened, true) {
             return Some(Frame::Feed);
@@ -95,10 +95,10 @@ impl FeedSender {
         Some(Frame::Records { bulk: None, records })
     }
 
-    /// Takes in a frame of the receiver.
+    /// Handles a frame from the receiver.
     ///
     /// # Errors
-    /// When it is no credit.
+    /// If it is not credit.
     pub fn receive(&mut self, frame: &Frame) -> Result<(), Violation> {
         match frame {
             Frame::Credit { bytes, records } => {
@@ -129,11 +129,11 @@ impl FeedReceiver {
         }
     }
 
-    /// Takes in a frame of the sender, and gives its records, to be merged like any others. Those that our clock forbids are
-    /// left out and counted.
+    /// Handles a frame from the sender, and returns its records, to be merged like any others. Those too far ahead of our
+    /// clock are left out and counted.
     ///
     /// # Errors
-    /// When the sender broke the rules. The feed is of no use any longer.
+    /// If the sender violated the protocol. The feed is unusable then.
     pub fn receive(&mut self, frame: Frame, now: Timestamp) -> Result<(Vec<Record>, TooFarAhead), Violation> {
         let Frame::Records {
             bulk: None,

@@ -1,5 +1,4 @@
-//! Records in memory as a sync sees them: the reference for what a [`SyncStore`] must do, and the one that simulators
-//! use.
+//! Records in memory as sync sees them: the reference implementation of a [`SyncStore`], used by simulators.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -13,7 +12,7 @@ use crate::record::{Key, Merge, Record, merge};
 use crate::sequence::{Cursor, Epoch, Epochs, Sequence};
 use crate::summary::Summary;
 
-/// Records with the indexes that a sync needs. Nothing of it survives the process.
+/// Records with the indexes that sync needs. Nothing survives the process.
 #[derive(Debug, Clone)]
 pub struct MemorySyncStore {
     id: StoreId,
@@ -42,7 +41,7 @@ impl MemorySyncStore {
         }
     }
 
-    /// Begins another run, as a process does that opens the store again: with an epoch of its own.
+    /// Begins another run with its own epoch, like a process that opens the store again.
     pub fn restart(&mut self, drawn: Epoch) {
         self.sequence.restart(drawn);
     }
@@ -52,12 +51,12 @@ impl MemorySyncStore {
         self.records.get(key)
     }
 
-    /// Every record held, in the order of the keys.
+    /// Every held record in key order.
     pub fn records(&self) -> &BTreeMap<Key, Record> {
         &self.records
     }
 
-    /// Takes another summary for that of its records: how a damaged one is put in, or a right one in its place.
+    /// Replaces the summary: to install a damaged one, or to correct it.
     pub fn set_summary(&mut self, summary: Summary) {
         self.summary = summary;
     }
@@ -71,7 +70,7 @@ impl MemorySyncStore {
         merged
     }
 
-    /// Holds this version in place of any other of its key, whichever wins.
+    /// Stores this version in place of any other of its key, whichever wins.
     fn put(&mut self, record: &Record) {
         let item = Item::of(record);
         match self.records.insert(record.key.clone(), record.clone()) {

@@ -1,15 +1,16 @@
-//! How to go on when the first cells do not tell the difference: more cells, all records in bulk, or the ranges.
+//! How to continue when the first cells are not enough to decode the difference: more cells, all records in bulk, or the
+//! ranges.
 
 use crate::limits::SYNC_HELLO_CELLS;
 use crate::sketch::SKETCH_CELLS;
 
-/// Cells are asked for twice, the second time twice as many.
+/// Cells are requested twice, the second time twice as many.
 pub(super) const CELLS_TRIES_MAX: usize = 2;
-/// A bulk is tried from where an earlier one came to, and then from the start.
+/// A bulk is tried from where an earlier one stopped, and then from the start.
 const BULKS_MAX: usize = 2;
-/// Differences of more items than this are not told by all cells there are.
+/// Even all cells cannot decode a difference of more items than this.
 const DECODABLE_MAX: u64 = 40_000;
-/// A side that lacks less than this part of the difference is left to the Hello behind the bulk.
+/// A side that lacks less than this fraction of the difference is left to the Hello after the bulk.
 const SMALL_PART: u64 = 20;
 
 /// What to do next.
@@ -17,26 +18,26 @@ const SMALL_PART: u64 = 20;
 pub(super) enum Method {
     /// Get this many cells.
     Cells(usize),
-    /// Move all records, in one direction or both.
+    /// Transfer all records, in one or both directions.
     Bulk {
-        /// Ours to the peer.
+        /// From us to the peer.
         offers: bool,
-        /// The peer's to us.
+        /// From the peer to us.
         wants: bool,
     },
     /// Compare the records themselves.
     Ranges,
 }
 
-/// What a session tried before.
+/// What a session has already tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Tried {
     pub(super) cells: usize,
     pub(super) bulks: usize,
 }
 
-/// Chooses by the estimated number of items that differ, and by how many there are on either side. A peer can make all
-/// of these any number.
+/// Chooses by the estimated number of differing items, and the number of items on either side. A peer can make these any
+/// numbers.
 pub(super) fn choose(differing: u64, mine: u64, theirs: u64, tried: Tried) -> Method {
     let most_differs = mine == 0 || theirs == 0 || differing >= mine.saturating_add(theirs) / 2;
     if most_differs && tried.bulks < BULKS_MAX {
@@ -50,8 +51,8 @@ pub(super) fn choose(differing: u64, mine: u64, theirs: u64, tried: Tried) -> Me
     if differing > DECODABLE_MAX || tried.cells >= CELLS_TRIES_MAX {
         return Method::Ranges;
     }
-    // The estimate may be too low by a third, and the cells needed are up to 1.5 times the difference. Few items that
-    // did not decode share their places by chance: only many more cells tell them apart.
+    // The estimate may be too low by a third, and the cells needed are up to 1.5 times the difference. If only a few items
+    // did not decode, they share cells by chance: only many more cells separate them.
     let wanted = usize::try_from(differing * 11 / 5 + 32).unwrap_or(SKETCH_CELLS);
     Method::Cells(wanted.clamp(SYNC_HELLO_CELLS * 3, SKETCH_CELLS))
 }

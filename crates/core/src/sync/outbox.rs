@@ -1,4 +1,4 @@
-//! What a session has yet to send. It holds orders, not frames: a page of records is read only when the stream takes it
+//! What a session still has to send. It holds orders, not frames: a page of records is read only when the stream accepts it
 //! and the receiver's credit allows it, so that a slow peer costs no memory.
 
 use std::collections::VecDeque;
@@ -27,21 +27,21 @@ pub(super) enum Order {
         count: u64,
         first: usize,
         cells: Vec<Cell>,
-        /// Held as long as the copy of the cells is.
+        /// Held as long as the copy of the cells.
         _slot: Slot,
     },
     /// These keys are wanted.
     Want(Vec<KeyHash>),
-    /// The records of these keys, in their versions of when their turn comes.
+    /// The records of these keys, as they are when their turn comes.
     Records(Lookup),
-    /// All records behind a place, in order.
+    /// All records after a place, in order.
     Bulk(Option<Cursor>),
 }
 
 /// Records being looked up key by key.
 pub(super) struct Lookup {
     keys: vec::IntoIter<KeyHash>,
-    /// Found, but not sent yet.
+    /// Found, but not yet sent.
     found: VecDeque<Record>,
     /// Their cost.
     found_bytes: usize,
@@ -84,32 +84,32 @@ impl From<Vec<KeyHash>> for Lookup {
     }
 }
 
-/// What an order gave.
+/// The result of an order.
 enum Step {
     /// A frame, and there may be more.
     Part(Frame),
     /// The last frame, or nothing at all.
     Last(Option<Frame>),
-    /// Our state is to be told, and the order is done.
+    /// Our state must be sent, and the order is done.
     Check,
-    /// The page is not full yet, but the store had enough to do.
+    /// The page is not full yet, but the store has done enough work for now.
     Unready,
-    /// The credit does not suffice.
+    /// There is not enough credit.
     Blocked,
 }
 
 /// What comes next.
 pub(super) enum Outgoing {
     Frame(Frame),
-    /// A frame is to be made of our state.
+    /// A frame with our state.
     Check,
-    /// The store had enough to do, and there is no frame yet.
+    /// The store has done enough work for now, and there is no frame yet.
     Unready,
-    /// Nothing until the peer says something.
+    /// Nothing until the peer sends something.
     Nothing,
 }
 
-/// The orders of one session, carried out in turn.
+/// The orders of one session, processed in turn.
 pub(super) struct Outbox {
     orders: VecDeque<Order>,
     pub(super) credit: Credit,
@@ -126,7 +126,7 @@ impl Outbox {
         }
     }
 
-    /// Puts an order behind the others.
+    /// Queues an order.
     pub(super) fn push(&mut self, order: Order) -> Result<(), Violation> {
         if self.orders.len() >= SYNC_ORDERS_MAX {
             return Err(Violation("requests more than it reads"));
@@ -135,7 +135,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Puts a single frame behind the orders.
+    /// Queues a single frame.
     pub(super) fn push_frame(&mut self, frame: Frame) -> Result<(), Violation> {
         self.push(Order::Frame(frame))
     }
@@ -145,7 +145,7 @@ impl Outbox {
         self.orders.clear();
     }
 
-    /// Keys that wait to be looked up.
+    /// Keys queued for lookup.
     pub(super) fn keys(&self) -> usize {
         let keys = self.orders.iter().map(|order| match order {
             Order::Records(lookup) => lookup.keys.len(),
@@ -290,7 +290,7 @@ fn next_bulk<S: SyncStore>(
         return Ok(Step::Last(None));
     }
     *after = reached;
-    // Those that are too far ahead wait, and the sketches tell of them when they are not.
+    // Those that are too far ahead wait; the sketches show them once they are due.
     records.retain(|record| record.timestamp <= horizon);
     if records.is_empty() {
         return Ok(Step::Unready);

@@ -1,7 +1,7 @@
 //! A page of records as bytes.
 //!
-//! First the authors, each once; then the records, each behind its length. A record is: flags, the author's place in
-//! that list, its timestamp as the distance to the record before, its base as the distance to its timestamp, key,
+//! First the authors, each once; then the records, each preceded by its length. A record is: flags, the author's index in
+//! that list, its timestamp as the difference from the previous record, its base as the difference from its timestamp, key,
 //! value.
 
 use super::codec::{Reader, Writer};
@@ -17,10 +17,10 @@ const DELETED: u8 = 1;
 const BASE_NOTHING: u8 = 1 << 1;
 const BASE_VERSION: u8 = 2 << 1;
 const BASE_BITS: u8 = 3 << 1;
-/// Flags that are known. A record with another one means something that this version cannot know.
+/// The known flags. A record with any other flag means something that this version cannot know.
 const KNOWN_FLAGS: u8 = DELETED | BASE_BITS;
 
-/// What a record costs of a page and of the credit, in bytes: the same on both sides, and not less than it takes.
+/// The cost of a record against page and credit, in bytes: the same on both sides, and no less than its real size.
 pub fn cost(record: &Record) -> usize {
     let value = record.content.value().map_or(0, |value| value.as_bytes().len());
     record.key.as_str().len() + value + SYNC_RECORD_OVERHEAD_BYTES
@@ -37,7 +37,7 @@ pub(super) fn write(w: &mut Writer, records: &[Record]) {
     w.length(records.len());
     let mut before = 0;
     for record in records {
-        // The list holds every author, so the place found is the author's.
+        // The list contains every author, so the index found is the author's.
         let (Ok(place) | Err(place)) = authors.binary_search(&record.author);
         w.bytes(&write_record(record, place, before));
         before = record.timestamp.as_nanos();

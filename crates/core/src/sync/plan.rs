@@ -1,26 +1,26 @@
-//! Who sends what, once the difference is known: of each key only the version that wins, as far as that can be seen
-//! from the items, and nothing that is too far ahead for the receiver's clock. Both sides come to the same plan from
-//! the same difference, each from its own point of view.
+//! Who sends what, once the difference is known: for each key only the winning version, as far as the items show it, and
+//! nothing that is too far ahead for the receiver's clock. From the same difference, both sides reach the same plan, each
+//! from its own point of view.
 
 use crate::item::{Item, KeyHash};
 use crate::sketch::Difference;
 use crate::time::Timestamp;
 
-/// How far ahead records may be, for each side: what is later waits for its time.
+/// The latest timestamp allowed for each side: later records wait until they fall due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Horizons {
     pub(super) mine: Timestamp,
     pub(super) theirs: Timestamp,
 }
 
-/// What a difference calls for.
+/// What to do about a difference.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Plan {
     /// Keys whose records go to the peer, sorted.
     pub(super) send: Vec<KeyHash>,
     /// Keys whose records come from the peer, sorted.
     pub(super) want: Vec<KeyHash>,
-    /// Records that would be sent, in either direction, were they not too far ahead for their receiver.
+    /// Records that would be sent, in either direction, if they were not too far ahead for their receiver.
     pub(super) waiting: u64,
     /// The earliest timestamp among those.
     pub(super) earliest_waiting: Option<u64>,
@@ -37,7 +37,7 @@ impl Plan {
         let mut plan = Self::default();
         let mut mine = difference.mine.as_slice();
         let mut theirs = difference.theirs.as_slice();
-        // Both sides are sorted, and items begin with the key hash: the groups of one hash come in step.
+        // Both sides are sorted, and items begin with the key hash: the groups of one hash come up together.
         while let Some(key) = mine.first().into_iter().chain(theirs.first()).map(Item::key_hash).min() {
             let mine = take_group(&mut mine, key);
             let theirs = take_group(&mut theirs, key);
@@ -46,7 +46,7 @@ impl Plan {
         plan
     }
 
-    /// Takes out what the peer holds no version of. Gives how many keys that were.
+    /// Removes keys of which the peer holds no version. Returns how many there were.
     pub(super) fn hold_back_what_is_new(&mut self, difference: &Difference) -> u64 {
         let before = self.send.len();
         let holds = |key: &KeyHash| difference.theirs.binary_search_by_key(key, Item::key_hash).is_ok();
@@ -54,8 +54,8 @@ impl Plan {
         (before - self.send.len()) as u64
     }
 
-    /// Decides for the items of one key hash. The timestamps are a hint: where they do not tell who wins, both send,
-    /// and merging decides. Several items on one side mean several keys, of which it is not known which is which.
+    /// Decides for the items of one key hash. The timestamps are a hint: if they do not show which version wins, both send,
+    /// and merging decides. Several items on one side mean several keys that cannot be matched up.
     fn add(&mut self, key: KeyHash, mine: &[Item], theirs: &[Item], horizons: Horizons) {
         let several_keys = mine.len() > 1 || theirs.len() > 1;
         let newest = |items: &[Item]| items.iter().map(Item::nanos).max();
@@ -82,7 +82,7 @@ impl Plan {
     }
 }
 
-/// Takes the items with this key hash from the front.
+/// Splits the items with this key hash off the front.
 fn take_group<'a>(items: &mut &'a [Item], key: KeyHash) -> &'a [Item] {
     let length = items.partition_point(|item| item.key_hash() <= key);
     let (group, rest) = items.split_at_checked(length).unwrap_or((items, &[]));

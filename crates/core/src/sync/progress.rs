@@ -1,4 +1,4 @@
-//! Whether a session moves enough to go on: a peer that only keeps it open keeps others from what it holds.
+//! Whether a session transfers enough to continue: a peer that only keeps it open would block others.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use crate::limits::{
 };
 use crate::time::Uptime;
 
-/// The longest time between two looks that counts: what is longer was a pause of our own, in which nothing could be taken in.
+/// The longest time between two checks that counts: anything longer was a pause on our side, in which nothing could be
+/// received.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 
-/// What a session moved so far, in bytes on its stream.
+/// What a session has transferred so far, in bytes on its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moved {
     /// To the peer.
@@ -29,15 +30,15 @@ impl Moved {
 #[derive(Debug, Clone)]
 pub struct Progress {
     looked: Uptime,
-    /// How long the session lasts, and how long it is since enough had moved.
+    /// The age of the session, and the time since it last transferred enough.
     age: Duration,
     since: Duration,
-    /// What had moved by then.
+    /// What it had transferred by then.
     moved: u64,
 }
 
 impl Progress {
-    /// Of a session that begins now.
+    /// The progress of a session that begins now.
     pub fn begun(at: Uptime) -> Self {
         Self {
             looked: at,
@@ -47,8 +48,8 @@ impl Progress {
         }
     }
 
-    /// Whether the session may go on, given all that it moved so far and whether it reconciles by ranges. To be asked every few
-    /// seconds.
+    /// Whether the session may continue, given what it has transferred so far and whether it reconciles by ranges. Call
+    /// this every few seconds.
     pub fn goes_on(&mut self, moved: Moved, ranges: bool, at: Uptime) -> bool {
         let passed = at.saturating_since(self.looked).min(LOOK_MAX);
         self.looked = at;

@@ -1,6 +1,6 @@
-//! The last fallback: range-based reconciliation, by the `negentropy` crate. It looks at the records themselves and
-//! needs no sketch, so it also finds what a sketch that went wrong would hide; it takes several round trips, and 40
-//! bytes of memory a record on both sides.
+//! The last fallback: range-based reconciliation, by the `negentropy` crate. It compares the records themselves and needs
+//! no sketch, so it also finds differences that a wrong sketch would hide; it takes several round trips, and 40 bytes of
+//! memory per record on both sides.
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
@@ -8,13 +8,13 @@ use crate::item::Item;
 use crate::limits::SYNC_RANGE_BYTES_MAX;
 use crate::sketch::Difference;
 
-/// A message that says nothing about any range: the version of Negentropy alone. Its answer is the same.
+/// A message without any range: only the version of Negentropy. Its answer is the same.
 pub(super) const NO_RANGES: [u8; 1] = [0x61];
 
 /// One side of a reconciliation over the items of one moment.
 pub(super) struct Ranges(Negentropy<'static, NegentropyStorageVector>);
 
-/// A message that makes no sense to the reconciliation.
+/// A message that is invalid for the reconciliation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InvalidRange;
 
@@ -35,17 +35,17 @@ impl Ranges {
         Ok(Self(Negentropy::owned(storage, SYNC_RANGE_BYTES_MAX as u64)?))
     }
 
-    /// The first message of the side that asks.
+    /// The first message of the asking side.
     pub(super) fn first_message(&mut self) -> Result<Vec<u8>, InvalidRange> {
         Ok(self.0.initiate()?)
     }
 
-    /// The answer to a message of the side that asks.
+    /// The answer to a message of the asking side.
     pub(super) fn answer(&mut self, message: &[u8]) -> Result<Vec<u8>, InvalidRange> {
         Ok(self.0.reconcile(message)?)
     }
 
-    /// What an answer tells of the difference, and the next message; none: that was all.
+    /// What an answer reveals of the difference, and the next message; none: that was all.
     pub(super) fn compare(&mut self, answer: &[u8]) -> Result<(Difference, Option<Vec<u8>>), InvalidRange> {
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = self.0.reconcile_with_ids(answer, &mut have, &mut need)?;

@@ -1,5 +1,5 @@
-//! Which of the slots of a node a session with a given peer may take. Slots are few, and a peer can make any of them necessary
-//! whenever it likes: whoever had one for nothing gets none for a while, so that others do.
+//! Which of the slots of a node a session with a given peer may take. Slots are scarce, and a peer can claim any of them at
+//! any time: a peer that used one for nothing gets none for a while, so that others do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::id::NodeId;
 use crate::limits::{SYNC_DENIAL_MAX, SYNC_DENIAL_MIN, SYNC_DENIED_PEERS_MAX, SYNC_RANGES_PEER_PAUSE};
 use crate::time::Uptime;
 
-/// What peers are denied for now. It outlasts their connections, else coming back would be the way around it.
+/// What peers are currently denied. This outlasts their connections; otherwise they could reconnect to avoid it.
 #[derive(Debug, Clone, Default)]
 pub struct Rights {
     denied: BTreeMap<NodeId, Denied>,
@@ -23,7 +23,7 @@ struct Denied {
 }
 
 impl Denied {
-    /// Until when it matters.
+    /// When it expires.
     fn until(&self) -> Uptime {
         self.all.until.max(self.ranges.until).after(SYNC_DENIAL_MAX)
     }
@@ -56,13 +56,13 @@ impl Rights {
         }
     }
 
-    /// A session with this peer is over; without an outcome if it broke off.
+    /// A session with this peer is over; without an outcome if it was interrupted.
     pub fn ended(&mut self, peer: NodeId, outcome: Option<Outcome>, report: &Report, at: Uptime) {
         if !report.ranges {
             return;
         }
         let ranges = &mut self.of(peer, at).ranges;
-        // A copy that breaks off again and again goes on by ranges: what either side got counts.
+        // A copy that is interrupted again and again continues by ranges: what either side received counts.
         let moved = report.sent > 0 || report.changed > 0;
         if moved || matches!(outcome, Some(Outcome::Equal | Outcome::Waiting)) {
             ranges.until = ranges.until.max(at.after(SYNC_RANGES_PEER_PAUSE));
@@ -71,7 +71,8 @@ impl Rights {
         }
     }
 
-    /// A session with this peer had to be cut off: it moved too little, took too long, kept others waiting or broke the rules.
+    /// A session with this peer had to be cut off: it transferred too little, took too long, kept others waiting or
+    /// violated the protocol.
     pub fn cut_off(&mut self, peer: NodeId, at: Uptime) {
         self.of(peer, at).all.begin(SYNC_DENIAL_MIN, at);
     }

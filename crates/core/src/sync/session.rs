@@ -1,5 +1,5 @@
-//! One session between two nodes: frames in, frames out. What both sides do alike is in `shared`, what they do
-//! differently in `asking` and `answering`.
+//! One session between two nodes: frames in, frames out. `shared` has what both sides have in common, `asking` and
+//! `answering` what differs.
 
 use super::answering::Answering;
 use super::asking::Asking;
@@ -16,12 +16,12 @@ use crate::time::Timestamp;
 /// What a session has for its peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// This is to be sent.
+    /// Send this.
     Frame(Frame),
-    /// A page is still being read: ask again soon, but let others have their turn first. It asks for no room in the
-    /// stream, and nothing of the peer.
+    /// A page is still being read: ask again soon, but let others have their turn first. This needs no space in the stream,
+    /// and nothing from the peer.
     Again,
-    /// Nothing until the peer says something.
+    /// Nothing until the peer sends something.
     Nothing,
 }
 
@@ -37,11 +37,11 @@ impl Next {
 
 /// One session, on either side.
 ///
-/// The caller hands in every frame that arrives ([`receive`](Self::receive)), and sends what
-/// [`next_frame`](Self::next_frame) gives whenever the stream can take a frame, before it reads the next one. Each call
-/// does the work of one page, or of [`SYNC_LOOKUPS_MAX`] look-ups, at most, but for the last fallback, which reads all
-/// items once and passes over them again for each message. When [`outcome`](Self::outcome) says something, the session is
-/// over. A session that is waited for too long may be dropped at any time: nothing that was taken in is lost.
+/// The caller passes in every frame that arrives ([`receive`](Self::receive)), and sends what
+/// [`next_frame`](Self::next_frame) returns whenever the stream can accept a frame, before it reads the next one. Each call
+/// does the work of at most one page, or of [`SYNC_LOOKUPS_MAX`] lookups, except for the last fallback, which reads all
+/// items once and scans them again for each message. When [`outcome`](Self::outcome) returns something, the session is
+/// over. A session that takes too long may be dropped at any time: nothing that was stored is lost.
 pub struct Session {
     side: Side,
     shared: Shared,
@@ -53,7 +53,7 @@ enum Side {
 }
 
 impl Session {
-    /// The side that asks: it opened the stream.
+    /// The asking side: it opened the stream.
     pub fn ask<S: SyncStore>(opening: Opening, slots: Slots, store: &mut S, now: Timestamp) -> Self {
         let mut shared = Shared::new(slots);
         let turn = &mut Turn {
@@ -68,7 +68,7 @@ impl Session {
         }
     }
 
-    /// The side that answers.
+    /// The answering side.
     pub fn answer(slots: Slots) -> Self {
         Self {
             side: Side::Answers(Answering::default()),
@@ -76,10 +76,10 @@ impl Session {
         }
     }
 
-    /// Takes in a frame of the peer.
+    /// Handles a frame from the peer.
     ///
     /// # Errors
-    /// When the peer broke the rules or the store failed. The session is of no use any longer.
+    /// If the peer violated the protocol or the store failed. The session is unusable then.
     pub fn receive<S: SyncStore>(
         &mut self,
         frame: Frame,
@@ -118,9 +118,9 @@ impl Session {
     /// The next thing for the peer.
     ///
     /// # Errors
-    /// When the store failed. The session is of no use any longer.
+    /// If the store failed. The session is unusable then.
     pub fn next_frame<S: SyncStore>(&mut self, store: &mut S, now: Timestamp) -> Result<Next, SessionError<S::Error>> {
-        // Credit goes before everything else: nobody may wait for it behind a page that waits for credit itself.
+        // Credit is sent before everything else: it must never queue behind a page that is itself waiting for credit.
         if self.shared.outcome.is_none()
             && let Some(credit) = self.shared.allowance.next_frame()
         {
@@ -143,7 +143,7 @@ impl Session {
         })
     }
 
-    /// How the session ended, once it has, and everything is sent.
+    /// How the session ended, once it has ended and everything has been sent.
     pub fn outcome(&self) -> Option<Outcome> {
         self.shared.outcome.filter(|_| self.shared.outbox.is_empty())
     }
@@ -153,8 +153,8 @@ impl Session {
         &self.shared.report
     }
 
-    /// About how much memory the session holds from one call to the next, in bytes. The range-based fallback, of which
-    /// a node has one at a time, is not counted: it holds 40 bytes a record.
+    /// About how much memory the session holds from one call to the next, in bytes. The range-based fallback, of which a
+    /// node has one at a time, is not counted: it uses 40 bytes per record.
     pub fn held_bytes(&self) -> usize {
         let side = match &self.side {
             Side::Asks(asking) => asking.held_bytes(),

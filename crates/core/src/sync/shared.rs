@@ -1,5 +1,5 @@
-//! What both sides of a session do alike: tell their state, take in records, keep to the credit, finish. What needs only
-//! the session itself is [`Shared`]'s; what also needs our records or the time is a [`Turn`]'s.
+//! What both sides of a session have in common: sending their state, storing records, respecting the credit, finishing.
+//! [`Shared`] does what needs only the session itself; [`Turn`] what also needs our records or the time.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ pub(super) struct Shared {
     pub(super) outbox: Outbox,
     pub(super) slots: Slots,
     pub(super) report: Report,
-    /// The digest that the peer was last told.
+    /// The digest that was last sent to the peer.
     pub(super) told: SetDigestValue,
-    /// While a bulk comes in: the right to it.
+    /// While a bulk arrives: the permit for it.
     pub(super) bulk: Option<Slot>,
     pub(super) outcome: Option<Outcome>,
     pub(super) allowance: Allowance,
@@ -55,7 +55,7 @@ impl Shared {
         }
     }
 
-    /// What was known to differ does not count any longer.
+    /// The known difference no longer counts.
     pub(super) fn forget_plan(&mut self) {
         (self.report.ahead, self.report.behind, self.report.waiting) = (0, 0, 0);
         (self.report.earliest_waiting, self.report.falls_due) = (None, None);
@@ -71,21 +71,21 @@ impl Shared {
         }
     }
 
-    /// Takes note of another message of the range-based fallback. False when there were too many for what they moved.
+    /// Counts another message of the range-based fallback. False if there were too many for what they transferred.
     pub(super) fn allows_range_message(&mut self) -> bool {
         self.range_messages += 1;
         let moved = self.report.sent.saturating_add(self.report.received);
         self.range_messages <= SYNC_RANGE_MESSAGES_MIN.saturating_add(moved / SYNC_RANGE_MESSAGE_RECORDS)
     }
 
-    /// Orders a bulk to be sent, and its end.
+    /// Orders a bulk and its end to be sent.
     pub(super) fn send_bulk(&mut self, after: Option<Cursor>) -> Result<(), Violation> {
         self.report.bulk = true;
         self.outbox.push(Order::Bulk(after))?;
         self.outbox.push_frame(Frame::Done)
     }
 
-    /// The session is over, but for what is still to be sent.
+    /// The session is over, except for what is still to be sent.
     pub(super) fn finish(&mut self, outcome: Outcome) {
         if outcome == Outcome::Equal {
             self.report.equal_digest = Some(self.told);
@@ -95,7 +95,7 @@ impl Shared {
         self.outcome = Some(outcome);
     }
 
-    /// Whether one side has no room, and the other knows.
+    /// Whether one side has no space, and the other knows.
     pub(super) fn lacks_room(&self) -> bool {
         self.report.peer_full || self.report.told_full
     }
@@ -104,7 +104,7 @@ impl Shared {
     pub(super) fn finish_waiting(&mut self, records: u64) {
         self.finish(Outcome::Waiting);
         if self.lacks_room() {
-            // Whoever gets room says so by another session.
+            // The side that gets space says so by another session.
             self.report.falls_due.get_or_insert(Timestamp::MAX);
         }
         self.report.waiting = records;
@@ -115,13 +115,13 @@ impl Shared {
         });
     }
 
-    /// The peer ends the session: what was to be sent to it does not matter any longer.
+    /// The peer ends the session: what was still to be sent no longer matters.
     pub(super) fn hear_the_end(&mut self, outcome: Outcome) {
         self.outbox.clear();
         self.finish(outcome);
     }
 
-    /// The session is over for a reason that the peer cannot know: nothing that was ordered before matters any longer.
+    /// The session is over for a reason that the peer cannot know: earlier orders no longer matter.
     pub(super) fn break_off(&mut self, last_word: Frame, outcome: Outcome) -> Result<(), Violation> {
         self.outbox.clear();
         self.finish(outcome);
@@ -130,7 +130,7 @@ impl Shared {
 }
 
 impl<S: SyncStore> Turn<'_, S> {
-    /// Our state at this moment, of which the peer is told.
+    /// Our current state, which is sent to the peer.
     pub(super) fn told_state(&mut self) -> State {
         self.tell_if_full();
         let summary = self.store.summary();
@@ -146,22 +146,22 @@ impl<S: SyncStore> Turn<'_, S> {
         state
     }
 
-    /// Tells the peer, once, if there is no room for what it may send.
+    /// Tells the peer, once, if there is no space for what it may send.
     fn tell_if_full(&mut self) {
         if !self.shared.report.told_full && self.store.is_full() {
-            // Where that does not fit, the peer has ordered so much that it will not listen.
+            // If that does not fit, the peer has requested so much that it will not listen.
             self.shared.report.told_full = self.shared.outbox.push_frame(Frame::Full).is_ok();
         }
     }
 
-    /// Takes note of the peer's state.
+    /// Records the peer's state.
     pub(super) fn note_peer(&mut self, state: State) {
         // Both are positive, so the distance fits.
         self.shared.report.peer_ahead_nanos = state.now.as_nanos() - self.now.as_nanos();
         self.shared.report.peer = Some(state);
     }
 
-    /// Up to when records may be dated for either side. The peer's clock is taken to have gone on as ours did.
+    /// The latest timestamp that records may have for either side. The peer's clock is assumed to have advanced like ours.
     pub(super) fn horizons(&self) -> Horizons {
         let ahead = self.shared.report.peer_ahead_nanos;
         let theirs = self.now.as_nanos().saturating_add(ahead).max(1);
@@ -171,7 +171,7 @@ impl<S: SyncStore> Turn<'_, S> {
         }
     }
 
-    /// What this difference asks for, or this further part of it, of which note is taken.
+    /// What to do about this difference, or this further part of it, which is recorded.
     pub(super) fn plan(&mut self, difference: &Difference) -> Plan {
         let mut plan = Plan::of(difference, self.horizons());
         let report = &mut self.shared.report;
@@ -192,8 +192,8 @@ impl<S: SyncStore> Turn<'_, S> {
         plan
     }
 
-    /// Starts to receive a bulk: `afresh` from the first record, else from where an earlier one broke off. False when
-    /// this node has no hand free for it.
+    /// Starts to receive a bulk: `afresh` from the first record, otherwise from where an earlier one stopped. False if this
+    /// node has no free slot for it.
     pub(super) fn receive_bulk(&mut self, afresh: bool) -> Result<bool, SessionError<S::Error>> {
         let (Some(slot), Some(peer)) = (self.shared.slots.take_bulk(), &self.shared.report.peer) else {
             return Ok(false);
@@ -209,7 +209,7 @@ impl<S: SyncStore> Turn<'_, S> {
         Ok(true)
     }
 
-    /// Received records go the way of all records, except those that our clock forbids.
+    /// Received records are merged like all records, except those too far ahead of our clock.
     pub(super) fn take_in(
         &mut self,
         bulk: Option<Cursor>,

@@ -1,5 +1,5 @@
-//! What all sessions of a node share: how many of them may do at a time what takes memory or the disk for long, and who goes first
-//! where several want to. Who must give his slot up, and what he pays for that, follows from [`Slots::look`].
+//! What all sessions of a node share: how many of them may use memory or the disk for long at a time, and who goes first.
+//! [`Slots::look`] says who must give up a slot.
 
 mod pool;
 
@@ -21,25 +21,26 @@ use crate::time::{Timestamp, Uptime};
 pub struct Asker {
     /// The peer with which the session is held.
     pub peer: NodeId,
-    /// Whether this node dialled it. Others come by themselves, in any number, and keep one that was dialled from nothing.
+    /// Whether this node dialled it. Others can connect in any number, but must not keep anything from a peer that we
+    /// dialled.
     pub dialled: bool,
 }
 
-/// What a look at the slots came to.
+/// The result of a look at the slots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Looked {
-    /// Peers that hold a slot, are slow, and keep others waiting: their sessions are to be cut off.
+    /// Peers that hold a slot, are slow, and keep others waiting: their sessions must be cut off.
     pub slow: BTreeSet<NodeId>,
     /// Peers that waited for a slot, and get the one that is free if they ask soon.
     pub called: BTreeSet<NodeId>,
 }
 
-/// The slots of one node, as a session with one peer may take them. Clones share them.
+/// The slots of one node, as available to a session with one peer. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Slots {
     all: Arc<All>,
     asker: Option<Asker>,
-    /// Nothing may be taken, or no ranges.
+    /// Nothing is available, or no ranges.
     none: bool,
     no_ranges: bool,
 }
@@ -51,7 +52,7 @@ struct All {
     ranges_began: AtomicI64,
 }
 
-/// What a slot is for; its place among the pools.
+/// What a slot is for; its index among the pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Snapshot,
@@ -83,13 +84,13 @@ impl All {
 }
 
 impl Slots {
-    /// So many sessions at a time may hold a copy of the sketch, receive a bulk, reconcile by ranges. One more copy and one more bulk
-    /// are kept for peers that this node dialled, while those that it did not dial are slow.
+    /// So many sessions at a time may hold a copy of the sketch, receive a bulk, reconcile by ranges. One more copy and one
+    /// more bulk are reserved for peers that this node dialled, while those that it did not dial are slow.
     pub fn new(snapshots: usize, bulks: usize, ranges: usize) -> Self {
         let pools = [
             Pool::new(snapshots, snapshots.min(1), SYNC_SLOW_MAX),
             Pool::new(bulks, bulks.min(1), SYNC_SLOW_MAX),
-            // Each takes memory for all records.
+            // Each uses memory for all records.
             Pool::new(ranges, 0, SYNC_RANGES_SLOW_MAX),
         ];
         Self {
@@ -111,7 +112,7 @@ impl Slots {
         }
     }
 
-    /// None of the slots, for a session that may take none.
+    /// No slots, for a session that may take none.
     pub(super) fn denied(&self) -> Self {
         Self {
             none: true,
@@ -127,8 +128,8 @@ impl Slots {
         }
     }
 
-    /// Looks at who holds slots, and who waits for one. To be called about once a second, with the bytes that the session with a peer
-    /// has moved so far, both ways together. Whoever is told to be slow must be cut off before the next look.
+    /// Checks who holds slots, and who waits for one. Call this about once a second, with the bytes that the session with a
+    /// peer has transferred so far, both ways together. Peers reported as slow must be cut off before the next look.
     pub fn look(&self, at: Uptime, moved: impl Fn(NodeId) -> u64) -> Looked {
         let mut looked = Looked::default();
         for pool in self.all.lock().iter_mut() {
@@ -137,23 +138,23 @@ impl Slots {
         looked
     }
 
-    /// This peer waits for no slot any longer: it is gone, or a session with it came to its end without one.
+    /// This peer no longer waits for a slot: it is gone, or a session with it completed without one.
     pub fn forget(&self, peer: NodeId) {
         self.all.lock().iter_mut().for_each(|pool| pool.forget(peer));
     }
 
-    /// The right to hold a copy of the sketch.
+    /// The permit to hold a copy of the sketch.
     pub(super) fn take_snapshot(&self) -> Option<Slot> {
         self.take(Kind::Snapshot)
     }
 
-    /// The right to receive a bulk.
+    /// The permit to receive a bulk.
     pub(super) fn take_bulk(&self) -> Option<Slot> {
         self.take(Kind::Bulk)
     }
 
-    /// The right to hold all items. There is none for a while after the last one was taken; but a clock that was set
-    /// back is not waited for.
+    /// The permit to hold all items. There is none for a while after the last one was taken; a clock that was set back does
+    /// not prolong this.
     pub(super) fn take_ranges(&self, now: Timestamp) -> Option<Slot> {
         let began = self.all.ranges_began.load(Ordering::Relaxed);
         let since = now.as_nanos() - began;
@@ -178,7 +179,7 @@ impl Slots {
     }
 }
 
-/// One right taken. Dropping it gives it back.
+/// A permit. Dropping it returns it.
 #[derive(Debug)]
 pub(super) struct Slot {
     all: Arc<All>,

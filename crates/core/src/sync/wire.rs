@@ -1,11 +1,11 @@
-//! What two nodes say to each other in a sync, and its bytes. Which frame follows which is the session's business.
+//! The frames of sync, and their bytes. The session decides which frame follows which.
 //!
 //! A frame is: its length (a number, see below, of what follows), one byte for its kind, its body. A number is written
 //! in groups of seven bits, lowest first (LEB128); one that may be negative is folded first (0, −1, 1, −2, ...).
 //!
-//! The format grows in three ways without a new version: kinds that a node does not know are skipped; bytes behind the
-//! known end of a body are ignored; and so are bytes behind the known end of a record. A change that older nodes would
-//! misread takes a new [`VERSION`]: both speak the lower of the two that they told each other.
+//! The format can be extended in three ways without a new version: unknown kinds are skipped; bytes after the known end of
+//! a body are ignored; and so are bytes after the known end of a record. A change that older nodes would misread needs a
+//! new [`VERSION`]: both sides speak the lower of the two that they announced.
 
 mod buffer;
 mod bytes;
@@ -24,19 +24,20 @@ use crate::time::Timestamp;
 
 pub use buffer::FrameBuffer;
 
-/// The version of the protocol that is described here.
+/// The version of this protocol.
 pub const VERSION: u8 = 1;
 
-/// Names one store: drawn when it is made, and kept in it. A cursor is good for the store it came from.
+/// Identifies one store: chosen at random when the store is created, and saved in it. A cursor is valid only for the store
+/// it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub u64);
 
-/// What a node says of itself at one moment.
+/// A node's state at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// The highest version that it speaks.
     pub version: u8,
-    /// Its wall clock: how far ahead a record may be for it.
+    /// Its wall clock, which limits how far ahead a record may be for it.
     pub now: Timestamp,
     /// Its store.
     pub store: StoreId,
@@ -44,7 +45,7 @@ pub struct State {
     pub count: u64,
     /// The digest of all of them.
     pub digest: SetDigestValue,
-    /// How many records that it received in this session were news to it.
+    /// How many of the records that it received in this session were new to it.
     pub changed: u64,
 }
 

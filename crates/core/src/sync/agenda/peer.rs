@@ -1,5 +1,4 @@
-//! What the agenda knows of one peer: what is under way with it, when the next session is due, and what the last one
-//! told.
+//! What the agenda knows about one peer: what is under way, when the next session is due, and what the last one revealed.
 
 use std::time::Duration;
 
@@ -9,18 +8,18 @@ use crate::set_digest::SetDigestValue;
 use crate::sync::outcome::{Opening, Outcome, Settled};
 use crate::time::{Timestamp, Uptime};
 
-/// Behind a session that changed something, but did not end equal.
+/// The pause after a session that changed something, but did not end equal.
 const SOON: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(500)];
-/// Behind one that changed nothing: the pause grows from the first to the last of these.
+/// After one that changed nothing: the pause grows from the first to the last of these.
 const FRUITLESS_PAUSE_MIN: Duration = Duration::from_millis(500);
 const FRUITLESS_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long a new reason waits at most behind a session that changed nothing.
+/// How long a new reason waits at most after a session that changed nothing.
 const REASON_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// The side that answered a session leaves the one that follows it to the other side for so long.
+/// For how long the side that answered a session leaves the next one to the other side.
 const ANSWERED_PAUSE: Duration = Duration::from_millis(500);
-/// For how long the peer's clock is trusted to stand by what it said: after that a waiting difference is looked at anew.
+/// For how long the peer's statement about its clock is trusted: after that, a waiting difference is checked again.
 const SETTLED_MAX: Duration = Duration::from_secs(600);
-/// When the waiting difference is looked at anew by a side that was told of it, but did not see it.
+/// When a side that was told about a waiting difference, but did not see it, checks again.
 const UNSEEN_PAUSE: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(30)];
 
 /// Who opened a session.
@@ -44,22 +43,22 @@ struct Waits {
 pub(super) struct Peer {
     pub(super) connected: bool,
     pub(super) under_way: Option<Side>,
-    /// Something came by a session or feed that this peer may not have.
+    /// Something arrived by a session or feed that this peer may not have.
     pub(super) untold: bool,
-    /// A session came to its end since the peer connected.
+    /// A session has completed since the peer connected.
     greeted: bool,
-    /// The last session broke off, or could not be opened.
+    /// The last session was interrupted, or could not be opened.
     pub(super) failed: bool,
-    /// When the next session is due; while one is under way: behind it.
+    /// When the next session is due; while one is under way: after it.
     due: Option<Uptime>,
     /// Nothing is due before.
     not_before: Uptime,
-    /// The last pause behind a session that changed nothing.
+    /// The last pause after a session that changed nothing.
     pause: Duration,
     /// The digest it was last known to have.
     digest: Option<SetDigestValue>,
     waits: Option<Waits>,
-    /// There is room here again: what was known to wait may not have to any longer.
+    /// There is space here again: records that were waiting may not have to wait any longer.
     anew: bool,
 }
 
@@ -75,7 +74,7 @@ impl Peer {
         self.want(when);
     }
 
-    /// From when on a session can be opened, if one is wanted.
+    /// When a session can be opened, if one is wanted.
     pub(super) fn free_at(&self) -> Option<Uptime> {
         let due = self.due.filter(|_| self.connected && self.under_way.is_none());
         due.map(|due| due.max(self.not_before))
@@ -85,7 +84,7 @@ impl Peer {
         self.waits.is_some()
     }
 
-    /// Whether it is known to lack nothing that it could take.
+    /// Whether it is known to lack nothing that it could store.
     pub(super) fn holds_the_same(&self, mine: &SetDigestValue) -> bool {
         self.digest.as_ref() == Some(mine) || self.waits.is_some_and(|waits| waits.settled.mine == *mine)
     }
@@ -124,7 +123,7 @@ impl Peer {
         );
         match end.outcome {
             Some(Outcome::Equal) => {
-                // What it may not have heard stays: the two compared a moment that may be older than that.
+                // What it may not have heard remains: the two compared a moment that may be older.
                 (self.pause, self.waits) = (Duration::ZERO, None);
             }
             Some(Outcome::Waiting) => {
@@ -169,7 +168,7 @@ impl Peer {
         }
     }
 
-    /// What waits may have fallen due: the clock goes on, and it may step.
+    /// Waiting records may have fallen due: the clock moves on, and may step.
     pub(super) fn look_at_the_clock(&mut self, now: Timestamp, at: Uptime) {
         let over = |waits: &mut Waits| waits.falls_due <= now || waits.until <= at;
         if self.waits.take_if(over).is_some() {

@@ -1,4 +1,4 @@
-//! What differs is moved: the records of known keys, all records in bulk, or what the ranges find bit by bit.
+//! Transfers the difference: the records of known keys, all records in bulk, or what the ranges find bit by bit.
 
 use super::{After, Asking, RangeWork, Stage, Transfer, verdict};
 use crate::sketch::Difference;
@@ -11,7 +11,7 @@ use crate::sync::store::SyncStore;
 use crate::sync::wire::Frame;
 
 impl Asking {
-    /// The difference is known: both get what they lack. A peer that `knows` it too sends unasked.
+    /// The difference is known: both get what they lack. A peer that `knows` it too sends without being asked.
     pub(super) fn exchange<S: SyncStore>(
         &mut self,
         difference: &Difference,
@@ -27,7 +27,7 @@ impl Asking {
             After::Exchange
         };
         let asks = !knows && !plan.want.is_empty();
-        // Asked for first, so that the peer's records travel while ours do.
+        // Requested first, so that both sides' records are in flight at the same time.
         if asks {
             shared.report.round_trips += 1;
             shared.outbox.push(Order::Want(plan.want))?;
@@ -42,7 +42,7 @@ impl Asking {
         self.continue_transfer(transfer, shared)
     }
 
-    /// Most records differ: they travel all, in the directions that need it.
+    /// Most records differ: all of them are sent, in the directions that need it.
     pub(super) fn move_in_bulk<S: SyncStore>(
         &mut self,
         offers: bool,
@@ -66,7 +66,7 @@ impl Asking {
         Ok(self.continue_transfer(transfer, turn.shared)?)
     }
 
-    /// Goes on when nothing is awaited any longer: with the ranges if they are not through, else with a Check.
+    /// Continues when nothing is awaited any longer: with the ranges if they are not finished, otherwise with a Check.
     pub(super) fn continue_transfer(&mut self, mut transfer: Transfer, shared: &mut Shared) -> Result<(), Violation> {
         if transfer.awaits_done || transfer.awaits_bulk_wanted {
             self.stage = Stage::Transferring(transfer);
@@ -126,7 +126,7 @@ impl Asking {
         Ok(())
     }
 
-    /// Moves what an answer of the range-based fallback told, before the next message goes out.
+    /// Transfers what an answer of the range-based fallback revealed, before the next message is sent.
     pub(super) fn work_off<S: SyncStore>(
         &mut self,
         mut work: RangeWork,

@@ -1,4 +1,4 @@
-//! What a comparison of the digests means for the session: it is over, or goes on, and how.
+//! What a comparison of the digests means for the session: whether it is over, or how it continues.
 
 use super::{After, Asking, FRUITLESS_MAX, Progress};
 use crate::limits::SYNC_ROUNDS_MAX;
@@ -28,12 +28,12 @@ impl Asking {
         if let Some(settled) = settled {
             return say_waiting(settled.records, shared);
         }
-        // If nothing moved since the Hello, it is room that is missing. Whoever gets some opens another session.
+        // If nothing moved since the Hello, space is missing. The side that gets some opens another session.
         if shared.lacks_room() && after != After::Opening && self.before == Some(after_all) {
             let records = shared.report.waiting.max(shared.report.refused).max(1);
             return say_waiting(records, shared);
         }
-        // What could not be taken in now would not be the next time.
+        // What could not be stored now could not be stored next time either.
         if shared.report.refused > 0 || shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
             return say_delivered(shared);
         }
@@ -61,7 +61,7 @@ impl Asking {
     }
 }
 
-/// Where both sides stand, by what was last told and heard.
+/// The state of both sides, as last sent and received.
 pub(super) fn progress(shared: &Shared) -> Progress {
     let theirs = shared.report.peer.as_ref();
     Progress {

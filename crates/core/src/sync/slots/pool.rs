@@ -1,4 +1,5 @@
-//! Slots of one kind: who holds them, whether he is slow, and who waits. No clock here: time comes with each look.
+//! Slots of one kind: who holds them, which holders are slow, and who waits. No clock here: time is passed in with each
+//! look.
 
 use std::time::Duration;
 
@@ -7,13 +8,14 @@ use crate::id::NodeId;
 use crate::limits::{SYNC_CALLED_MAX, SYNC_SLOW_BYTES, SYNC_WAITING_MAX, SYNC_WAITING_PEERS_MAX};
 use crate::time::Uptime;
 
-/// The longest time between two looks that counts: what is longer was a pause of our own, in which nothing could be taken in.
+/// The longest time between two looks that counts: anything longer was a pause on our side, in which nothing could be
+/// received.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Pool {
     places: usize,
-    /// Places beside those, for peers that we dialled, while those that we did not dial are slow.
+    /// Extra slots for peers that we dialled, while those that we did not dial are slow.
     kept: usize,
     /// How long it may take to move [`SYNC_SLOW_BYTES`] while others wait.
     patience: Duration,
@@ -28,10 +30,11 @@ pub(super) struct Pool {
 struct Holder {
     number: u64,
     asker: Option<Asker>,
-    /// What its session had moved when it was last fast enough, and how long that is ago; none before the first look.
+    /// What its session had transferred when it was last fast enough, and how long ago that was; none before the first
+    /// look.
     moved: Option<u64>,
     since: Duration,
-    /// What it had moved at the last look, and whether it moves at less than the stated rate.
+    /// What it had transferred at the last look, and whether it is slower than the stated rate.
     seen: u64,
     lags: bool,
 }
@@ -56,7 +59,7 @@ impl Pool {
         }
     }
 
-    /// Gives a slot, or has the asker wait for one.
+    /// Grants a slot, or queues the peer for one.
     pub(super) fn take(&mut self, asker: Option<Asker>) -> Option<u64> {
         if !self.has_place_for(asker) {
             self.wait(asker?);
@@ -87,7 +90,7 @@ impl Pool {
 
     fn has_place_for(&self, asker: Option<Asker>) -> bool {
         if self.holders.len() < self.places {
-            // A free place is for whoever was called to it.
+            // A free slot belongs to the peer that was called to it.
             let called = self.waiting.iter().filter(|waiting| waiting.called.is_some());
             let mine = |waiting: &Waiting| asker.is_some_and(|asker| asker.peer == waiting.asker.peer);
             let ahead = called.filter(|waiting| !mine(waiting)).count();
@@ -143,7 +146,7 @@ impl Pool {
         self.call(at, looked);
     }
 
-    /// Calls as many of those who wait as there are places, the first to come first.
+    /// Calls as many waiting peers as there are free slots, first come, first served.
     fn call(&mut self, at: Uptime, looked: &mut Looked) {
         let kept: Vec<bool> = self
             .waiting
