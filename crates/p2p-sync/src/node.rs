@@ -158,6 +158,9 @@ impl Node {
             IfUnreadable::Refuse
         };
         let mut store = SqliteStore::open_or(&paths.store_file(), &config.network, if_unreadable, &mut observe)?;
+        if let Some(link) = paths.store_link() {
+            store.linked_from(link);
+        }
         store.adopt_known_peers()?;
         let readers = Readers::open(&paths.store_file(), READERS)?;
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;

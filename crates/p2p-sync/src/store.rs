@@ -45,6 +45,7 @@ mod known_peers;
 mod migrations;
 mod opening;
 mod others;
+mod overwriting;
 mod paths;
 mod peers;
 mod presence;

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use p2p_sync_testbed::{Launch, Node, Stdin};
+use p2p_sync_testbed::{Launch, Node, Stdin, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ fn assert_ends(node: &Node, name: &str, inode: u64) {
 fn no_write_is_acknowledged_into_a_file_that_was_taken_away() {
     let copy = copy_of_a_store();
     type Deed = fn(&Path, &[u8]);
-    let deeds: [(&str, &str, Deed); 6] = [
+    let deeds: [(&str, &str, Deed); 9] = [
         ("removed", "store.db", |file, _| fs::remove_file(file).unwrap()),
         ("moved", "store.db", |file, _| {
             fs::rename(file, file.with_file_name("elsewhere")).unwrap()
@@ -72,6 +72,15 @@ fn no_write_is_acknowledged_into_a_file_that_was_taken_away() {
         ("replaced", "store.db", replace),
         ("overwritten with nothing", "store.db", |file, _| {
             fs::write(file, "").unwrap()
+        }),
+        ("moved behind a link", "store.db", |file, _| {
+            fs::rename(file, file.with_file_name("elsewhere")).unwrap();
+            std::os::unix::fs::symlink("elsewhere", file).unwrap();
+        }),
+        ("emptied", "store.db-wal", |file, _| fs::write(file, "").unwrap()),
+        ("cut", "store.db-wal", |file, _| {
+            let log = fs::OpenOptions::new().write(true).open(file).unwrap();
+            log.set_len(log.metadata().unwrap().len() - 1).unwrap();
         }),
         ("removed", "store.db-wal", |file, _| fs::remove_file(file).unwrap()),
         ("removed", "store.db-shm", |file, _| fs::remove_file(file).unwrap()),
@@ -87,6 +96,13 @@ fn no_write_is_acknowledged_into_a_file_that_was_taken_away() {
         match what {
             "replaced" => assert!(fs::read(&path).unwrap() == copy, "the new file was written to"),
             "overwritten with nothing" => assert_eq!(fs::read(&path).unwrap(), b""),
+            "moved behind a link" => {
+                node.restart();
+                assert_eq!(node.get("before").as_deref(), Some("1"), "the link is followed");
+            }
+            "emptied" | "cut" => {
+                node.wait_log(0, "So are the newest of the earlier writes", PATIENCE);
+            }
             _ if name == "store.db" => assert!(!path.exists(), "one was made in its place"),
             _ => {
                 node.restart();
@@ -103,6 +119,96 @@ fn no_write_is_acknowledged_into_a_file_that_was_taken_away() {
             assert_eq!(node.json("verify --json")["damaged"], 0);
         }
     }
+}
+
+/// A store may be a link from the start. Everything that belongs to it then lies beside the file that it leads to.
+#[test]
+fn a_store_behind_a_link_keeps_what_was_acknowledged() {
+    let node = launch("link").start();
+    node.add("first", "1");
+    node.stop();
+    let disk = node.data_dir().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let path = file(&node, "store.db");
+    fs::rename(&path, disk.join("store.db")).unwrap();
+    std::os::unix::fs::symlink("disk/store.db", &path).unwrap();
+    for round in 0..2 {
+        node.restart();
+        node.add(&format!("key{round}"), "1");
+        let log = |at: &Path| fs::metadata(at.join("store.db-wal")).map_or(0, |log| log.len());
+        assert!(log(&disk) > 0 && log(node.data_dir()) == 0);
+        let bytes = node.status()["store"]["log_bytes"].as_u64();
+        assert!(bytes > Some(0), "{bytes:?}");
+        node.kill9();
+    }
+    node.restart();
+    for key in ["first", "key0", "key1"] {
+        assert_eq!(node.get(key).as_deref(), Some("1"), "{key}");
+    }
+    // A link that leads elsewhere is a replaced store.
+    let inode = fs::metadata(&path).unwrap().ino();
+    fs::write(disk.join("other.db"), copy_of_a_store()).unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("disk/other.db", &path).unwrap();
+    assert_eq!(writes_acknowledged(&node), 0);
+    assert_ends(&node, "store.db", inode);
+    node.restart();
+    assert_eq!(node.get("copied").as_deref(), Some("1"));
+}
+
+/// The inode stays the same, and an older copy is sound in itself.
+#[test]
+fn a_copy_written_over_the_file_is_noticed_and_everything_read_anew() {
+    let node = launch("node").start();
+    node.add("old", "1");
+    node.stop();
+    let copy = fs::read(file(&node, "store.db")).unwrap();
+    node.restart();
+    for number in 0..100 {
+        node.add(&format!("key {number}"), &"v".repeat(500));
+    }
+    // So that nothing of it is left in the log.
+    node.stop();
+    node.restart();
+    let mark = node.stderr().mark();
+    fs::write(file(&node, "store.db"), &copy).unwrap();
+    // Where the copy does not fit what SQLite remembers of the file, that is damage.
+    wait_until("it is told", PATIENCE, || {
+        let log = node.stderr().lines_from(mark);
+        log.iter().any(|line| {
+            let line = String::from_utf8_lossy(line);
+            line.contains("a program that does not use SQLite") || line.contains("The store has been repaired")
+        })
+    });
+    node.add("late", "1");
+    assert_eq!(node.json("verify --json")["records"], 2);
+    assert_eq!(node.json("verify --json")["summary_was_right"], true);
+    // Whatever is told of the file after a crash is told of what is in it.
+    node.kill9();
+    node.restart();
+    assert_eq!(
+        (node.get("old").as_deref(), node.get("late").as_deref()),
+        (Some("1"), Some("1"))
+    );
+    let verified = node.json("verify --json");
+    assert_eq!(
+        (&verified["summary_was_right"], &verified["records"]),
+        (&true.into(), &2.into())
+    );
+}
+
+/// The number of the process is in a file that anybody may remove.
+#[test]
+fn a_data_directory_is_held_even_if_its_lock_file_is_removed() {
+    let node = launch("node").start();
+    fs::remove_file(file(&node, "lock")).unwrap();
+    let second = launch("second").data_dir(node.data_dir()).spawn();
+    assert_eq!(second.wait_exit(PATIENCE).code(), Some(10));
+    second.wait_log(0, "is in use by another p2p-sync", PATIENCE);
+    node.add("still", "1");
+    node.stop();
+    node.restart();
+    assert_eq!(node.get("still").as_deref(), Some("1"));
 }
 
 /// Also by a service to which nobody writes.

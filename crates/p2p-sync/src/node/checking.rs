@@ -102,6 +102,11 @@ impl Checking {
         self.want_check(DOUBT_PAUSE, at);
     }
 
+    /// The file was changed by somebody else, who knows in which way.
+    pub(super) fn distrust(&mut self, at: Uptime) {
+        self.want_check(PAUSE, at);
+    }
+
     /// The file was opened again or mended, at the cost of so many records, or could not be. A scan that was under way is over;
     /// whoever waits for it is answered by the next one.
     pub(super) fn mended(&mut self, lost: Result<u64, NodeError>) {
@@ -236,6 +241,9 @@ impl Checking {
         }
         self.look_at = at.after(LOOK_INTERVAL);
         if let Err(error) = ledger.store().look_for_others() {
+            if error.is_damaged_file() {
+                ledger.note_damage();
+            }
             tracing::debug!("cannot check for changes by other programs: {error}");
         }
     }

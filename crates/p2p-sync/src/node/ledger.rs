@@ -279,6 +279,17 @@ impl Ledger {
         self.damaged = true;
     }
 
+    /// Whether the file was changed past SQLite; see [`SqliteStore::was_overwritten`].
+    pub(super) fn was_overwritten(&mut self) -> bool {
+        self.store.was_overwritten()
+    }
+
+    /// Forgets what is remembered of the file, and reads it anew.
+    pub(super) fn reopen(&mut self) -> Result<(), NodeError> {
+        let reopened = self.store.reopen().map_err(NodeError::from);
+        self.noted(reopened)
+    }
+
     /// Opens a broken store again. If its file is damaged, a new one with everything that can still be read is put in its place;
     /// what is lost comes back from other nodes. Gives about how many records that are.
     pub(super) fn mend(&mut self, readers: &Readers) -> Result<u64, NodeError> {

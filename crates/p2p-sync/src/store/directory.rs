@@ -15,6 +15,8 @@ pub struct DataDir {
     paths: DataPaths,
     /// Locked by the operating system as long as it is open.
     _lock: File,
+    /// The directory itself, locked as well where that is possible: somebody may remove the file.
+    _directory: Option<File>,
 }
 
 impl DataDir {
@@ -26,7 +28,12 @@ impl DataDir {
         let paths = DataPaths::new(path)?;
         create(paths.directory())?;
         let lock = lock(&paths)?;
-        Ok(Self { paths, _lock: lock })
+        let directory = lock_directory(&paths)?;
+        Ok(Self {
+            paths,
+            _lock: lock,
+            _directory: directory,
+        })
     }
 
     /// What lies where in it.
@@ -87,6 +94,29 @@ fn lock(paths: &DataPaths) -> Result<File, StoreError> {
     // The number serves the message of a second process only, so a full disk must not keep this one from starting.
     let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
     Ok(lock)
+}
+
+#[cfg(unix)]
+fn lock_directory(paths: &DataPaths) -> Result<Option<File>, StoreError> {
+    // Not every file system can do it, and then there is the file.
+    let Ok(directory) = File::open(paths.directory()) else {
+        return Ok(None);
+    };
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(directory)),
+        // Whoever holds it wrote its number into a file that is gone.
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+            path: paths.directory().to_owned(),
+            holder: None,
+        }),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// Where a file that is open cannot be removed, the file is enough.
+#[cfg(not(unix))]
+fn lock_directory(_: &DataPaths) -> Result<Option<File>, StoreError> {
+    Ok(None)
 }
 
 /// The process that holds the lock, where the system lets others read a locked file.

@@ -4,11 +4,14 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rusqlite::Connection;
+
 use super::directory::size_of;
 use super::error::StoreError;
 use super::opening::beside;
-use super::presence::{Displacement, Part};
+use super::presence::{Displacement, Needed, Part};
 use super::sqlite::SqliteStore;
+use super::wal;
 
 impl SqliteStore {
     /// Makes sure that the files that are open are those under the store's name.
@@ -22,12 +25,21 @@ impl SqliteStore {
         let Some(connection) = &self.connection else {
             return Ok(());
         };
-        let needed = || {
-            let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).ok();
-            let bytes = number("PRAGMA page_count")?.checked_mul(number("PRAGMA page_size")?)?;
-            u64::try_from(bytes).ok()
+        match self.presence.check(self.link.as_deref(), &BySqlite(connection)) {
+            Ok(()) => Ok(()),
+            Err(displacement) => Err(self.give_up(displacement)),
+        }
+    }
+
+    /// Makes sure, before a transaction is begun, that the log still has what it must.
+    ///
+    /// # Errors
+    /// As for [`check_files`](Self::check_files).
+    pub(super) fn check_log(&mut self) -> Result<(), StoreError> {
+        let Some(connection) = &self.connection else {
+            return Ok(());
         };
-        match self.presence.check(needed) {
+        match self.presence.check_log(&BySqlite(connection)) {
             Ok(()) => Ok(()),
             Err(displacement) => Err(self.give_up(displacement)),
         }
@@ -85,6 +97,35 @@ impl SqliteStore {
     }
 }
 
+/// What SQLite says of the sizes that the files must have.
+struct BySqlite<'a>(&'a Connection);
+
+impl BySqlite<'_> {
+    fn number(&self, pragma: &str) -> Option<u64> {
+        let number = self.0.query_row(pragma, [], |row| row.get::<_, i64>(0)).ok()?;
+        u64::try_from(number).ok()
+    }
+}
+
+impl Needed for BySqlite<'_> {
+    fn of_store(&self) -> Option<u64> {
+        self.number("PRAGMA page_count")?
+            .checked_mul(self.number("PRAGMA page_size")?)
+    }
+
+    fn of_log(&self) -> Option<u64> {
+        let (frames, moved) = wal::frames(self.0).ok()?;
+        if frames == moved {
+            // All of it is in the file.
+            return Some(0);
+        }
+        let page = self.number("PRAGMA page_size")?;
+        frames
+            .checked_mul(page.checked_add(wal::FRAME_HEADER_BYTES)?)?
+            .checked_add(wal::HEADER_BYTES)
+    }
+}
+
 /// What happened to the file.
 pub(super) fn fate(displacement: &Displacement) -> &'static str {
     match displacement.now {
@@ -115,6 +156,11 @@ pub(super) fn advice(displacement: &Displacement) -> &'static str {
         (Part::Store, Some(_)) => {
             "nothing more is stored, and unacknowledged writes are lost. The file that is there now was left \
              untouched: start again to use it. Stop p2p-sync before you restore a copy"
+        }
+        (Part::Log, Some(now)) if now == displacement.was => {
+            "nothing more is stored, and unacknowledged writes are lost. So are the newest of the earlier writes, which \
+             were still in this file: start again, and they come back from other nodes that have them. Leave the files \
+             beside the store alone while p2p-sync is running"
         }
         (Part::Log | Part::Index, _) => {
             "nothing more is stored, and unacknowledged writes may be lost. Earlier writes are in the store: start \

@@ -78,7 +78,8 @@ fn is_watched(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare_cached(IS_WATCHED)?.query_row([], |row| row.get(0))
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+/// Another number whenever another connection has committed something.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection
         .prepare_cached("PRAGMA data_version")?
         .query_row([], |row| row.get(0))

@@ -28,8 +28,25 @@ impl DataPaths {
         &self.directory
     }
 
-    /// The SQLite file with the records.
+    /// The SQLite file with the records. If its name in the directory is that of a link, the file that this leads to: SQLite keeps the
+    /// log beside that one, and so does everything else of the store lie there.
     pub fn store_file(&self) -> PathBuf {
+        let named = self.named_store();
+        match self.store_link() {
+            // A link to nothing leads nowhere.
+            Some(link) => fs::canonicalize(link).unwrap_or(named),
+            None => named,
+        }
+    }
+
+    /// The link in the place of the store, if there is one.
+    pub fn store_link(&self) -> Option<PathBuf> {
+        let named = self.named_store();
+        let is_link = fs::symlink_metadata(&named).is_ok_and(|found| found.is_symlink());
+        is_link.then_some(named)
+    }
+
+    fn named_store(&self) -> PathBuf {
         self.directory.join("store.db")
     }
 
@@ -60,8 +77,7 @@ impl DataPaths {
                 return Err(StoreError::NotAFile { file: part });
             }
         }
-        let is_link = fs::symlink_metadata(&file).is_ok_and(|found| found.is_symlink());
-        if is_link && size_of(&file)?.is_none() {
+        if self.store_link().is_some() && size_of(&file)?.is_none() {
             return Err(StoreError::LinkToNothing { file });
         }
         for there in [file.clone(), beside(&file, "-wal"), beside(&file, ".rescued")] {

@@ -8,8 +8,9 @@
 //! write at the next sync, which took a fifth of the rate of single writes.
 //!
 //! A write is acknowledged only if its file was in place after the write was on the disk. A file that is overwritten where it
-//! lies (`cp copy store.db`) keeps its number: that is noticed here only while it is shorter than the store, and otherwise by the
-//! digests of the records. Where files cannot be removed while they are open, as on Windows, there is nothing to ask.
+//! lies (`cp copy store.db`) keeps its number: that is noticed here only while it is shorter than what it must hold, and otherwise
+//! by `overwriting`, or by the digests of the records. The log is looked at before each transaction as well, because the next write
+//! makes a log that was cut as long as it was, with a hole in it. Where files cannot be removed while they are open, as on Windows, there is nothing to ask.
 
 #![cfg_attr(not(unix), allow(dead_code, reason = "there is nothing to ask there"))]
 
@@ -74,12 +75,20 @@ struct Seen {
     bytes: u64,
 }
 
+/// The sizes that the files must have for what they hold, in bytes. They are asked for only where a file has shrunk.
+pub(super) trait Needed {
+    fn of_store(&self) -> Option<u64>;
+    fn of_log(&self) -> Option<u64>;
+}
+
 /// The files of an open store, as they were when it was opened.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     parts: Vec<(Part, PathBuf, FileId)>,
     /// A size that the store's file had since then: it never shrinks by itself.
     bytes: u64,
+    /// The same of the log, which shrinks only once its content is in the store's file.
+    log_bytes: u64,
 }
 
 impl Presence {
@@ -112,9 +121,8 @@ impl Presence {
         self.parts.iter().find(|(of, ..)| *of == part).map(|(_, _, id)| *id)
     }
 
-    /// What became of the files since they were noted. `bytes_needed` is the size that the store's file must have for what it
-    /// holds; it is asked only for a file that has shrunk.
-    pub(super) fn check(&mut self, bytes_needed: impl Fn() -> Option<u64>) -> Result<(), Displacement> {
+    /// What became of the files since they were noted. The store's file may have another name as well: a link that leads to it.
+    pub(super) fn check(&mut self, link: Option<&Path>, needed: &impl Needed) -> Result<(), Displacement> {
         for (part, path, was) in &self.parts {
             let displaced = |now| Displacement {
                 part: *part,
@@ -125,13 +133,39 @@ impl Presence {
                 Look::Seen(seen) if seen.id != *was => return Err(displaced(Some(seen.id))),
                 Look::Nothing => return Err(displaced(None)),
                 Look::Seen(seen) if *part == Part::Store => {
-                    if seen.bytes < self.bytes && bytes_needed().is_some_and(|needed| seen.bytes < needed) {
+                    if seen.bytes < self.bytes && needed.of_store().is_some_and(|needed| seen.bytes < needed) {
                         return Err(displaced(Some(seen.id)));
                     }
                     self.bytes = seen.bytes;
+                    if let Some(link) = link {
+                        match id_behind(link) {
+                            Some(now) if now == *was => {}
+                            now => return Err(displaced(now)),
+                        }
+                    }
                 }
                 Look::Seen(_) | Look::Unknown => {}
             }
+        }
+        self.check_log(needed)
+    }
+
+    /// Whether the log still holds what it must. To be asked outside a transaction, and before one writes to it.
+    pub(super) fn check_log(&mut self, needed: &impl Needed) -> Result<(), Displacement> {
+        let Some((part, path, was)) = self.parts.iter().find(|(part, ..)| *part == Part::Log) else {
+            return Ok(());
+        };
+        // Another file in its place is the business of the check behind the transaction.
+        let Look::Seen(seen) = look(path) else { return Ok(()) };
+        if seen.id == *was {
+            if seen.bytes < self.log_bytes && needed.of_log().is_some_and(|needed| seen.bytes < needed) {
+                return Err(Displacement {
+                    part: *part,
+                    was: *was,
+                    now: Some(seen.id),
+                });
+            }
+            self.log_bytes = seen.bytes;
         }
         Ok(())
     }
@@ -160,10 +194,17 @@ pub(super) fn id_of(file: &Path) -> Option<FileId> {
     }
 }
 
+/// What the file that this name leads to is known by.
+fn id_behind(link: &Path) -> Option<FileId> {
+    // The answer is the same where the name is no link.
+    std::fs::canonicalize(link).ok().and_then(|file| id_of(&file))
+}
+
+/// Without following a link: SQLite follows it once, when it opens the file, and gives the log the name of what it leads to.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn look(path: &Path) -> Look {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-    match statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE) {
+    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::SIZE) {
         Ok(found) => Look::Seen(Seen {
             id: FileId {
                 device: (found.stx_dev_major, found.stx_dev_minor),
@@ -186,7 +227,7 @@ fn look(path: &Path) -> Look {
 fn look_with_times(path: &Path) -> Look {
     use std::io::ErrorKind;
     use std::os::unix::fs::MetadataExt;
-    match std::fs::metadata(path) {
+    match std::fs::symlink_metadata(path) {
         Ok(found) => Look::Seen(Seen {
             id: FileId {
                 device: device(found.dev()),

@@ -16,6 +16,7 @@ use super::error::StoreError;
 use super::migrations::Observer;
 use super::opening::{self, beside};
 use super::others::Others;
+use super::overwriting::Overwriting;
 use super::presence::{self, Displacement, Presence};
 use super::repair::{self, IfUnreadable, Incomplete};
 use super::reserve::{self, Reserve};
@@ -69,6 +70,9 @@ pub struct SqliteStore {
     /// The scan that runs, if one does.
     pub(super) scan: Weak<repair::Hold>,
     pub(super) presence: Presence,
+    pub(super) overwriting: Overwriting,
+    /// A link under which the file is known as well.
+    pub(super) link: Option<PathBuf>,
     /// What became of the files under it. Nothing is written any more.
     pub(super) displacement: Option<Displacement>,
     pub(super) if_unreadable: IfUnreadable,
@@ -115,6 +119,7 @@ impl SqliteStore {
             _ => {
                 store.set_patience(store.patience());
                 store.note_sequence();
+                store.watch_overwriting();
                 Ok(store)
             }
         }
@@ -144,10 +149,17 @@ impl SqliteStore {
             damage_log: Throttle::once(sync::LOG_INTERVAL),
             scan: Weak::new(),
             presence,
+            overwriting: Overwriting::default(),
+            link: None,
             displacement: None,
             if_unreadable: IfUnreadable::Refuse,
             reserve: Reserve::default(),
         })
+    }
+
+    /// The file has been opened through this link, which is to lead to it for as long as it is open.
+    pub fn linked_from(&mut self, link: PathBuf) {
+        self.link = Some(link);
     }
 
     /// The path of the file.
@@ -191,6 +203,7 @@ impl SqliteStore {
         match self.settle()? {
             Checkpoint::Complete => {
                 self.note_sequence();
+                self.watch_overwriting();
                 Ok(())
             }
             Checkpoint::Hindered => {
@@ -212,7 +225,9 @@ impl SqliteStore {
         self.rollback();
         self.end_scan();
         // Without it the next start reads the records, and that is all.
+        // That of a file that was overwritten is another one's.
         if !self.is_broken()
+            && !self.was_overwritten()
             && let Err(error) = self.keep_summary()
         {
             tracing::warn!(%error, "Cannot save the summary of the records; no data is lost, the next start rebuilds it");
@@ -360,6 +375,7 @@ impl Store for SqliteStore {
             self.rollback();
             return Err(StoreError::Misuse("a transaction was open already"));
         }
+        self.check_log()?;
         let result = self
             .connection()
             .and_then(|connection| self.run(connection, "BEGIN IMMEDIATE"));
@@ -384,6 +400,7 @@ impl Store for SqliteStore {
             self.run(connection, "COMMIT")
         });
         self.noted(result)?;
+        self.overwriting.note_committed();
         // The transaction is in the file that is open. If that is not the one under the name of the store, nobody will find it.
         self.check_files()?;
         self.tracker.committed();

@@ -85,6 +85,7 @@ pub(super) enum Checkpoint {
 impl SqliteStore {
     /// Moves the whole WAL into the file, syncs that, and empties the WAL.
     pub(super) fn settle(&mut self) -> Result<Checkpoint, StoreError> {
+        self.overwriting.note_settled();
         let result = self
             .connection()
             .and_then(|connection| checkpoint(connection).map_err(|cause| StoreError::sqlite(&self.file, cause)));
@@ -154,6 +155,17 @@ impl SqliteStore {
         // It only sets a field of the connection.
         let _ = self.connection().map(|connection| connection.busy_timeout(patience));
     }
+}
+
+/// The sizes of what stands at the head of the log, and of what stands before each page in it, in bytes.
+pub(super) const HEADER_BYTES: u64 = 32;
+pub(super) const FRAME_HEADER_BYTES: u64 = 24;
+
+/// How many pages the log holds, and how many of them are in the file as well. Moves nothing; fails within a transaction.
+pub(super) fn frames(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    let (frames, moved): (i64, i64) = statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+    Ok((frames.max(0).unsigned_abs(), moved.max(0).unsigned_abs()))
 }
 
 fn checkpoint(connection: &Connection) -> rusqlite::Result<Checkpoint> {

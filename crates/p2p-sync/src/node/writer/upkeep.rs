@@ -36,7 +36,24 @@ impl Writer {
         if let Err(error) = self.ledger.check_files() {
             self.sessions.break_off(now);
             self.failure.send_replace(Some(error));
+        } else if self.ledger.was_overwritten() {
+            self.distrust_file(now);
         }
+    }
+
+    /// Reads everything anew: what is remembered of the file may be that of another one.
+    fn distrust_file(&mut self, now: Now) {
+        tracing::warn!(
+            "The file of the store was changed by a program that does not use SQLite, such as cp. Checking every record; what is \
+             missing comes back from other nodes that have it. Stop p2p-sync before you restore a copy"
+        );
+        self.sessions.break_off(now);
+        if let Err(error) = self.ledger.reopen() {
+            tracing::error!("Cannot reopen the store: {error}");
+        }
+        self.checking.mended(Ok(0));
+        self.checking.distrust(now.uptime);
+        self.sessions.owe_all(now);
     }
 
     /// Rescues a damaged store, and opens a broken one again, for others may wait for its records even if nobody writes here.
