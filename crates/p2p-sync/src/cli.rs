@@ -1,5 +1,4 @@
-//! The command line: flags and environment in, exit code out. What a node does is left to `node`, what the commands
-//! mean to `command`.
+//! The command line: flags and environment in, exit code out. `node` does the work; `command` defines the commands.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,5 +1,5 @@
-//! What a user can ask of a node: words in, a plain reply out. One file a command. How the words arrived and how the
-//! reply is shown is left to others; so are the rules, which are the node's.
+//! The commands of a user: words in, a plain reply out. One file per command. Reading the words and showing the reply is
+//! left to the callers; the rules are the node's.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ pub use sync::SyncNow;
 pub use verify::Verify;
 pub use words::{Unclosed, Word, Words};
 
-/// A command with its arguments. The one grammar, whoever sends the words.
+/// A command with its arguments: one grammar for all callers.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
 #[expect(
     missing_docs,
@@ -62,7 +62,7 @@ pub enum Command {
     Exit(Exit),
 }
 
-/// What every command can be asked for.
+/// Options of every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
 pub struct Format {
     /// Replies with one JSON object a line
@@ -70,29 +70,29 @@ pub struct Format {
     pub json: bool,
 }
 
-/// What came of a command.
+/// The result of a command.
 pub enum Reply {
     /// This version was stored, and survives a crash.
     Added(Record),
     /// This is the version of the key.
     Found(Record),
-    /// For each key its deletion, or why there is none.
+    /// For each key, its deletion or the reason why there is none.
     Deleted(Vec<Result<Record, CommandError>>),
-    /// The records asked for, page by page.
+    /// The requested records, page by page.
     Listed(Listing),
     /// How the node is doing.
     Status(Box<Status>),
     /// The connected peers.
     Peers(Vec<PeerStatus>),
-    /// What came of the comparison with each connected peer.
+    /// The result of the comparison with each connected peer.
     Synced(Vec<Synced>),
-    /// What the check of the store found.
+    /// The result of the check of the store.
     Verified(Verified),
-    /// The writes that lost.
+    /// The lost writes.
     Conflicts(ConflictList),
-    /// The lost version has been written anew.
+    /// The lost version has been written again.
     Restored(Restored),
-    /// The commands, or the one asked for.
+    /// The commands, or the requested one.
     Help(Vec<CommandHelp>),
     /// The user wants to leave.
     Exit,
@@ -118,7 +118,7 @@ impl fmt::Debug for Reply {
 }
 
 impl Command {
-    /// Whether the reply is to be JSON.
+    /// Whether the reply should be JSON.
     pub fn json(&self) -> bool {
         match self {
             Self::Add(add) => add.format.json,
@@ -136,10 +136,10 @@ impl Command {
         }
     }
 
-    /// Carries the command out.
+    /// Runs the command.
     ///
     /// # Errors
-    /// When it could not be; the error says what became of the data.
+    /// If it failed; the error says what happened to the data.
     pub async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         match self {
             Self::Add(add) => add.run(node).await,

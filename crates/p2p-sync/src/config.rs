@@ -1,5 +1,5 @@
-//! What a node is started with, as plain values, and the defaults that the machine itself suggests. Where the values
-//! come from (flags, environment) is left to `cli`; what becomes of them, to `node`.
+//! The configuration of a node, as plain values, and the defaults that depend on the machine. `cli` reads the values from
+//! flags and environment; `node` uses them.
 
 use std::path::PathBuf;
 
@@ -8,46 +8,47 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use p2p_sync_core::{NetworkName, limits};
 
-/// The port that is listened on unless another is chosen.
+/// The default port.
 pub const PORT: u16 = 4002;
-/// Longest name of a node: a DNS label, which its announcement is made of.
+/// Longest node name: it must fit into a DNS label for its announcement.
 pub const NAME_BYTES_MAX: usize = 63;
-/// Most peers that can be configured: each is redialled for ever.
+/// Most peers that can be configured: each is redialled forever.
 pub const PEERS_MAX: usize = 1_024;
-/// The smallest size to which a store can be limited.
+/// The smallest size limit of a store.
 pub const STORE_BYTES_MIN: ByteSize = ByteSize::mb(1);
-/// Gossip messages that are taken from one author within 60 s unless another number is chosen.
+/// Gossip messages accepted from one author within 60 s by default.
 pub const MESSAGE_LIMIT: usize = limits::AUTHOR_MESSAGES_MAX;
-/// The highest number that can be chosen for that.
+/// The highest limit that can be set.
 pub const MESSAGE_LIMIT_MAX: usize = limits::AUTHOR_MESSAGES_CEILING;
 
-/// What a node is started with.
+/// The configuration of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where the store, the identity and the lock file are.
     pub data_dir: PathBuf,
-    /// The port for TCP and UDP; 0 for any that is free.
+    /// The TCP and UDP port; 0 for any free one.
     pub port: u16,
-    /// What people call this node: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
+    /// The node's name for people: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
     pub name: String,
     /// The network that it belongs to.
     pub network: NetworkName,
-    /// Peers to stay connected with, as texts that [`peer_address`] has checked.
+    /// Peers to stay connected to, as texts checked by [`peer_address`].
     pub peers: Vec<String>,
-    /// Whether other nodes on the LAN are looked for, and told of this one.
+    /// Whether to look for other nodes on the LAN, and announce this one.
     pub lan: bool,
-    /// The size in bytes from which on the store takes nothing more that other nodes send; none: as long as the volume has room.
+    /// The size in bytes at which the store stops taking data from other nodes; none: no limit but the free space of the
+    /// volume.
     pub max_store: Option<u64>,
-    /// Gossip messages that are taken from one author within 60 s: 1 to [`MESSAGE_LIMIT_MAX`].
+    /// Gossip messages accepted from one author within 60 s: 1 to [`MESSAGE_LIMIT_MAX`].
     pub message_limit: usize,
-    /// Whether a node without an identity becomes a new one although it has a store.
+    /// Whether a node that has a store but no identity may create a new one.
     pub new_identity: bool,
-    /// Whether values that other nodes have written are logged, escaped and cut; keys always are.
+    /// Whether to log values written by other nodes, escaped and cut; keys are always logged.
     pub log_values: bool,
 }
 
 impl Config {
-    /// What a node is started with unless something else is chosen, with its data in this directory.
+    /// The default configuration, with the data in this directory.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -64,7 +65,7 @@ impl Config {
     }
 }
 
-/// A text that is not an address at which a peer can be dialled.
+/// A text that is not an address of a peer that can be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected an address such as /ip4/192.168.1.5/tcp/4002 or /ip4/192.168.1.5/udp/4002/quic-v1, with or without /p2p/PEER-ID: {why}"
@@ -73,12 +74,12 @@ pub struct InvalidPeerAddress {
     why: String,
 }
 
-/// A text that cannot be the name of a node.
+/// A text that is not a valid node name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a node name: expected 1 to {NAME_BYTES_MAX} bytes without control characters")]
 pub struct InvalidName;
 
-/// A text that is not the size of a store.
+/// A text that is not a valid store size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected a size such as 500MB or 20GB, of at least {}", STORE_BYTES_MIN.display().si())]
 pub struct InvalidSize;
@@ -93,12 +94,12 @@ pub struct InvalidPort;
 #[error("expected a number of messages from 1 to {MESSAGE_LIMIT_MAX}")]
 pub struct InvalidMessageLimit;
 
-/// Where the data of the machine's user goes by the custom of the platform; none without a home directory.
+/// The platform's usual place for the user's application data; none without a home directory.
 pub fn default_data_dir() -> Option<PathBuf> {
     directories::ProjectDirs::from("", "", "p2p-sync").map(|project| project.data_local_dir().to_owned())
 }
 
-/// The machine's name without its domain; `p2p-sync` if it has none that could be a node's.
+/// The host name without its domain; `p2p-sync` if it is not a valid node name.
 pub fn default_name() -> String {
     let host = host_name().unwrap_or_default();
     let label = host.split('.').next().unwrap_or_default();
@@ -115,19 +116,19 @@ fn host_name() -> Option<String> {
     std::env::var("COMPUTERNAME").ok()
 }
 
-/// Checks the name of a node.
+/// Validates a node name.
 ///
 /// # Errors
-/// When it is empty, longer than [`NAME_BYTES_MAX`] bytes, or holds a control character.
+/// If it is empty, longer than [`NAME_BYTES_MAX`] bytes, or contains a control character.
 pub fn node_name(text: &str) -> Result<String, InvalidName> {
     let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
     if fits { Ok(text.to_owned()) } else { Err(InvalidName) }
 }
 
-/// The size that a store may have, in bytes.
+/// Parses the maximum size of a store, in bytes.
 ///
 /// # Errors
-/// When it is no size, or less than an empty store has.
+/// If it is not a size, or less than the size of an empty store.
 pub fn max_store(text: &str) -> Result<u64, InvalidSize> {
     let size = text.parse::<ByteSize>().map_err(|_| InvalidSize)?;
     if size < STORE_BYTES_MIN {
@@ -137,18 +138,18 @@ pub fn max_store(text: &str) -> Result<u64, InvalidSize> {
     }
 }
 
-/// The port to listen on; 0 for any that is free.
+/// Parses the port to listen on; 0 for any free one.
 ///
 /// # Errors
-/// When it is no number from 0 to 65535.
+/// If it is not a number from 0 to 65535.
 pub fn port(text: &str) -> Result<u16, InvalidPort> {
     text.parse().map_err(|_| InvalidPort)
 }
 
-/// How many gossip messages are taken from one author within 60 s.
+/// Parses how many gossip messages to accept from one author within 60 s.
 ///
 /// # Errors
-/// When it is no number from 1 to [`MESSAGE_LIMIT_MAX`].
+/// If it is not a number from 1 to [`MESSAGE_LIMIT_MAX`].
 pub fn message_limit(text: &str) -> Result<usize, InvalidMessageLimit> {
     text.parse()
         .ok()
@@ -156,11 +157,11 @@ pub fn message_limit(text: &str) -> Result<usize, InvalidMessageLimit> {
         .ok_or(InvalidMessageLimit)
 }
 
-/// Checks the address of a peer and brings it into its usual form: an IP address, TCP or QUIC v1 with a port, and
-/// the peer id if it is known. Names of hosts are refused because nothing here resolves them.
+/// Validates and normalizes a peer address: an IP address, TCP or QUIC v1 with a port, and optionally the peer id. Host
+/// names are refused because nothing here resolves them.
 ///
 /// # Errors
-/// When it is anything else.
+/// If it is anything else.
 pub fn peer_address(text: &str) -> Result<String, InvalidPeerAddress> {
     let address: Multiaddr = text.parse().map_err(|error| InvalidPeerAddress {
         why: format!("{error}"),

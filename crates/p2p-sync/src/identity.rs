@@ -1,5 +1,5 @@
-//! The key pair that makes a node the same node after a restart: made at its first start and kept for ever in a file
-//! that only its owner can read. Who holds the data directory, and so may call this, is left to the caller.
+//! The key pair that identifies a node across restarts: created at its first start and kept forever in a file that only its
+//! owner can read. The caller must hold the lock of the data directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use libp2p::identity::Keypair;
 
-/// More than any key file has. A larger one is damaged, and is not read to its end.
+/// More than any key file has. A larger one is damaged, and is not read completely.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// The key pair can neither be read nor made. An existing file is left as it is.
+/// The key pair can neither be read nor created. An existing file is left untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The file is there but holds no key pair.
+    /// The file exists but does not contain a key pair.
     #[error(
         "{} is damaged: {why}. It was left untouched. Restore it from a copy to remain the same peer; or move it away \
          and start once with --new-identity to become a new peer that keeps the data",
@@ -25,7 +25,7 @@ pub enum IdentityError {
         /// What is wrong with it.
         why: String,
     },
-    /// There is none, though this node had one.
+    /// The file is missing, though this node had one.
     #[error(
         "{} is missing, but there is a store beside it. Restore it from a copy to remain the same peer; or start once \
          with --new-identity to become a new peer that keeps the data",
@@ -52,22 +52,22 @@ impl IdentityError {
     }
 }
 
-/// What is done where there is no key pair.
+/// What to do if there is no key pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfMissing {
-    /// One is made: the node is new, or is to be a new one.
+    /// Create one: the node is new, or should become a new one.
     Create,
-    /// That is an error: the node had one.
+    /// Fail: the node had one.
     Refuse,
 }
 
-/// Reads the key pair from `file`. If there is no such file, it makes an Ed25519 one and stores it there, or refuses to. The file
-/// holds libp2p's protobuf encoding, and is complete or absent, whenever the process ends.
+/// Reads the key pair from `file`. If there is no such file, creates an Ed25519 key pair and stores it there, or refuses
+/// to. The file contains libp2p's protobuf encoding, and is complete or absent, whenever the process ends.
 ///
 /// # Errors
-/// When the file is damaged or missing, or cannot be read or written. A damaged file is never overwritten.
+/// If the file is damaged or missing, or cannot be read or written. A damaged file is never overwritten.
 pub fn load_or_create(file: &Path, if_missing: IfMissing) -> Result<Keypair, IdentityError> {
-    // To open a pipe would wait until somebody writes into it.
+    // Opening a pipe would block until somebody writes to it.
     if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
         return Err(IdentityError::Damaged {
             file: file.to_owned(),
@@ -93,12 +93,12 @@ fn load(file: &Path, opened: File) -> Result<Keypair, IdentityError> {
         source,
     };
     if let Err(error) = restrict(&opened) {
-        // Some file systems know no permissions; the key is as good as before.
+        // Some file systems have no permissions; the key still works.
         tracing::warn!("Other users may be able to read {}: {error}", file.display());
     }
     let mut bytes = Vec::new();
     opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io_error)?;
-    // What the library says is about formats and features, which helps nobody here.
+    // The library's error is about formats and features, which does not help the user.
     let why = if bytes.is_empty() {
         "it is empty"
     } else {
@@ -126,7 +126,7 @@ fn create(file: &Path) -> Result<Keypair, IdentityError> {
 /// Puts the file in place in one step: other names and contents never appear under its name, even if power fails.
 fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = file.with_extension("key.new");
-    // One that a crash left behind is worthless, and may have wider permissions.
+    // One left behind by a crash is worthless, and may have wider permissions.
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -143,7 +143,7 @@ fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(file)
 }
 
-/// Makes the new name durable, not only what it names.
+/// Makes the new name durable, not only the contents.
 #[cfg(unix)]
 fn sync_directory(file: &Path) -> io::Result<()> {
     match file.parent() {
@@ -157,7 +157,7 @@ fn sync_directory(_file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the file back from others who can read it, for example after it was copied by hand.
+/// Revokes other users' permission to read the file, for example after it was copied by hand.
 #[cfg(unix)]
 fn restrict(opened: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! p2p-sync: the machines of a LAN as one replicated key-value store.
+//! p2p-sync: turns the machines on a LAN into one replicated key-value store.
 //!
 //! This crate gives the rules of `p2p-sync-core` a disk, a network and a user. Imports only go down:
 //!
@@ -16,10 +16,10 @@
 //!        p2p-sync-core           decides
 //! ```
 //!
-//! Beside them stand [`config`] (what a node is started with), [`identity`] (its key pair, for `node`) and [`system`] (the clock and
-//! the boot nonce, for `node` and `net`).
+//! Next to them are [`config`] (what a node is started with), [`identity`] (its key pair, for `node`) and [`system`] (the
+//! clock and the boot nonce, for `node` and `net`).
 //!
-//! A program that wants a node inside itself needs [`Config`] and [`Node`]:
+//! To embed a node in a program, use [`Config`] and [`Node`]:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

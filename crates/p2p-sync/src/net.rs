@@ -1,6 +1,6 @@
-//! The port to other nodes: what the node asks of the network, what it hears from it, and what it can be told of its
-//! state: two bounded queues of messages, the streams of the sync, and who listens. Nothing here knows how messages travel, and
-//! nothing behind it knows of stores, users, or who wins.
+//! The port to other nodes: what the node asks of the network, what it receives from it, and what it can learn about its
+//! state: two bounded queues of messages, the sync streams, and who listens. Nothing here knows how messages travel, and
+//! nothing behind it knows about stores, users, or which version wins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

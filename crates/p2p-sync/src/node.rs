@@ -1,6 +1,6 @@
-//! The one door to a running node: a handle that is cheap to clone. Writes go to the thread that owns the replica and its
-//! store, reads to a few connections beside it, questions about peers to the network. How the answers are shown is
-//! left to the callers.
+//! The only interface to a running node: a handle that is cheap to clone. Writes go to the thread that owns the replica and
+//! its store, reads to a few separate connections, questions about peers to the network. Callers decide how to show the
+//! answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

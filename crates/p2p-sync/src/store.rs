@@ -1,37 +1,37 @@
-//! Where records are kept: one SQLite file in a data directory that belongs to one process. Deciding which version wins
-//! is left to the core, deciding when to write and what to do about a failure to the node.
+//! Stores the records: one SQLite file in a data directory that belongs to one process. The core decides which version
+//! wins; the node decides when to write and how to handle failures.
 //!
 //! # Files
-//! - [`DataDir`] makes the directory and locks it; [`DataPaths`] are the names of what lies in it.
+//! - [`DataDir`] creates the directory and locks it; [`DataPaths`] names the files in it.
 //! - [`SqliteStore`] is the one connection that writes. It belongs to one thread.
-//! - [`Readers`] are a few connections that read beside it and never wait for it.
-//! - [`Scan`] reads all records on another thread: for the summary where it is not known, and to find damage.
-//! - [`StoreError`] says what went wrong and what became of the data.
+//! - [`Readers`] are a few connections that read in parallel and never wait for it.
+//! - [`Scan`] reads all records on another thread: to compute the summary if it is not known, and to find damage.
+//! - [`StoreError`] says what went wrong and what happened to the data.
 //!
 //! # The summary
-//! Each row carries what makes its item, and the store keeps the summary of all of them up to date with every commit. A
-//! clean stop keeps it in the file, and it is valid until the first change after that; otherwise, and whenever another
-//! program has written to the file, there is none until a scan has been [finished](SqliteStore::finish_scan).
+//! Each row contains what its item needs, and the store updates the summary of all of them with every commit. A clean stop
+//! saves it in the file, where it is valid until the first change after that; otherwise, and whenever another program has
+//! written to the file, there is none until a scan has been [finished](SqliteStore::finish_scan).
 //!
 //! # Damage
-//! - A record whose content does not give its digest is never handed to another node, and a thorough scan takes it out.
-//! - A file with damaged pages is [rescued](SqliteStore::rescue): what can be read is copied into a new file, and the old one
-//!   put aside. Opening does so by itself.
-//! - A file in which nothing can be read is put aside too, and replaced by an empty one, but only if other nodes are
+//! - A record that does not match its digest is never sent to another node, and a full scan removes it.
+//! - A file with damaged pages is [rescued](SqliteStore::rescue): everything readable is copied into a new file, and the
+//!   old one is moved aside. Opening does this automatically.
+//! - A file that is unreadable is moved aside too, and replaced by an empty one, but only if other nodes are
 //!   [known](known_peers) that can fill it.
 //!
-//! Either way, what is missing comes back from the other nodes.
+//! Either way, missing records come back from the other nodes.
 //!
 //! # Files that are taken away
-//! Whoever removes, moves or replaces a file of an open store is noticed before the next transaction is acknowledged, and ends
-//! the store: see [`SqliteStore::check_files`]. What cannot be seen so is said in `presence`.
+//! If a file of an open store is removed, moved or replaced, this is noticed before the next transaction is acknowledged,
+//! and the store is closed: see [`SqliteStore::check_files`]. `presence` says what cannot be noticed this way.
 //!
 //! # Durability
 //! The file is in WAL mode with `synchronous=FULL`: when [`commit`](p2p_sync_core::store::Store::commit) returns, the
-//! transaction has been synced to the disk. What an opened store shows is on the disk as well, whatever happened before.
+//! transaction has been synced to disk. Everything that an opened store shows is on disk as well, whatever happened before.
 //!
-//! While the store is open, nothing else in this process may open its files, not even to read them: by the rules of POSIX,
-//! closing such a file again takes away the locks that SQLite holds on it, and another program may then remove the WAL.
+//! While the store is open, nothing else in this process may open its files, not even to read them: on POSIX, closing such
+//! a file releases the locks that SQLite holds on it, and another program may then remove the WAL.
 
 mod changes;
 mod columns;

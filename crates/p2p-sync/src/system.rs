@@ -1,5 +1,5 @@
-//! What only the operating system knows: the time of day, how long the process has been running, and chance. Plain
-//! values come out, so that everything behind them can be tested with others.
+//! What only the operating system knows: the time of day, how long the process has been running, and random numbers. It
+//! returns plain values, so that everything that uses them can be tested with others.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,8 +10,8 @@ pub fn now() -> Timestamp {
     Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// One moment by both clocks. Whatever is done in one turn of a thread is done at one moment, so that nothing in it disagrees about
-/// the time.
+/// One moment by both clocks. All work in one turn of a thread uses the same moment, so that no two parts of it disagree
+/// about the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// The wall clock, which may step.
@@ -20,12 +20,12 @@ pub struct Now {
     pub uptime: Uptime,
 }
 
-/// Measures the time since it was made.
+/// Measures the time since it was created.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Starts to measure.
+    /// Starts measuring.
     pub fn start() -> Self {
         Self(Instant::now())
     }
@@ -49,7 +49,7 @@ impl Stopwatch {
     }
 }
 
-/// A fresh number for this run of the program, never the same twice as far as chance can tell.
+/// A random number that identifies this run of the program.
 pub fn boot_nonce() -> u64 {
     rand::random()
 }

@@ -1,4 +1,4 @@
-//! "At most so often": the one way in which log lines, and other things that outsiders can bring about, are held to a rate.
+//! Rate limits for log lines, and for anything else that outsiders can trigger.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -24,8 +24,8 @@ impl Moment for Uptime {
     }
 }
 
-/// Lets a number of events pass in each interval and counts those that it holds back. An interval begins with the first event
-/// that passes after the last one is over.
+/// Lets a number of events pass per interval and counts those that it suppresses. An interval begins with the first event
+/// that passes after the previous one is over.
 #[derive(Debug, Clone)]
 pub struct Throttle<T> {
     interval: Duration,
@@ -53,18 +53,18 @@ impl<T: Moment> Throttle<T> {
         }
     }
 
-    /// Whether an event may pass now. Otherwise it is held back and counted.
+    /// Whether an event may pass now. Otherwise it is suppressed and counted.
     pub fn allows(&mut self, now: T) -> bool {
         self.allows_all(1, now)
     }
 
-    /// The same; if it may pass, gives how many were held back since this was told last.
+    /// The same; if it may pass, returns how many were suppressed since the last report.
     pub fn pass(&mut self, now: T) -> Option<u64> {
         self.allows(now).then(|| self.take_held_back())
     }
 
-    /// Counts events that are told of together. If one may pass now, gives how many there were since that was told last, these
-    /// included.
+    /// Counts events that are reported together. If one may pass now, returns how many there were since the last report,
+    /// including these.
     pub fn count(&mut self, events: u64, now: T) -> Option<u64> {
         let allowed = self.allows_all(events, now);
         allowed.then(|| self.take_held_back().saturating_add(events))
@@ -83,12 +83,12 @@ impl<T: Moment> Throttle<T> {
         allowed
     }
 
-    /// How many were held back, once the interval in which that began is over.
+    /// How many were suppressed, once the interval in which that began is over.
     pub fn take_overdue(&mut self, now: T) -> u64 {
         if self.is_over(now) { self.take_held_back() } else { 0 }
     }
 
-    /// How many were held back since this was told last.
+    /// How many were suppressed since the last report.
     pub fn take_held_back(&mut self) -> u64 {
         std::mem::take(&mut self.held_back)
     }
@@ -98,8 +98,8 @@ impl<T: Moment> Throttle<T> {
     }
 }
 
-/// A [`Throttle`] for each of a bounded number of keys. What is remembered of a key outlasts whatever it stands for, so that coming
-/// back does not reset it.
+/// A [`Throttle`] for each of a bounded number of keys. The state of a key outlives whatever the key stands for, so that
+/// reconnecting does not reset it.
 #[derive(Debug)]
 pub struct KeyedThrottle<K, T> {
     interval: Duration,
@@ -108,7 +108,7 @@ pub struct KeyedThrottle<K, T> {
 }
 
 impl<K: Eq + Hash, T: Moment> KeyedThrottle<K, T> {
-    /// Lets one event of each key pass in each interval. While `keys_max` keys had theirs just now, no other key has one.
+    /// Lets one event of each key pass per interval. While `keys_max` keys have used theirs, no other key gets one.
     pub fn once(interval: Duration, keys_max: usize) -> Self {
         Self {
             interval,
@@ -134,7 +134,7 @@ impl<K: Eq + Hash, T: Moment> KeyedThrottle<K, T> {
             .pass(now)
     }
 
-    /// Whether an event of this key would be held back now for its own sake.
+    /// Whether an event of this key would be suppressed now because of the key's own rate.
     pub fn holds(&self, key: &K, now: T) -> bool {
         self.keys.get(key).is_some_and(|throttle| !throttle.is_over(now))
     }

@@ -1,5 +1,5 @@
-//! How many files and sockets the process may have open. A node without enough of them would fail in odd places and blame the
-//! disk or the port, so that is settled before anything starts.
+//! How many files and sockets the process may have open. Without enough of them, a node would fail in odd places and blame
+//! the disk or the port, so this is checked before anything starts.
 
 #[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

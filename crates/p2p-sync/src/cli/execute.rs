@@ -1,4 +1,4 @@
-//! What a user types or pipes in, carried out line by line: a line in, a reply out, until somebody has had enough.
+//! Executes the user's input line by line: a line in, a reply out, until the user leaves.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! Ctrl-C and Ctrl-Z at the prompt. While a command is carried out Ctrl-C ends that; on a line it drops the line; only on an
-//! empty one does it lead out.
+//! Ctrl-C and Ctrl-Z at the prompt. While a command runs, Ctrl-C interrupts it; on a line, it discards the line; only on an
+//! empty line does it exit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! What a log that is kept tells about the program itself: when it started, as what, when it stops and why, and how the node is
-//! doing when somebody asks by a signal.
+//! What a log file says about the program itself: when and as what it started, when and why it stops, and the node's status
+//! when a signal asks for it.
 
 use std::convert::Infallible;
 

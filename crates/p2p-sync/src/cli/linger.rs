@@ -1,5 +1,5 @@
-//! The end of a pipe that wrote something: whoever starts a node just to add a value wants others to have it, so the node
-//! stays for a moment until a peer does, and says so if nobody does.
+//! The end of a pipe that wrote something: a user who starts a node just to add a value wants others to have it, so the
+//! node waits briefly until a peer does, and says so if none does.
 
 use std::time::Duration;
 

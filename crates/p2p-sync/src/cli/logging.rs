@@ -1,5 +1,5 @@
 //! Log lines on their way to standard error, or above the line that is being typed. They go through a bounded queue to a
-//! thread of their own: a terminal that stands still or a full pipe makes nobody wait but that thread.
+//! separate thread: a stalled terminal or a full pipe blocks only that thread.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `start`: starts a node, says so, and lets the user talk to it until one of them has had enough.
+//! `start`: starts a node, says so, and lets the user talk to it until either of them ends it.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The end of the program: who can ask for it, and how it comes within two seconds, whatever hangs.
+//! The end of the program: who can request it, and how it happens within two seconds, whatever hangs.
 
 use std::fmt;
 use std::io;

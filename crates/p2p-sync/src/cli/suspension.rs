@@ -1,4 +1,4 @@
-//! Ctrl-Z at the prompt: the process stands still until the shell lets it go on, and then has the terminal as it wants it.
+//! Ctrl-Z at the prompt: the process is suspended until the shell resumes it, and then restores its terminal settings.
 
 use std::io;
 use std::sync::Mutex;

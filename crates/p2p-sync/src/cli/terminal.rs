@@ -1,4 +1,4 @@
-//! The settings of the terminal, which outlive the process: kept at the start, put back at the end, however it comes.
+//! The terminal settings, which outlive the process: saved at the start, restored at the end, however it comes.
 
 use std::io::{self, Write};
 use std::sync::Arc;

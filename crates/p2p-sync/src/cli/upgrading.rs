@@ -1,5 +1,5 @@
-//! Shows how far the store is while a file of an earlier version is brought into the shape of this one: as a line that is written over
-//! on a terminal, as two lines in a log that is kept. How it is done is the store's business.
+//! Shows the progress while a file of an earlier version is upgraded: as a line that is overwritten on a terminal, as two
+//! lines in a log file. The store does the upgrade.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};

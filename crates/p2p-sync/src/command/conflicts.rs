@@ -1,4 +1,4 @@
-//! `conflicts`: shows the writes that lost to others made at the same time, as far as they are kept.
+//! `conflicts`: shows the writes that concurrent ones overwrote, as far as they are kept.
 
 use std::ffi::OsString;
 

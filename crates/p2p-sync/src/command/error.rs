@@ -13,11 +13,11 @@ use crate::node::{NodeError, StoreErrorKind};
 pub enum Class {
     /// Nothing more precise is known.
     Failed = 1,
-    /// The words make no command.
+    /// The words are not a command.
     Usage = 2,
     /// The key is not there.
     NotFound = 3,
-    /// It cannot be done in the state that the store is in.
+    /// The store's state does not allow it.
     Conflict = 6,
     /// The operating system does not allow it.
     NotPermitted = 7,
@@ -36,7 +36,7 @@ impl Class {
     }
 }
 
-/// A command that failed. The text says what failed, what became of the data, and what to do; it is safe to show.
+/// A failed command. The text says what failed, what happened to the data, and what to do; it is safe to show.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct CommandError {
@@ -46,7 +46,7 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    /// An error with a text for people. Whatever the text quotes is made safe to show.
+    /// An error with a text for people. Anything that the text quotes is made safe to show.
     pub fn new(class: Class, text: impl AsRef<str>) -> Self {
         Self {
             class,

@@ -1,4 +1,4 @@
-//! Makes a command of a line that was typed or piped in.
+//! Parses a typed or piped line into a command.
 
 use std::ffi::OsString;
 

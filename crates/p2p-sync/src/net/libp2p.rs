@@ -46,7 +46,7 @@ pub struct NetConfig {
     pub key: Keypair,
     /// Its name, shown in discovery.
     pub name: String,
-    /// The port for both transports; see [`claim_port`](super::claim_port).
+    /// The port for both transports; see [`claim_port`].
     pub port: u16,
     /// The network to take part in.
     pub network: NetworkName,

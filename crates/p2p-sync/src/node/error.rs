@@ -1,4 +1,4 @@
-//! Why a node did not start, and why a request to a running one failed. What became of the data is said by each.
+//! Why a node did not start, and why a request to a running one failed. Each error says what happened to the data.
 
 use std::sync::Arc;
 
@@ -13,25 +13,25 @@ use crate::store::{StoreError, StoreErrorKind};
 /// Why a node did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The port is in use, or must not be used.
+    /// The port is in use, or may not be used.
     #[error(transparent)]
     Port(#[from] PortError),
     /// The data directory or the store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The identity cannot be read or made.
+    /// The identity cannot be read or created.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The network cannot be started.
     #[error(transparent)]
     Network(#[from] NetError),
-    /// An address of a peer is no multiaddress.
+    /// A peer address is not a multiaddress.
     #[error("invalid peer address: {0}")]
     PeerAddress(String),
     /// The clock of this machine is set before 1970, which the network protocols cannot express.
     #[error("this machine's clock is set before 1970: correct it and start again")]
     Clock,
-    /// The key of this node is of a type that no peer id can be made of.
+    /// No peer id can be derived from this node's type of key.
     #[error(
         "p2p-sync cannot use the type of key in identity.key; start once with --new-identity to get a new identity \
          and keep the data"
@@ -45,19 +45,19 @@ pub enum NodeError {
     /// The store failed. Unless it says otherwise, nothing was written.
     #[error("{}", in_words(.0))]
     Store(#[from] Arc<StoreError>),
-    /// The store could not be opened again or mended, for this reason.
+    /// The store could not be reopened or repaired, for this reason.
     #[error(transparent)]
     OutOfOrder(Arc<StoreError>),
     /// No later timestamp exists. Nothing was written.
     #[error(transparent)]
     Clock(#[from] ClockExhausted),
-    /// There is no room for what other nodes send. Nothing of it was written.
+    /// There is no space for data from other nodes. Nothing was written.
     #[error("no space for data from other nodes; nothing was stored")]
     NoRoom,
     /// The operating system refused a thread.
     #[error("cannot start a thread: {0}")]
     Thread(String),
-    /// Too many have asked for the same.
+    /// Too many requests of the same kind are waiting.
     #[error("too many requests of this kind are already waiting; try again later")]
     Crowded,
     /// The node is stopping or has stopped. Nothing was written.
@@ -65,7 +65,7 @@ pub enum NodeError {
     Stopped,
 }
 
-/// What callers tell apart about a request that failed.
+/// The kinds of failure that callers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The store could not do it.

@@ -1,5 +1,5 @@
-//! What the node tells of its sync: how it stands with each peer, what waits, what was lost, what a check found. Plain
-//! values; how they are shown is left to the callers.
+//! What the node reports about sync: the state of each peer, what waits, what was lost, what a check found. Plain values;
+//! callers decide how to show them.
 
 use p2p_sync_core::{Key, NodeId, Record, Timestamp};
 
@@ -7,63 +7,62 @@ mod state;
 
 pub use state::SyncState;
 
-/// How the sync is doing.
+/// The state of sync.
 #[derive(Debug, Clone, Default)]
 pub struct SyncStatus {
-    /// False while the summary of all records is rebuilt after a stop that was not clean: sessions wait for it, everything else
+    /// False while the summary of all records is rebuilt after an unclean stop: sessions wait for it, everything else
     /// works.
     pub ready: bool,
-    /// The store cannot be used now. It is opened again, or rescued, as soon as that works.
+    /// The store cannot be used now. It is reopened, or rescued, as soon as possible.
     pub is_out_of_order: bool,
-    /// There is no room for all that other nodes send.
+    /// There is no space for all data from other nodes.
     pub is_full: bool,
     /// The connected peers that take part in the sync, sorted.
     pub peers: Vec<PeerSync>,
-    /// Records received by sync that were not taken: cause and count.
+    /// Records received by sync that were refused: cause and count.
     pub refused: Vec<(String, u64)>,
-    /// Records held here that are dated further ahead than other nodes accept.
+    /// Records of this node that are dated further ahead than other nodes accept.
     pub ahead: Ahead,
     /// Lost versions that are kept; see [`Conflict`](super::Conflict).
     pub conflicts: u64,
-    /// What was found wrong in the store and repaired since the start: damaged records, and summaries that were not those of
-    /// the records.
+    /// What has been repaired in the store since the start: damaged records, and wrong summaries.
     pub repaired: u64,
-    /// Rows that another program added, while they are made records; none when there are no such rows.
+    /// Rows that another program added, while they are turned into records; none if there are no such rows.
     pub completing: Option<crate::store::Completed>,
 }
 
-/// How the sync stands with one peer.
+/// The state of sync with one peer.
 #[derive(Debug, Clone)]
 pub struct PeerSync {
     /// Who.
     pub peer: NodeId,
     /// What was last known.
     pub standing: Standing,
-    /// The last session that ended in good order.
+    /// The last completed session.
     pub last: Option<LastSync>,
-    /// How far its clock is ahead of ours, in nanoseconds, as far as one message can tell; negative: behind.
+    /// How far its clock is ahead of ours, in nanoseconds, as far as one message shows; negative: behind.
     pub clock_ahead_nanos: Option<i64>,
 }
 
-/// What is known of the difference to a peer.
+/// What is known about the difference to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Not compared yet.
     Unknown,
     /// A session is under way.
     Syncing,
-    /// Both had the same records when that was last looked at.
+    /// Both had the same records at the last comparison.
     InSync,
-    /// Both had the same, but for records that wait until they are no longer too far ahead for a clock.
+    /// Both had the same, except for records that wait until they are no longer too far ahead for a clock.
     Waiting {
         /// How many.
         records: u64,
     },
-    /// Both had the same, but for records for which one of them has no room.
+    /// Both had the same, except for records for which one of them has no space.
     NoRoom {
         /// How many, as far as that is known.
         records: u64,
-        /// It is this node.
+        /// Whether it is this node.
         here: bool,
     },
     /// They differed, and another session is due.
@@ -75,7 +74,7 @@ pub enum Standing {
     },
 }
 
-/// A session that is over.
+/// A finished session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastSync {
     /// When it ended, by our clock.
@@ -84,24 +83,24 @@ pub struct LastSync {
     pub bytes_sent: u64,
     /// Bytes of frames received.
     pub bytes_received: u64,
-    /// How often the side that asked waited for an answer.
+    /// How often the asking side waited for an answer.
     pub round_trips: u64,
     /// Records sent.
     pub records_sent: u64,
-    /// Records received that were news.
+    /// Records received that were new.
     pub records_changed: u64,
 }
 
-/// Records in this store that others do not take yet: dated too far ahead, by a clock that was or is wrong.
+/// Records in this store that other nodes do not accept yet: dated too far ahead, by a clock that was or is wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ahead {
     /// How many.
     pub records: u64,
-    /// The ones that fall due first, with the time at which others take them; some of them only.
+    /// The ones that fall due first, with the time at which other nodes accept them; only some of them.
     pub first: Vec<(Key, Timestamp)>,
 }
 
-/// What came of bringing back a lost version.
+/// The result of restoring a lost version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// The new version, with the content of the lost one.
@@ -110,24 +109,24 @@ pub struct Restored {
     pub replaced: Option<Record>,
 }
 
-/// What came of a session that was asked for.
+/// The result of a requested session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synced {
     /// With whom.
     pub peer: NodeId,
-    /// How it stands now.
+    /// The current state.
     pub standing: Standing,
-    /// The session; none when it could not be held to its end.
+    /// The session; none if it could not be completed.
     pub last: Option<LastSync>,
 }
 
-/// What a check of the store found.
+/// The result of a check of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verified {
-    /// Records looked at, deletions included.
+    /// Records checked, deletions included.
     pub records: u64,
-    /// Records whose content is not what was stored: taken out, so that they come back from other nodes.
+    /// Records whose content has changed since it was stored: removed, so that they come back from other nodes.
     pub damaged: u64,
-    /// Whether digest and sketch were those of the records; if not, they are now.
+    /// Whether digest and sketch matched the records; if not, they do now.
     pub summary_was_right: bool,
 }

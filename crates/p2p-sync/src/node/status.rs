@@ -1,4 +1,4 @@
-//! How a node is doing: what the network, the store and the sync say of themselves, put together.
+//! How a node is doing: the state of the network, the store and sync, put together.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl Node {
     /// How the node is doing.
     ///
     /// # Errors
-    /// When the store fails or the node has stopped.
+    /// If the store fails or the node has stopped.
     pub async fn status(&self) -> Result<Status, NodeError> {
         let (reply, answer) = oneshot::channel();
         self.inner

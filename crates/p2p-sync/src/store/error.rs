@@ -1,5 +1,5 @@
-//! What can go wrong with the data directory and the store, in words for the user: what happened, what became of the
-//! data, what to do next. Which exit code a kind leads to is left to `cli`.
+//! What can go wrong with the data directory and the store, in words for the user: what happened, what became of the data,
+//! what to do next. `cli` maps kinds to exit codes.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -19,7 +19,7 @@ pub enum StoreError {
     InUse {
         /// The data directory.
         path: PathBuf,
-        /// The process that holds it, where it can be told.
+        /// The process that holds it, if known.
         holder: Option<u32>,
     },
     /// The file was written by a newer release. It was not changed.
@@ -34,7 +34,7 @@ pub enum StoreError {
         supported: i64,
     },
     /// The store holds the data of another network. It was not changed.
-    #[error("{} belongs to {}, not to {}, and was left untouched: start with that --network, or choose another data \
+    #[error("{} belongs to {}, not to {}, and was left untouched: start in that network, or choose another data \
          directory", file.display(), network(.found), network(.asked))]
     OtherNetwork {
         /// The store file.
@@ -59,9 +59,9 @@ pub enum StoreError {
     Unsupported {
         /// The store file.
         file: PathBuf,
-        /// The setting that was asked for.
+        /// The requested setting.
         asked: &'static str,
-        /// What it is in fact.
+        /// The actual value.
         answer: String,
     },
     /// The file is an SQLite database of another program. It was not changed.
@@ -71,28 +71,28 @@ pub enum StoreError {
         /// The store file.
         file: PathBuf,
     },
-    /// A directory, or something else that is no file, has the store's name. It was not changed.
+    /// A directory, or something else that is not a file, has the store's name. It was not changed.
     #[error("{} is not a file, so it cannot be the store; it was left untouched: move it away, or choose another data \
          directory", file.display())]
     NotAFile {
         /// What should be the store file.
         file: PathBuf,
     },
-    /// The store is a link to a file that is not there, as when a disk is not mounted. Nothing was changed.
+    /// The store is a link to a missing file, as when a disk is not mounted. Nothing was changed.
     #[error("{} is a link to a missing file, and was left untouched: mount the disk that holds the file, or remove \
          the link to start with an empty store", file.display())]
     LinkToNothing {
         /// The link.
         file: PathBuf,
     },
-    /// What is to be the data directory, or one above it, is a file. It was not changed.
+    /// The data directory, or one of its parents, is a file. It was not changed.
     #[error("{} cannot be the data directory, because it, or one of its parents, is a file: choose another data \
          directory", path.display())]
     NotADirectory {
         /// What should be the data directory.
         path: PathBuf,
     },
-    /// The file is not a database, or its structure is damaged. What can be read of it was not changed.
+    /// The file is not a database, or its structure is damaged. It was not changed.
     #[error("{} is damaged ({why}) and was left untouched: restore a copy; or move it away together with the files \
          beside it whose names begin with its name, and the data comes back from other nodes", file.display())]
     Damaged {
@@ -101,14 +101,14 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// The file is there, but nothing is in it any more. It was not changed.
+    /// The file exists, but has been emptied. It was not changed.
     #[error("{} is empty: something emptied it. Restore a copy; or move it away and start again, and the data comes \
          back from other nodes", file.display())]
     Emptied {
         /// The store file.
         file: PathBuf,
     },
-    /// The content of one row does not give its digest. The others can be read, and the transaction is still good.
+    /// The content of one row does not match its digest. Other rows can be read, and the transaction is still good.
     #[error("the record of key {key} in {} is damaged: {why}; it is being moved to the table damaged_row, and a good \
          copy comes back if another node has one", file.display())]
     DamagedRecord {
@@ -121,7 +121,7 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// A record proved damaged before, and no other node has brought it back.
+    /// A record was found damaged before, and no other node has sent it back yet.
     #[error("the record of key {key} in {} was damaged and is now in the table damaged_row; a good copy comes back if \
          another node has one", file.display())]
     SetAside {
@@ -141,14 +141,14 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// The disk or the quota is full. The transaction is to be rolled back; what was committed before is safe.
+    /// The disk or the quota is full. The transaction must be rolled back; earlier commits are safe.
     #[error("no space left for {}: the write was not stored; free some space and try again. You can still delete \
          keys", file.display())]
     Full {
         /// The file that could not grow.
         file: PathBuf,
     },
-    /// The file, its directory or the disk may not be read, or only be read.
+    /// The file, its directory or the disk cannot be read, or is read-only.
     #[error("{} cannot be read and written: nothing was stored; check the permissions of the file and its directory, \
          and that the disk is writable", file.display())]
     ReadOnly {
@@ -166,7 +166,7 @@ pub enum StoreError {
     Displaced {
         /// The file.
         path: PathBuf,
-        /// What became of it.
+        /// What happened to it.
         displacement: Displacement,
     },
     /// Another program holds a lock.
@@ -175,13 +175,13 @@ pub enum StoreError {
         /// The store file.
         file: PathBuf,
     },
-    /// Every reader was taken for too long.
+    /// Every reader was in use for too long.
     #[error("too many reads of {} at once: try again", file.display())]
     ReadersBusy {
         /// The store file.
         file: PathBuf,
     },
-    /// A scan was ended before it was done.
+    /// A scan was stopped before it was finished.
     #[error("the check of {} was stopped", file.display())]
     Stopped {
         /// The store file.
@@ -197,7 +197,8 @@ pub enum StoreError {
         /// Its answer.
         cause: io::Error,
     },
-    /// The disk failed under SQLite. Whether a transaction that was being committed is stored shows when the store was opened again.
+    /// The disk failed under SQLite. Whether a transaction that was being committed is stored becomes clear when the store
+    /// is reopened.
     #[error("disk error on {} ({cause}): the last write may or may not be stored; check the disk", file.display())]
     Disk {
         /// The store file.
@@ -205,7 +206,7 @@ pub enum StoreError {
         /// What SQLite says.
         cause: rusqlite::Error,
     },
-    /// The store was closed after a failure of the disk and has not been opened again.
+    /// The store was closed after a disk failure and has not been reopened.
     #[error("{} was closed after a failure: nothing was stored. p2p-sync keeps trying to reopen it; the log says what happened", file.display())]
     Broken {
         /// The store file.
@@ -229,21 +230,21 @@ pub enum StoreError {
 pub enum StoreErrorKind {
     /// Another process has the data directory.
     InUse,
-    /// The store is that of another network.
+    /// The store belongs to another network.
     OtherNetwork,
-    /// The store is that of a newer release.
+    /// The store was written by a newer release.
     Newer,
-    /// The library, the file system or the file is nothing that p2p-sync can work with.
+    /// p2p-sync cannot work with the library, the file system or the file.
     Unsupported,
     /// The file or a row of it is damaged.
     Damaged,
     /// No space is left.
     Full,
-    /// A file or directory may not be read or written.
+    /// No permission to read or write a file or directory.
     NotPermitted,
     /// The disk or the operating system failed.
     Io,
-    /// Somebody else holds a lock, or all readers are taken; it may work later.
+    /// Another program holds a lock, or all readers are in use; it may work later.
     Busy,
     /// A bug of this program.
     Internal,
@@ -291,7 +292,7 @@ impl StoreError {
         matches!(self, Self::DamagedRecord { .. } | Self::NoRecord { .. })
     }
 
-    /// The number of the row that proved damaged, to be [set aside](super::SqliteStore::set_aside).
+    /// The number of the damaged row, to be [set aside](super::SqliteStore::set_aside).
     pub fn damaged_row(&self) -> Option<i64> {
         match self {
             Self::DamagedRecord { rowid, .. } => Some(*rowid),
@@ -299,8 +300,8 @@ impl StoreError {
         }
     }
 
-    /// Whether it may be due to one of several pieces of work in a transaction, so that the others can succeed without that.
-    /// What another program or the whole disk is to blame for would fail each of them.
+    /// Whether it may be due to one of several pieces of work in a transaction, so that the others can succeed without
+    /// that. Failures caused by another program or the whole disk would affect all of them.
     pub fn may_be_of_one_piece(&self) -> bool {
         // On a full disk, a deletion may still fit where a large value does not.
         matches!(
@@ -327,7 +328,7 @@ impl StoreError {
     /// What SQLite reports about a file.
     pub(super) fn sqlite(file: &Path, cause: rusqlite::Error) -> Self {
         let file = file.to_owned();
-        // The index of the log could not grow.
+        // The index of the log cannot grow.
         if cause
             .sqlite_error()
             .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
@@ -358,8 +359,8 @@ impl StoreError {
         }
     }
 
-    /// SQLite does not tell why it could not open a file; the system does. Only for a file that this process has not open:
-    /// closing it ends all locks that the process has on it.
+    /// SQLite does not say why it could not open a file; the system does. Only for a file that this process does not have
+    /// open: closing it releases all locks that the process has on it.
     pub(super) fn or_forbidden(self) -> Self {
         let Self::Disk { file, cause } = self else { return self };
         let opens = || fs::OpenOptions::new().read(true).write(true).open(&file);
@@ -380,7 +381,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the store's files were taken away under it, so that it must not be used any more.
+    /// Whether the store's files were taken away, so that it must not be used any more.
     pub fn is_displaced(&self) -> bool {
         matches!(self, Self::Displaced { .. })
     }
@@ -395,7 +396,7 @@ impl StoreError {
     }
 }
 
-/// Whether a table, a column or an index is missing: all statements are ours, so somebody has taken it away.
+/// Whether a table, a column or an index is missing: all statements are ours, so another program has removed it.
 fn is_about_shape(cause: &rusqlite::Error) -> bool {
     let (rusqlite::Error::SqliteFailure(_, Some(words)) | rusqlite::Error::SqlInputError { msg: words, .. }) = cause
     else {
@@ -412,8 +413,8 @@ fn is_about_shape(cause: &rusqlite::Error) -> bool {
     .any(|missing| words.contains(missing))
 }
 
-/// The system's answer when this process may open no more files, which SQLite does not tell from a failing disk. The directory
-/// is what can be opened without harm to any lock on the file.
+/// The system's error if this process may open no more files, which SQLite does not distinguish from a failing disk. The
+/// directory can be opened without harm to any lock on the file.
 fn out_of_files(file: &Path) -> Option<io::Error> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     fs::File::open(directory).err().filter(system::is_out_of_files)

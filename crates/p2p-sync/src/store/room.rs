@@ -1,5 +1,5 @@
-//! How much room there is for what other nodes send. What is written at this node is not asked: it may fill the disk to its
-//! last byte, because whoever writes is told when it does not fit.
+//! How much space there is for data from other nodes. Local writes skip this check: they may fill the disk to its last
+//! byte, because the writer gets an error when a write does not fit.
 
 use rusqlite::Connection;
 

@@ -1,5 +1,5 @@
-//! How much may be logged where the log is kept: 10 MB a day, whatever comes. Half of that is there at the start and the other
-//! half comes back over a day, so that no day has more. Warnings and errors have a part of their own.
+//! The limit of a log that does not go to a terminal: 10 MB a day, whatever happens. Half of that is available at the start
+//! and the other half is added over a day, so that no day has more. Warnings and errors have a reserved share.
 
 use std::time::Duration;
 

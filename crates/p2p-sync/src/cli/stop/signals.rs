@@ -1,4 +1,4 @@
-//! The signals of Unix: which of them ends the program, and which only asks it something.
+//! The signals of Unix: which of them end the program, and which only request something.
 
 use std::fs::OpenOptions;
 use std::io;
