@@ -1,5 +1,5 @@
-//! The network of libp2p: TCP with Noise and Yamux, and QUIC, on one port, with gossip for live changes and DNS-SD to find
-//! the others. This file builds the swarm; what it does then is in its task.
+//! The libp2p network: TCP with Noise and Yamux, and QUIC, on one port, with gossip for live changes and DNS-SD to find
+//! other nodes. This file builds the swarm; its task runs it.
 
 use std::num::NonZeroU8;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! A network inside one process, for tests: nodes that join the same [`Hub`] are connected to each other without a socket. It keeps
-//! the same promises as the real one, and the [suite](super::suite) holds both to them.
+//! A network inside one process, for tests: nodes that join the same [`Hub`] are connected to each other without sockets.
+//! It keeps the same promises as the real one, and the [suite](super::suite) tests both.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,5 +1,5 @@
-//! Claims a port for good: the transports listen with address sharing, so that a second node on the same port would start
-//! and then get every other connection of the first. A plain bind, TCP and UDP, finds that out before.
+//! Claims a port exclusively: the transports listen with address sharing, so a second node on the same port would start and
+//! then get every other connection of the first. A plain bind, TCP and UDP, detects that beforehand.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -9,10 +9,10 @@ use crate::system;
 /// How often another free port is tried when the UDP side of one is taken.
 const ATTEMPTS: usize = 64;
 
-/// The port cannot be used.
+/// Why the port cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// Another program uses it.
+    /// Another program is using it.
     #[error(
         "port {port} is in use ({source}): stop the program that has it, or choose another port with --port (0: \
     any)"
@@ -31,7 +31,7 @@ pub enum PortError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// This user must not use it.
+    /// This user may not use it.
     #[error(
         "not permitted to listen on port {port} ({source}): choose another port with --port (0: any), or run with the \
          privilege to use this one"
@@ -64,11 +64,11 @@ impl PortError {
     }
 }
 
-/// Checks that nobody uses `port` for TCP or UDP; finds one that nobody uses when it is 0. The port is free for the
-/// transports to bind when this returns.
+/// Checks that no program uses `port` for TCP or UDP; if it is 0, finds a free one. The transports can bind the port when
+/// this returns.
 ///
 /// # Errors
-/// When it is taken, or must not be used by this user.
+/// If it is in use, or this user may not use it.
 pub fn claim_port(port: u16) -> Result<u16, PortError> {
     if port != 0 {
         return try_claim(port).map_err(|source| PortError::new(port, source));

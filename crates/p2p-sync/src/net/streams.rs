@@ -1,6 +1,6 @@
-//! The port to other nodes, as far as it is about the streams of the sync: which peers there are to sync with, and the
-//! frames of each session. The network carries frames; what they say, and when a session is due, is the node's business.
-//! Feeds of fresh writes run on streams of the same kind, but the network sees to those by itself.
+//! The part of the network port that concerns sync streams: which peers there are to sync with, and the frames of each
+//! session. The network carries frames; the node decides what they say, and when a session is due. Feeds of new writes use
+//! streams of the same kind, but the network handles those by itself.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Peers that this node does not get in touch with, and why: plain values for those who show them. What is noted, and for how
-//! long, is decided behind the port.
+//! Peers that this node cannot reach, and why: plain values for display. The network decides what is recorded, and for how
+//! long.
 
 use std::fmt;
 
@@ -108,7 +108,7 @@ impl TroubleCause {
     }
 }
 
-/// A few words for people. What others have written is in there as they wrote it.
+/// A few words for people. Text from other nodes is included unchanged.
 impl fmt::Display for TroubleCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

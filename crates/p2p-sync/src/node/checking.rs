@@ -1,6 +1,6 @@
-//! Scans of the whole store, on a thread beside the one that owns it: the summary is rebuilt after a stop that was not clean,
-//! and every record is compared with what was stored when somebody asks or damage was met. What is read and compared is the
-//! store's business; a file with damaged pages is mended by the writer.
+//! Scans of the whole store, on a separate thread: the summary is rebuilt after an unclean stop, and every record is
+//! compared with what was stored when the user asks or damage was found. The store reads and compares; the writer repairs a
+//! file with damaged pages.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Rows that another program added, on their way to being records of this store: some at a time, between everything else that the
-//! writer's thread does, with a word to the log now and then. Which rows, and how they are completed, is the store's business.
+//! Turns rows that another program added into records of this store: a few at a time, between the writer thread's other
+//! work, with progress in the log. The store knows which rows, and how to complete them.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The replica with its store. Every change goes through [`Ledger::commit`], whichever way it came, and comes out of it as
-//! [`Committed`]: the one thing that the log, the network and the sessions are told by. When to commit is left to the writer.
+//! The replica with its store. Every change goes through [`Ledger::commit`], however it arrived, and comes out as
+//! [`Committed`], which the log, the network and the sessions are told about. The writer decides when to commit.
 
 use std::sync::Arc;
 

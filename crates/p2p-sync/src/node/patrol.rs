@@ -1,5 +1,5 @@
-//! A slow look at every row of the store, over and over, so that what the disk has spoiled is found before somebody needs it, and
-//! while other nodes still have it. What is looked at is the store's business; what proves damaged is taken out by the writer.
+//! A continuous background check of every row of the store, so that damage is found before the data is needed, and while
+//! other nodes still have it. The store decides what to check; the writer removes damaged rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,5 +1,5 @@
-//! Tells the log what came from other nodes: each change on a line of its own while there are few, their number when there
-//! are many, so that a busy network cannot fill the log.
+//! Logs changes from other nodes: each on its own line while there are few, their number when there are many, so that a
+//! busy network cannot fill the log.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The peers that were reached, kept in the store, so that a node finds them again after a restart even where discovery
-//! does not work. What is dialled is left to the network.
+//! Saves the peers that were reached in the store, so that a node finds them again after a restart even if discovery does
+//! not work. The network decides whom to dial.
 
 use std::collections::HashMap;
 use std::time::Duration;

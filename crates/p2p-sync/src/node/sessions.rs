@@ -1,6 +1,6 @@
-//! The sync sessions of this node, on the thread that owns its records: which are due, what arrives on them, what is to be
-//! sent. The rules are the core's ([`Agenda`], [`Session`]); streams are opened and carried by the network; how sessions end
-//! is in [`ending`]. Nothing here waits: a stream that takes no more frames is taken up again when it has sent one.
+//! The sync sessions of this node, on the thread that owns its records: which are due, what arrives on them, what to send.
+//! The rules are the core's ([`Agenda`], [`Session`]); the network opens and carries streams; [`ending`] ends sessions.
+//! Nothing here waits: a stream that accepts no more frames is served again once it has sent one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

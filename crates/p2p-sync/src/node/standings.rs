@@ -1,4 +1,4 @@
-//! How this node stands with each connected peer, for `status`, and the sessions that somebody asked for and waits for.
+//! The sync state of each connected peer, for `status`, and the sessions that a user has requested and waits for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

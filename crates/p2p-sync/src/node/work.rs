@@ -1,5 +1,5 @@
-//! What the writer's thread is asked for: pieces of work that share a transaction, each with whoever waits for its outcome, and
-//! questions that need none.
+//! Requests to the writer thread: pieces of work that share a transaction, each with its reply channel, and questions that
+//! need no transaction.
 
 use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};

@@ -1,7 +1,7 @@
-//! The thread that owns the replica and its store. Everything that waits is written in one transaction and then answered
-//! (group commit), so that the price of making a transaction durable is shared. Local requests go first; after each transaction
-//! the sync sessions, which live on this thread too, get a step. Which version wins is the core's decision; nothing here waits
-//! for the network.
+//! The thread that owns the replica and its store. Everything that is queued is written in one transaction and then
+//! answered (group commit), which shares the cost of making a transaction durable. Local requests go first; after each
+//! transaction the sync sessions, which live on this thread too, get a step. Which version wins is the core's decision;
+//! nothing here waits for the network.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What changed behind a place in the change sequence: one range of the table. Whoever watches a store reads it by its cursor, as
-//! often as it likes; the bulk of a sync reads the same range.
+//! What changed after a place in the change sequence: one range of the table. A watcher reads it by its cursor, at its own
+//! pace; a sync bulk reads the same range.
 
 use p2p_sync_core::Record;
 use p2p_sync_core::sequence::{Cursor, Epochs};

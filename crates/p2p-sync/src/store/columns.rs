@@ -1,4 +1,4 @@
-//! The columns of `kv_store` that make a record's item without its content being read. What items are for is the core's.
+//! The columns of `kv_store` that give a record's item without reading its content.
 
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::{Record, Timestamp};

@@ -1,7 +1,7 @@
-//! Versions that lost to one written without knowledge of them, kept so that the user can look at them and bring them
-//! back. What counts as lost is the core's decision.
+//! Versions that lost to one whose author had not seen them, kept so that the user can view and restore them. The core
+//! decides what counts as lost.
 //!
-//! They are bounded, because a peer can cause as many as it likes: the oldest are dropped.
+//! Their number is limited, because a peer can cause any number: the oldest are dropped.
 
 use p2p_sync_core::replica::Lost;
 use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};

@@ -1,5 +1,5 @@
-//! Holding a data directory: it is made with its owner's permissions only, and locked, so that one process has it at a time. What lies
-//! where in it is in `paths`, what the files contain is left to those who write them.
+//! Owns a data directory: creates it with permissions for its owner only, and locks it, so that only one process uses it at
+//! a time. `paths` names the files; other modules write them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

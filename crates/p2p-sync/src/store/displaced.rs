@@ -1,5 +1,5 @@
-//! The end of a store whose files were removed, moved or replaced under it: nothing more is written, what was acknowledged is
-//! brought into the file that it was meant for, and whatever lies under the store's name now is left alone.
+//! Ends a store whose files were removed, moved or replaced: nothing more is written, acknowledged writes are moved into
+//! the file that they belong to, and the file that now has the store's name is left alone.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! What is done to whole files: removed, renamed, synced. What is in them is left to others.
+//! Operations on whole files: remove, rename, sync.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,4 +1,4 @@
-//! What the data of a node takes on the disk, for people who ask. Whether there is room for more is decided in `room`.
+//! How much disk space a node's data uses, for `status`. `room` decides whether there is space for more.
 
 use std::path::{Path, PathBuf};
 

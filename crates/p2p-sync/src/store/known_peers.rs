@@ -1,5 +1,5 @@
-//! The remembered peers once more, in a file of text beside the store: whoever cannot read the store knows from it that there are
-//! others to fill a new one, and where. It is a hint: written now and then, and whatever of it cannot be read is left out.
+//! A copy of the remembered peers in a text file next to the store: if the store cannot be read, it tells that there are
+//! other nodes to fill a new one, and where. It is a hint: written now and then, and unreadable lines are skipped.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! From a path to a connection: what must be true of a file before it is written to, and how a connection is set up.
-//! A file that is refused is not changed. What is done with the connection is left to `sqlite` and `reader`.
+//! From a path to a connection: checks a file before it is written to, and sets up a connection. A refused file is not
+//! changed. `sqlite` and `reader` use the connection.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -78,7 +78,7 @@ impl Overwriting {
 
 impl SqliteStore {
     /// Whether the file was changed past SQLite since this was last asked, or since it was opened. To be asked outside a
-    /// transaction, some times a minute: see [`presence`](super::presence) for what looking at times costs.
+    /// transaction, some times a minute: see `presence` for what looking at times costs.
     pub fn was_overwritten(&mut self) -> bool {
         let Some(now) = self.look_at_changes() else {
             return false;

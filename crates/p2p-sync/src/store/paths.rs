@@ -1,4 +1,5 @@
-//! What lies where in a data directory. Nothing is locked or made here, so these names also serve those who do not hold the directory.
+//! The names of the files in a data directory. Nothing is locked or created here, so these names can also be used without
+//! owning the directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};

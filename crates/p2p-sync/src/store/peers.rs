@@ -1,5 +1,5 @@
-//! The addresses at which peers were reached, kept over a restart. It is a hint for dialling: bounded, and whatever of it
-//! cannot be read is left out. Whom to dial when is left to the network.
+//! The addresses at which peers were reached, kept across restarts. They are hints for dialling: limited in number, and
+//! unreadable ones are skipped. The network decides whom to dial when.
 
 use p2p_sync_core::{NodeId, Timestamp};
 use rusqlite::types::ValueRef;

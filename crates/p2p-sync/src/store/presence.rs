@@ -1,6 +1,6 @@
-//! Whether the files that SQLite has open are still those that lie under the store's name. A file that was removed, moved or
-//! replaced goes on taking writes, and each sync of it succeeds: only its device and inode number tell. What is done about it
-//! is left to `displaced`.
+//! Whether the files that SQLite has open are still the ones under the store's name. A file that was removed, moved or
+//! replaced still accepts writes, and each sync of it succeeds: only its device and inode number show it. `displaced`
+//! handles the consequences.
 //!
 //! # What it costs, and what it cannot see
 //! It is asked after each commit, before anybody is told of it: three calls of about a microsecond. They ask the system for no

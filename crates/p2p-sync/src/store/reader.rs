@@ -1,5 +1,5 @@
-//! Reading beside the writer: a few connections that can do nothing else, shared by everyone who asks. Calls block, so
-//! asynchronous callers put them on a thread for that.
+//! Reading in parallel with the writer: a few shared read-only connections. Calls block, so asynchronous callers run them
+//! on a blocking thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
-//! A small file that lies beside the store for nothing but its room: it is given up when the volume is full, so that deletions and
-//! whatever else leaves no less room than before can still be written, and made again as soon as there is room for it. What may
-//! be written meanwhile is left to the node.
+//! A small file next to the store that only reserves space: it is given up when the volume is full, so that deletions and
+//! other writes that need no extra space still succeed, and recreated as soon as there is space for it. The node decides
+//! what may be written meanwhile.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -1,6 +1,5 @@
-//! How records lie in `kv_store`: the statements, a row as a record and back, and the range of keys behind a prefix.
-//! The writer and the readers share this; connections and transactions are left to them. No statement here compares
-//! versions.
+//! How `kv_store` stores records: the statements, conversion between rows and records, and the key range of a prefix. The
+//! writer and the readers share this; they manage connections and transactions. No statement here compares versions.
 
 use std::collections::HashMap;
 use std::path::Path;

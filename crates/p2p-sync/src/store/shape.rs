@@ -1,5 +1,5 @@
-//! Whether a file still has the tables and indexes of its version. Another program can drop them as easily as it can read them:
-//! an index is made again, while a table that is missing is damage like any other.
+//! Whether a file still has the tables and indexes of its version. Another program can drop them as easily as it can read
+//! them: a missing index is recreated, while a missing table is damage like any other.
 
 use std::collections::HashMap;
 use std::path::Path;

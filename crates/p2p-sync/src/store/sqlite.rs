@@ -1,5 +1,5 @@
-//! The one connection that writes: the core's promises kept by an SQLite file. What a version is worth is left to the
-//! core, when to begin and to commit to the node's writer thread.
+//! The one connection that writes: implements the core's store on an SQLite file. The core compares versions; the node's
+//! writer thread decides when to begin and commit.
 
 use std::path::{Path, PathBuf};
 use std::sync::Weak;

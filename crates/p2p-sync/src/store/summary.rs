@@ -1,4 +1,4 @@
-//! The summary of what is committed: it follows every transaction, and is kept in the file over a clean stop.
+//! The summary of what is committed: updated with every transaction, and saved in the file at a clean stop.
 //!
 //! A kept summary is valid as long as nothing was written since. That is said by a mark in `meta`, which is set in the
 //! transaction that keeps the summary, and taken away in the first transaction after opening that changes a record. So a

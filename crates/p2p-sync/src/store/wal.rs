@@ -1,5 +1,5 @@
-//! The write-ahead log of the writer: moved into the file when that is opened or closed, and emptied before it grows too
-//! large. When a transaction is committed is left to `sqlite`.
+//! The writer's write-ahead log: checkpointed when the file is opened or closed, and emptied before it grows too large.
+//! `sqlite` decides when a transaction is committed.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which protocols the swarm speaks, with which limits. What their events mean is decided in the swarm's task.
+//! The protocols that the swarm speaks, and their limits. The swarm task decides what their events mean.
 
 use std::time::Duration;
 

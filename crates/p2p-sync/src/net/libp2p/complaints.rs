@@ -1,5 +1,4 @@
-//! What was refused, dropped or not delivered: counted by cause for the status. What of it is logged is up to the budget of
-//! the log.
+//! What was refused, dropped or not delivered: counted by cause for the status. The log budget decides what is logged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Finds the nodes of the LAN by DNS-SD over multicast DNS (RFC 6762, RFC 6763) and lets them find this one: service
-//! `_p2p-sync._tcp.local`, readable by any Bonjour or Avahi browser. What is announced is hearsay: anybody on the LAN can
-//! announce anything, so what is held of it is bounded (`table`), and the handshake proves who answers. This file is the behaviour
-//! that the swarm knows; the work is done by a task (`engine`).
+//! `_p2p-sync._tcp.local`, readable by any Bonjour or Avahi browser. Announcements are hearsay: anybody on the LAN can
+//! announce anything, so the memory for them is bounded (`table`), and the handshake proves who answers. This file is the
+//! behaviour that the swarm knows; the work is done by a task (`engine`).
 
 use std::task::{Context, Poll};
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! Live changes in and out: paces what this node publishes, and puts what arrives through the gate. The rules are the
-//! core's; here they meet gossipsub, the clock and the counters.
+//! Live changes in and out: paces what this node publishes, and passes arriving messages through the gate. The core has the
+//! rules; this file applies them to gossipsub, the clock and the counters.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

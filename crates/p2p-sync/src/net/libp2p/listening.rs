@@ -1,5 +1,4 @@
-//! Which of the addresses that the transports listen on are worth telling: those that another machine could dial, or
-//! loopback while there is no other.
+//! Which listening addresses to show: those that another machine could dial, or loopback if there is no other.
 
 use std::error::Error;
 use std::io;

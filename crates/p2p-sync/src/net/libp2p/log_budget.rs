@@ -1,5 +1,5 @@
-//! How many lines peers can bring into the log: one a second about each of them for each reason, and so many a second in
-//! all. What ordinary use brings is far below.
+//! How many log lines peers can cause: one per second, peer and reason, and a limited number per second in all. Ordinary
+//! use stays far below.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What is read from multiaddresses in more than one place.
+//! Helpers for multiaddresses.
 
 use std::net::IpAddr;
 

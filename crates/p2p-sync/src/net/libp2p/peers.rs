@@ -1,4 +1,4 @@
-//! The other nodes: who is known and dialled, who is connected, and with whom something is wrong.
+//! The other nodes: which are known and dialled, which are connected, and which have problems.
 
 pub(in crate::net::libp2p) mod address_book;
 pub(in crate::net::libp2p) mod boots;

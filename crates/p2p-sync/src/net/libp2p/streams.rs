@@ -1,6 +1,5 @@
-//! The streams of the sync: takes in those that peers open, tells a session from a feed by the first frame, and bounds how
-//! many there are. Each runs on a task of its own, so that the swarm waits for none of them. What travels on a session's
-//! stream is the node's business.
+//! The sync streams: accepts those that peers open, distinguishes sessions from feeds by the first frame, and limits their
+//! number. Each runs on its own task, so that the swarm waits for none of them. The node handles the frames of a session.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

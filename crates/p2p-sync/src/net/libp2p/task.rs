@@ -1,5 +1,5 @@
-//! The loop that owns the swarm: orders of the node, dials and checks that fall due, the goodbye. What the swarm's events
-//! mean is in [`events`]. It never waits for the disk or the node: what a full queue cannot take is dropped and counted.
+//! The loop that owns the swarm: requests from the node, dials and checks that fall due, the goodbye. [`events`] handles
+//! the swarm's events. It never waits for the disk or the node: if a queue is full, the message is dropped and counted.
 
 use std::collections::HashMap;
 use std::pin::pin;

@@ -1,5 +1,5 @@
-//! How bytes travel: TCP with Noise and Yamux, and QUIC, each with a muxer of ours around theirs. QUIC notices by itself that the
-//! other end is gone; a connection over TCP has a pulse for that.
+//! The transports: TCP with Noise and Yamux, and QUIC, each wrapped in our own muxer. QUIC notices by itself that the other
+//! end is gone; a TCP connection has a pulse for that.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Received records meet what is held: over damaged rows, and where there is no room. Which version wins is decided in
-//! [`record`](p2p_sync_core::record).
+//! Merges received records into the store, even over damaged rows and when there is no space.
+//! [`record`](p2p_sync_core::record) decides which version wins.
 
 use p2p_sync_core::record::merge;
 use p2p_sync_core::replica::Received;

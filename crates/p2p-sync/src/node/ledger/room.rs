@@ -1,5 +1,5 @@
-//! What room there is for what other nodes send, from one question to the next: what the log is told of it, when it is looked
-//! for again, and how far bulks came although there was none. How much is left free is the store's business.
+//! Tracks the space for data from other nodes: what to log about it, when to check again, and how far bulks got without
+//! space. The store decides how much to leave free.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The records of a node as its sync sessions with one peer see them.
+//! The records of a node, as its sync sessions with one peer see them.
 
 use std::borrow::BorrowMut;
 use std::sync::OnceLock;

@@ -1,4 +1,4 @@
-//! Local writes: over a damaged row, and on a disk that is full. What others send is merged in `merging`.
+//! Local writes, even over a damaged row and on a full disk. `merging` handles remote records.
 
 use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;

@@ -1,4 +1,4 @@
-//! What the sync as a whole is doing, told from what is known of the store and of each peer.
+//! What sync as a whole is doing, derived from the state of the store and of each peer.
 
 use super::{Standing, SyncStatus};
 

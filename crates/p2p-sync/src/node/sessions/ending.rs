@@ -1,5 +1,5 @@
-//! How sessions of this node end, in good order or not, and who is told of it: the agenda, the standings, the log, and the
-//! rights of the peer.
+//! How sessions of this node end, cleanly or not, and what is told about it: the agenda, the standings, the log, and the
+//! peer's rights.
 
 use p2p_sync_core::sync::{Looked, Outcome, SessionEnd, SessionError};
 use p2p_sync_core::{NodeId, Uptime};

@@ -1,5 +1,5 @@
-//! What the log is told of sessions. A peer can bring these lines about as often as it likes, so each kind has one for each
-//! peer within a given time; the next one says how many were left out.
+//! Log lines about sessions. A peer can cause these at any rate, so each kind is limited to one per peer within a given
+//! time; the next one says how many were left out.
 
 use std::time::Duration;
 

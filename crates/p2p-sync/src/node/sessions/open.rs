@@ -1,4 +1,4 @@
-//! Streams that were ordered, and sessions under way on theirs: what is kept of one, and when it takes too long.
+//! Requested streams, and the running sessions: what is kept about each, and when it takes too long.
 
 use std::collections::BTreeMap;
 

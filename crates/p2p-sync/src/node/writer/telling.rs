@@ -1,5 +1,5 @@
-//! Who is told of a commit, now that it is on the disk: the network and the agenda of every change, the log of what others
-//! wrote, and whoever asked for the work. Changes are told before replies, so that a write that was answered is on its way.
+//! Notifies after a commit, once it is on disk: the network and the agenda about every change, the log about remote
+//! changes, and the requester. Changes are announced before replies, so that an acknowledged write is already on its way.
 
 use p2p_sync_core::{Record, Via};
 

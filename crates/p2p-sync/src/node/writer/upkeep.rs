@@ -1,4 +1,4 @@
-//! What the writer sees to beside its transactions: who listens, what a scan found, a store that is damaged or broken.
+//! The writer's other duties: who listens, what a scan found, a store that is damaged or broken.
 
 use std::time::Duration;
 

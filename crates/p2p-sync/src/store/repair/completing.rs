@@ -1,6 +1,6 @@
-//! Rows that another program added are made records of the store: they get the columns that make their item. A scan finds which
-//! they are, and there may be millions; they are completed some at a time, so that nobody waits for all of them. Which row needs
-//! what is left to `mending`.
+//! Turns rows that another program added into records of the store: they get the columns that their item needs. A scan
+//! finds which they are, and there may be millions; they are completed some at a time, so that nobody waits for all of
+//! them. Which row needs what is left to `mending`.
 
 use super::rows::log_unnamed;
 use super::scan::Verified;

@@ -1,5 +1,5 @@
-//! One row compared with what stands beside it, and what is done about a row that does not fit: completed if another program
-//! wrote it, set aside if it is damaged. Which rows are looked at is left to `scan`.
+//! Checks one row against its digest and indexes, and handles a mismatch: completes the row if another program wrote it,
+//! sets it aside if it is damaged. `scan` decides which rows to check.
 
 use std::time::Instant;
 

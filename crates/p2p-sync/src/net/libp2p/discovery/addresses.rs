@@ -1,4 +1,4 @@
-//! Which of the announced addresses can be dialled. In which order that is done, the dialer decides.
+//! Which of the announced addresses can be dialled. The dialer decides the order.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! When this node speaks of itself: twice when it comes, and when it is asked, but on no link more than once a second (RFC 6762,
+//! When this node announces itself: twice at startup, and when it is queried, but at most once a second per link (RFC 6762,
 //! section 6), whoever asks.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! When the LAN is asked who is there: often at the start and when somebody is missed, seldom when all is well.
+//! When to query the LAN: often at startup and when a peer is missing, rarely when all is well.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! The task behind discovery: it keeps the sockets open, asks, answers, and passes on what it hears. It runs beside the swarm, so
-//! that a flood of packets costs packets and nothing else.
+//! The discovery task: it keeps the sockets open, queries, answers, and passes on what it hears. It runs separately from
+//! the swarm, so that a flood of packets affects nothing else.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! One instance as one source tells of it.
+//! One instance, as described by one source.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The sockets for multicast DNS: one for each interface and address family, so that it is known where a packet came from, and so
-//! that no bound of the system on the groups of one socket is met. Each has a task that reads it.
+//! The sockets for multicast DNS: one per interface and address family, to know where a packet came from, and to stay below
+//! the system's limit on groups per socket. A task reads each of them.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,6 @@
-//! What was heard of other nodes, with bounds that hold whatever is sent: so much from one source, so much in all, so long. Who is
-//! replaced when it is full is chance, which is an argument like time: a flood can then crowd somebody out for a moment, but nobody
-//! for good.
+//! What was heard about other nodes, with limits that hold whatever is sent: per source, in all, and in time. When the
+//! table is full, a random entry is replaced (chance is an argument, like time): so a flood can crowd out a node for a
+//! moment, but none for good.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! The packets of multicast DNS: what of them concerns this program, and how its own are put together. Parsing is the library's
-//! work; anything in a packet that is not about our service is left out here, so that nothing else needs to be bounded.
+//! The packets of multicast DNS: extracting what concerns this program, and building its own. The library parses; anything
+//! in a packet that is not about our service is dropped here, so that nothing else needs a limit.
 
 use std::net::IpAddr;
 

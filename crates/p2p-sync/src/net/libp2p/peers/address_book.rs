@@ -1,5 +1,5 @@
-//! The addresses of one peer: some of each origin, so that nothing that strangers announce can push out what the user named
-//! or a connection has proved, since when each may be dialled, and whose turn it is. When they are is the dialer's business.
+//! The addresses of one peer: a quota per origin, so that strangers' announcements cannot push out addresses that the user
+//! named or a connection has proved; when each may be dialled, and whose turn it is. The dialer decides when to dial.
 
 use std::net::IpAddr;
 use std::time::Instant;

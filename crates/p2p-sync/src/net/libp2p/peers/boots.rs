@@ -1,5 +1,5 @@
-//! The runs of each peer that were seen, by the number that it draws at each start: a restart is told from a second machine
-//! with the same identity. What is done about either is left to others.
+//! The runs of each peer that were seen, by the nonce that it draws at each start. This distinguishes a restart from a
+//! second machine with the same identity; others decide what to do about either.
 
 use std::collections::{HashMap, VecDeque};
 

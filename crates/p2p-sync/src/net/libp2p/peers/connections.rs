@@ -1,5 +1,5 @@
-//! The open connections and what is known of the peers behind them: which are alive, which are spare, who has
-//! restarted, who takes part in gossip. Decides what ought to be closed; closing is left to the swarm's task.
+//! The open connections and what is known about their peers: which are alive, which are spare, who has restarted, who takes
+//! part in gossip. Decides what to close; the swarm task closes it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Who is to be dialled, where, and when: every peer that was configured, discovered or remembered, for ever, with a
-//! capped and jittered back-off. Dialling itself is left to the swarm's task; nothing here does input or output.
+//! Whom to dial, where, and when: every peer that was configured, discovered or remembered, forever, with a capped and
+//! jittered back-off. The swarm task dials; nothing here does I/O.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! How many connections others may have open from one address, so that one machine with many identities does not take all
-//! that there are. What this node dials is its own choice and not counted.
+//! How many inbound connections may be open from one address, so that one machine with many identities cannot take them
+//! all. Connections that this node dialled are not counted.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! With whom this node does not get in touch, and why: one row for each peer, or for each address without a known peer. Says
-//! what is to be logged, which is little: one warning for each row and cause, and no other for an hour.
+//! Which peers this node cannot reach, and why: one row per peer, or per address without a known peer. Decides what to log,
+//! which is little: one warning per row and cause, and no other for an hour.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! Finds out whether another machine has this node's identity, as after its data directory was copied. Two such machines never
-//! connect: each takes the other for itself. What looks like one (an announcement of our id from elsewhere, a dial that our id
-//! answers) may be an old announcement of ours or a way back to ourselves. So somebody without a past asks there: whoever proves
-//! to have our key, and says that it is another run than this one, is a twin.
+//! Finds out whether another machine has this node's identity, as after its data directory was copied. Two such machines
+//! never connect to each other: each mistakes the other for itself. What looks like a twin (an announcement of our id from
+//! elsewhere, a dial that our id answers) may be an old announcement of ours or a loop back to ourselves. So a temporary
+//! identity connects there: a machine that proves to have our key, but reports another run, is a twin.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

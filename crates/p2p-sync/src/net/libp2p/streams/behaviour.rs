@@ -1,5 +1,5 @@
-//! The protocol of the sync as libp2p sees it: opens streams and takes in those that peers open. What runs on them is no
-//! business of this file. Nothing is kept for a peer beyond its connections, and nobody is dialled.
+//! The sync protocol as a libp2p behaviour: opens streams and accepts those that peers open, whatever runs on them. It
+//! keeps nothing for a peer after its connections, and dials nobody.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};

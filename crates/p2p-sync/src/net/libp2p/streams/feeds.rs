@@ -1,5 +1,5 @@
-//! Who gets a feed of our own writes: every peer of the table, from the first write that gossip had no room for. A peer whose
-//! feed failed is left out for some seconds, and owed a session for what it did not get.
+//! Who gets a feed of our own writes: every peer of the table, from the first write that exceeds the gossip budget. A peer
+//! whose feed failed is skipped for some seconds, and gets a session for what it missed.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

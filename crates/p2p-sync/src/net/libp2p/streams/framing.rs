@@ -1,4 +1,4 @@
-//! Frames on a stream: read with their lengths, written without waiting for ever for a peer that does not read.
+//! Frames on a stream: read with their lengths, written without waiting forever for a peer that does not read.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The table of peers to sync with that the node sees: who is there, who was lost and came back, and with whom something did
-//! not get through. Why that is so is known to those who write here.
+//! The table of peers to sync with that the node sees: who is there, who was lost and came back, and with whom something
+//! did not get through. The writers of the table know the reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! Which streams peers may have open to us: so many in all and of each peer, some of them only for peers that we dialled
-//! ourselves. A stream on which nothing comes is ended by whoever reads it, so places come free by themselves.
+//! Which streams peers may have open to us: a limited number in all and per peer, some of them reserved for peers that we
+//! dialled. The reader of a silent stream ends it, so places become free by themselves.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};

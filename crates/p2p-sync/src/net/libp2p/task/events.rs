@@ -1,5 +1,5 @@
-//! What the swarm's events mean: each is carried to the table that decides about it, and what follows is asked of the swarm
-//! or told to the node.
+//! Handles the swarm's events: passes each to the table that decides about it, and forwards the consequences to the swarm
+//! or the node.
 
 use std::error::Error as _;
 use std::time::Instant;

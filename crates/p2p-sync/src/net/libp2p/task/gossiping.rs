@@ -1,5 +1,5 @@
-//! What gossip brings, and what happens to its streams: messages go through the gate to the node, and a peer that gossipsub does
-//! not hear any more, or does not speak to, is roused.
+//! Gossip messages and the state of gossip's streams: messages go through the gate to the node, and a peer that gossipsub
+//! no longer hears, or does not send to, is roused.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! How the network is doing, put together from all its tables for whoever asks.
+//! The status of the network, put together from all its tables.
 
 use libp2p::PeerId;
 

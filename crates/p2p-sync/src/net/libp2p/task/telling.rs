@@ -1,5 +1,5 @@
-//! Telling the user why there is no connection to somebody: what failed is put into the tables that decide what is worth a
-//! line, and that line is logged.
+//! Tells the user why a peer cannot be reached: failures go into the tables that decide what is worth a line, and that line
+//! is logged.
 
 use std::time::{Duration, Instant};
 

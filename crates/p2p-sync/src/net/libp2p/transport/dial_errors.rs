@@ -1,4 +1,4 @@
-//! What a failed dial or handshake means to the user. libp2p wraps its errors many times over; what counts is at the bottom.
+//! What a failed dial or handshake means to the user. libp2p wraps its errors in many layers; the innermost one counts.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};

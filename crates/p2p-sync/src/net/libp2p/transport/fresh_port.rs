@@ -1,5 +1,5 @@
-//! A second try for a dial that cannot have the port on which this node listens. Dials share that port, so that others see where
-//! to dial back; where the operating system refuses that, and Windows may for ever, any port is better than no connection.
+//! A second attempt for a dial that cannot use this node's listening port. Dials share that port, so that others see where
+//! to dial back; if the operating system refuses that, as Windows may do forever, any port is better than no connection.
 
 use std::io;
 use std::pin::Pin;

@@ -1,6 +1,6 @@
-//! When a connection that somebody made to us counts: when it is used. Whoever tries several addresses of ours at once keeps one
-//! connection and drops the others without a word, some of them when they stand already on this side. Were they told as
-//! connections, each would be followed by a loss.
+//! An inbound connection counts only once it is used. A peer that dials several of our addresses at once keeps one
+//! connection and silently drops the others, some of them after they are established on this side. If these were reported
+//! as connections, a loss would follow each of them.
 
 use std::io;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! Gives up a dial that has become useless: the peer connected to us while the dial waited for an answer. A node that
-//! comes back would else be met by the retransmission of a dial made while it was away, and pay for a second handshake.
+//! Abandons a dial that has become useless because the peer connected to us while the dial waited for an answer. Otherwise,
+//! a returning node would get the retransmission of a dial made while it was away, and need a second handshake.
 
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -1,7 +1,7 @@
-//! Pings every connection: often over TCP, where nothing else would notice that the other end is gone, and now and then over
-//! QUIC, which notices by itself, to know the round trip. What a missing answer means is decided in the table of
-//! connections. Pings of the other side are answered here as well: libp2p's own handler stops answering once the other
-//! side has refused its ping, and programs that ping but take no pings would leave.
+//! Pings every connection: often over TCP, where nothing else would notice that the other end is gone, and now and then
+//! over QUIC, which notices by itself, to measure the round trip. The table of connections decides what a missing answer
+//! means. This also answers the other side's pings: libp2p's own handler stops answering once the other side has refused
+//! its ping, and programs that ping but refuse pings would leave.
 
 use std::io;
 use std::task::{Context, Poll};

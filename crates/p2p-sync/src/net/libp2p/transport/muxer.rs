@@ -1,5 +1,5 @@
-//! What a connection may cost: how many streams it has, how many bytes those of Yamux hold unread, and how long it takes to
-//! close. Yamux itself bounds these so generously that one connection could hold a gibibyte.
+//! Limits the cost of a connection: the number of streams, the unread bytes buffered by Yamux, and the time to close.
+//! Yamux's own limits are so generous that one connection could use a gibibyte.
 
 use std::collections::VecDeque;
 use std::io;

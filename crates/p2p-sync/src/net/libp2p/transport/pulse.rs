@@ -1,5 +1,5 @@
-//! When something was alive last: a stream of the sync, or a connection over TCP, on which every byte that comes in counts.
-//! What silence means is decided by those who ask.
+//! When something last showed signs of life: a sync stream, or a TCP connection, where every inbound byte counts. Callers
+//! decide what silence means.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,5 +1,5 @@
-//! Begins the dials to the addresses of one peer one after the other. Two handshakes with one peer that run side by side can
-//! both succeed at its end; the one that loses here then looks to it like a connection that was opened and lost at once.
+//! Staggers the dials to the addresses of one peer. Two parallel handshakes can both succeed at the peer's end; the one
+//! that loses here then looks to the peer like a connection that was opened and lost at once.
 
 use std::collections::HashMap;
 use std::io;

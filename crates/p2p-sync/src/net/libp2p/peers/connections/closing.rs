@@ -1,4 +1,4 @@
-//! Which connections are to be closed: dead ones, spare ones, and those of peers that take no part in gossip.
+//! Which connections to close: dead ones, spare ones, and those of peers that take no part in gossip.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,6 +1,6 @@
-//! The peers that may be dialled, by how much is known of them. Each kind has places of its own, and each IP address a share of
-//! them, so that no number of visitors or announcements pushes out anything better. Among equals chance decides who goes:
-//! whoever comes last or most often has no advantage.
+//! The peers that may be dialled, by how much is known about them. Each kind has its own quota, and each IP address a share
+//! of it, so that no number of visitors or announcements pushes out anything better. Among equals a random one is dropped:
+//! coming last or most often gives no advantage.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! How often an address is dialled that never let us in. Anybody on the LAN can announce any address under any number of
-//! peer ids, so the count is by IP address: a flood of announcements must not turn its hearers into a flood of dials.
+//! How often to dial an address that never answered. Anybody on the LAN can announce any address under any number of peer
+//! ids, so this counts by IP address: a flood of announcements must not cause a flood of dials.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! When one peer, or one address without a peer, is dialled next: at once, then with pauses that double up to a cap.
+//! When one peer, or one address without a peer, is dialled next: at once, then after pauses that double up to a cap.
 
 use std::time::{Duration, Instant};
 

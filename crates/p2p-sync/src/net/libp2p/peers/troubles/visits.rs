@@ -1,5 +1,5 @@
-//! Connections that this node made to somebody who did not say yet what it is. Whoever takes part in this network says so
-//! within seconds; of the others, the table of troubles is told.
+//! Connections that this node made to a peer that has not yet identified itself. A member of this network does so within
+//! seconds; others are reported to the table of troubles.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the log is told of a trouble: whom, where, what came back, and what to do about it.
+//! The log line for a trouble: which peer, where, what error, and what to do about it.
 
 use super::Expected;
 use crate::net::{Trouble, TroubleCause};

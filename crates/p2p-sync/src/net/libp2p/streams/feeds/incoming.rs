@@ -1,4 +1,4 @@
-//! The feeds that peers send us: pages of fresh writes go to the node as fast as it takes them, and credit goes back.
+//! The feeds that peers send us: pages of new writes go to the node as fast as it accepts them, and credit goes back.
 
 use std::time::Instant;
 

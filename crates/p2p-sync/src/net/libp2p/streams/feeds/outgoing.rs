@@ -1,5 +1,5 @@
-//! The feed that we send to one peer: records are pushed by the swarm's task, which never waits, and leave on a stream of
-//! their own, opened when the first of them is there. Who is too slow is the core's to say; who gets a feed, the table's.
+//! The feed that we send to one peer: the swarm task, which never waits, pushes records, and they leave on a separate
+//! stream, opened for the first of them. The core decides who is too slow; the table, who gets a feed.
 
 use std::convert::Infallible;
 use std::pin::pin;

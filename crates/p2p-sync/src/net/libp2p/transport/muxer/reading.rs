@@ -1,5 +1,5 @@
-//! What a stream that the other side opened carries, as far as it can be seen from outside: whether it is gossip's, and how
-//! long its last frame says it is. gossipsub ends a stream whose frame it does not read, and tells nobody.
+//! Observes a stream that the other side opened from the outside: whether it is a gossip stream, and the claimed length of
+//! its last frame. gossipsub silently ends a stream whose frame it cannot read.
 
 use libp2p::PeerId;
 use tokio::sync::mpsc;
