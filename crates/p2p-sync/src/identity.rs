@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use libp2p::identity::Keypair;
 
+use crate::system;
+
 /// More than any key file has. A larger one is damaged, and is not read completely.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -36,7 +38,7 @@ pub enum IdentityError {
         file: PathBuf,
     },
     /// The file cannot be read or written.
-    #[error("cannot use {}: {source}", file.display())]
+    #[error("cannot use {}: {source}{}", file.display(), system::what_to_do(source))]
     Io {
         /// Which file.
         file: PathBuf,

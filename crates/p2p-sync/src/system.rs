@@ -54,6 +54,25 @@ pub fn boot_nonce() -> u64 {
     rand::random()
 }
 
+/// What a user can do about an error on a file or directory of the data directory, to be said behind it; empty where that is
+/// not known.
+pub fn what_to_do(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            ". Check who owns it and the directory it is in, and start p2p-sync as that user; or choose another data \
+             directory"
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            ". Mount the disk so that it can be written to, or choose another data directory"
+        }
+        ErrorKind::IsADirectory => ". Move the directory away, or choose another data directory",
+        ErrorKind::NotFound => ". Make sure that the directory above it exists, or choose another data directory",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ". Free some space, or choose another data directory",
+        _ => "",
+    }
+}
+
 /// Whether the process, or the whole system, may open no more files and sockets.
 pub fn is_out_of_files(error: &std::io::Error) -> bool {
     // EMFILE and ENFILE are the same everywhere.

@@ -17,7 +17,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("store", &["store", "system", "throttle"]),
     ("net", &["net", "system", "throttle"]),
     ("config", &["config"]),
-    ("identity", &["identity"]),
+    ("identity", &["identity", "system"]),
     ("system", &["system"]),
     ("throttle", &["throttle"]),
 ];

@@ -5,7 +5,7 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -209,6 +209,62 @@ fn a_data_directory_is_held_even_if_its_lock_file_is_removed() {
     node.stop();
     node.restart();
     assert_eq!(node.get("still").as_deref(), Some("1"));
+}
+
+/// The program as a user whom the system refuses something: as root, it starts as nobody.
+fn refused_by_the_system(directory: &Path) -> (Option<i32>, String) {
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let is_root = fs::metadata(directory).unwrap().uid() == 0;
+    // Nobody may not look into the directory in which it was built.
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("p2p-sync");
+    let mut command = if is_root {
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(PROGRAM, &program).unwrap();
+        let mut command = std::process::Command::new(&program);
+        command.uid(NOBODY).gid(NOBODY);
+        std::os::unix::fs::chown(directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        for entry in fs::read_dir(directory).unwrap() {
+            std::os::unix::fs::chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        command
+    } else {
+        std::process::Command::new(PROGRAM)
+    };
+    command
+        .args(["start", "--port", "0", "--no-lan", "--data-dir"])
+        .arg(directory);
+    let ended = command.stdin(std::process::Stdio::piped()).output().unwrap();
+    (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+}
+
+#[test]
+fn a_file_that_may_not_be_read_and_written_is_named_with_what_to_do() {
+    for (name, mode) in [
+        ("store.db", 0o000),
+        ("store.db", 0o400),
+        ("store.db-wal", 0o000),
+        ("store.db-shm", 0o000),
+        ("lock", 0o000),
+        ("identity.key", 0o000),
+    ] {
+        let node = launch(name).start();
+        node.stop();
+        let path = file(&node, name);
+        if !path.exists() {
+            fs::write(&path, "").unwrap();
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let (code, errors) = refused_by_the_system(node.data_dir());
+        assert_eq!(code, Some(7), "{name}: {errors}");
+        assert!(errors.contains(name), "{name}: {errors}");
+        let says_what_to_do = ["check the permissions", "Check who owns it"];
+        assert!(
+            says_what_to_do.iter().any(|words| errors.contains(words)),
+            "{name}: {errors}"
+        );
+    }
 }
 
 /// Also by a service to which nobody writes.

@@ -9,6 +9,7 @@ use rusqlite::ErrorCode;
 use crate::system;
 
 use super::displaced::{advice, fate, ids};
+use super::opening::beside;
 use super::presence::Displacement;
 
 /// A failure of the data directory or the store.
@@ -93,8 +94,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file is not a database, or its structure is damaged. It was not changed.
-    #[error("{} is damaged ({why}) and was left untouched: restore a copy; or move it away together with the files \
-         beside it whose names begin with its name, and the data comes back from other nodes", file.display())]
+    #[error("{} is damaged ({why}) and was left untouched: restore a copy, and remove its -wal and -shm files, \
+         which would damage the copy; or move it away together with the files beside it whose names begin with its name, \
+         and the data comes back from other nodes", file.display())]
     Damaged {
         /// The store file.
         file: PathBuf,
@@ -188,7 +190,7 @@ pub enum StoreError {
         file: PathBuf,
     },
     /// The operating system refused something outside SQLite.
-    #[error("cannot {doing} {}: {cause}", path.display())]
+    #[error("cannot {doing} {}: {cause}{}", path.display(), system::what_to_do(cause))]
     Io {
         /// What was tried, as in "cannot … PATH".
         doing: &'static str,
@@ -363,13 +365,14 @@ impl StoreError {
     /// open: closing it releases all locks that the process has on it.
     pub(super) fn or_forbidden(self) -> Self {
         let Self::Disk { file, cause } = self else { return self };
-        let opens = || fs::OpenOptions::new().read(true).write(true).open(&file);
-        let forbidden = cause.sqlite_error_code() == Some(ErrorCode::CannotOpen)
-            && opens().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-        if forbidden {
-            Self::ReadOnly { file }
-        } else {
-            Self::Disk { file, cause }
+        let is_forbidden = |file: &PathBuf| {
+            let opened = fs::OpenOptions::new().read(true).write(true).open(file);
+            opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        let parts = [file.clone(), beside(&file, "-wal"), beside(&file, "-shm")];
+        match parts.into_iter().find(is_forbidden) {
+            Some(file) if cause.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Self::ReadOnly { file },
+            _ => Self::Disk { file, cause },
         }
     }
 

@@ -75,6 +75,10 @@ fn writer_in_place(file: &Path, network: &NetworkName, observe: Observer<'_>) ->
     let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
     // Closing moves the WAL into the file. Until all is known to be well, closing must leave both alone.
     checkpoint_on_close(&connection, false).map_err(failed)?;
+    // SQLite opens what may not be written to be read.
+    if connection.is_readonly("main").map_err(failed)? {
+        return Err(StoreError::ReadOnly { file: file.to_owned() });
+    }
     migrations::inspect(&connection, file)?;
     set_up(&connection, file)?;
     migrations::migrate(&mut connection, file, observe)?;
