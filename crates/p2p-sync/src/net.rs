@@ -27,28 +27,28 @@ pub use streams::{
 };
 pub use troubles::{Attempt, Trouble, TroubleCause};
 
-/// Orders and records on their way to the network. Live changes are dropped, and counted, when it is full.
+/// Requests and records queued for the network. When it is full, live changes are dropped and counted.
 pub const TO_PEERS_MAX: usize = 4_096;
-/// Messages on their way from the network to the store. Dropped, and counted, when it is full.
+/// Messages queued from the network to the store. When it is full, they are dropped and counted.
 pub const FROM_PEERS_MAX: usize = 1_024;
 
-/// Bytes of messages that wait for the store, as they were received; as records they take about three times as much.
-/// Dropped, and counted, beyond that.
+/// Bytes of messages queued for the store, as received; as records they take about three times as much. Beyond that,
+/// messages are dropped and counted.
 pub const FROM_PEERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What the node asks of the network.
 #[derive(Debug)]
 pub enum ToPeers {
-    /// Tell the others of a write that was made here. A hint: it may get lost.
+    /// Announce a local write to the others. A hint: it may get lost.
     Live(Record),
-    /// A message that was let in contained nothing new.
+    /// An accepted message contained nothing new.
     ChangedNothing {
         /// Who wrote it.
         author: NodeId,
         /// Who delivered it.
         neighbour: NodeId,
     },
-    /// A session with a peer came to its end in good order: it is a node of this network, worth finding again.
+    /// A session with a peer completed: it is a node of this network, worth finding again.
     Vouch {
         /// Who.
         peer: NodeId,
@@ -57,28 +57,28 @@ pub enum ToPeers {
     OpenStream {
         /// With whom.
         peer: NodeId,
-        /// Names the order in its answer: another one may have been given by then.
+        /// Identifies the request in its answer: there may be another one by then.
         order: StreamOrder,
     },
-    /// Say how things are.
+    /// Report the status.
     Status(oneshot::Sender<NetStatus>),
     /// Say goodbye, disconnect, and end; the sender is dropped when that is done.
     Stop(oneshot::Sender<()>),
 }
 
-/// What the network tells the node.
+/// Messages from the network to the node.
 #[derive(Debug)]
 pub enum FromPeers {
-    /// Changes that passed every check that needs no store.
+    /// Changes that passed all checks that do not need the store.
     Records {
-        /// How they came: by gossip or by a feed.
+        /// How they arrived: by gossip or by a feed.
         via: Via,
         /// The changes; those of a feed in the order in which they were committed there.
         records: Vec<Record>,
         /// Their share of [`FROM_PEERS_BYTES_MAX`], for a feed of [`STREAM_BYTES_MAX`], to be held until they are stored.
         permit: OwnedSemaphorePermit,
     },
-    /// A peer is worth remembering at an address: it was dialled there with success, or said so and then held a session.
+    /// A peer is worth remembering at an address: it was dialled there successfully, or named it and then held a session.
     Reached {
         /// The peer.
         peer: NodeId,
@@ -87,8 +87,8 @@ pub enum FromPeers {
     },
 }
 
-/// Whether anybody would hear of a live change. Shared, so that a node on its own does not wake its network for every
-/// write; counts the changes that did not even get that far.
+/// Whether anybody would receive a live change. Shared, so that a lone node does not wake its network for every write;
+/// counts the changes that were not even queued.
 #[derive(Debug, Default)]
 pub struct Audience {
     listens: AtomicBool,
@@ -98,7 +98,7 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// Whether somebody listens. If nobody does, the change is counted as not announced.
+    /// Whether anybody listens. If not, the change is counted as not announced.
     pub fn listens(&self) -> bool {
         let listens = self.listens.load(Ordering::Relaxed);
         if !listens {
@@ -107,8 +107,8 @@ impl Audience {
         listens
     }
 
-    /// Whether somebody listens who is known not to be a peer to sync with, such as another program on libp2p. Who did not
-    /// say yet is none.
+    /// Whether a listener is known not to sync, such as another libp2p program. A peer that has not identified itself does
+    /// not count.
     pub fn has_strangers(&self) -> bool {
         self.has_strangers.load(Ordering::Relaxed)
     }
@@ -123,7 +123,7 @@ impl Audience {
         self.has_strangers.store(has_strangers, Ordering::Relaxed);
     }
 
-    /// How many changes found nobody to hear them, and how many found the queue full, since this was asked last.
+    /// How many changes had no listener, and how many found the queue full, since the last call.
     fn take_missed(&self) -> (u64, u64) {
         (
             self.unheard.swap(0, Ordering::Relaxed),
@@ -132,7 +132,7 @@ impl Audience {
     }
 }
 
-/// What carries messages between nodes.
+/// Carries messages between nodes.
 pub(crate) trait Network {
     /// Makes sure that a port is free for this node; see [`claim_port`].
     fn claim_port(&self, port: u16) -> Result<u16, PortError>;
@@ -157,9 +157,9 @@ pub struct Link {
 /// How the network is doing.
 #[derive(Debug, Clone, Default)]
 pub struct NetStatus {
-    /// Where this node listens, as multiaddresses that others could dial.
+    /// The listening addresses that others could dial, as multiaddresses.
     pub addresses: Vec<String>,
-    /// Where it should listen too, and cannot.
+    /// Where it should also listen, but cannot.
     pub not_listening: Vec<NotListening>,
     /// The connected peers.
     pub peers: Vec<PeerStatus>,
@@ -169,38 +169,38 @@ pub struct NetStatus {
     pub mesh: usize,
     /// Messages published, each with one or more changes.
     pub sent: u64,
-    /// Changes of this node that nobody was there to hear. The sync brings them to whoever comes.
+    /// Changes of this node made with no peer listening. Sync delivers them later.
     pub unheard: u64,
-    /// Messages let in.
+    /// Messages accepted.
     pub received: u64,
     /// What was dropped or refused: cause and count.
     pub dropped: Vec<(String, u64)>,
     /// Whether other machines are heard by multicast DNS.
     pub multicast: Multicast,
-    /// Peers with whom this node does not get in touch, those that the user named first.
+    /// Peers that this node cannot reach, configured ones first.
     pub troubles: Vec<Trouble>,
-    /// Streams of the sync that peers have open to this node now, feeds included.
+    /// Sync streams that peers currently have open to this node, feeds included.
     pub sync_streams: usize,
-    /// Bytes received on streams of the sync.
+    /// Bytes received on sync streams.
     pub sync_bytes_in: u64,
-    /// Bytes sent on streams of the sync.
+    /// Bytes sent on sync streams.
     pub sync_bytes_out: u64,
 }
 
-/// Whether other machines are heard by multicast DNS, from whatever program.
+/// Whether other machines are heard by multicast DNS, from any program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Multicast {
-    /// Nobody listens: this node is not to look for others on the LAN.
+    /// Off: this node does not look for others on the LAN.
     #[default]
     Off,
-    /// Nobody can listen.
+    /// This machine cannot listen.
     Unknown {
         /// What the operating system said.
         why: String,
     },
-    /// None was heard since the start.
+    /// None has been heard since the start.
     Silent,
-    /// One was heard.
+    /// One has been heard.
     Heard {
         /// How long ago.
         ago: Duration,
@@ -210,7 +210,7 @@ pub enum Multicast {
 /// A transport that does not listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotListening {
-    /// Where it should, as a multiaddress.
+    /// Where it should listen, as a multiaddress.
     pub address: String,
     /// What the operating system said.
     pub reason: String,
@@ -229,21 +229,21 @@ pub struct PeerStatus {
     pub peer: NodeId,
     /// The address of its end of the connection.
     pub address: String,
-    /// What the connection runs on.
+    /// The transport of the connection.
     pub transport: Transport,
     /// Who dialled.
     pub direction: Direction,
     /// The last measured round trip.
     pub rtt: Option<Duration>,
-    /// How many connections there are to it; one, after a moment.
+    /// The number of connections to it; normally one.
     pub connections: usize,
     /// Whether it takes part in this network's gossip.
     pub subscribed: bool,
-    /// Whether it is one of the neighbours to whom messages are pushed.
+    /// Whether it is a mesh neighbour, to which messages are pushed.
     pub in_mesh: bool,
 }
 
-/// What a connection runs on.
+/// The transport of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// QUIC over UDP.

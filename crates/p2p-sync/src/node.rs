@@ -50,7 +50,7 @@ pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{Change, Committed, Done, Entry, Ledger, Merged, PeerView, Refused};
 pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncState, SyncStatus, Synced, Verified};
 
-/// Writes that wait for the replica's thread. Whoever finds the queue full waits.
+/// Writes queued for the replica's thread. If the queue is full, the caller waits.
 const REQUESTS_MAX: usize = 1_024;
 /// Read-only connections. Reads are short; more would only wait for the same two or four cores.
 const READERS: usize = 4;
@@ -88,34 +88,34 @@ pub struct Status {
     pub name: String,
     /// The network that it belongs to.
     pub network: NetworkName,
-    /// The port on which it listens.
+    /// The port that it listens on.
     pub port: u16,
     /// The version of this program.
     pub version: &'static str,
     /// How long it has been running.
     pub uptime: Duration,
-    /// What its data takes on the disk.
+    /// How much disk space its data uses.
     pub footprint: Footprint,
     /// How many keys it holds.
     pub counts: Counts,
-    /// How its network is doing.
+    /// The status of its network.
     pub net: NetStatus,
-    /// How its sync is doing.
+    /// The status of its sync.
     pub sync: SyncStatus,
 }
 
 impl Node {
-    /// Opens the data directory, starts the network, and returns when the node takes commands.
+    /// Opens the data directory, starts the network, and returns once the node accepts commands.
     ///
     /// # Errors
-    /// When the data directory or the port belongs to another process, the store or the identity cannot be used, or the network
+    /// If another process has the data directory or the port, the store or the identity cannot be used, or the network
     /// cannot be started.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         Self::start_observed(config, |_| {}).await
     }
 
-    /// Starts as [`start`](Self::start) does, and says how far it is while the store of an earlier version is brought into the shape of
-    /// this one, which takes some seconds for a million records.
+    /// Like [`start`](Self::start), but also reports progress while a store of an earlier version is upgraded, which takes
+    /// some seconds for a million records.
     ///
     /// # Errors
     /// As for [`start`](Self::start).
@@ -219,17 +219,17 @@ impl Node {
         self.inner.id
     }
 
-    /// The addresses on which it began to listen.
+    /// The addresses that it listened on at startup.
     pub fn listening(&self) -> &[String] {
         &self.inner.listening
     }
 
-    /// What lies where in the data directory of this node.
+    /// The paths in the data directory of this node.
     pub fn paths(&self) -> &DataPaths {
         self.inner.data_dir.paths()
     }
 
-    /// Stores a value. When this returns, it is on the disk, and on its way to the peers.
+    /// Stores a value. When this returns, it is on disk, and on its way to the peers.
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -238,7 +238,7 @@ impl Node {
         self.write(key, Content::Put(value)).await?.ok_or(NodeError::Stopped)
     }
 
-    /// Deletes a key. None when it was not there; nothing is written then.
+    /// Deletes a key. None if it did not exist; nothing is written then.
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -270,7 +270,7 @@ impl Node {
         Ok(held.filter(|record| record.content.value().is_some()))
     }
 
-    /// Up to `limit` live records whose key starts with `prefix`, in the order of their keys, from behind `after`.
+    /// Up to `limit` live records whose key starts with `prefix`, in key order, starting after `after`.
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -296,7 +296,7 @@ impl Node {
         }
     }
 
-    /// Has what proved damaged taken out, so that it comes back from other nodes. Tells whether there was something to do.
+    /// Removes damaged records, so that they come back from other nodes. Returns whether there was anything to do.
     async fn set_aside(&self, error: &StoreError) -> Result<bool, NodeError> {
         let rowids = error.damaged_row().into_iter().collect();
         self.work(|reply| Work::SetAside { rowids, reply }).await
@@ -310,8 +310,8 @@ impl Node {
         self.read(Readers::counts).await
     }
 
-    /// Holds a session with every connected peer and says what came of each. Nobody has to ask for that:
-    /// it is what the node does by itself whenever there is a reason to.
+    /// Holds a session with every connected peer and returns the results. You rarely need this: the node does it by itself
+    /// whenever there is a reason to.
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -319,8 +319,8 @@ impl Node {
         self.ask(|reply| Request::Sync { reply }).await
     }
 
-    /// Reads every record, compares it with what was stored, and digest and sketch with the records. What is wrong is repaired.
-    /// Takes some seconds for a million records, during which the node works on.
+    /// Checks every record against what was stored, and digest and sketch against the records, and repairs what is wrong.
+    /// Takes some seconds for a million records; the node keeps working meanwhile.
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -328,7 +328,7 @@ impl Node {
         self.ask(|reply| Request::Verify { reply }).await?
     }
 
-    /// Up to `limit` lost versions, the one noticed last first; of one key only, if one is given.
+    /// Up to `limit` lost versions, most recently noticed first; only of one key, if given.
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -336,8 +336,8 @@ impl Node {
         self.read(move |readers| readers.conflicts(key.as_ref(), limit)).await
     }
 
-    /// Writes the content of a lost version of a key anew: the one noticed last, or the one written at `timestamp`. It is no
-    /// longer a conflict then. None when there is no such version.
+    /// Writes the content of a lost version of a key again: the most recently noticed one, or the one written at
+    /// `timestamp`. It is then no longer a conflict. None if there is no such version.
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -345,8 +345,8 @@ impl Node {
         self.work(|reply| Work::Restore { key, timestamp, reply }).await
     }
 
-    /// Waits until nothing can be stored any more, because the files of the store were removed, moved or replaced, and says so.
-    /// Nothing is left to do then but to [stop](Self::stop). Never returns while all is well.
+    /// Waits until nothing can be stored any more, because the files of the store were removed, moved or replaced, and
+    /// returns that error. The only thing left to do is to [stop](Self::stop). Never returns while all is well.
     pub async fn failed(&self) -> NodeError {
         let mut failure = self.inner.failure.clone();
         let failed = failure
@@ -361,7 +361,7 @@ impl Node {
         }
     }
 
-    /// Says goodbye to the peers. The node still takes reads and writes, which the peers hear of when it is started again.
+    /// Says goodbye to the peers. The node still accepts reads and writes; the peers get them when it is started again.
     pub async fn leave(&self) {
         let (done, is_done) = oneshot::channel();
         if self.inner.to_peers.send(ToPeers::Stop(done)).await.is_ok() {
@@ -370,8 +370,8 @@ impl Node {
         }
     }
 
-    /// [Leaves](Self::leave) the network, finishes the writes that wait, and closes the store. Whoever asks later is told
-    /// that the node has stopped. Stopping twice does nothing.
+    /// [Leaves](Self::leave) the network, finishes queued writes, and closes the store. Later calls fail with
+    /// [`NodeError::Stopped`]. Stopping twice does nothing.
     pub async fn stop(&self) {
         let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(writer) = writer else { return };

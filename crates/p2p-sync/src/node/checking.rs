@@ -11,15 +11,15 @@ use super::ledger::Ledger;
 use super::{NodeError, Verified};
 use crate::store::{Depth, Scanned, StoreError, SummaryWas};
 
-/// Requests that wait for a check; those beyond are refused.
+/// Requests that may wait for a check; others are refused.
 const ASKED_MAX: usize = 64;
-/// Damage that is met again is looked into after this at the earliest.
+/// The earliest time to check again after more damage is found.
 const PAUSE: Duration = Duration::from_secs(60);
-/// The same for a session that gave reason to doubt the summary: a peer may do that on purpose.
+/// The same after a session that raised doubts about the summary: a peer may do that on purpose.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3_600);
-/// A scan that failed is tried again after this.
+/// The pause before a failed scan is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// How often it is looked whether another program changed records.
+/// How often to check whether another program changed records.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Records that another program changes all the time are read through again after this at the earliest, and after so many times
 /// what reading them took: a twentieth of one core.
@@ -36,11 +36,11 @@ pub(super) struct Checking {
     /// The number of the scan under way. What another one found is of no use any longer.
     running: Option<(u64, Depth)>,
     scans: u64,
-    /// Answered by the scan that runs.
+    /// Requests answered by the running scan.
     answered: Vec<Reply>,
-    /// Answered by the next one.
+    /// Requests answered by the next one.
     asked: Vec<Reply>,
-    /// Damage was met: from this time on a check is due.
+    /// Damage was found: when a check is due.
     check_at: Option<Uptime>,
     damaged_seen: u64,
     last_check: Option<Uptime>,
@@ -85,7 +85,7 @@ impl Checking {
         (checking, finished)
     }
 
-    /// Somebody wants every record checked.
+    /// A request to check every record.
     pub(super) fn ask(&mut self, reply: Reply) {
         let refused = match &self.out_of_order {
             // The next attempt may be a minute away.
@@ -125,12 +125,12 @@ impl Checking {
         }
     }
 
-    /// Damaged records were met and set aside.
+    /// Damaged records were found and set aside.
     pub(super) fn set_aside(&mut self, records: u64) {
         self.repaired += records;
     }
 
-    /// When [`begin`](Self::begin) is to be called at the latest.
+    /// The latest time for the next call of [`begin`](Self::begin).
     pub(super) fn next_due(&self) -> Option<Uptime> {
         let due = self.check_at.unwrap_or_default().max(self.not_before);
         let due = Some(due).filter(|due| *due > Uptime::default());
@@ -139,7 +139,7 @@ impl Checking {
             .then(|| due.map_or(self.look_at, |due| due.min(self.look_at)))
     }
 
-    /// Begins what is wanted, unless something is under way.
+    /// Starts what is wanted, unless something is under way.
     pub(super) fn begin(&mut self, ledger: &mut Ledger, at: Uptime) {
         let seen = ledger.store().damaged_seen();
         if seen > std::mem::replace(&mut self.damaged_seen, seen) {
@@ -234,7 +234,7 @@ impl Checking {
         changed
     }
 
-    /// What another program changed is to be noticed though nothing is written here.
+    /// Changes by another program must be noticed even while nothing is written here.
     fn look_for_others(&mut self, ledger: &mut Ledger, at: Uptime) {
         if at < self.look_at || ledger.is_broken() || ledger.is_damaged() {
             return;
@@ -255,7 +255,7 @@ impl Checking {
         at >= self.rebuild_at && store.is_outdated() && store.completing().is_none()
     }
 
-    /// A scan failed: it is tried again after a pause.
+    /// A scan failed: it is retried after a pause.
     fn retry(&mut self, depth: Depth, at: Uptime) {
         self.not_before = at.after(RETRY_PAUSE);
         if depth == Depth::Records {

@@ -25,18 +25,18 @@ pub use entry::{Change, Committed, Done, Entry, Merged, Refused};
 use room::RoomWatch;
 pub use view::PeerView;
 
-/// The records of a node, with the rules by which they change. A running node has one, on its own thread; benchmarks and tests
-/// of whole sessions make theirs without a network.
+/// The records of a node, and the rules for changing them. A running node has one, on its own thread; benchmarks and tests
+/// of whole sessions create theirs without a network.
 #[derive(Debug)]
 pub struct Ledger {
     replica: Replica,
     store: SqliteStore,
-    /// Whether somebody may receive what is written now.
+    /// Whether any peer may receive local writes now.
     shared: bool,
-    /// Pages of the file proved damaged.
+    /// Damaged pages were found in the file.
     damaged: bool,
     aside: Aside,
-    /// What local writes of the open transaction may still take on the volume; none: not asked yet.
+    /// How much space of the volume local writes of the open transaction may still use; none: not checked yet.
     local_bytes: Option<u64>,
     room: RoomWatch,
     /// Since the start.
@@ -55,7 +55,7 @@ struct Aside {
 }
 
 impl Ledger {
-    /// What was there at the start counts as known to others, unless the last run noted that it is not.
+    /// Records present at startup count as known to others, unless the last run recorded that they are not.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -84,7 +84,7 @@ impl Ledger {
         })
     }
 
-    /// Sets how far what others send may fill the disk.
+    /// Sets how far remote data may fill the disk.
     #[must_use]
     pub fn with_capacity(mut self, capacity: Capacity) -> Self {
         self.room.capacity = capacity;
@@ -105,23 +105,23 @@ impl Ledger {
         self.store.is_broken()
     }
 
-    /// Makes sure that the files of the store are those that it has open; see [`SqliteStore::check_files`].
+    /// Checks that the files of the store are the ones that it has open; see [`SqliteStore::check_files`].
     pub(super) fn check_files(&mut self) -> Result<(), NodeError> {
         Ok(self.store.check_files()?)
     }
 
-    /// Whether the files of the store were taken away under it: for good.
+    /// Whether the files of the store were taken away, which is final.
     pub(super) fn is_displaced(&self) -> bool {
         self.store.is_displaced()
     }
 
-    /// Whether nothing is known that would keep a write from the disk.
+    /// Whether there is no known obstacle to a write.
     pub(super) fn takes_writes(&self) -> bool {
         !self.store.is_broken() && !self.store.is_locked()
     }
 
-    /// Does all of this in one transaction; when this returns, it is on the disk. If that fails for a reason that may lie in one
-    /// entry, each gets a transaction of its own, so that only what cannot be written is refused.
+    /// Does all of this in one transaction; when this returns, it is on disk. If it fails for a reason that may lie in one
+    /// entry, each entry gets its own transaction, so that only those that cannot be written are refused.
     pub fn commit(&mut self, batch: &[Entry<'_>], now: Now) -> Committed {
         let committed = match self.commit_together(batch, now) {
             Ok(committed) => committed,
@@ -210,7 +210,7 @@ impl Ledger {
         done.map(Ok)
     }
 
-    /// Whether an entry does nothing, on a full disk, but what leaves about as much room as before.
+    /// Whether an entry needs about no extra space, so that it works on a full disk.
     fn leaves_as_much_room(&mut self, entry: &Entry<'_>) -> bool {
         match entry {
             Entry::Write { key, content } => self.leaves_room(key, content).unwrap_or(false),
@@ -220,7 +220,7 @@ impl Ledger {
         }
     }
 
-    /// Does some work in one transaction. If it or the commit fails, nothing of it was done.
+    /// Does some work in one transaction. If it or the commit fails, nothing was changed.
     fn transact<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, NodeError>) -> Result<T, NodeError> {
         self.local_bytes = None;
         let begun = self.begin().map_err(NodeError::from);
@@ -245,13 +245,13 @@ impl Ledger {
         self.store.begin()
     }
 
-    /// Begins to read the whole store; see [`SqliteStore::start_scan`].
+    /// Starts to read the whole store; see [`SqliteStore::start_scan`].
     pub(super) fn start_scan(&mut self, depth: Depth) -> Result<Scan, NodeError> {
         let scan = self.store.start_scan(depth).map_err(NodeError::from);
         self.noted(scan)
     }
 
-    /// Takes over what a scan found; see [`SqliteStore::finish_scan`].
+    /// Applies the result of a scan; see [`SqliteStore::finish_scan`].
     pub(super) fn finish_scan(&mut self, scanned: Result<Scanned, StoreError>) -> Result<ScanFound, NodeError> {
         let finished = scanned.and_then(|scanned| self.store.finish_scan(scanned));
         if let Ok(found) = &finished
@@ -269,12 +269,12 @@ impl Ledger {
         result
     }
 
-    /// Whether pages of the file proved damaged, so that it must be rescued.
+    /// Whether the file has damaged pages and must be rescued.
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged
     }
 
-    /// Somebody else met damage.
+    /// Notes damage that was found elsewhere.
     pub(super) fn note_damage(&mut self) {
         self.damaged = true;
     }
@@ -284,14 +284,14 @@ impl Ledger {
         self.store.was_overwritten()
     }
 
-    /// Forgets what is remembered of the file, and reads it anew.
+    /// Discards everything remembered about the file, and rereads it.
     pub(super) fn reopen(&mut self) -> Result<(), NodeError> {
         let reopened = self.store.reopen().map_err(NodeError::from);
         self.noted(reopened)
     }
 
-    /// Opens a broken store again. If its file is damaged, a new one with everything that can still be read is put in its place;
-    /// what is lost comes back from other nodes. Gives about how many records that are.
+    /// Reopens a broken store. If its file is damaged, it is replaced by a new one with everything that can still be read;
+    /// lost records come back from other nodes. Returns about how many records were lost.
     pub(super) fn mend(&mut self, readers: &Readers) -> Result<u64, NodeError> {
         if !self.damaged {
             let reopened = self.store.reopen();
@@ -311,7 +311,7 @@ impl Ledger {
         Ok(rescued.damaged.saturating_add(rescued.gaps).max(1))
     }
 
-    /// Writes beside the store which peers were reached, once that is committed.
+    /// Writes the file of known peers, once they are committed.
     pub(super) fn write_known_peers(&mut self) {
         self.store.allow_replacing();
         if let Err(error) = self.store.write_known_peers() {
@@ -319,32 +319,32 @@ impl Ledger {
         }
     }
 
-    /// When [`find_room`](Self::find_room) is to be called at the latest.
+    /// The latest time for the next call of [`find_room`](Self::find_room).
     pub(super) fn next_look_for_room(&self) -> Option<Uptime> {
         self.room.next_look(&self.store)
     }
 
-    /// Looks for room, if there was none and it is time for that. Tells whether there is some again: what was refused may
-    /// come then.
+    /// Checks for space, if there was none and it is time. Returns whether there is some again, so that refused records can
+    /// be fetched.
     pub(super) fn find_room(&mut self, now: Now) -> bool {
         self.room.look(&mut self.store, now.uptime);
         self.room.take_returned()
     }
 
-    /// Whether there is no room now for all that others may send.
+    /// Whether there is currently not enough space for everything that others may send.
     pub(super) fn is_full(&mut self, now: Now) -> bool {
         !self.store.is_broken() && self.room.ask(&self.store, &[], now.uptime) != Room::Enough
     }
 
-    /// How many received records were not taken since the start: cause and count.
+    /// How many received records were refused since the start: cause and count.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let Refused { damaged, no_room } = self.refused;
         let causes = [("damaged here", damaged), ("no room", no_room)];
         causes.into_iter().filter(|(_, count)| *count > 0)
     }
 
-    /// Whether there is somebody who may receive what is written here from now on. What is written while there is nobody
-    /// cannot have been seen by whoever overwrites it elsewhere.
+    /// Sets whether any peer may receive local writes from now on. A write made while there is none cannot have been seen
+    /// by an author who overwrites it elsewhere.
     pub(super) fn set_shared(&mut self, shared: bool, now: Now) -> Result<(), NodeError> {
         if self.shared == shared {
             return Ok(());
@@ -364,7 +364,7 @@ impl Ledger {
         Ok(last.min(now.time.saturating_add(CLOCK_LEAD_MAX)))
     }
 
-    /// Closes the store in good order.
+    /// Closes the store cleanly.
     pub(super) fn close(self) {
         if self.store.is_broken() {
             if !self.store.is_displaced() {

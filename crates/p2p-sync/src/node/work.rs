@@ -7,10 +7,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::ledger::Entry;
 use super::{NodeError, Restored, SyncStatus, Synced, Verified};
 
-/// Where the outcome of a piece of work goes.
+/// The reply channel of a piece of work.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
 
-/// What the thread is asked for.
+/// Requests to the thread.
 #[derive(Debug)]
 pub(super) enum Request {
     /// A piece of work.
@@ -19,34 +19,34 @@ pub(super) enum Request {
     Sync { reply: oneshot::Sender<Vec<Synced>> },
     /// Check the store.
     Verify { reply: Reply<Verified> },
-    /// Say how the sync is doing.
+    /// Report the status of sync.
     SyncStatus { reply: oneshot::Sender<SyncStatus> },
-    /// A reader met damage in the file.
+    /// A reader found damage in the file.
     Damaged,
-    /// Finish what waits, and end.
+    /// Finish queued work, and end.
     Stop,
 }
 
 /// One piece of work inside a transaction.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Store a new version of a key. The reply is that version; none when a key to delete was not there.
+    /// Store a new version of a key. The reply is that version; none if a key to delete did not exist.
     Write {
         key: Key,
         content: Content,
         reply: Reply<Option<Record>>,
     },
-    /// Bring a lost version back; see [`Node::restore`](super::Node::restore).
+    /// Restore a lost version; see [`Node::restore`](super::Node::restore).
     Restore {
         key: Key,
         timestamp: Option<Timestamp>,
         reply: Reply<Option<Restored>>,
     },
-    /// These rows proved damaged: they are taken out, unless they are sound by now. The reply is whether something was done.
+    /// Remove these damaged rows, unless they are sound by now. The reply is whether anything was done.
     SetAside { rowids: Vec<i64>, reply: Reply<bool> },
     /// The patrol has come to this row.
     Patrolled(i64),
-    /// Merge what others wrote.
+    /// Merge remote records.
     Receive {
         via: Via,
         records: Vec<Record>,
@@ -56,7 +56,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// How many records of others it holds.
+    /// How many remote records it contains.
     pub(super) fn records(&self) -> usize {
         match self {
             Self::Receive { records, .. } => records.len(),
@@ -64,7 +64,7 @@ impl Work {
         }
     }
 
-    /// What it is to the ledger.
+    /// As an entry for the ledger.
     pub(super) fn entry(&self) -> Entry<'_> {
         match self {
             Self::Write { key, content, .. } => Entry::Write { key, content },

@@ -29,14 +29,14 @@ mod upkeep;
 
 use upkeep::REOPEN_PAUSE;
 
-/// Requests that share a transaction. Enough to make its price small beside the work; few enough that whoever
-/// waits for an answer waits some milliseconds.
+/// Requests that share a transaction. Enough to make its cost small compared with the work; few enough that callers wait
+/// only some milliseconds.
 const BATCH_MAX: usize = 256;
-/// Received records after which a transaction takes no further message: some tens of milliseconds of work.
+/// Received records after which a transaction accepts no further message: some tens of milliseconds of work.
 const RECEIVED_MAX: usize = 1_024;
-/// How long the thread stays awake for those it has just answered: they tend to ask again at once, and waking a thread costs as
-/// much as a good part of a transaction. Also how long a transaction waits for as many requests as the last one had, or every
-/// other one would be theirs who happened to be first.
+/// How long the thread stays awake for those it has just answered: they tend to ask again at once, and waking a thread
+/// costs as much as a good part of a transaction. Also how long a transaction waits for as many requests as the last one
+/// had, or else only the first requesters would share every other one.
 const LINGER: Duration = Duration::from_micros(100);
 /// The thread's state.
 pub(super) struct Writer {
@@ -54,9 +54,9 @@ pub(super) struct Writer {
     remembering: Remembering,
     readers: Readers,
     watch: Stopwatch,
-    /// When a damaged store was last tried to be rescued.
+    /// When a rescue of a damaged store was last attempted.
     rescued: Option<Uptime>,
-    /// When a broken store was last tried to be opened again.
+    /// When reopening a broken store was last attempted.
     reopened: Option<Uptime>,
     /// For waiting: this thread runs no tasks.
     runtime: Handle,
@@ -124,7 +124,7 @@ impl Writer {
         self
     }
 
-    /// Works until it is asked to stop, or nobody can ask any more.
+    /// Runs until it is asked to stop, or nobody can ask any more.
     pub(super) fn run(mut self) {
         self.ledger.keep_reserve();
         while !self.stopping {
@@ -159,7 +159,7 @@ impl Writer {
         self.ledger.close();
     }
 
-    /// One step of the sessions, after each transaction, so that nobody who writes much can keep them from going on.
+    /// One step of the sessions, after each transaction, so that heavy writers cannot block them.
     fn step(&mut self, now: Now) {
         if let Ok(event) = self.streams.events.try_recv() {
             self.on_stream(event, now);
@@ -180,7 +180,7 @@ impl Writer {
         self.note_who_listens(now);
     }
 
-    /// The next thing to do; none when the handle is gone.
+    /// The next thing to do; none if the handle is gone.
     fn next(&mut self) -> Option<Wake> {
         let since = Instant::now();
         while self.expected > 0 && since.elapsed() < LINGER {
@@ -237,13 +237,13 @@ impl Writer {
         self.tell(&committed, now);
     }
 
-    /// Writes this and everything else that waits.
+    /// Writes this and everything else that is queued.
     fn write_all(&mut self, mut batch: Vec<Work>, now: Now) {
         self.gather(&mut batch, now);
         self.write(batch, now);
     }
 
-    /// Everything that waits, up to a bound, local requests first.
+    /// Everything that is queued, up to a limit, local requests first.
     fn gather(&mut self, batch: &mut Vec<Work>, now: Now) {
         self.take_requests(batch, now);
         let since = Instant::now();
@@ -298,7 +298,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, tells everybody who listens, and answers whoever asked.
+    /// Writes a batch, notifies listeners, and answers the requesters.
     fn write(&mut self, batch: Vec<Work>, now: Now) {
         let reached = self.remembering.take();
         let mut entries: Vec<Entry<'_>> = batch.iter().map(Work::entry).collect();

@@ -14,7 +14,7 @@ use super::sqlite::SqliteStore;
 
 /// Lost versions that are kept.
 pub const CONFLICTS_MAX: u64 = 10_000;
-/// Bytes of the values and keys of lost versions and their winners that are kept.
+/// Bytes of keys and values of lost versions and their winners that are kept.
 pub const CONFLICT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What a conflict takes beyond keys and values: an upper bound for timestamps, authors and digest.
@@ -56,7 +56,7 @@ pub struct Conflict {
     pub noticed: Timestamp,
 }
 
-/// How much the table holds, so that it need not be counted for every conflict.
+/// The size of the table, so that it need not be counted for every conflict.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
     count: u64,
@@ -64,8 +64,8 @@ pub(super) struct Size {
 }
 
 impl SqliteStore {
-    /// Keeps a version that was lost, unless it is kept already, and drops the oldest beyond [`CONFLICTS_MAX`] and
-    /// [`CONFLICT_BYTES_MAX`]. To be called in a transaction.
+    /// Saves a lost version, unless it is already saved, and drops the oldest beyond [`CONFLICTS_MAX`] and
+    /// [`CONFLICT_BYTES_MAX`]. Call this in a transaction.
     ///
     /// # Errors
     /// When it cannot be written; the transaction must be rolled back then.
@@ -80,7 +80,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// The lost version of a key that was noticed last, or the one written at that timestamp.
+    /// The most recently noticed lost version of a key, or the one written at that timestamp.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -92,7 +92,7 @@ impl SqliteStore {
         Ok(found.into_iter().next())
     }
 
-    /// Forgets a lost version. To be called in a transaction.
+    /// Drops a lost version. Call this in a transaction.
     ///
     /// # Errors
     /// When it cannot be written; the transaction must be rolled back then.
@@ -160,7 +160,7 @@ fn measure(connection: &Connection) -> rusqlite::Result<Size> {
     })
 }
 
-/// Up to `limit` lost versions, of one key if one is given, the one noticed last first.
+/// Up to `limit` lost versions, of one key if given, most recently noticed first.
 pub(super) fn list(connection: &Connection, key: Option<&Key>, limit: usize) -> rusqlite::Result<Vec<Conflict>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     match key {
@@ -185,7 +185,7 @@ fn select(connection: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> rusq
     Ok(conflicts)
 }
 
-/// None when the row was changed by hand into something else.
+/// None if the row was changed by hand into something else.
 pub(super) fn conflict(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Option<Conflict>> {
     let key = match row.get_ref(0)? {
         ValueRef::Text(bytes) => rows::text_key(bytes).ok(),

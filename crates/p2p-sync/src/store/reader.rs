@@ -16,13 +16,13 @@ use super::opening;
 use super::repair;
 use super::rows::{self, Authors, Which};
 
-/// How long a caller waits for a connection to come free.
+/// How long a caller waits for a free connection.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A pool of read-only connections to the store. Cheap to clone. No call reads more than a page, so that no reader holds on to
-/// an old state of the file for long, and makes the WAL grow. What is committed before a call begins is seen by it.
+/// A pool of read-only connections to the store. Cheap to clone. No call reads more than a page, so that no reader holds on
+/// to an old state of the file for long and makes the WAL grow. A call sees everything that was committed before it began.
 ///
-/// To be opened after the [store](super::SqliteStore), and dropped before it is closed, so that no WAL is left behind.
+/// Open them after the [store](super::SqliteStore), and drop them before closing it, so that no WAL is left behind.
 #[derive(Debug, Clone)]
 pub struct Readers {
     pool: Arc<Pool>,
@@ -49,7 +49,7 @@ struct Pool {
 #[derive(Debug)]
 struct Idle {
     readers: Vec<Reader>,
-    /// Connections that were closed after a failure, and are opened again when they are needed.
+    /// Connections that were closed after a failure, and are reopened when needed.
     closed: usize,
 }
 
@@ -64,7 +64,7 @@ impl Readers {
     /// Opens `count` connections, at least one.
     ///
     /// # Errors
-    /// When the file is not a store of the supported version, or cannot be read.
+    /// If the file is not a store of the supported version, or cannot be read.
     pub fn open(file: &Path, count: usize) -> Result<Self, StoreError> {
         let places = count.max(1);
         let readers = (0..places).map(|_| Reader::open(file)).collect::<Result<_, _>>()?;
@@ -79,10 +79,10 @@ impl Readers {
         })
     }
 
-    /// The version held of a key, deletions included.
+    /// The held version of a key, which may be a deletion.
     ///
     /// # Errors
-    /// When the store cannot be read, or the row is damaged, or was and is kept aside.
+    /// If the store cannot be read, or the row is damaged, or was damaged and has been set aside.
     pub fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         self.read(|reader, file| {
             let held = rows::get(&reader.connection, &mut reader.authors, file, key)?;
@@ -98,8 +98,8 @@ impl Readers {
         })
     }
 
-    /// Up to `limit` records that have a value, in the order of their keys: those whose key starts with `prefix` and lies
-    /// behind `after`. Takes time by the deletions that lie between them.
+    /// Up to `limit` records that have a value, in key order: those whose key starts with `prefix` and comes after `after`.
+    /// The time also depends on the number of deletions between them.
     ///
     /// # Errors
     /// When the store cannot be read, or a row of the page is damaged.
@@ -116,7 +116,7 @@ impl Readers {
         })
     }
 
-    /// How many keys there are. Counts them, by the narrowest index: some milliseconds for a million.
+    /// How many keys there are. Counts them by the narrowest index: some milliseconds for a million.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -128,7 +128,7 @@ impl Readers {
         })
     }
 
-    /// Up to `limit` lost versions, the one noticed last first; of one key only, if one is given.
+    /// Up to `limit` lost versions, most recently noticed first; only of one key, if given.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -152,11 +152,11 @@ impl Readers {
         self.ask(|connection| rows::ahead(connection, after, limit))
     }
 
-    /// Waits for all readers, closes their connections, and keeps everybody waiting as long as what it gives is held. After that
-    /// they open the file anew.
+    /// Waits for all readers, closes their connections, and blocks new reads as long as the returned value is held. After
+    /// that they reopen the file.
     ///
     /// # Errors
-    /// When a reader was not given back in time.
+    /// If a reader was not returned in time.
     pub(super) fn pause(&self) -> Result<Paused<'_>, StoreError> {
         let mut leases = Vec::with_capacity(self.pool.places);
         while leases.len() < self.pool.places {
@@ -186,10 +186,10 @@ impl Readers {
     }
 }
 
-/// A place in the pool, given back when this is dropped.
+/// A slot in the pool, returned when this is dropped.
 struct Lease<'a> {
     pool: &'a Pool,
-    /// None if a connection is to be opened here first.
+    /// None if a connection must be opened first.
     reader: Option<Reader>,
 }
 

@@ -27,23 +27,24 @@ use super::sync;
 use super::wal::{Checkpoint, WalSize};
 use crate::throttle::Throttle;
 
-/// How long the writer waits for a lock of another program: longer than a statement typed into a shell takes. Whoever asks the
-/// writer's thread for anything waits with it.
+/// How long the writer waits for a lock of another program: longer than a statement typed into a shell takes. All requests
+/// to the writer thread wait with it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same once that was in vain, until the lock is gone: others who want to write must not wait as long one after the other.
+/// The same after a timeout, until the lock is gone: further writers must not each wait that long.
 const PATIENCE_WHILE_LOCKED: Duration = Duration::from_millis(50);
 
 /// The records of a node in an SQLite file, for the thread that writes them.
 ///
 /// # The writer's loop
-/// 1. [`begin`](Store::begin), then [`get`](Store::get) and [`put`](Store::put) for everything that waits, then
-///    [`commit`](Store::commit). When that returns `Ok`, all of it is on the disk: acknowledge.
-/// 2. If `get` fails with an error that [is one record's](StoreError::is_one_record), only the operation that asked fails;
-///    the transaction is as good as before.
+/// 1. [`begin`](Store::begin), then [`get`](Store::get) and [`put`](Store::put) for everything that is queued, then
+///    [`commit`](Store::commit). When that returns `Ok`, all of it is on disk: acknowledge.
+/// 2. If `get` fails with an error that [is one record's](StoreError::is_one_record), only that operation fails; the
+///    transaction is still good.
 /// 3. After any other error, [`rollback`](Store::rollback) and acknowledge nothing of the transaction.
-/// 4. If the store [is broken](SqliteStore::is_broken) then, its connection is closed for good: [`reopen`](SqliteStore::reopen) it, now
-///    and again until that succeeds. Whether the writes of a `commit` that failed are there shows only after that. If the
-///    error [means that pages are damaged](StoreError::is_damaged_file), [`rescue`](SqliteStore::rescue) it instead.
+/// 4. If the store [is broken](SqliteStore::is_broken) then, its connection is closed for good:
+///    [`reopen`](SqliteStore::reopen) it, repeatedly until that succeeds. Only then is it known whether the writes of a
+///    failed `commit` are there. If the error [means that pages are damaged](StoreError::is_damaged_file),
+///    [`rescue`](SqliteStore::rescue) it instead.
 /// 5. Whenever [`summary`](SqliteStore::summary) is none, run a [scan](SqliteStore::start_scan).
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -80,12 +81,12 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store of a network, and makes it if there is none. The caller holds the [data directory](super::DataDir).
-    /// A file with damaged pages is [rescued](Self::rescue) first.
+    /// Opens the store of a network, and creates it if there is none. The caller must hold the [data
+    /// directory](super::DataDir). A file with damaged pages is [rescued](Self::rescue) first.
     ///
     /// # Errors
-    /// When the file is not a store of that network and of a version that this program knows, when it is damaged, or when
-    /// it cannot be kept safely where it is. A file that is refused was not changed.
+    /// If the file is not a store of that network and of a version that this program knows, if it is damaged, or if it
+    /// cannot be stored safely where it is. A refused file is not changed.
     pub fn open(file: &Path, network: &NetworkName) -> Result<Self, StoreError> {
         Self::open_or(file, network, IfUnreadable::Refuse, &mut |_| {})
     }
@@ -167,13 +168,13 @@ impl SqliteStore {
         &self.file
     }
 
-    /// Whether the connection was closed after a failure, so that every call fails until [`reopen`](Self::reopen).
+    /// Whether the connection was closed after a failure, so that every call fails until [`reopen`](Self::reopen) succeeds.
     pub fn is_broken(&self) -> bool {
         self.connection.is_none()
     }
 
-    /// Opens the file again, with a new connection. An open transaction is forgotten. After success, everything that can be
-    /// read is on the disk, whatever the sync that failed had left behind.
+    /// Reopens the file with a new connection. An open transaction is discarded. After success, everything that can be read
+    /// is on disk, whatever the failed sync left behind.
     ///
     /// # Errors
     /// As for [`open`](Self::open), or when the file is gone or another one: none is made in its place. The store is broken then,
@@ -184,7 +185,7 @@ impl SqliteStore {
         self.open_again()
     }
 
-    /// Opens what lies under the name of the store.
+    /// Opens the file that has the store's name.
     pub(super) fn open_again(&mut self) -> Result<(), StoreError> {
         repair::finish(&self.file)?;
         if size_of(&self.file)?.is_none() {
@@ -216,11 +217,11 @@ impl SqliteStore {
         }
     }
 
-    /// Closes the file in good order: once all [readers](super::Readers) are gone too, the store is a single file again. Dropping the store does the
-    /// same without a word about failures.
+    /// Closes the file cleanly: once all [readers](super::Readers) are gone too, the store is a single file again. Dropping
+    /// the store does the same but ignores failures.
     ///
     /// # Errors
-    /// When the WAL could not be moved into the file. Nothing is lost then: the next start does it.
+    /// If the WAL could not be moved into the file. Nothing is lost then: the next start does it.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.rollback();
         self.end_scan();
@@ -266,7 +267,7 @@ impl SqliteStore {
         }
     }
 
-    /// Takes note of a failure: closes the connection if it must not be used again.
+    /// Handles a failure: closes the connection if it must not be used again.
     pub(super) fn noted<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.as_ref().is_err_and(StoreError::breaks_connection) {
             self.abandon();

@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::rows::{self, Authors};
 use super::sqlite::SqliteStore;
 
-/// Stores of which it is kept how far a bulk came: those that were heard last.
+/// Stores for which bulk positions are kept: the most recent ones.
 pub const POSITIONS_MAX: usize = 256;
 /// How often damaged records are logged at most: nothing of them is new at the next attempt to hand them on.
 pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ const STORE_ID: &str = "store_id";
 const UNSHARED_AFTER: &str = "unshared_after";
 
 impl SqliteStore {
-    /// The name of this store: drawn when the file was made, and again when it was [rescued](Self::rescue).
+    /// The name of this store: chosen at random when the file was created, and again when it was [rescued](Self::rescue).
     pub fn id(&self) -> StoreId {
         self.id
     }
@@ -55,7 +55,7 @@ impl SqliteStore {
         self.damaged_seen = self.damaged_seen.saturating_add(1);
     }
 
-    /// The records held of all keys with this hash, up to `limit`; without damaged ones.
+    /// The held records of all keys with this hash, up to `limit`, without damaged ones.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -72,8 +72,9 @@ impl SqliteStore {
         })
     }
 
-    /// The next records behind a place, in the order of the change sequence, without damaged ones; from the first one if none is
-    /// given, or one that this store does not know. There are fewer than the limit allows, or none, where many are damaged.
+    /// The next records after a place, in the order of the change sequence, without damaged ones; from the first one if no
+    /// place is given, or one that this store does not know. There are fewer than the limit allows, or none, if many are
+    /// damaged.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -93,7 +94,7 @@ impl SqliteStore {
         })
     }
 
-    /// The items of all records, in no order that matters. 32 bytes each.
+    /// The items of all records in any order, 32 bytes each.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -109,7 +110,7 @@ impl SqliteStore {
         })
     }
 
-    /// How far a bulk from that store came.
+    /// How far a bulk from that store has come.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -128,11 +129,11 @@ impl SqliteStore {
         })
     }
 
-    /// Keeps how far a bulk from that store came, and forgets the oldest beyond [`POSITIONS_MAX`]. To be called in the
+    /// Saves how far a bulk from that store has come, and drops the oldest beyond [`POSITIONS_MAX`]. Call this in the
     /// transaction that writes its records.
     ///
     /// # Errors
-    /// When it cannot be written; the transaction must be rolled back then.
+    /// If it cannot be written; the transaction must then be rolled back.
     pub fn keep_position(&mut self, source: StoreId, position: Cursor) -> Result<(), StoreError> {
         self.transaction()?;
         self.asked(|connection| {
@@ -156,7 +157,7 @@ impl SqliteStore {
         self.asked(|connection| rows::scan_steps(connection, &[BY_KEY_HASH, BY_NUMBER, POSITION, KEEP_POSITION]))
     }
 
-    /// The timestamp after which no own write has reached anybody; none when that is not known.
+    /// The timestamp after which no local write has reached anybody; none if unknown.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -164,10 +165,10 @@ impl SqliteStore {
         self.asked(read_unshared_after)
     }
 
-    /// Keeps that timestamp, or forgets it. To be called in a transaction.
+    /// Saves or clears that timestamp. Call this in a transaction.
     ///
     /// # Errors
-    /// When it cannot be written; the transaction must be rolled back then.
+    /// If it cannot be written; the transaction must then be rolled back.
     pub fn keep_unshared_after(&mut self, timestamp: Option<Timestamp>) -> Result<(), StoreError> {
         self.transaction()?;
         self.asked(|connection| match timestamp {
@@ -179,7 +180,7 @@ impl SqliteStore {
         })
     }
 
-    /// Asks the connection, and takes note of a failure.
+    /// Queries the connection, and handles a failure.
     pub(super) fn asked<T>(&mut self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let result = self
             .connection()
@@ -223,7 +224,7 @@ struct Sound<'a> {
 }
 
 impl Sound<'_> {
-    /// Takes the record of a row with its digest in column 6, unless it is damaged.
+    /// Adds the record of a row with its digest in column 6, unless it is damaged.
     fn take(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
         let (key, record) = rows::whole(row, self.authors)?;
         let why = match rows::proved(record, row.get_ref(6)?) {
@@ -257,7 +258,7 @@ pub(super) fn read_unshared_after(connection: &Connection) -> rusqlite::Result<O
     Ok(text.and_then(|text| Timestamp::from_nanos(text.parse().ok()?).ok()))
 }
 
-/// The name of the store; a new one if somebody took it away.
+/// The name of the store; a new one if another program removed it.
 pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<StoreId> {
     if let Some(id) = meta(connection, STORE_ID)?.and_then(|text| text.parse().ok()) {
         return Ok(StoreId(id));

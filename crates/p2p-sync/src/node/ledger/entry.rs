@@ -10,18 +10,18 @@ use crate::store::RememberedPeer;
 /// One piece of work in a transaction.
 #[derive(Debug, Clone, Copy)]
 pub enum Entry<'a> {
-    /// Write a content, a deletion included. A key that is not there is not deleted.
+    /// Write a value or a deletion. A key that does not exist is not deleted.
     Write {
         /// The key.
         key: &'a Key,
         /// Its new content.
         content: &'a Content,
     },
-    /// Write the content of a lost version anew; see [`Node::restore`](crate::node::Node::restore).
+    /// Write the content of a lost version again; see [`Node::restore`](crate::node::Node::restore).
     Restore {
         /// Its key.
         key: &'a Key,
-        /// When it was written; none: the one that was noticed last.
+        /// When it was written; none: the most recently noticed one.
         timestamp: Option<Timestamp>,
     },
     /// Merge records that passed the [`Admission`](p2p_sync_core::Admission).
@@ -30,74 +30,74 @@ pub enum Entry<'a> {
         via: Via,
         /// The records.
         records: &'a [Record],
-        /// Of a bulk from this store: the place that it reaches with them.
+        /// For a bulk from this store: the place that it reaches with them.
         reached: Option<(StoreId, Cursor)>,
     },
-    /// Take out rows that proved damaged, unless they are sound by now.
+    /// Remove damaged rows, unless they are sound by now.
     SetAside(&'a [i64]),
-    /// Note where peers were reached.
+    /// Save where peers were reached.
     Remember(&'a [RememberedPeer]),
-    /// Note how far the patrol has come.
+    /// Save the patrol's progress.
     Patrolled(i64),
 }
 
-/// What came of an entry.
+/// The result of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// The version that was written; none: there was no such key to delete.
+    /// The version that was written; none: the key to delete did not exist.
     Written(Option<Record>),
-    /// What was brought back; none: there is no such version.
+    /// What was restored; none: there is no such version.
     Restored(Option<Restored>),
-    /// What came of the received records.
+    /// The result for the received records.
     Received(Merged),
-    /// Whether a row was taken out.
+    /// Whether a row was removed.
     SetAside(bool),
-    /// It is noted.
+    /// It is saved.
     Noted,
 }
 
-/// What came of received records.
+/// The result for received records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Merged {
-    /// Those that won, and are held now.
+    /// Those that won, and are now held.
     pub changed: u64,
-    /// Those that were not taken.
+    /// Those that were refused.
     pub refused: Refused,
 }
 
 /// A version that became the current one of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// How it came.
+    /// How it arrived.
     pub via: Via,
     /// The version.
     pub record: Record,
 }
 
-/// What came of a commit: everybody who listens to changes is told by this and nothing else.
+/// The result of a commit: the only source for everything that listens to changes.
 #[derive(Debug, Default)]
 pub struct Committed {
-    /// What came of each entry, in their order. Of one that failed nothing was written.
+    /// The result of each entry, in order. Nothing was written for one that failed.
     pub done: Vec<Result<Done, NodeError>>,
-    /// The changes, in the order in which the store took them in.
+    /// The changes, in the order in which they were stored.
     pub changes: Vec<Change>,
     /// How many versions lost to one whose author had not seen them.
     pub lost: u64,
-    /// The received records that were not taken.
+    /// The received records that were refused.
     pub refused: Refused,
 }
 
-/// How many received records were not taken, by cause. Each comes back by a session when the cause is gone.
+/// How many received records were refused, by cause. A session fetches them again once the cause is gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// They met a damaged row, which is still to be taken out.
+    /// They met a damaged row that has not been removed yet.
     pub damaged: u64,
-    /// There is no room for them.
+    /// There is no space for them.
     pub no_room: u64,
 }
 
 impl Entry<'_> {
-    /// How many of these records found no room, if that is why the entry failed.
+    /// How many of these records there was no space for, if that is why the entry failed.
     pub(super) fn found_no_room(&self, error: &NodeError) -> u64 {
         match self {
             Self::Receive { records, .. } if error.is_full() => records.len() as u64,
@@ -107,7 +107,7 @@ impl Entry<'_> {
 }
 
 impl Committed {
-    /// Adds what came of a later commit.
+    /// Adds the result of a later commit.
     pub(super) fn extend(&mut self, later: Self) {
         self.done.extend(later.done);
         self.changes.extend(later.changes);
