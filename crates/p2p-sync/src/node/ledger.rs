@@ -2,6 +2,7 @@
 //! [`Committed`], which the log, the network and the sessions are told about. The writer decides when to commit.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
@@ -12,6 +13,7 @@ use p2p_sync_core::{Timestamp, Uptime, Via};
 use super::{NodeError, Restored};
 use crate::store::{Capacity, Depth, Readers, Room, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound};
 use crate::system::Now;
+use crate::throttle::Throttle;
 
 mod entry;
 mod merging;
@@ -24,6 +26,9 @@ mod writing;
 pub use entry::{Change, Committed, Done, Entry, Merged, Refused};
 use room::RoomWatch;
 pub use view::PeerView;
+
+/// How often the log says that the disk is full, at most.
+const FULL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The records of a node, and the rules for changing them. A running node has one, on its own thread; benchmarks and tests
 /// of whole sessions create theirs without a network.
@@ -43,6 +48,8 @@ pub struct Ledger {
     refused: Refused,
     /// What sessions committed since that was last asked.
     committed: Committed,
+    /// How often it is logged that the disk is full.
+    full_log: Throttle<Instant>,
 }
 
 /// Damaged records that were set aside.
@@ -81,6 +88,7 @@ impl Ledger {
             room: RoomWatch::default(),
             refused: Refused::default(),
             committed: Committed::default(),
+            full_log: Throttle::once(FULL_LOG_INTERVAL),
         })
     }
 

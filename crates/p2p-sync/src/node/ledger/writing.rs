@@ -1,5 +1,7 @@
 //! Local writes, even over a damaged row and on a full disk. `merging` handles remote records.
 
+use std::time::Instant;
+
 use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Value};
@@ -117,9 +119,12 @@ impl Ledger {
         }
         let given_up = self.store.give_reserve_up();
         if given_up {
-            tracing::warn!(
-                "The disk is full: only writes that need no extra space, such as deletions, are still stored"
-            );
+            // Each of them may need the reserve once more.
+            if self.full_log.allows(Instant::now()) {
+                tracing::warn!(
+                    "The disk is full: only writes that need no extra space, such as deletions, are still stored"
+                );
+            }
             // What the log holds may have needed that to be moved.
             let _ = self.store.empty_wal();
         }

@@ -136,6 +136,11 @@ fn a_disk_without_a_byte_still_takes_deletions_and_what_fits_into_what_they_free
     delete_all(&b, (300..600).map(|number| format!("key {number}")));
     wait_equal("after deletions elsewhere", &[&a, &b], PATIENCE);
     assert_eq!(a.get("less").as_deref(), Some(value.as_str()));
+    let lines = a.stderr().lines_from(0);
+    let warnings = lines
+        .iter()
+        .filter(|line| String::from_utf8_lossy(line).contains("The disk is full: "));
+    assert!((1..=2).contains(&warnings.count()), "not at each of the deletions");
 
     a.kill9();
     a.restart();
