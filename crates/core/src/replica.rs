@@ -4,7 +4,7 @@
 use crate::clock::{Clock, ClockExhausted};
 use crate::id::NodeId;
 use crate::record::{Content, Key, Merge, Record, merge};
-use crate::store::Store;
+use crate::store::Transaction;
 use crate::time::{Base, Timestamp};
 
 /// The rules by which one node changes its store.
@@ -79,31 +79,31 @@ impl Replica {
     ///
     /// # Errors
     /// When the clock is exhausted or the store fails; the transaction must be rolled back then.
-    pub fn write<S: Store>(
+    pub fn write<S: Transaction>(
         &mut self,
-        store: &mut S,
+        transaction: &mut S,
         key: Key,
         content: Content,
         now: Timestamp,
     ) -> Result<Written, WriteError<S::Error>> {
-        let replaced = store.get(&key).map_err(WriteError::Store)?;
-        self.write_over(store, replaced, key, content, now)
+        let replaced = transaction.get(&key).map_err(WriteError::Store)?;
+        self.write_over(transaction, replaced, key, content, now)
     }
 
     /// Stores a deletion as the newest version of an existing key. If the key does not exist, nothing is written.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
-    pub fn delete<S: Store>(
+    pub fn delete<S: Transaction>(
         &mut self,
-        store: &mut S,
+        transaction: &mut S,
         key: Key,
         now: Timestamp,
     ) -> Result<Option<Written>, WriteError<S::Error>> {
-        match store.get(&key).map_err(WriteError::Store)? {
-            Some(held) if held.content.value().is_some() => {
-                self.write_over(store, Some(held), key, Content::Deleted, now).map(Some)
-            }
+        match transaction.get(&key).map_err(WriteError::Store)? {
+            Some(held) if held.content.value().is_some() => self
+                .write_over(transaction, Some(held), key, Content::Deleted, now)
+                .map(Some),
             _ => Ok(None),
         }
     }
@@ -112,11 +112,11 @@ impl Replica {
     ///
     /// # Errors
     /// When the store fails; the transaction must be rolled back then.
-    pub fn receive<S: Store>(&mut self, store: &mut S, record: &Record) -> Result<Received, S::Error> {
-        let held = store.get(&record.key)?;
+    pub fn receive<S: Transaction>(&mut self, transaction: &mut S, record: &Record) -> Result<Received, S::Error> {
+        let held = transaction.get(&record.key)?;
         let merge = merge(held.as_ref(), record);
         if merge.stores_incoming() {
-            store.put(record)?;
+            transaction.put(record)?;
             self.clock.observe(record.timestamp);
         }
         let lost = held.and_then(|held| self.lost(merge, held, record));
@@ -143,9 +143,9 @@ impl Replica {
             && winner.base != Base::Version(held.timestamp)
     }
 
-    fn write_over<S: Store>(
+    fn write_over<S: Transaction>(
         &mut self,
-        store: &mut S,
+        transaction: &mut S,
         replaced: Option<Record>,
         key: Key,
         content: Content,
@@ -162,7 +162,7 @@ impl Replica {
             author: self.id,
             base,
         };
-        store.put(&record).map_err(WriteError::Store)?;
+        transaction.put(&record).map_err(WriteError::Store)?;
         Ok(Written { record, replaced })
     }
 }
@@ -171,7 +171,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::record::Value;
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, Store};
 
     fn at(nanos: i64) -> Timestamp {
         Timestamp::from_nanos(nanos).unwrap()
@@ -196,10 +196,12 @@ mod tests {
         let mut store = MemoryStore::new();
         let mut replica = Replica::new(node(1), Clock::new(None));
         replica.set_unshared_after(shared);
-        store.begin().unwrap();
+        let mut transaction = store.begin().unwrap();
         let value = Content::Put(Value::new(*b"v").unwrap());
-        let written = replica.write(&mut store, winner.key.clone(), value, at(100)).unwrap();
-        let received = replica.receive(&mut store, winner).unwrap();
+        let written = replica
+            .write(&mut transaction, winner.key.clone(), value, at(100))
+            .unwrap();
+        let received = replica.receive(&mut transaction, winner).unwrap();
         assert!(
             received
                 .lost

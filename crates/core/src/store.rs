@@ -8,28 +8,27 @@ mod conformance;
 mod memory;
 
 pub use conformance::conformance;
-pub use memory::{MemoryStore, MemoryStoreError};
+pub use memory::{MemoryStore, MemoryTransaction};
 
 /// Holds at most one version of each key.
 ///
-/// Writes happen inside a transaction: [`begin`](Store::begin), any number of [`put`](Store::put), then
-/// [`commit`](Store::commit), after which they survive everything that the implementation promises to survive; or
-/// [`rollback`](Store::rollback), after which none of them happened. Reads inside a transaction see its writes.
+/// Writes happen in a [`Transaction`]: [`begin`](Store::begin), any number of [`put`](Transaction::put), then
+/// [`commit`](Transaction::commit), after which they survive everything that the implementation promises to survive. A
+/// transaction that is dropped without a commit is rolled back.
 pub trait Store {
     /// What can go wrong.
     type Error;
+
+    /// An open transaction.
+    type Transaction<'a>: Transaction<Error = Self::Error>
+    where
+        Self: 'a;
 
     /// The held version of a key, which may be a deletion.
     ///
     /// # Errors
     /// If the store cannot be read.
     fn get(&mut self, key: &Key) -> Result<Option<Record>, Self::Error>;
-
-    /// Stores this version in place of any other of its key.
-    ///
-    /// # Errors
-    /// If it cannot be written; the transaction must then be rolled back.
-    fn put(&mut self, record: &Record) -> Result<(), Self::Error>;
 
     /// Up to `limit` records in key order, deletions included: those whose key starts with `prefix` and comes after
     /// `after`.
@@ -47,15 +46,30 @@ pub trait Store {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// If that fails; no transaction is open then.
-    fn begin(&mut self) -> Result<(), Self::Error>;
+    /// If that fails.
+    fn begin(&mut self) -> Result<Self::Transaction<'_>, Self::Error>;
+}
 
-    /// Makes the transaction's writes durable.
+/// Changes that are applied together or not at all. Dropping it without a commit rolls it back.
+pub trait Transaction {
+    /// What can go wrong.
+    type Error;
+
+    /// The held version of a key, which may be a deletion. The transaction sees its own writes.
     ///
     /// # Errors
-    /// If that fails; it is then unknown whether they are durable, and [`rollback`](Store::rollback) must follow.
-    fn commit(&mut self) -> Result<(), Self::Error>;
+    /// If the store cannot be read.
+    fn get(&mut self, key: &Key) -> Result<Option<Record>, Self::Error>;
 
-    /// Discards the transaction's writes. Leaves the store usable if possible.
-    fn rollback(&mut self);
+    /// Stores this version in place of any other of its key.
+    ///
+    /// # Errors
+    /// If it cannot be written; the transaction must not be committed then.
+    fn put(&mut self, record: &Record) -> Result<(), Self::Error>;
+
+    /// Makes the writes durable.
+    ///
+    /// # Errors
+    /// If that fails; it is then unknown whether they are durable.
+    fn commit(self) -> Result<(), Self::Error>;
 }

@@ -85,6 +85,30 @@ const BREAKS: &[Break] = &[
         to: "left.unwrap_or((FULL.bytes, FULL.records));",
     },
     Break {
+        what: "a cursor is believed by what was told, whatever there was then",
+        file: "sequence.rs",
+        from: "(start..=end).contains(&cursor.seen) && cursor.number <= cursor.seen",
+        to: "(start..=end).contains(&cursor.number)",
+    },
+    Break {
+        what: "a run goes on in the epoch of the one before",
+        file: "sequence.rs",
+        from: "begins: self.drawn.map(|epoch| (epoch, self.last.saturating_add(1))),",
+        to: "begins: self.drawn.filter(|_| self.broken).map(|epoch| (epoch, self.last.saturating_add(1))),",
+    },
+    Break {
+        what: "numbers that another program used are used again",
+        file: "sequence.rs",
+        from: "self.taken = self.taken.max(self.in_use).checked_add(1)?;",
+        to: "self.taken = self.taken.checked_add(1)?;",
+    },
+    Break {
+        what: "cursors outlive what another program did",
+        file: "sequence.rs",
+        from: "        if saved.forgets {\n            self.epochs = Epochs::default();\n",
+        to: "        if saved.forgets {\n",
+    },
+    Break {
         what: "a bulk starts from the beginning each time",
         file: "sync/shared.rs",
         from: "let after = if afresh {",

@@ -222,13 +222,13 @@ impl Putting {
         let now = record(0).timestamp;
         let start = Instant::now();
         for _ in 0..TRANSACTIONS {
-            self.store.begin().unwrap();
+            let mut transaction = self.store.begin().unwrap();
             for _ in 0..each {
                 let (key, content): (Key, Content) = (Key::new(key(self.next)).unwrap(), content(self.next));
-                self.replica.write(&mut self.store, key, content, now).unwrap();
+                self.replica.write(&mut transaction, key, content, now).unwrap();
                 self.next += 1;
             }
-            self.store.commit().unwrap();
+            transaction.commit().unwrap();
         }
         let elapsed = start.elapsed();
         assert_eq!(self.store.summary().is_some(), self.keeps_summary);

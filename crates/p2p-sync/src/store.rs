@@ -4,6 +4,7 @@
 //! # Files
 //! - [`DataDir`] creates the directory and locks it; [`DataPaths`] names the files in it.
 //! - [`SqliteStore`] is the one connection that writes. It belongs to one thread.
+//! - [`Transaction`] changes it: it commits when told to, and rolls back when it is dropped.
 //! - [`Readers`] are a few connections that read in parallel and never wait for it.
 //! - [`Scan`] reads all records on another thread: to compute the summary if it is not known, and to find damage.
 //! - [`StoreError`] says what went wrong and what happened to the data.
@@ -27,7 +28,7 @@
 //! and the store is closed: see [`SqliteStore::check_files`]. `presence` says what cannot be noticed this way.
 //!
 //! # Durability
-//! The file is in WAL mode with `synchronous=FULL`: when [`commit`](p2p_sync_core::store::Store::commit) returns, the
+//! The file is in WAL mode with `synchronous=FULL`: when [`commit`](Transaction::commit) returns, the
 //! transaction has been synced to disk. Everything that an opened store shows is on disk as well, whatever happened before.
 //!
 //! While the store is open, nothing else in this process may open its files, not even to read them: on POSIX, closing such
@@ -61,6 +62,7 @@ mod summary;
 mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transaction;
 mod wal;
 
 pub use changes::{Changed, Changes};
@@ -82,3 +84,4 @@ pub use repair::{
 pub use room::{Capacity, Load, Room};
 pub use sqlite::SqliteStore;
 pub use sync::POSITIONS_MAX;
+pub use transaction::Transaction;

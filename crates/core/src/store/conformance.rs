@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use super::Store;
+use super::{Store, Transaction};
 use crate::id::NodeId;
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::record::{Content, Key, Record, Value};
@@ -62,13 +62,13 @@ fn store<S: Store>(store: &mut S, records: &[Record])
 where
     S::Error: Debug,
 {
-    store.begin().expect("a transaction can be opened");
+    let mut transaction = store.begin().expect("a transaction can be opened");
     for record in records {
-        store
+        transaction
             .put(record)
             .unwrap_or_else(|error| panic!("{:?} can be stored: {error:?}", record.key));
     }
-    store.commit().expect("a transaction can be committed");
+    transaction.commit().expect("a transaction can be committed");
 }
 
 fn get<S: Store>(store: &mut S, text: &str) -> Option<Record>
@@ -346,28 +346,20 @@ where
     S::Error: Debug,
 {
     store(tested, &[]);
-    tested.begin().expect("a transaction can be opened after another");
-    tested.put(&put("a", b"1", 5)).expect("a record can be stored");
-    assert_eq!(
-        get(tested, "a"),
-        Some(put("a", b"1", 5)),
-        "a transaction sees its own writes"
-    );
-    tested
-        .put(&put("a", b"2", 6))
-        .expect("a record can be stored over another");
-    assert_eq!(
-        scan(tested, "", None, 10),
-        ["a"],
-        "a scan sees the transaction's writes"
-    );
-    assert_eq!(
-        tested.last_timestamp().expect("the last timestamp can be read"),
-        Some(at(6)),
-        "and so does the last timestamp"
-    );
-    tested.commit().expect("a transaction can be committed");
+    let mut transaction = tested.begin().expect("a transaction can be opened after another");
+    let held = |transaction: &mut S::Transaction<'_>| transaction.get(&key("a")).expect("a transaction can be read");
+    assert_eq!(held(&mut transaction), None);
+    for record in [put("a", b"1", 5), put("a", b"2", 6)] {
+        transaction.put(&record).expect("a record can be stored over another");
+        assert_eq!(
+            held(&mut transaction),
+            Some(record),
+            "a transaction sees its own writes"
+        );
+    }
+    transaction.commit().expect("a transaction can be committed");
     assert_eq!(get(tested, "a"), Some(put("a", b"2", 6)), "what was committed is held");
+    assert_eq!(scan(tested, "", None, 10), ["a"], "once");
 }
 
 fn rolls_back<S: Store>(tested: &mut S)
@@ -375,11 +367,11 @@ where
     S::Error: Debug,
 {
     store(tested, &[put("a", b"1", 5), put("b", b"1", 5)]);
-    tested.begin().expect("a transaction can be opened");
+    let mut transaction = tested.begin().expect("a transaction can be opened");
     for record in [put("a", b"2", 6), deleted("a", 7), put("c", b"1", 8), put("c", b"2", 9)] {
-        tested.put(&record).expect("a record can be stored");
+        transaction.put(&record).expect("a record can be stored");
     }
-    tested.rollback();
+    drop(transaction);
     assert_eq!(
         get(tested, "a"),
         Some(put("a", b"1", 5)),

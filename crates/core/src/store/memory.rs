@@ -1,37 +1,27 @@
 //! A store in memory: the reference implementation, used by tests and simulators. Nothing survives the process.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::Bound;
 
-use super::Store;
+use super::{Store, Transaction};
 use crate::record::{Key, Record};
 use crate::time::Timestamp;
 
-/// Records in a map. A transaction remembers what it replaced, so that it can be undone.
+/// Records in a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryStore {
     records: BTreeMap<Key, Record>,
     last: Option<Timestamp>,
-    /// While a transaction is open: what was held before it.
-    undo: Option<Undo>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Undo {
+/// Writes to a [`MemoryStore`]. It remembers what it replaced, so that it can be undone.
+#[derive(Debug)]
+pub struct MemoryTransaction<'a> {
+    store: &'a mut MemoryStore,
     /// What was held before each of its writes, in their order.
     replaced: Vec<(Key, Option<Record>)>,
     last: Option<Timestamp>,
-}
-
-/// A call that the transaction rules forbid. The store is unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MemoryStoreError {
-    /// A write or a commit outside a transaction.
-    #[error("no transaction is open")]
-    NoTransaction,
-    /// A transaction inside a transaction.
-    #[error("a transaction is open already")]
-    TransactionOpen,
 }
 
 impl MemoryStore {
@@ -47,18 +37,11 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    type Error = MemoryStoreError;
+    type Error = Infallible;
+    type Transaction<'a> = MemoryTransaction<'a>;
 
     fn get(&mut self, key: &Key) -> Result<Option<Record>, Self::Error> {
         Ok(self.records.get(key).cloned())
-    }
-
-    fn put(&mut self, record: &Record) -> Result<(), Self::Error> {
-        let undo = self.undo.as_mut().ok_or(MemoryStoreError::NoTransaction)?;
-        let replaced = self.records.insert(record.key.clone(), record.clone());
-        undo.replaced.push((record.key.clone(), replaced));
-        self.last = self.last.max(Some(record.timestamp));
-        Ok(())
     }
 
     fn scan(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, Self::Error> {
@@ -80,28 +63,44 @@ impl Store for MemoryStore {
         Ok(self.last)
     }
 
-    fn begin(&mut self) -> Result<(), Self::Error> {
-        if self.undo.is_some() {
-            return Err(MemoryStoreError::TransactionOpen);
-        }
-        self.undo = Some(Undo {
+    fn begin(&mut self) -> Result<MemoryTransaction<'_>, Self::Error> {
+        let last = self.last;
+        Ok(MemoryTransaction {
+            store: self,
             replaced: Vec::new(),
-            last: self.last,
-        });
+            last,
+        })
+    }
+}
+
+impl Transaction for MemoryTransaction<'_> {
+    type Error = Infallible;
+
+    fn get(&mut self, key: &Key) -> Result<Option<Record>, Infallible> {
+        self.store.get(key)
+    }
+
+    fn put(&mut self, record: &Record) -> Result<(), Infallible> {
+        let replaced = self.store.records.insert(record.key.clone(), record.clone());
+        self.replaced.push((record.key.clone(), replaced));
+        self.store.last = self.store.last.max(Some(record.timestamp));
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), Self::Error> {
-        self.undo.take().map(drop).ok_or(MemoryStoreError::NoTransaction)
+    fn commit(mut self) -> Result<(), Infallible> {
+        self.replaced.clear();
+        self.last = self.store.last;
+        Ok(())
     }
+}
 
-    fn rollback(&mut self) {
-        let Some(undo) = self.undo.take() else { return };
-        self.last = undo.last;
-        for (key, replaced) in undo.replaced.into_iter().rev() {
+impl Drop for MemoryTransaction<'_> {
+    fn drop(&mut self) {
+        self.store.last = self.last;
+        for (key, replaced) in self.replaced.drain(..).rev() {
             match replaced {
-                Some(record) => self.records.insert(key, record),
-                None => self.records.remove(&key),
+                Some(record) => self.store.records.insert(key, record),
+                None => self.store.records.remove(&key),
             };
         }
     }
@@ -114,15 +113,5 @@ mod tests {
     #[test]
     fn it_keeps_what_a_store_promises() {
         super::super::conformance(MemoryStore::new);
-    }
-
-    #[test]
-    fn the_transaction_rules_are_enforced() {
-        let mut store = MemoryStore::new();
-        assert_eq!(store.commit(), Err(MemoryStoreError::NoTransaction));
-        store.begin().unwrap();
-        assert_eq!(store.begin(), Err(MemoryStoreError::TransactionOpen));
-        store.rollback();
-        assert_eq!(store, MemoryStore::new());
     }
 }

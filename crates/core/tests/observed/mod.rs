@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::record::Merge;
 use p2p_sync_core::replica::Replica;
-use p2p_sync_core::store::{MemoryStore, Store};
+use p2p_sync_core::store::{MemoryStore, MemoryTransaction, Store, Transaction};
 use p2p_sync_core::{Base, Clock, Content, Key, Record, Timestamp};
 
 use crate::support::{instant, node};
@@ -31,11 +31,11 @@ impl Node {
     }
 
     /// Changes the store in a transaction and holds it to the law that no key goes back.
-    fn change<T>(&mut self, key: &Key, change: impl FnOnce(&mut Replica, &mut MemoryStore) -> T) -> T {
+    fn change<T>(&mut self, key: &Key, change: impl FnOnce(&mut Replica, &mut MemoryTransaction<'_>) -> T) -> T {
         let before = self.store.get(key).unwrap();
-        self.store.begin().unwrap();
-        let result = change(&mut self.replica, &mut self.store);
-        self.store.commit().unwrap();
+        let mut transaction = self.store.begin().unwrap();
+        let result = change(&mut self.replica, &mut transaction);
+        transaction.commit().unwrap();
         let after = self.store.get(key).unwrap();
         if let Some(before) = before {
             assert_ne!(after.unwrap().precedence(&before), Ordering::Less, "{key} went back");

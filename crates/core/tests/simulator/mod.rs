@@ -16,7 +16,7 @@ use p2p_sync_core::gate::{Arrival, Gate, Verdict};
 use p2p_sync_core::limits::PACED_MESSAGES_MAX;
 use p2p_sync_core::message::{decode, encode};
 use p2p_sync_core::pacer::{Pace, Pacer};
-use p2p_sync_core::store::{MemoryStore, Store};
+use p2p_sync_core::store::{MemoryStore, Store, Transaction};
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Uptime};
 
 use crate::support::{Random, key, node, put, winners};
@@ -190,15 +190,15 @@ impl<'a, R: Rules> World<'a, R> {
         };
         let dies = std::mem::take(&mut process.doomed);
         let held = host.store.get(&key).unwrap();
-        host.store.begin().unwrap();
-        let record = process.rules.write(&mut host.store, key, content, wall);
+        let mut transaction = host.store.begin().unwrap();
+        let record = process.rules.write(&mut transaction, key, content, wall);
         if dies && before_commit {
-            host.store.rollback();
+            drop(transaction);
             self.outcome.unacknowledged += 1;
             self.kill(node);
             return Ok(());
         }
-        host.store.commit().unwrap();
+        transaction.commit().unwrap();
         let Some(record) = record else { return Ok(()) };
         let (now, started) = (self.now, process.started);
         // What does not fit is left to the end, like everything that is lost.
@@ -309,9 +309,9 @@ impl<'a, R: Rules> World<'a, R> {
                 return Ok(changed);
             };
             let held = host.store.get(&record.key).unwrap();
-            host.store.begin().unwrap();
-            changed |= process.rules.receive(&mut host.store, record);
-            host.store.commit().unwrap();
+            let mut transaction = host.store.begin().unwrap();
+            changed |= process.rules.receive(&mut transaction, record);
+            transaction.commit().unwrap();
             self.tell(|| format!("{node} receives {record:?}"));
             self.went_up(node, held.as_ref(), &record.key)?;
         }

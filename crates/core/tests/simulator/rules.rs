@@ -3,7 +3,7 @@
 
 use p2p_sync_core::record::Digest;
 use p2p_sync_core::replica::Replica;
-use p2p_sync_core::store::{MemoryStore, Store};
+use p2p_sync_core::store::{MemoryTransaction, Transaction};
 use p2p_sync_core::{Base, Clock, Content, Key, NodeId, Record, Timestamp};
 
 /// The order that the contract demands, stated a second time so that the oracles do not ask the code under test.
@@ -14,14 +14,26 @@ pub(crate) fn rank(record: &Record) -> (Timestamp, NodeId, Digest) {
 /// Local writes and received records meet the store of one process, inside a transaction.
 pub(crate) trait Rules {
     /// Stores a local write and returns it; a deletion of what is not there is none.
-    fn write(&mut self, store: &mut MemoryStore, key: Key, content: Content, now: Timestamp) -> Option<Record>;
+    fn write(
+        &mut self,
+        store: &mut MemoryTransaction<'_>,
+        key: Key,
+        content: Content,
+        now: Timestamp,
+    ) -> Option<Record>;
 
     /// Merges a record, and says whether it changed anything.
-    fn receive(&mut self, store: &mut MemoryStore, record: &Record) -> bool;
+    fn receive(&mut self, store: &mut MemoryTransaction<'_>, record: &Record) -> bool;
 }
 
 impl Rules for Replica {
-    fn write(&mut self, store: &mut MemoryStore, key: Key, content: Content, now: Timestamp) -> Option<Record> {
+    fn write(
+        &mut self,
+        store: &mut MemoryTransaction<'_>,
+        key: Key,
+        content: Content,
+        now: Timestamp,
+    ) -> Option<Record> {
         let written = match content {
             Content::Deleted => self.delete(store, key, now).unwrap()?,
             content => Replica::write(self, store, key, content, now).unwrap(),
@@ -29,7 +41,7 @@ impl Rules for Replica {
         Some(written.record)
     }
 
-    fn receive(&mut self, store: &mut MemoryStore, record: &Record) -> bool {
+    fn receive(&mut self, store: &mut MemoryTransaction<'_>, record: &Record) -> bool {
         Replica::receive(self, store, record).unwrap().merge.stores_incoming()
     }
 }
@@ -60,7 +72,13 @@ impl Faulty {
 }
 
 impl Rules for Faulty {
-    fn write(&mut self, store: &mut MemoryStore, key: Key, content: Content, now: Timestamp) -> Option<Record> {
+    fn write(
+        &mut self,
+        store: &mut MemoryTransaction<'_>,
+        key: Key,
+        content: Content,
+        now: Timestamp,
+    ) -> Option<Record> {
         let held = store.get(&key).unwrap();
         let lives = held.as_ref().is_some_and(|held| held.content.value().is_some());
         if content == Content::Deleted && !lives {
@@ -84,7 +102,7 @@ impl Rules for Faulty {
         Some(record)
     }
 
-    fn receive(&mut self, store: &mut MemoryStore, record: &Record) -> bool {
+    fn receive(&mut self, store: &mut MemoryTransaction<'_>, record: &Record) -> bool {
         if record.content == Content::Deleted && !self.keeps_deletions {
             return false;
         }

@@ -46,11 +46,11 @@ pub(crate) fn fill(file: &Path, rows: u64) {
     let mut store = SqliteStore::open(file, &NetworkName::default()).unwrap();
     let mut replica = Replica::new(author(), Clock::new(None));
     for start in (0..rows).step_by(10_000) {
-        store.begin().unwrap();
+        let mut transaction = store.begin().unwrap();
         for n in start..(start + 10_000).min(rows) {
-            replica.receive(&mut store, &record(n)).unwrap();
+            replica.receive(&mut transaction, &record(n)).unwrap();
         }
-        store.commit().unwrap();
+        transaction.commit().unwrap();
     }
     store.close().unwrap();
 }

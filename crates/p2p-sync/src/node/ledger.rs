@@ -11,7 +11,9 @@ use p2p_sync_core::summary::Summary;
 use p2p_sync_core::{Timestamp, Uptime, Via};
 
 use super::{NodeError, Restored};
-use crate::store::{Capacity, Depth, Readers, Room, Scan, Scanned, SqliteStore, StoreError, Verified as ScanFound};
+use crate::store::{
+    Capacity, Depth, Readers, Room, Scan, Scanned, SqliteStore, StoreError, Transaction, Verified as ScanFound,
+};
 use crate::system::Now;
 use crate::throttle::Throttle;
 
@@ -41,8 +43,6 @@ pub struct Ledger {
     /// Damaged pages were found in the file.
     damaged: bool,
     aside: Aside,
-    /// How much space of the volume local writes of the open transaction may still use; none: not checked yet.
-    local_bytes: Option<u64>,
     room: RoomWatch,
     /// Since the start.
     refused: Refused,
@@ -61,6 +61,16 @@ struct Aside {
     done: u64,
 }
 
+/// The ledger in an open transaction.
+struct Open<'a> {
+    store: Transaction<'a>,
+    replica: &'a mut Replica,
+    aside: &'a mut Aside,
+    /// What local writes of the transaction may still take on the volume; none: not asked yet.
+    local_bytes: Option<u64>,
+    room: &'a mut RoomWatch,
+}
+
 impl Ledger {
     /// Records present at startup count as known to others, unless the last run recorded that they are not.
     ///
@@ -71,9 +81,9 @@ impl Ledger {
             Some(noted) => noted,
             None => {
                 let last = store.last_timestamp()?.unwrap_or(Timestamp::MIN);
-                store.begin()?;
-                store.keep_unshared_after(Some(last))?;
-                store.commit()?;
+                let mut transaction = store.begin()?;
+                transaction.keep_unshared_after(Some(last))?;
+                transaction.commit()?;
                 last
             }
         };
@@ -84,7 +94,6 @@ impl Ledger {
             shared: false,
             damaged: false,
             aside: Aside::default(),
-            local_bytes: None,
             room: RoomWatch::default(),
             refused: Refused::default(),
             committed: Committed::default(),
@@ -153,10 +162,10 @@ impl Ledger {
     }
 
     fn commit_together(&mut self, batch: &[Entry<'_>], now: Now) -> Result<Committed, NodeError> {
-        let mut work = |ledger: &mut Self| {
+        let mut work = |open: &mut Open<'_>| {
             let mut committed = Committed::default();
             for entry in batch {
-                let done = ledger.apply(entry, now, &mut committed)?;
+                let done = open.apply(entry, now, &mut committed)?;
                 committed.done.push(done);
             }
             Ok(committed)
@@ -171,86 +180,40 @@ impl Ledger {
         }
     }
 
-    /// Does one piece of work in the open transaction.
-    fn apply(
-        &mut self,
-        entry: &Entry<'_>,
-        now: Now,
-        committed: &mut Committed,
-    ) -> Result<Result<Done, NodeError>, NodeError> {
-        let done = match entry {
-            Entry::Write { key, content } => self.write(key, content, now).map(Done::Written),
-            Entry::Restore { key, timestamp } => self.restore(key, *timestamp, now).map(Done::Restored),
-            Entry::Receive { via, records, reached } => {
-                let merged = self.merge(*via, records, now, committed)?;
-                if let Some((source, position)) = reached
-                    && self.room.keeps_position(*source, merged)
-                {
-                    self.store.keep_position(*source, *position)?;
-                }
-                Ok(Done::Received(merged))
-            }
-            Entry::SetAside(rowids) => {
-                let mut any = false;
-                for rowid in *rowids {
-                    any |= self.set_aside(Some(*rowid))?;
-                }
-                Ok(Done::SetAside(any))
-            }
-            Entry::Remember(peers) => {
-                self.store.remember_peers(peers)?;
-                Ok(Done::Noted)
-            }
-            Entry::Patrolled(rowid) => {
-                self.store.keep_patrolled(*rowid)?;
-                Ok(Done::Noted)
-            }
-        };
-        match done {
-            // That concerns this one only, and nothing was written for it.
-            Err(error @ NodeError::Clock(_)) => return Ok(Err(error)),
-            Ok(Done::Written(Some(ref record))) | Ok(Done::Restored(Some(Restored { ref record, .. }))) => {
-                let (via, record) = (Via::Local, record.clone());
-                committed.changes.push(Change { via, record });
-            }
-            _ => {}
-        }
-        done.map(Ok)
-    }
-
-    /// Whether an entry needs about no extra space, so that it works on a full disk.
+    /// Whether an entry does nothing, on a full disk, but what leaves about as much room as before.
     fn leaves_as_much_room(&mut self, entry: &Entry<'_>) -> bool {
         match entry {
-            Entry::Write { key, content } => self.leaves_room(key, content).unwrap_or(false),
+            Entry::Write { key, content } => writing::leaves_room(&mut self.store, key, content).unwrap_or(false),
             // It is asked record by record.
             Entry::Receive { .. } => true,
             Entry::Restore { .. } | Entry::SetAside(_) | Entry::Remember(_) | Entry::Patrolled(_) => false,
         }
     }
 
-    /// Does some work in one transaction. If it or the commit fails, nothing was changed.
-    fn transact<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, NodeError>) -> Result<T, NodeError> {
-        self.local_bytes = None;
-        let begun = self.begin().map_err(NodeError::from);
-        self.noted(begun)?;
-        let done = work(self).and_then(|done| {
-            self.store.commit()?;
-            Ok(done)
-        });
+    /// Does some work in one transaction. If it or the commit fails, nothing of it was done.
+    fn transact<T>(&mut self, work: impl FnOnce(&mut Open<'_>) -> Result<T, NodeError>) -> Result<T, NodeError> {
+        let done = self.transact_once(work);
         let aside = std::mem::take(&mut self.aside.pending);
-        if done.is_err() {
-            self.store.rollback();
-        } else {
+        if done.is_ok() {
             self.aside.done += aside;
         }
         self.noted(done)
     }
 
-    fn begin(&mut self) -> Result<(), StoreError> {
+    fn transact_once<T>(&mut self, work: impl FnOnce(&mut Open<'_>) -> Result<T, NodeError>) -> Result<T, NodeError> {
         if self.store.is_broken() {
             self.store.reopen()?;
         }
-        self.store.begin()
+        let mut open = Open {
+            store: self.store.begin()?,
+            replica: &mut self.replica,
+            aside: &mut self.aside,
+            local_bytes: None,
+            room: &mut self.room,
+        };
+        let done = work(&mut open)?;
+        open.store.commit()?;
+        Ok(done)
     }
 
     /// Starts to read the whole store; see [`SqliteStore::start_scan`].
@@ -358,7 +321,7 @@ impl Ledger {
             return Ok(());
         }
         let unshared_after = if shared { None } else { Some(self.last_timestamp(now)?) };
-        self.transact(|holdings| Ok(holdings.store.keep_unshared_after(unshared_after)?))?;
+        self.transact(|open| Ok(open.store.keep_unshared_after(unshared_after)?))?;
         self.replica.set_unshared_after(unshared_after);
         self.shared = shared;
         Ok(())
@@ -387,4 +350,53 @@ impl Ledger {
 /// The file is in need of more than another attempt.
 fn out_of_order(error: StoreError) -> NodeError {
     NodeError::OutOfOrder(Arc::new(error))
+}
+
+impl Open<'_> {
+    /// Does one piece of work in the open transaction.
+    fn apply(
+        &mut self,
+        entry: &Entry<'_>,
+        now: Now,
+        committed: &mut Committed,
+    ) -> Result<Result<Done, NodeError>, NodeError> {
+        let done = match entry {
+            Entry::Write { key, content } => self.write(key, content, now).map(Done::Written),
+            Entry::Restore { key, timestamp } => self.restore(key, *timestamp, now).map(Done::Restored),
+            Entry::Receive { via, records, reached } => {
+                let merged = self.merge(*via, records, now, committed)?;
+                if let Some((source, position)) = reached
+                    && self.room.keeps_position(*source, merged)
+                {
+                    self.store.keep_position(*source, *position)?;
+                }
+                Ok(Done::Received(merged))
+            }
+            Entry::SetAside(rowids) => {
+                let mut any = false;
+                for rowid in *rowids {
+                    any |= self.set_aside(Some(*rowid))?;
+                }
+                Ok(Done::SetAside(any))
+            }
+            Entry::Remember(peers) => {
+                self.store.remember_peers(peers)?;
+                Ok(Done::Noted)
+            }
+            Entry::Patrolled(rowid) => {
+                self.store.keep_patrolled(*rowid)?;
+                Ok(Done::Noted)
+            }
+        };
+        match done {
+            // That concerns this one only, and nothing was written for it.
+            Err(error @ NodeError::Clock(_)) => return Ok(Err(error)),
+            Ok(Done::Written(Some(ref record))) | Ok(Done::Restored(Some(Restored { ref record, .. }))) => {
+                let (via, record) = (Via::Local, record.clone());
+                committed.changes.push(Change { via, record });
+            }
+            _ => {}
+        }
+        done.map(Ok)
+    }
 }

@@ -214,8 +214,8 @@ mod tests {
     use proptest::test_runner::FileFailurePersistence;
 
     use super::*;
-    use crate::store::SqliteStore;
     use crate::store::testing::{Place, deleted, key, put, store};
+    use crate::store::{SqliteStore, Transaction};
 
     fn limit(records: usize) -> PageLimit {
         PageLimit {
@@ -276,14 +276,14 @@ mod tests {
         assert_eq!(all, [put("c", b"1", 3), deleted("a", 5), put("b", b"3", 6)]);
         assert_eq!(same_end, end);
         assert_eq!(all_since(&readers, end).unwrap(), (vec![], end));
-        sqlite.begin().unwrap();
-        sqlite.put(&put("d", b"1", 7)).unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("d", b"1", 7)).unwrap();
         assert_eq!(
             all_since(&readers, end).unwrap(),
             (vec![], end),
             "nothing before it is committed"
         );
-        sqlite.rollback();
+        drop(transaction);
         store(&mut sqlite, &[put("e", b"1", 8)]);
         assert_eq!(all_since(&readers, end).unwrap().0, [put("e", b"1", 8)]);
     }
@@ -329,9 +329,9 @@ mod tests {
         store(&mut sqlite, &[put("a", b"1", 1), put("b", b"1", 2)]);
         // As a disk does it, of whose deeds no trigger knows.
         place.shell("DROP TRIGGER kv_store_others_update; UPDATE kv_store SET value = 'rot' WHERE key = 'b'");
-        sqlite.begin().unwrap();
-        assert!(sqlite.set_aside(2).unwrap());
-        sqlite.commit().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        assert!(transaction.set_aside(2).unwrap());
+        transaction.commit().unwrap();
         sqlite.close().unwrap();
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("c", b"1", 3)]);
@@ -550,8 +550,8 @@ mod tests {
     }
 
     impl World {
-        fn write(&mut self, keys: &[u8]) {
-            self.sqlite.begin().unwrap();
+        fn write(&mut self, keys: &[u8]) -> Transaction<'_> {
+            let mut transaction = self.sqlite.begin().unwrap();
             for number in keys {
                 self.time += 1;
                 let name = format!("key {number}");
@@ -560,8 +560,9 @@ mod tests {
                 } else {
                     put(&name, b"v", self.time)
                 };
-                self.sqlite.put(&version).unwrap();
+                transaction.put(&version).unwrap();
             }
+            transaction
         }
 
         fn open(&mut self, place: Place) {
@@ -638,16 +639,16 @@ mod tests {
             for deed in deeds {
                 match deed {
                     Deed::Write { keys, commits } => {
-                        world.write(&keys);
+                        let transaction = world.write(&keys);
                         if commits {
-                            world.sqlite.commit().unwrap();
-                        } else {
-                            world.sqlite.rollback();
+                            transaction.commit().unwrap();
                         }
                     }
                     Deed::Crash { keys } => {
-                        world.write(&keys);
-                        let crashed = world.place.crashed();
+                        let place = world.place.dir.path().to_owned();
+                        let transaction = world.write(&keys);
+                        let crashed = Place::crashed_in(&place);
+                        drop(transaction);
                         world.open(crashed);
                     }
                     Deed::Restart => {

@@ -64,22 +64,6 @@ pub(super) struct Size {
 }
 
 impl SqliteStore {
-    /// Saves a lost version, unless it is already saved, and drops the oldest beyond [`CONFLICTS_MAX`] and
-    /// [`CONFLICT_BYTES_MAX`]. Call this in a transaction.
-    ///
-    /// # Errors
-    /// When it cannot be written; the transaction must be rolled back then.
-    pub fn keep_conflict(&mut self, lost: &Lost, noticed: Timestamp) -> Result<(), StoreError> {
-        self.transaction()?;
-        let Some(connection) = &self.connection else {
-            return self.connection().map(drop);
-        };
-        let result = keep(connection, &mut self.authors, self.conflicts, lost, noticed)
-            .map_err(|cause| StoreError::sqlite(&self.file, cause));
-        self.conflicts = Some(self.noted(result)?);
-        Ok(())
-    }
-
     /// The most recently noticed lost version of a key, or the one written at that timestamp.
     ///
     /// # Errors
@@ -91,24 +75,9 @@ impl SqliteStore {
         })?;
         Ok(found.into_iter().next())
     }
-
-    /// Drops a lost version. Call this in a transaction.
-    ///
-    /// # Errors
-    /// When it cannot be written; the transaction must be rolled back then.
-    pub fn drop_conflict(&mut self, conflict: &Conflict) -> Result<(), StoreError> {
-        self.transaction()?;
-        self.conflicts = None;
-        self.asked(|connection| {
-            let mut statement = connection.prepare_cached(DROP)?;
-            let mut rows = statement.query(params![conflict.loser.key.as_str(), conflict.loser.digest()])?;
-            while rows.next()?.is_some() {}
-            Ok(())
-        })
-    }
 }
 
-fn keep(
+pub(super) fn keep(
     connection: &Connection,
     authors: &mut Authors,
     size: Option<Size>,
@@ -149,6 +118,14 @@ fn keep(
         while rows.next()?.is_some() {}
     }
     Ok(size)
+}
+
+/// Forgets a lost version.
+pub(super) fn forget(connection: &Connection, conflict: &Conflict) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(DROP)?;
+    let mut rows = statement.query(params![conflict.loser.key.as_str(), conflict.loser.digest()])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 fn measure(connection: &Connection) -> rusqlite::Result<Size> {
@@ -249,11 +226,11 @@ mod tests {
     }
 
     fn keep_all(sqlite: &mut SqliteStore, all: &[(Lost, i64)]) {
-        sqlite.begin().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
         for (lost, noticed) in all {
-            sqlite.keep_conflict(lost, at(*noticed)).unwrap();
+            transaction.keep_conflict(lost, at(*noticed)).unwrap();
         }
-        sqlite.commit().unwrap();
+        transaction.commit().unwrap();
     }
 
     fn as_kept(lost: &Lost, noticed: i64) -> Conflict {
@@ -299,11 +276,10 @@ mod tests {
         assert_eq!(sqlite.conflict(&key("a"), Some(at(8))).unwrap(), None);
         assert_eq!(sqlite.conflict(&key("none"), None).unwrap(), None);
 
-        assert!(sqlite.drop_conflict(&kept[0]).is_err(), "only in a transaction");
-        sqlite.begin().unwrap();
-        sqlite.drop_conflict(&kept[0]).unwrap();
-        sqlite.drop_conflict(&kept[0]).unwrap();
-        sqlite.commit().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.drop_conflict(&kept[0]).unwrap();
+        transaction.drop_conflict(&kept[0]).unwrap();
+        transaction.commit().unwrap();
         assert_eq!(readers.conflicts(None, 9).unwrap(), kept[1..]);
         place.shell("UPDATE conflict SET loser_author = '0' WHERE key = 'b'");
         assert_eq!(
@@ -326,9 +302,9 @@ mod tests {
             })
             .collect();
         keep_all(&mut sqlite, &many[..10_005]);
-        sqlite.begin().unwrap();
-        sqlite.keep_conflict(&many[10_006].0, at(5)).unwrap();
-        sqlite.rollback();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.keep_conflict(&many[10_006].0, at(5)).unwrap();
+        drop(transaction);
         keep_all(&mut sqlite, &many[10_005..]);
         let kept = Readers::open(&place.file, 1)
             .unwrap()

@@ -197,10 +197,9 @@ mod tests {
 
     /// A write after that is refused, and so is everything later.
     fn refused(sqlite: &mut SqliteStore) -> StoreError {
-        sqlite.begin().unwrap();
-        sqlite.put(&put("late", b"1", 9)).unwrap();
-        let error = sqlite.commit().unwrap_err();
-        sqlite.rollback();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("late", b"1", 9)).unwrap();
+        let error = transaction.commit().unwrap_err();
         assert!(
             error.is_displaced() && sqlite.is_broken() && sqlite.is_displaced(),
             "{error}"

@@ -12,6 +12,7 @@ use super::files;
 use super::opening::beside;
 use super::peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 use super::sqlite::SqliteStore;
+use super::transaction::Transaction;
 
 /// Addresses that are written: those reached last.
 const ADDRESSES_MAX: usize = 256;
@@ -75,17 +76,13 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn adopt_known_peers(&mut self) -> Result<(), StoreError> {
-        use p2p_sync_core::store::Store;
         let known = known_peers(&self.file);
         if known.is_empty() || !self.remembered_peers(1)?.is_empty() {
             return Ok(());
         }
-        self.begin()?;
-        let done = self.remember_peers(&known).and_then(|()| self.commit());
-        if done.is_err() {
-            self.rollback();
-        }
-        done
+        let mut transaction = Transaction::begin(self)?;
+        transaction.remember_peers(&known)?;
+        transaction.commit()
     }
 }
 
@@ -128,9 +125,11 @@ mod tests {
         let place = Place::new();
         let mut sqlite = place.open();
         assert_eq!(known_peers(&place.file), []);
-        sqlite.begin().unwrap();
-        sqlite.remember_peers(&(0..300).map(peer).collect::<Vec<_>>()).unwrap();
-        sqlite.commit().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction
+            .remember_peers(&(0..300).map(peer).collect::<Vec<_>>())
+            .unwrap();
+        transaction.commit().unwrap();
         sqlite.write_known_peers().unwrap();
         sqlite.close().unwrap();
         fs::remove_file(&place.file).unwrap();

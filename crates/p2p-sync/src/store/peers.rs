@@ -43,18 +43,6 @@ pub struct RememberedPeer {
 }
 
 impl SqliteStore {
-    /// Takes note of addresses, and forgets the oldest beyond [`REMEMBERED_PEERS_MAX`] and [`PEER_ADDRESSES_MAX`]. To be called
-    /// in a transaction.
-    ///
-    /// # Errors
-    /// When it cannot be written; the transaction must be rolled back then.
-    pub fn remember_peers(&mut self, peers: &[RememberedPeer]) -> Result<(), StoreError> {
-        let result = self
-            .transaction()
-            .and_then(|connection| remember(connection, peers).map_err(|cause| StoreError::sqlite(self.file(), cause)));
-        self.noted(result)
-    }
-
     /// Up to `limit` addresses, the one reached last first.
     ///
     /// # Errors
@@ -67,7 +55,7 @@ impl SqliteStore {
     }
 }
 
-fn remember(connection: &Connection, peers: &[RememberedPeer]) -> rusqlite::Result<()> {
+pub(super) fn remember(connection: &Connection, peers: &[RememberedPeer]) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(REMEMBER)?;
     let mut forget = connection.prepare_cached(FORGET_ADDRESSES)?;
     let mut forget_host = connection.prepare_cached(FORGET_HOST)?;
@@ -149,9 +137,9 @@ mod tests {
     }
 
     fn remember(store: &mut SqliteStore, peers: &[RememberedPeer]) {
-        store.begin().unwrap();
-        store.remember_peers(peers).unwrap();
-        store.commit().unwrap();
+        let mut transaction = store.begin().unwrap();
+        transaction.remember_peers(peers).unwrap();
+        transaction.commit().unwrap();
     }
 
     #[test]
@@ -247,9 +235,11 @@ mod tests {
         let place = Place::new();
         let mut store = place.open();
         remember(&mut store, &[peer(1, "/ip4/10.0.0.1/tcp/1", 5)]);
-        store.begin().unwrap();
-        store.remember_peers(&[peer(2, "/ip4/10.0.0.2/tcp/1", 6)]).unwrap();
-        store.rollback();
+        let mut transaction = store.begin().unwrap();
+        transaction
+            .remember_peers(&[peer(2, "/ip4/10.0.0.2/tcp/1", 6)])
+            .unwrap();
+        drop(transaction);
         place.shell("INSERT INTO peer_address VALUES ('?', 'a', 9), ('1111', x'ff', 9), ('1111', 'b', 'never'), ('1111', 'c', -1)");
         assert_eq!(store.remembered_peers(10).unwrap(), [peer(1, "/ip4/10.0.0.1/tcp/1", 5)]);
     }

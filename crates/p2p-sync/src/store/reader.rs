@@ -283,9 +283,9 @@ mod tests {
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("a", b"1", 5), deleted("b", 6), put("c", b"1", 7)]);
         let readers = Readers::open(&place.file, 2).unwrap();
-        sqlite.begin().unwrap();
-        sqlite.put(&put("a", b"2", 8)).unwrap();
-        sqlite.put(&deleted("c", 9)).unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("a", b"2", 8)).unwrap();
+        transaction.put(&deleted("c", 9)).unwrap();
         assert_eq!(readers.get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
         assert_eq!(readers.get(&key("b")).unwrap(), Some(deleted("b", 6)));
         assert_eq!(
@@ -293,7 +293,7 @@ mod tests {
             [put("a", b"1", 5), put("c", b"1", 7)]
         );
         assert_eq!(readers.counts().unwrap(), Counts { live: 2, deleted: 1 });
-        sqlite.commit().unwrap();
+        transaction.commit().unwrap();
         assert_eq!(readers.get(&key("a")).unwrap(), Some(put("a", b"2", 8)));
         assert_eq!(readers.list("", None, 10).unwrap(), [put("a", b"2", 8)]);
         assert_eq!(readers.counts().unwrap(), Counts { live: 1, deleted: 2 });

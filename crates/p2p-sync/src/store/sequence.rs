@@ -8,11 +8,11 @@
 
 use p2p_sync_core::Timestamp;
 use p2p_sync_core::sequence::{Cursor, Epoch, Epochs, Sequence, Unsaved};
-use p2p_sync_core::store::Store;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::StoreError;
 use super::sqlite::SqliteStore;
+use super::transaction::Transaction;
 
 /// Other programs may give a row any number. One from here on is not counted on from: the row gets another one when it is
 /// completed.
@@ -250,7 +250,7 @@ impl SqliteStore {
         if !self.numbers.are_unsaved() {
             return;
         }
-        if let Err(error) = self.begin().and_then(|()| self.commit_or_roll_back()) {
+        if let Err(error) = Transaction::begin(self).and_then(Transaction::commit) {
             tracing::debug!("cannot save the start of an epoch: {error}");
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
+use p2p_sync_core::item::Item;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Key, NetworkName, Record, Timestamp};
@@ -22,8 +23,9 @@ use super::repair::{self, IfUnreadable, Incomplete};
 use super::reserve::{self, Reserve};
 use super::rows::{self, Authors, Which};
 use super::sequence::Numbers;
-use super::summary::{Tracker, UNMARK};
+use super::summary::Tracker;
 use super::sync;
+use super::transaction::Transaction;
 use super::wal::{Checkpoint, WalSize};
 use crate::throttle::Throttle;
 
@@ -36,11 +38,11 @@ const PATIENCE_WHILE_LOCKED: Duration = Duration::from_millis(50);
 /// The records of a node in an SQLite file, for the thread that writes them.
 ///
 /// # The writer's loop
-/// 1. [`begin`](Store::begin), then [`get`](Store::get) and [`put`](Store::put) for everything that is queued, then
-///    [`commit`](Store::commit). When that returns `Ok`, all of it is on disk: acknowledge.
+/// 1. [`begin`](Store::begin), then [`get`](Transaction::get) and [`put`](Transaction::put) for everything that is queued,
+///    then [`commit`](Transaction::commit). When that returns `Ok`, all of it is on disk: acknowledge.
 /// 2. If `get` fails with an error that [is one record's](StoreError::is_one_record), only that operation fails; the
 ///    transaction is still good.
-/// 3. After any other error, [`rollback`](Store::rollback) and acknowledge nothing of the transaction.
+/// 3. After any other error, drop the transaction and acknowledge nothing of it.
 /// 4. If the store [is broken](SqliteStore::is_broken) then, its connection is closed for good:
 ///    [`reopen`](SqliteStore::reopen) it, repeatedly until that succeeds. Only then is it known whether the writes of a
 ///    failed `commit` are there. If the error [means that pages are damaged](StoreError::is_damaged_file),
@@ -63,7 +65,7 @@ pub struct SqliteStore {
     /// Rows of another program that are still to be completed.
     pub(super) incomplete: Incomplete,
     /// Another program had the lock when we last wanted to write.
-    locked: bool,
+    pub(super) locked: bool,
     /// None when it must be measured.
     pub(super) conflicts: Option<conflicts::Size>,
     pub(super) damaged_seen: u64,
@@ -223,7 +225,6 @@ impl SqliteStore {
     /// # Errors
     /// If the WAL could not be moved into the file. Nothing is lost then: the next start does it.
     pub fn close(mut self) -> Result<(), StoreError> {
-        self.rollback();
         self.end_scan();
         // Without it the next start reads the records, and that is all.
         // That of a file that was overwritten is another one's.
@@ -257,16 +258,6 @@ impl SqliteStore {
         })
     }
 
-    /// The connection in its transaction.
-    pub(super) fn transaction(&self) -> Result<&Connection, StoreError> {
-        let connection = self.connection()?;
-        if connection.is_autocommit() {
-            Err(StoreError::Misuse("no transaction is open"))
-        } else {
-            Ok(connection)
-        }
-    }
-
     /// Handles a failure: closes the connection if it must not be used again.
     pub(super) fn noted<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.as_ref().is_err_and(StoreError::breaks_connection) {
@@ -288,16 +279,16 @@ impl SqliteStore {
         }
     }
 
-    /// Commits, and leaves no transaction open.
-    pub(super) fn commit_or_roll_back(&mut self) -> Result<(), StoreError> {
-        let result = self.commit();
-        if result.is_err() {
-            self.rollback();
-        }
-        result
+    /// The version held of a key, and its item as it stands beside it.
+    pub(super) fn get_with_item(&mut self, key: &Key) -> Result<Option<(Record, Option<Item>)>, StoreError> {
+        let Some(connection) = &self.connection else {
+            return self.connection().map(|_| None);
+        };
+        let result = rows::get_with_item(connection, &mut self.authors, &self.file, key);
+        self.noted(result)
     }
 
-    fn run(&self, connection: &Connection, sql: &str) -> Result<(), StoreError> {
+    pub(super) fn run(&self, connection: &Connection, sql: &str) -> Result<(), StoreError> {
         let done = connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute([]));
@@ -314,41 +305,10 @@ fn look_in(connection: &Connection) -> rusqlite::Result<(StoreId, Tracker, Other
 
 impl Store for SqliteStore {
     type Error = StoreError;
+    type Transaction<'a> = Transaction<'a>;
 
     fn get(&mut self, key: &Key) -> Result<Option<Record>, StoreError> {
-        let Some(connection) = &self.connection else {
-            return self.connection().map(|_| None);
-        };
-        let result = rows::get_with_item(connection, &mut self.authors, &self.file, key);
-        let in_transaction = !connection.is_autocommit();
-        let found = self.noted(result)?;
-        if in_transaction {
-            self.tracker.note_found(key, found.as_ref().and_then(|(_, item)| *item));
-        }
-        Ok(found.map(|(record, _)| record))
-    }
-
-    fn put(&mut self, record: &Record) -> Result<(), StoreError> {
-        self.transaction()?;
-        let Some(connection) = &self.connection else {
-            return self.connection().map(drop);
-        };
-        let old = match self.tracker.found(&record.key) {
-            Some(old) => Ok(old),
-            None => rows::item(connection, &self.file, &record.key),
-        };
-        let number = self.numbers.take(record.timestamp);
-        let number = number.map_err(|cause| StoreError::sqlite(&self.file, cause))?;
-        let result = old.and_then(|old| {
-            Ok((
-                old,
-                rows::put(connection, &mut self.authors, &self.file, number, record)?,
-            ))
-        });
-        let (old, new) = self.noted(result)?;
-        self.tracker.note_put(record, old, new);
-        self.wal_size.note_put(record);
-        Ok(())
+        Ok(self.get_with_item(key)?.map(|(record, _)| record))
     }
 
     fn scan(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, StoreError> {
@@ -370,61 +330,8 @@ impl Store for SqliteStore {
         Ok(self.numbers.latest())
     }
 
-    /// Opens a transaction that other programs cannot come between. One that is open already is rolled back, with an error.
-    fn begin(&mut self) -> Result<(), StoreError> {
-        if !self.connection()?.is_autocommit() {
-            self.rollback();
-            return Err(StoreError::Misuse("a transaction was open already"));
-        }
-        self.check_log()?;
-        let result = self
-            .connection()
-            .and_then(|connection| self.run(connection, "BEGIN IMMEDIATE"));
-        let locked = matches!(result, Err(StoreError::Locked { .. }));
-        if std::mem::replace(&mut self.locked, locked) != locked {
-            self.set_patience(self.patience());
-        }
-        self.noted(result)?;
-        if let Err(error) = self.look_for_others() {
-            self.rollback();
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<(), StoreError> {
-        let result = self.transaction().and_then(|connection| {
-            if self.tracker.must_unmark() {
-                self.run(connection, UNMARK)?;
-            }
-            (self.numbers.save(connection)).map_err(|cause| StoreError::sqlite(&self.file, cause))?;
-            self.run(connection, "COMMIT")
-        });
-        self.noted(result)?;
-        self.overwriting.note_committed();
-        // The transaction is in the file that is open. If that is not the one under the name of the store, nobody will find it.
-        self.check_files()?;
-        self.tracker.committed();
-        self.numbers.committed();
-        self.bound_wal();
-        Ok(())
-    }
-
-    fn rollback(&mut self) {
-        self.tracker.forget_pending();
-        self.numbers.rolled_back();
-        self.conflicts = None;
-        // After some failures SQLite has rolled back by itself.
-        let Some(connection) = self
-            .connection
-            .as_ref()
-            .filter(|connection| !connection.is_autocommit())
-        else {
-            return;
-        };
-        if self.run(connection, "ROLLBACK").is_err() {
-            self.abandon();
-        }
+    fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
+        Transaction::begin(self)
     }
 }
 
@@ -454,12 +361,13 @@ mod tests {
         let place = Place::new();
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("a", b"1", 5), deleted("b", 6)]);
-        sqlite.begin().unwrap();
-        sqlite.put(&put("a", b"2", 7)).unwrap();
-        sqlite.put(&put("c", b"1", 8)).unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("a", b"2", 7)).unwrap();
+        transaction.put(&put("c", b"1", 8)).unwrap();
         let expected = [put("a", b"1", 5), deleted("b", 6)];
         assert_eq!(place.crashed().open().scan("", None, 10).unwrap(), expected);
 
+        std::mem::forget(transaction);
         drop(sqlite);
         let mut sqlite = place.open();
         assert_eq!(
@@ -489,9 +397,10 @@ mod tests {
         let mut sqlite = place.open();
         let readers = Readers::open(&place.file, 2).unwrap();
         store(&mut sqlite, &[put("a", b"1", 5)]);
-        sqlite.begin().unwrap();
-        sqlite.put(&put("b", b"1", 5)).unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("b", b"1", 5)).unwrap();
         drop(readers);
+        drop(transaction);
         sqlite.close().unwrap();
         assert!(place.content().keys().eq([&place.file]), "no WAL is left behind");
         assert_eq!(place.open().scan("", None, 10).unwrap(), [put("a", b"1", 5)]);
@@ -501,22 +410,19 @@ mod tests {
     fn calls_out_of_order_are_refused() {
         let place = Place::new();
         let mut sqlite = place.open();
-        for error in [
-            sqlite.put(&put("a", b"1", 5)),
-            sqlite.commit(),
-            sqlite.remember_peers(&[]),
-        ] {
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("a", b"1", 5)).unwrap();
+        assert_eq!(transaction.begin().unwrap_err().kind(), StoreErrorKind::Internal);
+        let held = transaction.get(&key("a")).unwrap();
+        assert_eq!(held, None, "none is open after a begin that failed");
+        let refused = [
+            transaction.put(&put("a", b"1", 5)),
+            transaction.remember_peers(&[]),
+            transaction.commit(),
+        ];
+        for error in refused {
             assert_eq!(error.unwrap_err().kind(), StoreErrorKind::Internal);
         }
-        sqlite.begin().unwrap();
-        sqlite.put(&put("a", b"1", 5)).unwrap();
-        assert_eq!(sqlite.begin().unwrap_err().kind(), StoreErrorKind::Internal);
-        assert_eq!(
-            sqlite.get(&key("a")).unwrap(),
-            None,
-            "no transaction is open after a begin that failed"
-        );
-        sqlite.rollback();
         assert!(!sqlite.is_broken());
         store(&mut sqlite, &[put("a", b"1", 5)]);
     }
@@ -533,12 +439,12 @@ mod tests {
                 .unwrap();
         };
         limit(&sqlite, 20);
-        sqlite.begin().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
         let error = (0..100)
-            .find_map(|n| sqlite.put(&put(&format!("big {n}"), &[0; 65_536], 6)).err())
+            .find_map(|n| transaction.put(&put(&format!("big {n}"), &[0; 65_536], 6)).err())
             .unwrap();
         assert!(error.is_full(), "{error}");
-        sqlite.rollback();
+        drop(transaction);
         assert!(!sqlite.is_broken());
         assert_eq!(sqlite.scan("", None, 10).unwrap(), [put("a", b"1", 5)]);
         limit(&sqlite, 1_000_000);
@@ -562,18 +468,12 @@ mod tests {
                 .success()
         );
         let mut sqlite = SqliteStore::connect(&place.file, &NetworkName::default(), &mut |_| {}).unwrap();
-        sqlite.begin().unwrap();
-        sqlite.put(&put("b", b"1", 6)).unwrap();
-        let error = sqlite.commit().unwrap_err();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("b", b"1", 6)).unwrap();
+        let error = transaction.commit().unwrap_err();
         assert!(matches!(error, StoreError::Disk { .. }), "{error}");
-        sqlite.rollback();
         assert!(sqlite.is_broken());
-        let refused = [
-            sqlite.begin(),
-            sqlite.commit(),
-            sqlite.put(&put("b", b"1", 6)),
-            sqlite.get(&key("a")).map(drop),
-        ];
+        let refused = [sqlite.begin().map(drop), sqlite.get(&key("a")).map(drop)];
         assert!(
             refused
                 .iter()
@@ -593,10 +493,12 @@ mod tests {
         let mut sqlite = place.open();
         let readers = Readers::open(&place.file, 1).unwrap();
         store(&mut sqlite, &[put("a", b"1", 5)]);
-        sqlite.begin().unwrap();
-        sqlite.put(&put("a", b"2", 6)).unwrap();
-        sqlite.reopen().unwrap();
-        assert_eq!(sqlite.get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("a", b"2", 6)).unwrap();
+        transaction.reopen().unwrap();
+        assert_eq!(transaction.get(&key("a")).unwrap(), Some(put("a", b"1", 5)));
+        assert!(transaction.put(&put("a", b"2", 6)).is_err(), "none is open");
+        drop(transaction);
         store(&mut sqlite, &[put("a", b"3", 7)]);
         assert_eq!(
             readers.get(&key("a")).unwrap(),
@@ -614,9 +516,9 @@ mod tests {
         for file in place.content().keys() {
             fs::remove_file(file).unwrap();
         }
-        sqlite.begin().unwrap();
-        sqlite.put(&put("a", b"2", 6)).unwrap();
-        assert!(matches!(sqlite.commit(), Err(StoreError::Displaced { .. })));
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("a", b"2", 6)).unwrap();
+        assert!(matches!(transaction.commit(), Err(StoreError::Displaced { .. })));
         assert!(sqlite.is_broken());
         assert!(matches!(sqlite.reopen(), Err(StoreError::Displaced { .. })));
         assert!(!place.file.exists());
@@ -631,7 +533,6 @@ mod tests {
         sqlite.set_patience(Duration::ZERO);
         let error = sqlite.begin().unwrap_err();
         assert!(matches!(error, StoreError::Locked { .. }), "{error}");
-        sqlite.rollback();
         other.execute_batch("COMMIT").unwrap();
         store(&mut sqlite, &[put("a", b"1", 5)]);
     }

@@ -6,13 +6,13 @@
 //! When there is none, the records have to be read: see `scan`.
 
 use p2p_sync_core::item::Item;
-use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::{Key, Record};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
 use super::sqlite::SqliteStore;
+use super::transaction::Transaction;
 
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM kv_store)";
 /// Valid until another program changes a record, too.
@@ -225,16 +225,14 @@ impl SqliteStore {
     /// Keeps the summary for the next start, unless the one in the file is good.
     pub(super) fn keep_summary(&mut self) -> Result<(), StoreError> {
         // This also notices what another program wrote in the meantime.
-        self.begin()?;
-        let bytes = match self.tracker.summary().filter(|_| !self.tracker.is_outdated()) {
-            Some(summary) if !self.tracker.marked || self.tracker.wrong => Some(summary.to_bytes()),
-            None if self.tracker.marked => None,
-            _ => {
-                self.rollback();
-                return Ok(());
-            }
+        let mut transaction = Transaction::begin(self)?;
+        let tracker = &transaction.tracker;
+        let bytes = match tracker.summary().filter(|_| !tracker.is_outdated()) {
+            Some(summary) if !tracker.marked || tracker.wrong => Some(summary.to_bytes()),
+            None if tracker.marked => None,
+            _ => return Ok(()),
         };
-        let written = self.asked(|connection| {
+        transaction.write(|connection| {
             match bytes {
                 Some(bytes) => {
                     connection.execute(KEEP, [bytes])?;
@@ -243,14 +241,14 @@ impl SqliteStore {
                 None => drop(connection.execute(UNMARK, [])?),
             }
             connection.execute_batch("COMMIT")
-        });
-        self.rollback();
-        written
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use p2p_sync_core::store::Store;
+
     use super::*;
     use crate::store::testing::{Place, deleted, key, put, store};
 
@@ -268,21 +266,21 @@ mod tests {
         let mut sqlite = place.open();
         check(&mut sqlite);
         // With the record read before, without that, and with another one read in between; twice in one transaction.
-        sqlite.begin().unwrap();
-        sqlite.get(&key("a")).unwrap();
-        sqlite.put(&put("a", b"1", 1)).unwrap();
-        sqlite.put(&put("b", b"1", 2)).unwrap();
-        sqlite.get(&key("a")).unwrap();
-        sqlite.put(&deleted("b", 3)).unwrap();
-        sqlite.put(&put("b", b"2", 4)).unwrap();
-        sqlite.put(&put("a", b"2", 5)).unwrap();
-        assert_eq!(sqlite.summary().unwrap().count(), 0, "not yet");
-        sqlite.commit().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.get(&key("a")).unwrap();
+        transaction.put(&put("a", b"1", 1)).unwrap();
+        transaction.put(&put("b", b"1", 2)).unwrap();
+        transaction.get(&key("a")).unwrap();
+        transaction.put(&deleted("b", 3)).unwrap();
+        transaction.put(&put("b", b"2", 4)).unwrap();
+        transaction.put(&put("a", b"2", 5)).unwrap();
+        assert_eq!(transaction.summary().unwrap().count(), 0, "not yet");
+        transaction.commit().unwrap();
         check(&mut sqlite);
-        sqlite.begin().unwrap();
-        sqlite.put(&put("a", b"3", 6)).unwrap();
-        sqlite.put(&put("c", b"1", 7)).unwrap();
-        sqlite.rollback();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("a", b"3", 6)).unwrap();
+        transaction.put(&put("c", b"1", 7)).unwrap();
+        drop(transaction);
         check(&mut sqlite);
         // What was read outside the transaction, or in one that is over, may have changed since.
         sqlite.get(&key("a")).unwrap();
@@ -302,11 +300,10 @@ mod tests {
 
         let mut sqlite = place.open();
         check(&mut sqlite);
-        sqlite.begin().unwrap();
-        sqlite.put(&put("c", b"1", 3)).unwrap();
-        sqlite.rollback();
-        sqlite.begin().unwrap();
-        sqlite.commit().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.put(&put("c", b"1", 3)).unwrap();
+        drop(transaction);
+        sqlite.begin().unwrap().commit().unwrap();
         check(&mut place.crashed().open());
         sqlite.close().unwrap();
         assert!(closed == place.content(), "there was nothing to write");
@@ -351,8 +348,7 @@ mod tests {
         store(&mut sqlite, &[put("b", b"2", 3)]);
         check(&mut sqlite);
         place.shell("DELETE FROM kv_store WHERE key = 'a'");
-        sqlite.begin().unwrap();
-        sqlite.rollback();
+        drop(sqlite.begin().unwrap());
         assert!(sqlite.is_outdated(), "while we were there");
         store(&mut sqlite, &[put("c", b"1", 4)]);
         sqlite.close().unwrap();

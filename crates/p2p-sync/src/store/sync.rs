@@ -129,25 +129,6 @@ impl SqliteStore {
         })
     }
 
-    /// Saves how far a bulk from that store has come, and drops the oldest beyond [`POSITIONS_MAX`]. Call this in the
-    /// transaction that writes its records.
-    ///
-    /// # Errors
-    /// If it cannot be written; the transaction must then be rolled back.
-    pub fn keep_position(&mut self, source: StoreId, position: Cursor) -> Result<(), StoreError> {
-        self.transaction()?;
-        self.asked(|connection| {
-            connection.prepare_cached(KEEP_POSITION)?.execute([
-                source.0.cast_signed(),
-                position.epoch.0.cast_signed(),
-                position.number.cast_signed(),
-                position.seen.cast_signed(),
-            ])?;
-            let kept = i64::try_from(POSITIONS_MAX).unwrap_or(i64::MAX);
-            connection.prepare_cached(FORGET_POSITIONS)?.execute([kept]).map(drop)
-        })
-    }
-
     /// Rows that SQLite passed over in scans to answer what sessions asked, since the file was opened: none, whatever the
     /// number of records, unless all [items](Self::items) were asked for, which does not count here. For benchmarks and tests.
     ///
@@ -163,21 +144,6 @@ impl SqliteStore {
     /// When the store cannot be read.
     pub fn unshared_after(&mut self) -> Result<Option<Timestamp>, StoreError> {
         self.asked(read_unshared_after)
-    }
-
-    /// Saves or clears that timestamp. Call this in a transaction.
-    ///
-    /// # Errors
-    /// If it cannot be written; the transaction must then be rolled back.
-    pub fn keep_unshared_after(&mut self, timestamp: Option<Timestamp>) -> Result<(), StoreError> {
-        self.transaction()?;
-        self.asked(|connection| match timestamp {
-            Some(timestamp) => keep_meta(connection, UNSHARED_AFTER, &timestamp.as_nanos().to_string()),
-            None => connection
-                .prepare_cached(FORGET_META)?
-                .execute([UNSHARED_AFTER])
-                .map(drop),
-        })
     }
 
     /// Queries the connection, and handles a failure.
@@ -239,6 +205,27 @@ impl Sound<'_> {
             self.first = Some((shortened(key), why));
         }
         Ok(())
+    }
+}
+
+pub(super) fn keep_position(connection: &Connection, source: StoreId, position: Cursor) -> rusqlite::Result<()> {
+    connection.prepare_cached(KEEP_POSITION)?.execute([
+        source.0.cast_signed(),
+        position.epoch.0.cast_signed(),
+        position.number.cast_signed(),
+        position.seen.cast_signed(),
+    ])?;
+    let kept = i64::try_from(POSITIONS_MAX).unwrap_or(i64::MAX);
+    connection.prepare_cached(FORGET_POSITIONS)?.execute([kept]).map(drop)
+}
+
+pub(super) fn keep_unshared_after(connection: &Connection, timestamp: Option<Timestamp>) -> rusqlite::Result<()> {
+    match timestamp {
+        Some(timestamp) => keep_meta(connection, UNSHARED_AFTER, &timestamp.as_nanos().to_string()),
+        None => connection
+            .prepare_cached(FORGET_META)?
+            .execute([UNSHARED_AFTER])
+            .map(drop),
     }
 }
 
@@ -312,19 +299,19 @@ mod tests {
         }
 
         fn apply(&mut self, records: &[Record], progress: Option<(StoreId, Cursor)>) -> Result<Applied, StoreError> {
-            self.sqlite.begin()?;
+            let mut transaction = self.sqlite.begin()?;
             let mut applied = Applied::default();
             for incoming in records {
-                let held = self.sqlite.get(&incoming.key)?;
+                let held = transaction.get(&incoming.key)?;
                 if record::merge(held.as_ref(), incoming).stores_incoming() {
-                    self.sqlite.put(incoming)?;
+                    transaction.put(incoming)?;
                     applied.changed += 1;
                 }
             }
             if let Some((source, position)) = progress {
-                self.sqlite.keep_position(source, position)?;
+                transaction.keep_position(source, position)?;
             }
-            self.sqlite.commit()?;
+            transaction.commit()?;
             Ok(applied)
         }
     }
@@ -481,26 +468,24 @@ mod tests {
             number,
             seen: number + 1,
         };
-        assert!(
-            sqlite.keep_position(StoreId(1), position(1)).is_err(),
-            "only in a transaction"
-        );
-        sqlite.begin().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
         for n in 0..300 {
-            sqlite.keep_position(StoreId(u64::MAX - n), position(n)).unwrap();
+            transaction.keep_position(StoreId(u64::MAX - n), position(n)).unwrap();
         }
         // The oldest that is left becomes the newest.
-        sqlite.keep_position(StoreId(u64::MAX - 44), position(500)).unwrap();
-        sqlite.keep_position(StoreId(7), position(7)).unwrap();
-        sqlite.commit().unwrap();
+        transaction
+            .keep_position(StoreId(u64::MAX - 44), position(500))
+            .unwrap();
+        transaction.keep_position(StoreId(7), position(7)).unwrap();
+        transaction.commit().unwrap();
         let kept = |sqlite: &mut SqliteStore, id| sqlite.position(StoreId(id)).unwrap();
         assert_eq!(kept(&mut sqlite, u64::MAX - 43), None);
         assert_eq!(kept(&mut sqlite, u64::MAX - 44), Some(position(500)));
         assert_eq!(kept(&mut sqlite, u64::MAX - 45), None);
         assert_eq!(kept(&mut sqlite, u64::MAX - 46), Some(position(46)));
-        sqlite.begin().unwrap();
-        sqlite.keep_position(StoreId(7), position(8)).unwrap();
-        sqlite.rollback();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.keep_position(StoreId(7), position(8)).unwrap();
+        drop(transaction);
         assert_eq!(kept(&mut sqlite, 7), Some(position(7)));
     }
 
@@ -510,9 +495,9 @@ mod tests {
         let mut sqlite = place.open();
         assert_eq!(sqlite.unshared_after().unwrap(), None);
         for value in [Some(at(5)), Some(at(9)), None, Some(at(7))] {
-            sqlite.begin().unwrap();
-            sqlite.keep_unshared_after(value).unwrap();
-            sqlite.commit().unwrap();
+            let mut transaction = sqlite.begin().unwrap();
+            transaction.keep_unshared_after(value).unwrap();
+            transaction.commit().unwrap();
             assert_eq!(sqlite.unshared_after().unwrap(), value);
         }
         sqlite.close().unwrap();

@@ -31,16 +31,18 @@ impl Place {
 
     /// Every file with its content.
     pub(super) fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let entries = fs::read_dir(self.dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+        content(self.dir.path())
     }
 
     /// The files as a crash at this moment would leave them, in another place.
     pub(super) fn crashed(&self) -> Self {
+        Self::crashed_in(self.dir.path())
+    }
+
+    /// The same of the files in a directory.
+    pub(super) fn crashed_in(directory: &Path) -> Self {
         let copy = Self::new();
-        for (path, content) in self.content() {
+        for (path, content) in content(directory) {
             let name = path.file_name().unwrap().to_owned();
             // The index of the WAL is shared memory, which does not survive.
             if name != "store.db-shm" {
@@ -67,6 +69,11 @@ impl Place {
         let rows = statement.query_map([], |row| row.get(0)).unwrap();
         rows.map(Result::unwrap).collect()
     }
+}
+
+fn content(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
 /// Another program that has begun to write and does not come to an end, as long as this is held.
@@ -120,9 +127,9 @@ pub(super) fn deleted(text: &str, nanos: i64) -> Record {
 
 /// Stores all of these in one transaction.
 pub(super) fn store(store: &mut SqliteStore, records: &[Record]) {
-    store.begin().unwrap();
+    let mut transaction = store.begin().unwrap();
     for record in records {
-        store.put(record).unwrap();
+        transaction.put(record).unwrap();
     }
-    store.commit().unwrap();
+    transaction.commit().unwrap();
 }

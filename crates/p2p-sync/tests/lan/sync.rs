@@ -259,13 +259,15 @@ fn fill(node: &Node, prefix: &str, records: u64, value_bytes: usize) {
     let mut replica = Replica::new(node.peer_id().parse().unwrap(), clock);
     let mut next = 0;
     while next < records {
-        store.begin().unwrap();
+        let mut transaction = store.begin().unwrap();
         for number in next..records.min(next + FILL_AT_ONCE) {
             let key = Key::new(format!("{prefix}{number:08}")).unwrap();
             let value = StoredValue::new(format!("{number:0value_bytes$}").into_bytes()).unwrap();
-            replica.write(&mut store, key, Content::Put(value), now()).unwrap();
+            replica
+                .write(&mut transaction, key, Content::Put(value), now())
+                .unwrap();
         }
-        store.commit().unwrap();
+        transaction.commit().unwrap();
         next += FILL_AT_ONCE;
     }
     store.close().unwrap();

@@ -3,18 +3,16 @@
 
 use p2p_sync_core::record::merge;
 use p2p_sync_core::replica::Received;
-use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::cost;
 use p2p_sync_core::{Record, Via};
 
 use super::entry::{Change, Committed, Merged};
-use super::{Ledger, NodeError};
+use super::{NodeError, Open};
 use crate::store::{Room, StoreError};
 use crate::system::Now;
 
-impl Ledger {
-    /// Merges received records. What meets a damaged row that cannot be taken out now is left for the check that does it. In a
-    /// transaction.
+impl Open<'_> {
+    /// Merges received records. What meets a damaged row that cannot be taken out now is left for the check that does it.
     pub(super) fn merge(
         &mut self,
         via: Via,

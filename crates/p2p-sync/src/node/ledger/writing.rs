@@ -6,9 +6,9 @@ use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Value};
 
-use super::{Ledger, NodeError};
+use super::{Ledger, NodeError, Open};
 use crate::node::Restored;
-use crate::store::StoreError;
+use crate::store::{SqliteStore, StoreError};
 use crate::system::Now;
 
 /// A guess at what is written beside a local write: pages of the table and the indexes that are changed with it, in bytes.
@@ -16,14 +16,15 @@ const PAGES_BYTES: u64 = 64 << 10;
 /// Attempts to write what leaves no less room than before on a full disk: with the log emptied, and with the reserve given up.
 const FULL_DISK_TRIES: usize = 2;
 
-impl Ledger {
-    /// Stores a local write. None when a key to delete was not there. In a transaction.
+impl Open<'_> {
+    /// Stores a local write. None when a key to delete was not there.
     pub(super) fn write(&mut self, key: &Key, content: &Content, now: Now) -> Result<Option<Record>, NodeError> {
         if self.store.lacks_reserve() {
             self.store.keep_reserve();
         }
         // What is left of the disk is for what makes room.
-        if (self.store.lacks_reserve() || !self.has_local_room(content)) && !self.leaves_room(key, content)? {
+        if (self.store.lacks_reserve() || !self.has_local_room(content)) && !leaves_room(&mut self.store, key, content)?
+        {
             return Err(self.store.full().into());
         }
         if *content == Content::Deleted {
@@ -37,7 +38,7 @@ impl Ledger {
         Ok(Some(self.write_over_damage(key, content, now)?.record))
     }
 
-    /// Stores a content, a deletion included, whatever is held of the key. In a transaction.
+    /// Stores a content, a deletion included, whatever is held of the key.
     fn write_over_damage(&mut self, key: &Key, content: &Content, now: Now) -> Result<Written, NodeError> {
         let written = self
             .replica
@@ -54,7 +55,7 @@ impl Ledger {
         }
     }
 
-    /// Takes a damaged row out, to come back from another node. False when it is not damaged, or no longer. In a transaction.
+    /// Takes a damaged row out, to come back from another node. False when it is not damaged, or no longer.
     pub(super) fn set_aside(&mut self, rowid: Option<i64>) -> Result<bool, NodeError> {
         let Some(rowid) = rowid else { return Ok(false) };
         let aside = self.store.set_aside(rowid)?;
@@ -65,12 +66,7 @@ impl Ledger {
         Ok(aside)
     }
 
-    /// How many damaged records were set aside since this was last asked.
-    pub(in crate::node) fn take_set_aside(&mut self) -> u64 {
-        std::mem::take(&mut self.aside.done)
-    }
-
-    /// Writes the content of a lost version anew. None when there is no such version. In a transaction.
+    /// Writes the content of a lost version anew. None when there is no such version.
     pub(super) fn restore(
         &mut self,
         key: &Key,
@@ -88,10 +84,26 @@ impl Ledger {
         }))
     }
 
-    /// The same for work that, on a full disk, does no more than what leaves no less room than before: then room is made for it.
+    /// Whether there is room for a local write beside the others of the transaction. The system is asked once for all of them.
+    fn has_local_room(&mut self, content: &Content) -> bool {
+        let Some(value) = content.value() else { return true };
+        let bytes = value.as_bytes().len() as u64;
+        let left = *self.local_bytes.get_or_insert_with(|| self.store.local_bytes());
+        self.local_bytes = Some(left.saturating_sub(bytes));
+        left > bytes
+    }
+}
+
+impl Ledger {
+    /// How many damaged records were set aside since this was last asked.
+    pub(in crate::node) fn take_set_aside(&mut self) -> u64 {
+        std::mem::take(&mut self.aside.done)
+    }
+
+    /// Does some work in one transaction that, on a full disk, does no more than what leaves no less room than before: then room is made for it.
     pub(super) fn transact_in_room<T>(
         &mut self,
-        work: &mut dyn FnMut(&mut Self) -> Result<T, NodeError>,
+        work: &mut dyn FnMut(&mut Open<'_>) -> Result<T, NodeError>,
         now: Now,
     ) -> Result<T, NodeError> {
         let mut done = self.transact(&mut *work);
@@ -135,31 +147,22 @@ impl Ledger {
     pub(in crate::node) fn keep_reserve(&mut self) {
         self.store.keep_reserve();
     }
+}
 
-    /// Whether there is room for a local write beside the others of the transaction. The system is asked once for all of them.
-    fn has_local_room(&mut self, content: &Content) -> bool {
-        let Some(value) = content.value() else { return true };
-        let bytes = value.as_bytes().len() as u64;
-        let left = *self.local_bytes.get_or_insert_with(|| self.store.local_bytes());
-        self.local_bytes = Some(left.saturating_sub(bytes));
-        left > bytes
+/// Whether a local write leaves about as much room as before.
+pub(super) fn leaves_room(store: &mut SqliteStore, key: &Key, content: &Content) -> Result<bool, NodeError> {
+    let Some(value) = content.value() else { return Ok(true) };
+    let bytes = |value: &Value| value.as_bytes().len();
+    let held = match store.get(key) {
+        // What is left of it is kept aside.
+        Err(error) if error.is_one_record() => None,
+        held => held?,
+    };
+    let held = held.as_ref().and_then(|held| held.content.value());
+    if held.is_some_and(|held| bytes(value) <= bytes(held)) {
+        return Ok(true);
     }
-
-    /// Whether a local write leaves about as much room as before.
-    pub(super) fn leaves_room(&mut self, key: &Key, content: &Content) -> Result<bool, NodeError> {
-        let Some(value) = content.value() else { return Ok(true) };
-        let bytes = |value: &Value| value.as_bytes().len();
-        let held = match self.store.get(key) {
-            // What is left of it is kept aside.
-            Err(error) if error.is_one_record() => None,
-            held => held?,
-        };
-        let held = held.as_ref().and_then(|held| held.content.value());
-        if held.is_some_and(|held| bytes(value) <= bytes(held)) {
-            return Ok(true);
-        }
-        Ok(self.store.freed_bytes()? > bytes(value) as u64 + PAGES_BYTES)
-    }
+    Ok(store.freed_bytes()? > bytes(value) as u64 + PAGES_BYTES)
 }
 
 fn failed(error: WriteError<StoreError>) -> NodeError {

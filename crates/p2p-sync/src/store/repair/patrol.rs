@@ -10,6 +10,7 @@ use crate::store::reader::Readers;
 use crate::store::rows::Authors;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sync;
+use crate::store::transaction::Transaction;
 
 /// Bytes of values after which a look ends, so that it takes some milliseconds at most.
 const BYTES_MAX: usize = 1 << 20;
@@ -118,6 +119,16 @@ fn missing_from(connection: &Connection, row: &Row<'_>, rowid: i64) -> rusqlite:
     })
 }
 
+impl Transaction<'_> {
+    /// Keeps the number of the row up to which all were looked at.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must not be committed then.
+    pub fn keep_patrolled(&mut self, rowid: i64) -> Result<(), StoreError> {
+        self.write(|connection| sync::keep_meta(connection, PATROLLED, &rowid.to_string()))
+    }
+}
+
 impl SqliteStore {
     /// The number of the row up to which all were looked at, as it was last kept.
     ///
@@ -126,15 +137,6 @@ impl SqliteStore {
     pub fn patrolled(&mut self) -> Result<i64, StoreError> {
         let kept = self.asked(|connection| sync::meta(connection, PATROLLED))?;
         Ok(kept.and_then(|text| text.parse().ok()).unwrap_or(0))
-    }
-
-    /// Keeps that number. To be called in a transaction.
-    ///
-    /// # Errors
-    /// When it cannot be written; the transaction must be rolled back then.
-    pub fn keep_patrolled(&mut self, rowid: i64) -> Result<(), StoreError> {
-        self.transaction()?;
-        self.asked(|connection| sync::keep_meta(connection, PATROLLED, &rowid.to_string()))
     }
 }
 
@@ -174,12 +176,12 @@ mod tests {
             store(&mut sqlite, &[put("new", b"v", 100 + looks)]);
         }
         assert_eq!((looks, damaged.len()), (4, 2));
-        sqlite.begin().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
         for rowid in &damaged {
-            assert!(sqlite.set_aside(*rowid).unwrap());
-            assert!(!sqlite.set_aside(*rowid).unwrap(), "once");
+            assert!(transaction.set_aside(*rowid).unwrap());
+            assert!(!transaction.set_aside(*rowid).unwrap(), "once");
         }
-        sqlite.commit().unwrap();
+        transaction.commit().unwrap();
         assert_eq!(readers.patrol(Round::default(), 99).unwrap().damaged.len(), 0);
         assert_eq!(
             place.rows("SELECT key FROM damaged_row ORDER BY number"),
@@ -230,10 +232,9 @@ mod tests {
         let place = Place::new();
         let mut sqlite = filled(&place);
         assert_eq!(sqlite.patrolled().unwrap(), 0);
-        assert!(sqlite.keep_patrolled(7).is_err(), "only in a transaction");
-        sqlite.begin().unwrap();
-        sqlite.keep_patrolled(7).unwrap();
-        sqlite.commit().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
+        transaction.keep_patrolled(7).unwrap();
+        transaction.commit().unwrap();
         assert_eq!(sqlite.patrolled().unwrap(), 7);
     }
 }

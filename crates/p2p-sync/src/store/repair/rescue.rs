@@ -285,22 +285,22 @@ mod tests {
         let place = Place::new();
         let mut sqlite = place.open();
         testing::store(&mut sqlite, &(0..RECORDS).map(record).collect::<Vec<_>>());
-        sqlite.begin().unwrap();
+        let mut transaction = sqlite.begin().unwrap();
         let peer = RememberedPeer {
             id: id(3),
             address: "/ip4/10.0.0.1/tcp/1".to_owned(),
             last_reached: at(5),
         };
-        sqlite.remember_peers(&[peer]).unwrap();
-        sqlite.keep_conflict(&lost(), at(7)).unwrap();
-        sqlite.keep_unshared_after(Some(at(77))).unwrap();
+        transaction.remember_peers(&[peer]).unwrap();
+        transaction.keep_conflict(&lost(), at(7)).unwrap();
+        transaction.keep_unshared_after(Some(at(77))).unwrap();
         let position = Cursor {
             epoch: Epoch(5),
             number: 5,
             seen: 5,
         };
-        sqlite.keep_position(StoreId(9), position).unwrap();
-        sqlite.commit().unwrap();
+        transaction.keep_position(StoreId(9), position).unwrap();
+        transaction.commit().unwrap();
         sqlite.close().unwrap();
         place
     }

@@ -16,6 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::rows::{self, Authors};
 use crate::store::sequence::Numbers;
 use crate::store::sqlite::SqliteStore;
+use crate::store::transaction::Transaction;
 
 const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, sequence FROM kv_store \
     WHERE sequence = ?1";
@@ -72,26 +73,17 @@ pub(super) fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<
     Ok(Examined { stored, state })
 }
 
-impl SqliteStore {
+impl Transaction<'_> {
     /// Takes a row that was met out if it is damaged, and completes it if it lacks what makes its item. What is left of it is kept
-    /// in the table `damaged_row`. False when there was nothing to do. To be called in a transaction.
+    /// in the table `damaged_row`. False when there was nothing to do.
     ///
     /// # Errors
-    /// When it cannot be read or written; the transaction must be rolled back then.
+    /// When it cannot be read or written; the transaction must not be committed then.
     pub fn set_aside(&mut self, rowid: i64) -> Result<bool, StoreError> {
-        self.transaction()?;
         let named = self.damage_log.count(1, Instant::now()).map_or(0, |_| 1);
         let mut verified = Verified::default();
         self.mend_row(rowid, &mut verified, named)?;
         Ok(!verified.removed.is_empty() || verified.indexed > 0)
-    }
-
-    /// Whether what was held of a key proved damaged, and is kept aside.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn is_set_aside(&mut self, key: &Key) -> Result<bool, StoreError> {
-        self.asked(|connection| is_set_aside(connection, key))
     }
 
     /// Looks at rows again, since they may have changed, and takes out or completes those that need it.
@@ -102,23 +94,36 @@ impl SqliteStore {
     }
 
     fn mend_row(&mut self, rowid: i64, verified: &mut Verified, named: usize) -> Result<(), StoreError> {
-        let Some(connection) = &self.connection else {
-            return self.connection().map(drop);
+        // Nothing is written where SQLite has rolled back by itself.
+        self.write(|_| Ok(()))?;
+        let store: &mut SqliteStore = self;
+        let Some(connection) = &store.connection else {
+            return store.connection().map(drop);
         };
         let mended = mend(
             connection,
-            (&mut self.authors, &mut self.numbers),
+            (&mut store.authors, &mut store.numbers),
             rowid,
             verified,
             named,
         );
-        match mended.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
-            Ok(Some((Some(old), None))) => self.tracker.note_removed(old),
-            Ok(Some((old, Some(new)))) => self.tracker.note_indexed(old, new),
+        match mended.map_err(|cause| StoreError::sqlite(&store.file, cause)) {
+            Ok(Some((Some(old), None))) => store.tracker.note_removed(old),
+            Ok(Some((old, Some(new)))) => store.tracker.note_indexed(old, new),
             Ok(_) => {}
-            Err(error) => return self.noted(Err(error)),
+            Err(error) => return store.noted(Err(error)),
         }
         Ok(())
+    }
+}
+
+impl SqliteStore {
+    /// Whether what was held of a key proved damaged, and is kept aside.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn is_set_aside(&mut self, key: &Key) -> Result<bool, StoreError> {
+        self.asked(|connection| is_set_aside(connection, key))
     }
 }
 

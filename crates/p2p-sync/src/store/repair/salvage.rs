@@ -21,6 +21,7 @@ use crate::store::peers::{self, REMEMBERED_PEERS_MAX};
 use crate::store::rows::{self, Authors};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sync;
+use crate::store::transaction::Transaction;
 
 const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest, rowid FROM kv_store NOT INDEXED \
     WHERE rowid >= ?1 ORDER BY rowid";
@@ -144,13 +145,12 @@ pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkNam
             why: "none of its records can be read".to_owned(),
         });
     }
-    store.begin()?;
-    let copied = copy_the_rest(&old, &mut store);
-    match copied.and_then(|()| store.commit()) {
+    let mut transaction = store.begin()?;
+    let copied = copy_the_rest(&old, &mut transaction);
+    match copied.and_then(|()| transaction.commit()) {
         // Those that the new file will not take are not worth a failure.
         Err(StoreError::Sqlite { cause, .. }) if cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             tracing::warn!(%cause, "Cannot copy known addresses and lost versions");
-            store.rollback();
         }
         other => other?,
     }
@@ -163,29 +163,28 @@ fn copy_records(old: &Damaged, store: &mut SqliteStore) -> Result<Tally, StoreEr
     let mut tally = Tally::default();
     let mut authors = Authors::default();
     let mut written = 0_u64;
-    store.begin()?;
+    let mut transaction = store.begin()?;
     let gaps = each_row(old, old.records(), 7, |row| {
         let Some(record) = sound(row, &mut authors) else {
             tally.damaged += 1;
             return Ok(());
         };
         // A damaged index lets a key into the table twice.
-        let held = store.get(&record.key)?;
+        let held = transaction.get(&record.key)?;
         if held.is_none() {
             tally.records += 1;
         }
         if record::merge(held.as_ref(), &record).stores_incoming() {
-            store.put(&record)?;
+            transaction.put(&record)?;
             written += 1;
         }
         if written >= RECORDS_PER_TRANSACTION {
             written = 0;
-            store.commit()?;
-            store.begin()?;
+            transaction.save()?;
         }
         Ok(())
     })?;
-    store.commit()?;
+    transaction.commit()?;
     tally.gaps = gaps;
     Ok(tally)
 }
@@ -197,14 +196,14 @@ fn sound(row: &Row<'_>, authors: &mut Authors) -> Option<Record> {
 }
 
 /// Positions are not copied: behind them is what was lost.
-fn copy_the_rest(old: &Damaged, store: &mut SqliteStore) -> Result<(), StoreError> {
+fn copy_the_rest(old: &Damaged, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
     let known = peers::recall(&old.connection, REMEMBERED_PEERS_MAX * peers::PEER_ADDRESSES_MAX);
-    store.remember_peers(&old.undamaged(known)?.unwrap_or_default())?;
+    transaction.remember_peers(&old.undamaged(known)?.unwrap_or_default())?;
     if old.version < 2 {
         return Ok(());
     }
     let unshared_after = old.undamaged(sync::read_unshared_after(&old.connection))?;
-    store.keep_unshared_after(unshared_after.flatten())?;
+    transaction.keep_unshared_after(unshared_after.flatten())?;
     let mut authors = Authors::default();
     let gaps = each_row(old, conflicts::ALL, 10, |row| {
         let Ok(Some(conflict)) = conflicts::conflict(row, &mut authors) else {
@@ -214,7 +213,7 @@ fn copy_the_rest(old: &Damaged, store: &mut SqliteStore) -> Result<(), StoreErro
             loser: conflict.loser,
             winner: conflict.winner,
         };
-        store.keep_conflict(&lost, conflict.noticed)
+        transaction.keep_conflict(&lost, conflict.noticed)
     })?;
     if gaps > 0 {
         tracing::warn!(gaps, most = CONFLICTS_MAX, "Cannot copy some lost versions");

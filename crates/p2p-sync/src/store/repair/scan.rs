@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
 use rusqlite::{Connection, Row};
 
@@ -20,6 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::opening;
 use crate::store::rows::Authors;
 use crate::store::sqlite::SqliteStore;
+use crate::store::transaction::Transaction;
 
 /// Damaged rows of which one scan takes care. What is beyond is left to the next.
 pub const SCAN_ROWS_MAX: usize = 10_000;
@@ -307,8 +307,7 @@ impl SqliteStore {
             }
         };
         if self.tracker.must_unmark() {
-            self.begin()?;
-            self.commit_or_roll_back()?;
+            Transaction::begin(self)?.commit()?;
         }
         let mut verified = Verified {
             records: scanned.records,
@@ -334,12 +333,9 @@ impl SqliteStore {
 
     pub(super) fn mend_in_parts(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
         for some in rowids.chunks(ROWS_PER_TRANSACTION) {
-            self.begin()?;
-            if let Err(error) = self.mend_all(some, verified) {
-                self.rollback();
-                return Err(error);
-            }
-            self.commit_or_roll_back()?;
+            let mut transaction = Transaction::begin(self)?;
+            transaction.mend_all(some, verified)?;
+            transaction.commit()?;
         }
         Ok(())
     }
@@ -375,6 +371,7 @@ mod tests {
     use crate::store::testing::{Place, deleted, key, put, store};
     use p2p_sync_core::Record;
     use p2p_sync_core::item::Item;
+    use p2p_sync_core::store::Store;
 
     fn summary_of(sqlite: &mut SqliteStore) -> Summary {
         let records = sqlite.scan("", None, usize::MAX).unwrap();
@@ -435,9 +432,9 @@ mod tests {
         let refused = sqlite.start_scan(Depth::Items).unwrap_err();
         assert_eq!(refused.kind(), StoreErrorKind::Internal);
         drop(scan);
-        sqlite.begin().unwrap();
-        assert!(sqlite.start_scan(Depth::Items).is_err());
-        sqlite.rollback();
+        let mut transaction = sqlite.begin().unwrap();
+        assert!(transaction.start_scan(Depth::Items).is_err());
+        drop(transaction);
         assert_eq!(scanned(&mut sqlite, Depth::Items).summary, SummaryWas::Right);
     }
 

@@ -1,0 +1,259 @@
+//! Changes that happen all together or not at all. A [`Transaction`] is a guard: it is open as long as it lives, commits when it is told
+//! to, and rolls back when it is dropped. What a change does to which table is written in the files of those tables.
+
+use std::ops::{Deref, DerefMut};
+
+use p2p_sync_core::replica::Lost;
+use p2p_sync_core::sequence::Cursor;
+use p2p_sync_core::store as core_store;
+use p2p_sync_core::sync::StoreId;
+use p2p_sync_core::{Key, Record, Timestamp};
+use rusqlite::Connection;
+
+use super::conflicts::{self, Conflict};
+use super::error::StoreError;
+use super::peers::{self, RememberedPeer};
+use super::rows;
+use super::sqlite::SqliteStore;
+use super::summary::UNMARK;
+use super::sync;
+
+/// An open transaction of a [`SqliteStore`]. What the store can do outside of one, such as reading, it can do here too.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    store: &'a mut SqliteStore,
+    is_over: bool,
+}
+
+impl Deref for Transaction<'_> {
+    type Target = SqliteStore;
+
+    fn deref(&self) -> &SqliteStore {
+        self.store
+    }
+}
+
+impl DerefMut for Transaction<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteStore {
+        self.store
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            roll_back(self.store);
+        }
+    }
+}
+
+impl<'a> Transaction<'a> {
+    /// Opens a transaction that other programs cannot come between.
+    ///
+    /// # Errors
+    /// When another program has the lock, or the file cannot be read.
+    pub(super) fn begin(store: &'a mut SqliteStore) -> Result<Self, StoreError> {
+        begin(store)?;
+        Ok(Self { store, is_over: false })
+    }
+}
+
+impl Transaction<'_> {
+    /// The version held of a key, deletions and own writes included.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the row is damaged; the transaction is as good as before then.
+    pub fn get(&mut self, key: &Key) -> Result<Option<Record>, StoreError> {
+        let found = self.store.get_with_item(key)?;
+        let item = found.as_ref().and_then(|(_, item)| *item);
+        self.store.tracker.note_found(key, item);
+        Ok(found.map(|(record, _)| record))
+    }
+
+    /// Holds this version in place of any other of its key, under the next number of the change sequence.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must not be committed then.
+    pub fn put(&mut self, record: &Record) -> Result<(), StoreError> {
+        let store = &mut *self.store;
+        open(store)?;
+        let Some(connection) = &store.connection else {
+            return store.connection().map(drop);
+        };
+        let old = match store.tracker.found(&record.key) {
+            Some(old) => Ok(old),
+            None => rows::item(connection, &store.file, &record.key),
+        };
+        let number = store.numbers.take(record.timestamp);
+        let number = number.map_err(|cause| StoreError::sqlite(&store.file, cause))?;
+        let result = old.and_then(|old| {
+            let new = rows::put(connection, &mut store.authors, &store.file, number, record)?;
+            Ok((old, new))
+        });
+        let (old, new) = store.noted(result)?;
+        store.tracker.note_put(record, old, new);
+        store.wal_size.note_put(record);
+        Ok(())
+    }
+
+    /// Makes the writes durable.
+    ///
+    /// # Errors
+    /// When that fails; whether they are there shows when the store was [reopened](SqliteStore::reopen).
+    pub fn commit(mut self) -> Result<(), StoreError> {
+        let done = commit(self.store);
+        self.is_over = done.is_ok();
+        done
+    }
+
+    /// Makes the writes durable, and goes on with another transaction.
+    ///
+    /// # Errors
+    /// As for [`commit`](Self::commit), and when the next one cannot be begun; it must be dropped then.
+    pub(super) fn save(&mut self) -> Result<(), StoreError> {
+        commit(self.store)?;
+        begin(self.store)
+    }
+
+    /// Keeps a version that was lost, unless it is kept already, and drops the oldest beyond
+    /// [`CONFLICTS_MAX`](super::CONFLICTS_MAX) and [`CONFLICT_BYTES_MAX`](super::CONFLICT_BYTES_MAX).
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must not be committed then.
+    pub fn keep_conflict(&mut self, lost: &Lost, noticed: Timestamp) -> Result<(), StoreError> {
+        let store = &mut *self.store;
+        open(store)?;
+        let Some(connection) = &store.connection else {
+            return store.connection().map(drop);
+        };
+        let result = conflicts::keep(connection, &mut store.authors, store.conflicts, lost, noticed)
+            .map_err(|cause| StoreError::sqlite(&store.file, cause));
+        store.conflicts = Some(store.noted(result)?);
+        Ok(())
+    }
+
+    /// Forgets a lost version.
+    ///
+    /// # Errors
+    /// As for [`keep_conflict`](Self::keep_conflict).
+    pub fn drop_conflict(&mut self, conflict: &Conflict) -> Result<(), StoreError> {
+        self.store.conflicts = None;
+        self.write(|connection| conflicts::forget(connection, conflict))
+    }
+
+    /// Keeps how far a bulk from that store came, and forgets the oldest beyond [`POSITIONS_MAX`](super::POSITIONS_MAX). To be
+    /// called in the transaction that writes its records.
+    ///
+    /// # Errors
+    /// As for [`keep_conflict`](Self::keep_conflict).
+    pub fn keep_position(&mut self, source: StoreId, position: Cursor) -> Result<(), StoreError> {
+        self.write(|connection| sync::keep_position(connection, source, position))
+    }
+
+    /// Keeps the timestamp after which no own write has reached anybody, or forgets it.
+    ///
+    /// # Errors
+    /// As for [`keep_conflict`](Self::keep_conflict).
+    pub fn keep_unshared_after(&mut self, timestamp: Option<Timestamp>) -> Result<(), StoreError> {
+        self.write(|connection| sync::keep_unshared_after(connection, timestamp))
+    }
+
+    /// Takes note of addresses, and forgets the oldest beyond [`REMEMBERED_PEERS_MAX`](super::REMEMBERED_PEERS_MAX) and
+    /// [`PEER_ADDRESSES_MAX`](super::PEER_ADDRESSES_MAX).
+    ///
+    /// # Errors
+    /// As for [`keep_conflict`](Self::keep_conflict).
+    pub fn remember_peers(&mut self, peers: &[RememberedPeer]) -> Result<(), StoreError> {
+        self.write(|connection| peers::remember(connection, peers))
+    }
+
+    /// Writes, and takes note of a failure.
+    pub(super) fn write<T>(&mut self, write: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        open(self.store)?;
+        self.store.asked(write)
+    }
+}
+
+impl core_store::Transaction for Transaction<'_> {
+    type Error = StoreError;
+
+    fn get(&mut self, key: &Key) -> Result<Option<Record>, StoreError> {
+        Self::get(self, key)
+    }
+
+    fn put(&mut self, record: &Record) -> Result<(), StoreError> {
+        Self::put(self, record)
+    }
+
+    fn commit(self) -> Result<(), StoreError> {
+        Self::commit(self)
+    }
+}
+
+/// After some failures SQLite has rolled back by itself. What would be written then would be committed at once.
+fn open(store: &SqliteStore) -> Result<&Connection, StoreError> {
+    let connection = store.connection()?;
+    if connection.is_autocommit() {
+        Err(StoreError::Misuse("no transaction is open"))
+    } else {
+        Ok(connection)
+    }
+}
+
+fn begin(store: &mut SqliteStore) -> Result<(), StoreError> {
+    if !store.connection()?.is_autocommit() {
+        // It was begun through a transaction that is open, whose work must not be committed as half of this one.
+        roll_back(store);
+        return Err(StoreError::Misuse("a transaction was open already"));
+    }
+    store.check_log()?;
+    let begun = store
+        .connection()
+        .and_then(|connection| store.run(connection, "BEGIN IMMEDIATE"));
+    let locked = matches!(begun, Err(StoreError::Locked { .. }));
+    if std::mem::replace(&mut store.locked, locked) != locked {
+        store.set_patience(store.patience());
+    }
+    store.noted(begun)?;
+    let looked = store.look_for_others();
+    if looked.is_err() {
+        roll_back(store);
+    }
+    looked
+}
+
+fn commit(store: &mut SqliteStore) -> Result<(), StoreError> {
+    let result = open(store).and_then(|connection| {
+        if store.tracker.must_unmark() {
+            store.run(connection, UNMARK)?;
+        }
+        let saved = store.numbers.save(connection);
+        saved.map_err(|cause| StoreError::sqlite(&store.file, cause))?;
+        store.run(connection, "COMMIT")
+    });
+    store.noted(result)?;
+    store.overwriting.note_committed();
+    // The transaction is in the file that is open. If that is not the one under the name of the store, nobody will find it.
+    store.check_files()?;
+    store.tracker.committed();
+    store.numbers.committed();
+    store.bound_wal();
+    Ok(())
+}
+
+fn roll_back(store: &mut SqliteStore) {
+    store.tracker.forget_pending();
+    store.numbers.rolled_back();
+    store.conflicts = None;
+    // After some failures SQLite has rolled back by itself.
+    let Some(connection) = store
+        .connection
+        .as_ref()
+        .filter(|connection| !connection.is_autocommit())
+    else {
+        return;
+    };
+    if store.run(connection, "ROLLBACK").is_err() {
+        store.abandon();
+    }
+}
