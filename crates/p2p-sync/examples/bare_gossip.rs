@@ -20,7 +20,7 @@
 //! - `@repeat N TEXT`: `TEXT` is published `N` times, each time as a message of its own;
 //! - `@dial MULTIADDR`: dials.
 //!
-//! Standard output has one JSON object a line: `{"peer_id":…}` first, then `{"listening":…}`,
+//! Standard output has one JSON object per line: `{"peer_id":…}` first, then `{"listening":…}`,
 //! `{"connected":…}`, `{"disconnected":…}`, `{"subscribed":…}` with a peer id or an address,
 //! `{"received":{"source":…,"data":…}}`, and for each line of input `{"published":true,"times":N}` or
 //! `{"published":false,"times":N,"error":…}`. The program ends with its input.

@@ -65,7 +65,7 @@ pub enum Command {
 /// Options of every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
 pub struct Format {
-    /// Replies with one JSON object a line
+    /// Replies with one JSON object per line
     #[arg(long)]
     pub json: bool,
 }

@@ -487,8 +487,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "store.db belongs to the default network, not to the network lab, and was left untouched: start with that \
-             --network, or choose another data directory"
+            "store.db belongs to the default network, not to the network lab, and was left untouched: start in that \
+             network, or choose another data directory"
         );
     }
 }
