@@ -6,7 +6,7 @@ use std::time::Instant;
 use p2p_sync_core::NetworkName;
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, Value, poll, wait_until};
 
-use crate::support::{PATIENCE, RECOVERY, launch, seconds, share_both_ways};
+use crate::support::{PATIENCE, RECOVERY, launch, seconds, share_both_ways, wait_subscribed};
 
 /// Holds UDP port 5353 for itself until its input ends.
 const HOLDER: &str = r#"
@@ -96,6 +96,27 @@ for _ in range(3):
         from_(address, port).sendto(packet(label, ["id=" + id, net], nobody % number, 9, 120), to)
     time.sleep(0.5)
 print('{"sent":3}', flush=True)
+"#;
+
+/// Asks all nodes once, as a node does, and tells who answers at once.
+const ASK: &str = r#"
+out.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("224.0.0.251") + socket.inet_aton(sys.argv[1]))
+group = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+group.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+group.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("224.0.0.251") + socket.inet_aton(sys.argv[1]))
+group.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+group.bind(("224.0.0.251", 5353))
+send(struct.pack("!6H", 0, 0, 1, 0, 0, 0) + name("_p2p-sync._tcp.local") + struct.pack("!HH", 12, 1))
+answered, start = set(), time.monotonic()
+while (left := start + 1.5 - time.monotonic()) > 0:
+    group.settimeout(left)
+    try:
+        data, (source, _) = group.recvfrom(9000)
+    except TimeoutError:
+        break
+    if data[2] & 0x80:
+        answered.add(source)
+print('{"answered":%d}' % len(answered), flush=True)
 "#;
 
 fn python(host: &Host, label: &str, program: &str, arguments: &[&str]) -> Process {
@@ -311,4 +332,27 @@ fn an_announcement_of_ourselves_that_leads_back_to_us_is_no_trouble() {
     });
     let told = poll(seconds(4), || node.status()["troubles"].get(0).cloned());
     assert_eq!(told, None);
+}
+
+/// Each in a namespace of its own with two interfaces: the answer goes where the question came from.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn whoever_asks_is_answered_by_all_nodes_on_its_own_link() {
+    const NODES: usize = 6;
+    let lab = Lab::new();
+    let hosts: Vec<Host> = (0..NODES).map(|_| lab.host(Addresses::V4)).collect();
+    let nodes: Vec<Node> = hosts
+        .iter()
+        .enumerate()
+        .map(|(number, host)| launch(host, &format!("n{number}")).start())
+        .collect();
+    wait_subscribed(&nodes[NODES - 1], NODES - 1, PATIENCE);
+    // What is said at the start has been said by then, and nobody asks for 10 s.
+    std::thread::sleep(seconds(3));
+    let asker = lab.host(Addresses::V4);
+    let told = announcer(&asker, "asker", ASK, &[]);
+    let told = told.wait_json(0, "the number of answers", PATIENCE, |line| {
+        line.get("answered").is_some()
+    });
+    assert_eq!(told["answered"], NODES);
 }

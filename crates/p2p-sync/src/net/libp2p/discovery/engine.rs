@@ -20,6 +20,8 @@ use crate::throttle::Throttle;
 
 /// Packets that wait to be looked at.
 const ARRIVED_MAX: usize = 64;
+/// How long the copy of an own question may take to come back: the group is heard by those who speak to it, too.
+const ECHO_WITHIN: Duration = Duration::from_millis(500);
 /// How often it is told that a socket has failed.
 const WARNING_INTERVAL: Duration = Duration::from_secs(600);
 /// How often the interfaces, the sockets, and what was heard are looked at.
@@ -55,6 +57,8 @@ pub(super) struct Engine {
     failures: HashMap<Place, Failure>,
     table: Table,
     asking: Asking,
+    /// Where a question of ours went out whose copy has not come back, and when.
+    asked: BTreeMap<Place, Instant>,
     answers: Answers,
     next_tick: Instant,
     /// When it was told last that a socket has failed.
@@ -76,6 +80,7 @@ impl Engine {
             failures: HashMap::new(),
             table,
             asking: Asking::new(now),
+            asked: BTreeMap::new(),
             answers: Answers::new(|below| rand::random_range(Duration::ZERO..below)),
             next_tick: now,
             warnings: Throttle::once(WARNING_INTERVAL),
@@ -141,6 +146,7 @@ impl Engine {
             };
             if let Some(packet) = wire::browse(known.into_iter()) {
                 self.open.values().for_each(|socket| socket.multicast(&packet));
+                self.asked = self.open.keys().map(|place| (*place, now)).collect();
             }
         }
         for (place, all_services) in self.answers.take_due(now) {
@@ -256,6 +262,9 @@ impl Engine {
                 }
                 match message {
                     Message::Query(query) => {
+                        if self.is_echo(place, from, now) {
+                            return Vec::new();
+                        }
                         if from.port() == sockets::PORT {
                             self.answers.asked(place, &query, now);
                         } else {
@@ -278,6 +287,14 @@ impl Engine {
         if way == Way::Group && !self.is_own(from) {
             self.ends.facts.send_modify(|facts| facts.heard = Some(now));
         }
+    }
+
+    /// Whether a question is the copy of one of ours. Another node on this machine has the same address; which of two questions at
+    /// the same moment is answered makes no difference.
+    fn is_echo(&mut self, place: Place, from: SocketAddr, now: Instant) -> bool {
+        let is_ours = from.port() == sockets::PORT && self.is_own(from.ip());
+        let asked = if is_ours { self.asked.remove(&place) } else { None };
+        asked.is_some_and(|at| now.saturating_duration_since(at) < ECHO_WITHIN)
     }
 
     fn is_own(&self, address: IpAddr) -> bool {
@@ -360,6 +377,45 @@ mod tests {
         assert_eq!(engine.open.keys().copied().collect::<Vec<_>>(), places);
         assert_eq!(engine.answers.take_due(now), [(place, false)]);
         assert!(engine.asking.next() <= now + TICK);
+    }
+
+    /// Whether a question is answered that somebody asks then.
+    fn is_answered(engine: &mut Engine, place: Place, at: Instant, address: IpAddr) -> bool {
+        let message = Message::Query(wire::tests::browsing());
+        let (from, way) = (SocketAddr::new(address, sockets::PORT), Way::Group);
+        let what = What::Message { from, way, message };
+        engine.on_arrived(Arrived { place, what }, at);
+        !engine.answers.take_due(at + TICK).is_empty()
+    }
+
+    #[tokio::test]
+    async fn it_does_not_answer_itself_but_others_on_this_machine() {
+        let mut engine = engine();
+        let now = Instant::now();
+        engine.look_at_links(now);
+        let (place, address) = engine
+            .links
+            .iter()
+            .find_map(|link| Some((link.places().next()?, *link.addresses.first()?)))
+            .expect("every machine has a loopback");
+        // What was to be said at the start has been said.
+        engine.work_off(now + TICK * 2);
+        let later = now + TICK * 4;
+        let other: IpAddr = "192.0.2.1".parse().expect("an address");
+        assert!(is_answered(&mut engine, place, later, other));
+        assert!(
+            is_answered(&mut engine, place, later + TICK * 2, address),
+            "nothing of ours is under way"
+        );
+        engine.asked.insert(place, later + TICK * 4);
+        assert!(
+            !is_answered(&mut engine, place, later + TICK * 4, address),
+            "the copy of our own"
+        );
+        assert!(
+            is_answered(&mut engine, place, later + TICK * 6, address),
+            "another node here"
+        );
     }
 
     #[tokio::test]

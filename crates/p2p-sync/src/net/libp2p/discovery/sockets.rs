@@ -46,6 +46,8 @@ pub(super) struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,
+    /// The interface's name for the operating system.
+    pub(super) name: String,
     pub(super) addresses: Vec<IpAddr>,
 }
 
@@ -77,6 +79,8 @@ pub(super) fn links() -> Vec<Link> {
             Some(link) => link.addresses.push(address),
             None => links.push(Link {
                 index,
+                // Addresses may have labels of their own, such as `eth0:1`.
+                name: interface.name.split(':').next().unwrap_or_default().to_owned(),
                 addresses: vec![address],
             }),
         }
@@ -162,7 +166,7 @@ impl Open {
         told: &mpsc::Sender<Arrived>,
     ) -> Result<Self, Failure> {
         let other = |error: io::Error| Failure::Other(error.to_string());
-        let socket = bound(place.family)?;
+        let socket = bound(place.family, &link.name)?;
         join(&socket, place, link).map_err(other)?;
         let socket = Arc::new(UdpSocket::from_std(socket.into()).map_err(other)?);
         let state = UdpSocketState::new((&*socket).into()).map_err(other)?;
@@ -192,7 +196,7 @@ impl Open {
     }
 }
 
-fn bound(family: Family) -> Result<Socket, Failure> {
+fn bound(family: Family, interface: &str) -> Result<Socket, Failure> {
     let other = |error: io::Error| Failure::Other(error.to_string());
     let (domain, any) = match family {
         Family::V4 => (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -207,6 +211,7 @@ fn bound(family: Family) -> Result<Socket, Failure> {
     socket.set_reuse_address(true).map_err(other)?;
     #[cfg(unix)]
     socket.set_reuse_port(true).map_err(other)?;
+    only_from(&socket, interface);
     // Otherwise Linux hands every packet to the sockets of all interfaces.
     #[cfg(target_os = "linux")]
     match family {
@@ -222,6 +227,19 @@ fn bound(family: Family) -> Result<Socket, Failure> {
         })?;
     Ok(socket)
 }
+
+/// Makes a socket deaf to all interfaces but one. Linux, from 6.6 on, may hand a packet to any of the sockets that share a port,
+/// whatever groups they joined, unless they are on different devices: the answer would go out where nobody asked.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn only_from(socket: &Socket, interface: &str) {
+    if let Err(error) = socket.bind_device(Some(interface.as_bytes())) {
+        // Before 5.7 it takes a privilege; those versions do not need it.
+        tracing::debug!("discovery: not bound to {interface}: {error}");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn only_from(_: &Socket, _: &str) {}
 
 fn join(socket: &Socket, place: Place, link: &Link) -> io::Result<()> {
     match place.family {
