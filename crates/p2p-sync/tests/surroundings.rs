@@ -338,6 +338,17 @@ fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
         );
     }
 
+    for name in ["store.db-wal", "store.db-shm"] {
+        let directory = tempfile::tempdir().unwrap();
+        launch("node").data_dir(&directory).start().stop();
+        let link = directory.path().join(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink("elsewhere", &link).unwrap();
+        let (code, errors) = refused(launch("node").data_dir(&directory));
+        assert_eq!(code, Some(9), "{errors}");
+        assert!(errors.contains(&format!("{name} is a link")), "{errors}");
+    }
+
     let directory = tempfile::tempdir().unwrap();
     launch("node").data_dir(&directory).start().stop();
     let shell = rusqlite::Connection::open(directory.path().join("store.db")).unwrap();

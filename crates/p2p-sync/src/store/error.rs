@@ -79,6 +79,13 @@ pub enum StoreError {
         /// What should be the store file.
         file: PathBuf,
     },
+    /// A link has the name of the log or its index. It was not changed.
+    #[error("{} is a link, which SQLite does not follow for this file; it was left untouched: put the file itself in \
+         its place. To keep the store on another disk, make store.db a link", file.display())]
+    LinkedPart {
+        /// The link.
+        file: PathBuf,
+    },
     /// The store is a link to a missing file, as when a disk is not mounted. Nothing was changed.
     #[error("{} is a link to a missing file, and was left untouched: mount the disk that holds the file, or remove \
          the link to start with an empty store", file.display())]
@@ -264,6 +271,7 @@ impl StoreError {
             | Self::Foreign { .. }
             | Self::NotAFile { .. }
             | Self::LinkToNothing { .. }
+            | Self::LinkedPart { .. }
             | Self::NotADirectory { .. } => StoreErrorKind::Unsupported,
             Self::Damaged { .. }
             | Self::Emptied { .. }

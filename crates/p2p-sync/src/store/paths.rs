@@ -77,6 +77,9 @@ impl DataPaths {
             if fs::metadata(&part).is_ok_and(|found| !found.is_file()) {
                 return Err(StoreError::NotAFile { file: part });
             }
+            if !name.is_empty() && fs::symlink_metadata(&part).is_ok_and(|found| found.is_symlink()) {
+                return Err(StoreError::LinkedPart { file: part });
+            }
         }
         if self.store_link().is_some() && size_of(&file)?.is_none() {
             return Err(StoreError::LinkToNothing { file });
