@@ -302,7 +302,7 @@ impl StoreError {
         matches!(self, Self::DamagedRecord { .. } | Self::NoRecord { .. })
     }
 
-    /// The number of the damaged row, to be [set aside](super::SqliteStore::set_aside).
+    /// The number of the damaged row, to be [set aside](super::Transaction::set_aside).
     pub fn damaged_row(&self) -> Option<i64> {
         match self {
             Self::DamagedRecord { rowid, .. } => Some(*rowid),
