@@ -18,7 +18,6 @@ mod execute;
 mod here_document;
 mod interrupt;
 mod journal;
-mod json;
 mod lines;
 mod linger;
 mod logging;

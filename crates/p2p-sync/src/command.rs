@@ -1,11 +1,7 @@
 //! The commands of a user: words in, a plain reply out. One file per command. Reading the words and showing the reply is
 //! left to the callers; the rules are the node's.
 
-use std::fmt;
-
-use p2p_sync_core::Record;
-
-use crate::node::{Node, PeerStatus, Restored, Status, Synced, Verified};
+use crate::node::Node;
 
 mod add;
 mod conflicts;
@@ -18,6 +14,7 @@ mod help;
 mod line;
 mod list;
 mod peers;
+mod reply;
 mod restore;
 mod status;
 mod sync;
@@ -27,18 +24,21 @@ mod words;
 pub use add::Add;
 pub use conflicts::{ConflictList, Conflicts};
 pub use delete::Delete;
-pub use error::{Class, CommandError};
+pub use error::CommandError;
 pub use exit::Exit;
 pub use get::Get;
-pub use help::{CommandHelp, Help, overview};
+pub use help::{Help, overview};
 pub use line::{ParseError, asks_for_json, parse_line};
-pub use list::{List, Listing};
+pub use list::{List, Page};
 pub use peers::Peers;
+pub use reply::Reply;
 pub use restore::Restore;
 pub use status::ShowStatus;
 pub use sync::SyncNow;
 pub use verify::Verify;
 pub use words::{Unclosed, Word, Words};
+
+pub use crate::report::Class;
 
 /// A command with its arguments: one grammar for all callers.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
@@ -68,53 +68,6 @@ pub struct Format {
     /// Replies with one JSON object per line
     #[arg(long)]
     pub json: bool,
-}
-
-/// The result of a command.
-pub enum Reply {
-    /// This version was stored, and survives a crash.
-    Added(Record),
-    /// This is the version of the key.
-    Found(Record),
-    /// For each key, its deletion or the reason why there is none.
-    Deleted(Vec<Result<Record, CommandError>>),
-    /// The requested records, page by page.
-    Listed(Listing),
-    /// How the node is doing.
-    Status(Box<Status>),
-    /// The connected peers.
-    Peers(Vec<PeerStatus>),
-    /// The result of the comparison with each connected peer.
-    Synced(Vec<Synced>),
-    /// The result of the check of the store.
-    Verified(Verified),
-    /// The lost writes.
-    Conflicts(ConflictList),
-    /// The lost version has been written again.
-    Restored(Restored),
-    /// The commands, or the requested one.
-    Help(Vec<CommandHelp>),
-    /// The user wants to leave.
-    Exit,
-}
-
-impl fmt::Debug for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Added(_) => "Added",
-            Self::Found(_) => "Found",
-            Self::Deleted(_) => "Deleted",
-            Self::Listed(_) => "Listed",
-            Self::Status(_) => "Status",
-            Self::Peers(_) => "Peers",
-            Self::Synced(_) => "Synced",
-            Self::Verified(_) => "Verified",
-            Self::Conflicts(_) => "Conflicts",
-            Self::Restored(_) => "Restored",
-            Self::Help(_) => "Help",
-            Self::Exit => "Exit",
-        })
-    }
 }
 
 impl Command {

@@ -43,9 +43,11 @@ pub mod config;
 pub mod identity;
 pub mod net;
 pub mod node;
+pub mod report;
 pub mod store;
 pub mod system;
 pub mod throttle;
 
 pub use config::Config;
-pub use node::{Node, NodeError, StartError, Status};
+pub use node::{Node, NodeError, StartError};
+pub use report::Status;

@@ -10,6 +10,7 @@ use p2p_sync_core::{NodeId, Record, Via};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use self::libp2p::{NetConfig, NetError, Started};
+use crate::report::{NotListening, Peer};
 
 pub mod libp2p;
 #[cfg(test)]
@@ -162,7 +163,7 @@ pub struct NetStatus {
     /// Where it should also listen, but cannot.
     pub not_listening: Vec<NotListening>,
     /// The connected peers.
-    pub peers: Vec<PeerStatus>,
+    pub peers: Vec<Peer>,
     /// Peers that are known, connected or not.
     pub known_peers: usize,
     /// Peers in the gossip mesh.
@@ -205,58 +206,4 @@ pub enum Multicast {
         /// How long ago.
         ago: Duration,
     },
-}
-
-/// A transport that does not listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotListening {
-    /// Where it should listen, as a multiaddress.
-    pub address: String,
-    /// What the operating system said.
-    pub reason: String,
-}
-
-impl std::fmt::Display for NotListening {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.address, self.reason)
-    }
-}
-
-/// A connected peer.
-#[derive(Debug, Clone)]
-pub struct PeerStatus {
-    /// Who it is.
-    pub peer: NodeId,
-    /// The address of its end of the connection.
-    pub address: String,
-    /// The transport of the connection.
-    pub transport: Transport,
-    /// Who dialled.
-    pub direction: Direction,
-    /// The last measured round trip.
-    pub rtt: Option<Duration>,
-    /// The number of connections to it; normally one.
-    pub connections: usize,
-    /// Whether it takes part in this network's gossip.
-    pub subscribed: bool,
-    /// Whether it is a mesh neighbour, to which messages are pushed.
-    pub in_mesh: bool,
-}
-
-/// The transport of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// QUIC over UDP.
-    Quic,
-    /// TCP with Noise and Yamux.
-    Tcp,
-}
-
-/// Who dialled a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// The peer did.
-    Inbound,
-    /// This node did.
-    Outbound,
 }

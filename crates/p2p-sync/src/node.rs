@@ -3,7 +3,6 @@
 //! answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use libp2p::Multiaddr;
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
@@ -42,13 +41,11 @@ use patrol::Patrol;
 use work::{Reply, Request, Work};
 use writer::Writer;
 
-pub use crate::net::{
-    Attempt, Direction, Multicast, NetStatus, NotListening, PeerStatus, Transport, Trouble, TroubleCause,
-};
+pub use crate::report::Verified;
 pub use crate::store::{Conflict, Counts, Footprint, Migration, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{Change, Committed, Done, Entry, Ledger, Merged, PeerView, Refused};
-pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncState, SyncStatus, Synced, Verified};
+pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced};
 
 /// Writes queued for the replica's thread. If the queue is full, the caller waits.
 const REQUESTS_MAX: usize = 1_024;
@@ -77,31 +74,6 @@ struct Inner {
     patrol: Patrol,
     /// Held for the lock on it.
     data_dir: DataDir,
-}
-
-/// How a node is doing.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Its peer id.
-    pub id: NodeId,
-    /// Its name.
-    pub name: String,
-    /// The network that it belongs to.
-    pub network: NetworkName,
-    /// The port that it listens on.
-    pub port: u16,
-    /// The version of this program.
-    pub version: &'static str,
-    /// How long it has been running.
-    pub uptime: Duration,
-    /// How much disk space its data uses.
-    pub footprint: Footprint,
-    /// How many keys it holds.
-    pub counts: Counts,
-    /// The status of its network.
-    pub net: NetStatus,
-    /// The status of its sync.
-    pub sync: SyncStatus,
 }
 
 impl Node {
@@ -300,6 +272,15 @@ impl Node {
     async fn set_aside(&self, error: &StoreError) -> Result<bool, NodeError> {
         let rowids = error.damaged_row().into_iter().collect();
         self.work(|reply| Work::SetAside { rowids, reply }).await
+    }
+
+    /// How many live keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn count(&self, prefix: &str) -> Result<u64, NodeError> {
+        let prefix = prefix.to_owned();
+        self.read(move |readers| readers.count(&prefix)).await
     }
 
     /// How many keys there are.

@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 
 /// Who may import whom, by the first word behind `crate::`. Modules that are not named as importers may import nothing.
 const MODULES: &[(&str, &[&str])] = &[
-    ("cli", &["cli", "command", "config", "node"]),
-    ("command", &["command", "node"]),
+    ("cli", &["cli", "command", "config", "node", "report"]),
+    ("command", &["command", "node", "report"]),
     (
         "node",
-        &["config", "identity", "net", "node", "store", "system", "throttle"],
+        &[
+            "config", "identity", "net", "node", "report", "store", "system", "throttle",
+        ],
     ),
     ("store", &["store", "system", "throttle"]),
-    ("net", &["net", "system", "throttle"]),
+    ("net", &["net", "report", "system", "throttle"]),
     ("config", &["config"]),
     ("identity", &["identity", "system"]),
+    ("report", &["report"]),
     ("system", &["system"]),
     ("throttle", &["throttle"]),
 ];
@@ -30,7 +33,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("libp2p::", &["net", "config", "identity", "node"]),
     ("rustyline::", &["cli"]),
     ("clap::", &["cli", "command"]),
-    ("serde_json::", &["cli"]),
+    ("serde_json::", &["report"]),
     ("std::process::exit", &["main"]),
 ];
 

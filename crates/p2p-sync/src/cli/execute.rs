@@ -75,7 +75,7 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
             match read(line) {
                 Ok(command) => command.and_then(|command| self.here_document.open(command)),
                 Err(ParseError { json, error }) => {
-                    self.output.reply(Err(error), json).await?;
+                    self.output.fail(&error, json).await?;
                     None
                 }
             }
@@ -93,7 +93,7 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
     pub(super) async fn end(&mut self) -> io::Result<()> {
         match self.here_document.end() {
             None => Ok(()),
-            Some(ParseError { json, error }) => self.output.reply(Err(error), json).await,
+            Some(ParseError { json, error }) => self.output.fail(&error, json).await,
         }
     }
 
@@ -107,7 +107,7 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
         };
         self.writes += written(&reply);
         let hint = reply.as_ref().ok().filter(|_| self.hints && !json).and_then(hint);
-        self.output.reply(reply, json).await?;
+        self.output.reply(reply, json, self.node).await?;
         if let Some(hint) = hint {
             self.output.print(&format!("  ({hint})\n")).await?;
         }
@@ -126,11 +126,11 @@ fn written(reply: &Result<Reply, CommandError>) -> u64 {
 /// What somebody may have meant who got this reply.
 fn hint(reply: &Reply) -> Option<&'static str> {
     match reply {
-        Reply::Added(record) => match record.content.value()?.as_bytes() {
+        Reply::Added(added) => match added.record.version.content.bytes()?.as_slice() {
             [first @ (b'"' | b'\''), .., last] if first == last => Some("the quotes are part of the value"),
             _ => None,
         },
-        Reply::Listed(listing) if listing.count() == 0 && listing.prefix().ends_with('*') => {
+        Reply::Listed(page) if page.records.is_empty() && page.prefix.ends_with('*') => {
             Some("a prefix is no pattern: `list a` shows the keys that begin with a, `list` shows all")
         }
         _ => None,

@@ -1,4 +1,4 @@
-//! Replies on their way to standard output, as text or as JSON. What a reply looks like is left to `text` and `json`.
+//! Replies on their way to standard output, as text or as JSON. What a reply looks like as text is left to `text`.
 
 use std::io::{self, Write};
 use std::sync::mpsc::sync_channel;
@@ -8,8 +8,10 @@ use std::time::Duration;
 use p2p_sync_core::text::printable;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{json, text};
-use crate::command::{CommandError, Listing, Reply};
+use super::text;
+use crate::command::{CommandError, Page, Reply};
+use crate::node::Node;
+use crate::report::{Items, line};
 
 /// Items are written when this many bytes of them wait.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -42,93 +44,58 @@ impl<W: AsyncWrite + Unpin> Output<W> {
         self.writer.flush().await
     }
 
-    /// Writes what came of a command.
+    /// Writes what came of a command; of a list the pages that follow, too, as `node` gives them.
     ///
     /// # Errors
     /// As for [`print`](Self::print).
-    pub(super) async fn reply(&mut self, reply: Result<Reply, CommandError>, as_json: bool) -> io::Result<()> {
-        let error = if as_json { json::error } else { text::error };
-        let text = match (reply, as_json) {
-            (Err(failed), _) => error(&failed),
-            (Ok(Reply::Listed(listing)), _) => return self.list(listing, as_json).await,
-            (Ok(Reply::Deleted(deletions)), _) => {
-                let deleted = |record| {
-                    if as_json {
-                        json::deleted(record)
-                    } else {
-                        text::deleted(&record.key)
-                    }
-                };
-                deletions
-                    .iter()
-                    .map(|deletion| deletion.as_ref().map_or_else(error, deleted))
-                    .collect()
-            }
-            (Ok(Reply::Added(record)), true) => json::added(&record),
-            (Ok(Reply::Added(record)), false) => text::added(&record),
-            (Ok(Reply::Found(record)), true) => json::found(&record),
-            (Ok(Reply::Found(record)), false) => text::found(&record),
-            (Ok(Reply::Status(status)), true) => json::status(&status),
-            (Ok(Reply::Status(status)), false) => text::status(&status),
-            (Ok(Reply::Peers(peers)), true) => json::peers(&peers),
-            (Ok(Reply::Peers(peers)), false) => text::peers(&peers),
-            (Ok(Reply::Synced(peers)), true) => json::sync::synced(&peers),
-            (Ok(Reply::Synced(peers)), false) => text::sync::synced(&peers),
-            (Ok(Reply::Verified(verified)), true) => json::sync::verified(&verified),
-            (Ok(Reply::Verified(verified)), false) => text::sync::verified(&verified),
-            (Ok(Reply::Conflicts(list)), true) => json::sync::conflicts(&list),
-            (Ok(Reply::Conflicts(list)), false) => text::sync::conflicts(&list),
-            (Ok(Reply::Restored(restored)), true) => json::sync::restored(&restored),
-            (Ok(Reply::Restored(restored)), false) => text::sync::restored(&restored),
-            (Ok(Reply::Help(commands)), true) => json::help(&commands),
-            (Ok(Reply::Help(commands)), false) => text::help(&commands),
-            (Ok(Reply::Exit), true) => json::exit(),
-            (Ok(Reply::Exit), false) => return Ok(()),
-        };
-        self.print(&text).await
+    pub(super) async fn reply(
+        &mut self,
+        reply: Result<Reply, CommandError>,
+        as_json: bool,
+        node: &Node,
+    ) -> io::Result<()> {
+        match reply {
+            Ok(Reply::Listed(page)) => self.list(page, as_json, node).await,
+            Ok(reply) if as_json => self.print(&reply.json()).await,
+            Ok(reply) => self.print(&text::reply(&reply)).await,
+            Err(error) => self.fail(&error, as_json).await,
+        }
     }
 
-    async fn list(&mut self, mut listing: Listing, as_json: bool) -> io::Result<()> {
-        let mut chunk = if as_json {
-            String::new()
-        } else {
-            text::list_head(listing.count())
-        };
-        let mut shown = 0;
-        loop {
-            let page = match listing.next().await {
-                Ok(page) => page,
-                Err(error) => {
-                    chunk.push_str(&if as_json {
-                        json::error(&error)
-                    } else {
-                        text::error(&error)
-                    });
-                    return self.print(&chunk).await;
-                }
-            };
-            if page.is_empty() {
-                break;
-            }
-            for record in page {
-                shown += 1;
-                chunk.push_str(&if as_json {
-                    json::found(&record)
-                } else {
-                    text::list_item(&record)
-                });
+    /// Writes why a command failed.
+    ///
+    /// # Errors
+    /// As for [`print`](Self::print).
+    pub(super) async fn fail(&mut self, error: &CommandError, as_json: bool) -> io::Result<()> {
+        self.print(&failure(error, as_json)).await
+    }
+
+    async fn list(&mut self, first: Page, as_json: bool, node: &Node) -> io::Result<()> {
+        let total = first.total;
+        let mut chunk = total.map(text::list_head).unwrap_or_default();
+        let (mut shown, mut next) = (0, Ok(Some(first)));
+        while let Ok(Some(page)) = next {
+            shown += page.records.len() as u64;
+            for record in &page.records {
+                chunk.push_str(&if as_json { line(record) } else { text::list_item(record) });
                 if chunk.len() >= CHUNK_BYTES {
                     self.print(&std::mem::take(&mut chunk)).await?;
                 }
             }
+            next = page.next(node).await;
         }
-        if as_json {
-            chunk.push_str(&json::list_end(shown));
-        } else if shown != listing.count() {
-            chunk.push_str(&text::list_moved(shown));
+        match next {
+            Err(error) => chunk.push_str(&failure(&error, as_json)),
+            Ok(_) if as_json => chunk.push_str(&line(&Items { items: shown })),
+            Ok(_) if total != Some(shown) => chunk.push_str(&text::list_moved(shown)),
+            Ok(_) => {}
         }
         self.print(&chunk).await
     }
+}
+
+fn failure(error: &CommandError, as_json: bool) -> String {
+    if as_json { error.json() } else { text::error(error) }
 }
 
 /// Tells the user why the program ends, where error messages go. A reader that has stopped does not hold it up.

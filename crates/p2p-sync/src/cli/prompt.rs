@@ -105,7 +105,7 @@ pub(super) async fn run(node: &Node, surroundings: Surroundings) -> Result<(), E
             Typed::NotText => {
                 talk.drop_value();
                 let error = CommandError::new(Class::Invalid, NOT_TEXT);
-                talk.output().reply(Err(error), false).await?;
+                talk.output().fail(&error, false).await?;
             }
             Typed::Failed(error) => return Err(Ended::Input(error)),
             Typed::Interrupted { .. } if talk.is_within_value() => talk.drop_value(),

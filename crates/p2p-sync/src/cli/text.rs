@@ -2,29 +2,41 @@
 //! cursor nor pass for something else.
 
 use p2p_sync_core::text::printable;
-use p2p_sync_core::{Key, Record};
 
 mod facts;
 pub(super) mod sync;
 pub(super) mod troubles;
 
-use crate::command::{CommandError, CommandHelp};
-use crate::node::{Direction, PeerStatus, Status, Transport};
+use crate::command::{CommandError, Reply};
+use crate::report::{CommandHelp, Deleted, Peer, Record, Status, Version};
 
 pub(super) fn error(error: &CommandError) -> String {
     format!("✗ {error}\n")
 }
 
-pub(super) fn added(record: &Record) -> String {
-    format!("✓ Added: {}\n", pair(record))
+/// What came of a command. Of a list the items of its page only.
+pub(super) fn reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Added(added) => format!("✓ Added: {}\n", pair(&added.record)),
+        Reply::Found(record) => format!("✓ {}\n", pair(record)),
+        Reply::Deleted(deletions) => deletions
+            .iter()
+            .map(|deletion| deletion.as_ref().map_or_else(error, deleted))
+            .collect(),
+        Reply::Listed(page) => page.records.iter().map(list_item).collect(),
+        Reply::Status(one) => status(one),
+        Reply::Peers(all) => peers(all),
+        Reply::Synced(all) => sync::synced(all),
+        Reply::Verified(found) => sync::verified(found),
+        Reply::Conflicts(list) => sync::conflicts(list),
+        Reply::Restored(restored) => format!("✓ Restored: {}\n", pair(&restored.record)),
+        Reply::Help(all) => help(&all.commands),
+        Reply::Exit => String::new(),
+    }
 }
 
-pub(super) fn found(record: &Record) -> String {
-    format!("✓ {}\n", pair(record))
-}
-
-pub(super) fn deleted(key: &Key) -> String {
-    format!("✓ Deleted: {}\n", shown(key.as_str()))
+fn deleted(deleted: &Deleted) -> String {
+    format!("✓ Deleted: {}\n", shown(&deleted.key))
 }
 
 pub(super) fn list_head(count: u64) -> String {
@@ -40,13 +52,16 @@ pub(super) fn list_moved(shown: u64) -> String {
     format!("({shown} items were listed; the store changed in the meantime)\n")
 }
 
+/// A key and its value, or that there is none any more.
 fn pair(record: &Record) -> String {
-    let value = record
-        .content
-        .value()
-        .map(|value| printable(value.as_bytes()))
-        .unwrap_or_default();
-    format!("{} = {value}", shown(record.key.as_str()))
+    version(&record.key, &record.version)
+}
+
+fn version(key: &str, version: &Version) -> String {
+    match version.content.bytes() {
+        Some(value) => format!("{} = {}", shown(key), printable(&value)),
+        None => format!("{} (deleted)", shown(key)),
+    }
 }
 
 fn shown(text: &str) -> String {
@@ -58,39 +73,36 @@ pub(super) fn status(status: &Status) -> String {
         "" => "(default)".to_owned(),
         name => format!("{} (a name, not a password)", shown(name)),
     };
-    let net = &status.net;
     let mut lines = vec![
         ("Name", vec![shown(&status.name)]),
-        ("Peer ID", vec![status.id.to_string()]),
-        ("Version", vec![facts::version(status.version, status.uptime)]),
+        ("Peer ID", vec![status.peer_id.clone()]),
+        ("Version", vec![facts::version(&status.version, status.uptime_seconds)]),
         ("Network", vec![network]),
         ("Port", vec![status.port.to_string()]),
-        ("Addresses", facts::addresses(net)),
-        ("Data", facts::data(&status.footprint)),
-        (
-            "Keys",
-            vec![format!("{} ({} deleted)", status.counts.live, status.counts.deleted)],
-        ),
+        ("Addresses", facts::addresses(status)),
+        ("Data", facts::data(status)),
+        ("Keys", vec![format!("{} ({} deleted)", status.keys, status.deleted)]),
         (
             "Peers",
             vec![format!(
                 "{} connected, {} known, {} in the mesh",
-                net.peers.len(),
-                net.known_peers,
-                net.mesh
+                status.peers.len(),
+                status.known_peers,
+                status.mesh
             )],
         ),
-        ("Multicast", vec![facts::multicast(&net.multicast)]),
-        ("Messages", facts::messages(net)),
+        ("Multicast", vec![facts::multicast(status)]),
+        ("Messages", facts::messages(status.messages)),
     ];
     lines.push((
         "Dropped",
-        net.dropped
+        status
+            .dropped
             .iter()
-            .map(|(cause, count)| format!("{count} {}", shown(cause)))
+            .map(|dropped| format!("{} {}", dropped.count, shown(&dropped.cause)))
             .collect(),
     ));
-    lines.extend(sync::facts(&status.sync, net.peers.len()));
+    lines.extend(sync::facts(&status.sync, status.peers.len()));
     let mut text = String::new();
     for (name, values) in lines {
         let values = if values.is_empty() {
@@ -103,20 +115,20 @@ pub(super) fn status(status: &Status) -> String {
             text.push_str(&format!("{name:<11}{value}\n"));
         }
     }
-    if !net.peers.is_empty() {
-        text.push_str(&peers(&net.peers));
+    if !status.peers.is_empty() {
+        text.push_str(&peers(&status.peers));
     }
     text.push_str(&sync::peers(&status.sync.peers));
-    text.push_str(&troubles::troubles(&net.troubles));
+    text.push_str(&troubles::troubles(&status.troubles));
     text
 }
 
-pub(super) fn peers(peers: &[PeerStatus]) -> String {
+fn peers(peers: &[Peer]) -> String {
     let rows: Vec<_> = peers.iter().map(peer).collect();
     format!("Connected peers ({}):\n{}", rows.len(), table(&rows))
 }
 
-fn peer(peer: &PeerStatus) -> Vec<String> {
+fn peer(peer: &Peer) -> Vec<String> {
     let gossip = match (peer.in_mesh, peer.subscribed) {
         (true, _) => "in the mesh",
         (false, true) => "subscribed",
@@ -127,36 +139,21 @@ fn peer(peer: &PeerStatus) -> Vec<String> {
         gossip.push_str(&format!(", {} connections", peer.connections));
     }
     vec![
-        peer.peer.to_string(),
-        transport(peer.transport).to_owned(),
-        direction(peer.direction).to_owned(),
-        peer.rtt
-            .map_or_else(|| "-".to_owned(), |rtt| format!("{:.2} ms", rtt.as_secs_f64() * 1e3)),
+        peer.peer_id.clone(),
+        peer.transport.to_string(),
+        peer.direction.to_string(),
+        peer.rtt_ms.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.2} ms")),
         gossip,
         shown(&peer.address),
     ]
 }
 
-pub(super) fn transport(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Quic => "quic",
-        Transport::Tcp => "tcp",
-    }
-}
-
-pub(super) fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Inbound => "inbound",
-        Direction::Outbound => "outbound",
-    }
-}
-
-pub(super) fn help(commands: &[CommandHelp]) -> String {
+fn help(commands: &[CommandHelp]) -> String {
     if let [command] = commands {
         let arguments: Vec<_> = command
             .arguments
             .iter()
-            .map(|(name, meaning)| vec![name.clone(), meaning.clone()])
+            .map(|argument| vec![argument.name.clone(), argument.about.clone()])
             .collect();
         let details: String = command.details.iter().map(|line| format!("{line}\n")).collect();
         return format!("{}\n{}.\n{details}{}", command.usage, command.about, table(&arguments));
@@ -197,30 +194,28 @@ fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(super) mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::node::{Counts, Footprint, Multicast, NetStatus, NotListening};
+    use crate::report::{Count, Direction, Messages, Multicast, NotListening, Store, Transport};
 
     const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
     pub(super) const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
 
-    pub(in crate::cli) fn some_peers() -> Vec<PeerStatus> {
-        let quic = PeerStatus {
-            peer: PEER.parse().unwrap(),
+    fn some_peers() -> Vec<Peer> {
+        let quic = Peer {
+            peer_id: PEER.to_owned(),
             address: "/ip4/192.168.11.52/udp/4002/quic-v1".to_owned(),
             transport: Transport::Quic,
             direction: Direction::Outbound,
-            rtt: Some(Duration::from_nanos(412_345)),
+            rtt_ms: Some(0.41),
             connections: 1,
             subscribed: true,
             in_mesh: true,
         };
-        let tcp = PeerStatus {
+        let tcp = Peer {
             address: "/ip6/fd00::2/tcp/40000".to_owned(),
             transport: Transport::Tcp,
             direction: Direction::Inbound,
-            rtt: None,
+            rtt_ms: None,
             connections: 2,
             subscribed: false,
             in_mesh: false,
@@ -229,44 +224,48 @@ pub(super) mod tests {
         vec![quic, tcp]
     }
 
-    pub(in crate::cli) fn some_status() -> Status {
+    pub(super) fn some_status() -> Status {
+        let count = |cause: &str, count| Count {
+            cause: cause.to_owned(),
+            count,
+        };
         Status {
-            id: ME.parse().unwrap(),
+            peer_id: ME.to_owned(),
             name: "a\u{202e}b".to_owned(),
-            network: "lab".parse().unwrap(),
+            network: "lab".to_owned(),
             port: 4002,
-            version: "1.2.3",
-            uptime: Duration::from_millis(90_061_500),
-            footprint: Footprint {
-                directory: "/var/lib/p2p-sync".into(),
-                store_bytes: Some(1_230_000),
+            addresses: vec![
+                "/ip4/192.168.11.34/tcp/4002".to_owned(),
+                "/ip4/192.168.11.34/udp/4002/quic-v1".to_owned(),
+            ],
+            keys: 7,
+            deleted: 2,
+            peers: some_peers(),
+            known_peers: 3,
+            mesh: 1,
+            messages: Messages {
+                sent: 4,
+                received: 5,
+                unheard: 8,
+            },
+            dropped: vec![count("rate limited", 6), count("invalid message", 1)],
+            sync: sync::tests::some_sync(),
+            version: "1.2.3".to_owned(),
+            uptime_seconds: 90_061,
+            data_dir: "/var/lib/p2p-sync".to_owned(),
+            store: Store {
+                bytes: Some(1_230_000),
                 log_bytes: Some(4_120),
                 free_bytes: Some(20_300_000_000),
             },
-            counts: Counts { live: 7, deleted: 2 },
-            sync: sync::tests::some_sync(),
-            net: NetStatus {
-                addresses: vec![
-                    "/ip4/192.168.11.34/tcp/4002".to_owned(),
-                    "/ip4/192.168.11.34/udp/4002/quic-v1".to_owned(),
-                ],
-                not_listening: vec![NotListening {
-                    address: "/ip6/::/tcp/4002".to_owned(),
-                    reason: "in\u{7}use".to_owned(),
-                }],
-                peers: some_peers(),
-                known_peers: 3,
-                mesh: 1,
-                multicast: Multicast::Heard {
-                    ago: Duration::from_secs(7),
-                },
-                sent: 4,
-                unheard: 8,
-                received: 5,
-                dropped: vec![("rate limited".to_owned(), 6), ("invalid message".to_owned(), 1)],
-                troubles: troubles::tests::some_troubles(),
-                ..NetStatus::default()
-            },
+            troubles: troubles::tests::some_troubles(),
+            multicast: Multicast::Heard,
+            multicast_heard_seconds_ago: Some(7),
+            multicast_failure: None,
+            not_listening: vec![NotListening {
+                address: "/ip6/::/tcp/4002".to_owned(),
+                reason: "in\u{7}use".to_owned(),
+            }],
         }
     }
 
@@ -310,11 +309,27 @@ Connected peers (2):
 
     #[test]
     fn a_lonely_node_says_so() {
+        let some = some_status();
         let lonely = Status {
-            net: NetStatus::default(),
-            sync: crate::node::SyncStatus::default(),
-            network: "".parse().unwrap(),
-            ..some_status()
+            network: String::new(),
+            addresses: Vec::new(),
+            peers: Vec::new(),
+            messages: Messages::default(),
+            dropped: Vec::new(),
+            sync: crate::report::Sync {
+                ready: false,
+                peers: Vec::new(),
+                refused: Vec::new(),
+                ahead: crate::report::Ahead::default(),
+                conflicts: 0,
+                repaired: 0,
+                state: crate::report::SyncState::Rebuilding,
+                full: false,
+                completing: None,
+            },
+            troubles: Vec::new(),
+            not_listening: Vec::new(),
+            ..some
         };
         let text = status(&lonely);
         assert!(text.contains("Network:   (default)\n"), "{text}");

@@ -70,7 +70,7 @@ impl Add {
 
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let (key, value) = self.checked()?;
-        Ok(Reply::Added(node.put(key, value).await?))
+        Ok(Reply::Added((&node.put(key, value).await?).into()))
     }
 
     /// The key and the value, both within their limits.

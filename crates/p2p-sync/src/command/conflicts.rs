@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use super::error::key;
 use super::{CommandError, Format, Reply};
-use crate::node::{Conflict, Node};
+use crate::node::Node;
+use crate::report::Conflict;
 
 /// Lost versions that are shown unless another number is asked for.
 const SHOWN_DEFAULT: u16 = 100;
@@ -44,6 +45,7 @@ impl Conflicts {
         };
         // One more than is shown tells whether there are more.
         let found = node.conflicts(key, usize::from(self.limit) + 1).await?;
+        let found = found.iter().map(Conflict::from).collect();
         Ok(Reply::Conflicts(ConflictList::of(found, total, self.limit.into())))
     }
 }
@@ -69,23 +71,21 @@ impl ConflictList {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
-    use p2p_sync_core::{Base, Content, Key, Record, Timestamp};
-
     use super::*;
     use crate::command::{Class, Command, parse_line};
+    use crate::report::{Content, Version};
 
     fn conflict() -> Conflict {
-        let record = Record {
-            key: Key::new("k").unwrap(),
-            content: Content::Deleted,
-            timestamp: Timestamp::MIN,
-            author: "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj".parse().unwrap(),
-            base: Base::Nothing,
+        let version = Version {
+            content: Content::Deleted { deleted: true },
+            timestamp: String::new(),
+            author: String::new(),
         };
         Conflict {
-            loser: record.clone(),
-            winner: record,
-            noticed: Timestamp::MIN,
+            key: "k".to_owned(),
+            lost: version.clone(),
+            won: version,
+            noticed: String::new(),
         }
     }
 

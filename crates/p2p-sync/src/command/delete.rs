@@ -2,11 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 
-use p2p_sync_core::Record;
-
 use super::error::{found, key};
 use super::{CommandError, Format, Reply};
 use crate::node::Node;
+use crate::report::Deleted;
 
 /// Deletes keys
 ///
@@ -30,7 +29,8 @@ impl Delete {
     }
 }
 
-async fn delete(node: &Node, word: &OsStr) -> Result<Record, CommandError> {
+async fn delete(node: &Node, word: &OsStr) -> Result<Deleted, CommandError> {
     let key = key(word)?;
-    found(node.delete(key.clone()).await?, &key)
+    let record = found(node.delete(key.clone()).await?, &key)?;
+    Ok((&record).into())
 }

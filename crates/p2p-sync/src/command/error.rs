@@ -7,34 +7,7 @@ use p2p_sync_core::text::printable;
 use p2p_sync_core::{Key, Record};
 
 use crate::node::{NodeError, StoreErrorKind};
-
-/// The class of a failure. Its number is the exit code of the program, and the `code` of an error in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Nothing more precise is known.
-    Failed = 1,
-    /// The words are not a command.
-    Usage = 2,
-    /// The key is not there.
-    NotFound = 3,
-    /// The store's state does not allow it.
-    Conflict = 6,
-    /// The operating system does not allow it.
-    NotPermitted = 7,
-    /// The key or the value is invalid or too large.
-    Invalid = 8,
-    /// The store is full, damaged, or from a newer release.
-    Storage = 9,
-    /// Another process has the port or the data directory.
-    InUse = 10,
-}
-
-impl Class {
-    /// The exit code.
-    pub fn code(self) -> u8 {
-        self as u8
-    }
-}
+use crate::report::Class;
 
 /// A failed command. The text says what failed, what happened to the data, and what to do; it is safe to show.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

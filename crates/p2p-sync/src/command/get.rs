@@ -18,6 +18,7 @@ pub struct Get {
 impl Get {
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let key = key(&self.key)?;
-        found(node.get(&key).await?, &key).map(Reply::Found)
+        let record = found(node.get(&key).await?, &key)?;
+        Ok(Reply::Found((&record).into()))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::grammar::grammar;
 use super::{Class, CommandError, Format, Reply};
+use crate::report::{self, Argument, CommandHelp};
 
 /// Lists the commands, or explains one in full
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -10,21 +11,6 @@ pub struct Help {
     pub(super) format: Format,
     /// The command to show
     command: Option<String>,
-}
-
-/// The description of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandHelp {
-    /// Its word.
-    pub name: String,
-    /// How it is written.
-    pub usage: String,
-    /// What it does, in a few words.
-    pub about: String,
-    /// What else there is to know, paragraph by paragraph.
-    pub details: Vec<String>,
-    /// Its arguments and options, each with its meaning.
-    pub arguments: Vec<(String, String)>,
 }
 
 impl Help {
@@ -38,10 +24,12 @@ impl Help {
 
     pub(super) fn run(self) -> Result<Reply, CommandError> {
         let Some(wanted) = self.command else {
-            return Ok(Reply::Help(overview()));
+            return Ok(Reply::Help(report::Help { commands: overview() }));
         };
         match grammar().find_subcommand(&wanted) {
-            Some(command) => Ok(Reply::Help(vec![describe(command)])),
+            Some(command) => Ok(Reply::Help(report::Help {
+                commands: vec![describe(command)],
+            })),
             None => Err(CommandError::new(
                 Class::Usage,
                 format!("Unknown command: {wanted}. Try: help"),
@@ -68,11 +56,9 @@ fn describe(command: &clap::Command) -> CommandHelp {
             .collect(),
         about,
         arguments: arguments(command)
-            .map(|argument| {
-                (
-                    written(argument),
-                    argument.get_help().map(ToString::to_string).unwrap_or_default(),
-                )
+            .map(|argument| Argument {
+                name: written(argument),
+                about: argument.get_help().map(ToString::to_string).unwrap_or_default(),
             })
             .collect(),
     }
@@ -146,7 +132,7 @@ mod tests {
                 "{command:?}"
             );
             assert!(
-                command.arguments.iter().all(|(_, meaning)| !meaning.is_empty()),
+                command.arguments.iter().all(|argument| !argument.about.is_empty()),
                 "{command:?}"
             );
         }
@@ -158,9 +144,10 @@ mod tests {
 
     #[test]
     fn one_command_is_shown_in_full() {
-        let Reply::Help(commands) = Help::of("add").run().unwrap() else {
+        let Reply::Help(help) = Help::of("add").run().unwrap() else {
             panic!()
         };
+        let commands = help.commands;
         assert_eq!(commands.len(), 1);
         assert!(commands[0].details.concat().contains("rest of the line"));
         assert!(!commands[0].details.concat().contains(&commands[0].about));

@@ -12,6 +12,6 @@ pub struct Peers {
 
 impl Peers {
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        Ok(Reply::Peers(node.status().await?.net.peers))
+        Ok(Reply::Peers(node.status().await?.peers))
     }
 }

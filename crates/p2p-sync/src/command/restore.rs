@@ -26,7 +26,8 @@ impl Restore {
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let (key, timestamp) = self.checked()?;
         let restored = node.restore(key.clone(), timestamp).await?;
-        restored.map(Reply::Restored).ok_or_else(|| no_such(&key, timestamp))
+        let restored = restored.ok_or_else(|| no_such(&key, timestamp))?;
+        Ok(Reply::Restored((&restored.record).into()))
     }
 
     fn checked(&self) -> Result<(Key, Option<Timestamp>), CommandError> {

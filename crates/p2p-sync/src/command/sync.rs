@@ -2,6 +2,7 @@
 
 use super::{CommandError, Format, Reply};
 use crate::node::Node;
+use crate::report::Synced;
 
 /// Compares with every connected peer now
 ///
@@ -14,6 +15,7 @@ pub struct SyncNow {
 
 impl SyncNow {
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        Ok(Reply::Synced(node.sync().await?))
+        let synced = node.sync().await?;
+        Ok(Reply::Synced(synced.iter().map(Synced::from).collect()))
     }
 }

@@ -15,9 +15,10 @@ use p2p_sync_core::{NetworkName, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Audience, FROM_PEERS_MAX, Link, Network, NotListening, PeerLinks, PortError, STREAM_EVENTS_MAX, Streams,
-    TO_PEERS_MAX, ToPeers, claim_port,
+    Audience, FROM_PEERS_MAX, Link, Network, PeerLinks, PortError, STREAM_EVENTS_MAX, Streams, TO_PEERS_MAX, ToPeers,
+    claim_port,
 };
+use crate::report::NotListening;
 use crate::system;
 
 mod behaviour;

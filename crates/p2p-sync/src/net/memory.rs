@@ -10,10 +10,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::libp2p::{NetConfig, NetError, Started, node_id};
 use super::{
-    Audience, Direction, FROM_PEERS_BYTES_MAX, FROM_PEERS_MAX, FromPeers, Link, NetStatus, Network, PeerLink,
-    PeerLinks, PeerStatus, PortError, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_OUTGOING_MAX, StreamEvent, StreamId,
-    StreamOrder, Streams, TO_PEERS_MAX, ToPeers, Transport,
+    Audience, FROM_PEERS_BYTES_MAX, FROM_PEERS_MAX, FromPeers, Link, NetStatus, Network, PeerLink, PeerLinks,
+    PortError, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_OUTGOING_MAX, StreamEvent, StreamId, StreamOrder, Streams,
+    TO_PEERS_MAX, ToPeers,
 };
+
+use crate::report::{Direction, Peer, Transport};
 
 /// What all nodes of one network share.
 #[derive(Debug, Clone, Default)]
@@ -270,12 +272,12 @@ impl State {
 
     fn status(&self, me: NodeId) -> NetStatus {
         let others = self.members.keys().filter(|id| **id != me);
-        let peers = others.map(|peer| PeerStatus {
-            peer: *peer,
+        let peers = others.map(|peer| Peer {
+            peer_id: peer.to_string(),
             address: "/memory".to_owned(),
             transport: Transport::Tcp,
             direction: Direction::Outbound,
-            rtt: None,
+            rtt_ms: None,
             connections: 1,
             subscribed: true,
             in_mesh: true,

@@ -111,7 +111,13 @@ pub(super) fn record(author: NodeId, number: i64, bytes: usize) -> Record {
 pub(super) async fn run([mut a, mut b]: [End; 2], again: impl AsyncFnOnce() -> End) {
     a.has_peer(b.id).await;
     b.has_peer(a.id).await;
-    assert!(a.status().await.peers.iter().any(|peer| peer.peer == b.id));
+    assert!(
+        a.status()
+            .await
+            .peers
+            .iter()
+            .any(|peer| peer.peer_id == b.id.to_string())
+    );
     writes_reach_the_others(&a, &mut b).await;
     a_stream_carries_frames_both_ways_and_ends_for_both(&mut a, &mut b).await;
     there_is_no_stream_to_nobody(&mut a).await;

@@ -3,9 +3,10 @@
 
 use p2p_sync_core::{Key, NodeId, Record, Timestamp};
 
-mod state;
+use crate::net;
+use crate::report::{self, Due, StandingState};
 
-pub use state::SyncState;
+mod state;
 
 /// The state of sync.
 #[derive(Debug, Clone, Default)]
@@ -120,13 +121,119 @@ pub struct Synced {
     pub last: Option<LastSync>,
 }
 
-/// The result of a check of the store.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Verified {
-    /// Records checked, deletions included.
-    pub records: u64,
-    /// Records whose content has changed since it was stored: removed, so that they come back from other nodes.
-    pub damaged: u64,
-    /// Whether digest and sketch matched the records; if not, they do now.
-    pub summary_was_right: bool,
+impl From<&SyncStatus> for report::Sync {
+    fn from(sync: &SyncStatus) -> Self {
+        let due = |(key, due): &(Key, Timestamp)| Due {
+            key: key.as_str().to_owned(),
+            due: due.to_string(),
+        };
+        Self {
+            ready: sync.ready,
+            peers: sync.peers.iter().map(report::SyncPeer::from).collect(),
+            refused: sync.refused.iter().cloned().map(report::Count::from).collect(),
+            ahead: report::Ahead {
+                records: sync.ahead.records,
+                first: sync.ahead.first.iter().map(due).collect(),
+            },
+            conflicts: sync.conflicts,
+            repaired: sync.repaired,
+            state: sync.state(),
+            full: sync.is_full,
+            completing: sync.completing.map(|rows| report::Completing {
+                done: rows.done,
+                found: rows.found,
+            }),
+        }
+    }
+}
+
+impl From<&PeerSync> for report::SyncPeer {
+    fn from(peer: &PeerSync) -> Self {
+        Self {
+            synced: synced(peer.peer, peer.standing, peer.last),
+            clock_ahead_seconds: peer.clock_ahead_nanos.map(seconds),
+        }
+    }
+}
+
+impl From<&Synced> for report::Synced {
+    fn from(one: &Synced) -> Self {
+        synced(one.peer, one.standing, one.last)
+    }
+}
+
+fn synced(peer: NodeId, standing: Standing, last: Option<LastSync>) -> report::Synced {
+    report::Synced {
+        peer_id: peer.to_string(),
+        standing: standing.into(),
+        last: last.map(|last| report::Last {
+            at: last.at.to_string(),
+            bytes_sent: last.bytes_sent,
+            bytes_received: last.bytes_received,
+            round_trips: last.round_trips,
+            records_sent: last.records_sent,
+            records_changed: last.records_changed,
+        }),
+    }
+}
+
+impl From<Standing> for report::Standing {
+    fn from(standing: Standing) -> Self {
+        let (state, ahead, behind, waiting) = match standing {
+            Standing::Unknown => (StandingState::Unknown, 0, 0, 0),
+            Standing::Syncing => (StandingState::Syncing, 0, 0, 0),
+            Standing::InSync => (StandingState::InSync, 0, 0, 0),
+            Standing::Waiting { records } => (StandingState::Waiting, 0, 0, records),
+            Standing::NoRoom { records, here: true } => (StandingState::NoRoomHere, 0, 0, records),
+            Standing::NoRoom { records, here: false } => (StandingState::NoRoomThere, 0, 0, records),
+            Standing::Differs { ahead, behind } => (StandingState::Differs, ahead, behind, 0),
+        };
+        Self {
+            state,
+            ahead,
+            behind,
+            waiting,
+        }
+    }
+}
+
+/// Nanoseconds in seconds, to the millisecond.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a float holds milliseconds exactly for longer than timestamps last"
+)]
+fn seconds(nanos: i64) -> f64 {
+    (nanos / 1_000_000) as f64 / 1e3
+}
+
+impl From<&net::Trouble> for report::Trouble {
+    fn from(trouble: &net::Trouble) -> Self {
+        let attempt = |attempt: &net::Attempt| report::Attempt {
+            address: attempt.address.clone(),
+            cause: attempt.cause.code().to_owned(),
+            text: attempt.cause.to_string(),
+            at: attempt.at.to_string(),
+        };
+        let first = trouble.attempts.first();
+        Self {
+            peer_id: trouble.peer.map(|peer| peer.to_string()),
+            configured: trouble.configured,
+            cause: first.map_or("other", |first| first.cause.code()).to_owned(),
+            since: trouble.since.to_string(),
+            last: trouble.last.to_string(),
+            times: trouble.times,
+            attempts: trouble.attempts.iter().map(attempt).collect(),
+        }
+    }
+}
+
+impl From<&super::Conflict> for report::Conflict {
+    fn from(conflict: &super::Conflict) -> Self {
+        Self {
+            key: conflict.loser.key.as_str().to_owned(),
+            lost: (&conflict.loser).into(),
+            won: (&conflict.winner).into(),
+            noticed: conflict.noticed.to_string(),
+        }
+    }
 }

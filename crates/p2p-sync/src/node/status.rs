@@ -7,8 +7,9 @@ use p2p_sync_core::{Key, Timestamp};
 use tokio::sync::oneshot;
 
 use super::work::Request;
-use super::{Ahead, Footprint, Node, NodeError, Status, SyncStatus};
-use crate::net::ToPeers;
+use super::{Ahead, Footprint, Node, NodeError, SyncStatus};
+use crate::net::{Multicast, ToPeers};
+use crate::report::{self, Count, Messages, Status};
 use crate::store::Readers;
 use crate::system;
 
@@ -39,17 +40,44 @@ impl Node {
             conflicts: self.read(Readers::conflict_count).await?,
             ..self.ask(|reply| Request::SyncStatus { reply }).await?
         };
+        let (footprint, counts) = (self.footprint().await?, self.counts().await?);
+        let (multicast, heard, failure) = match net.multicast {
+            Multicast::Off => (report::Multicast::Off, None, None),
+            Multicast::Unknown { why } => (report::Multicast::Unknown, None, Some(why)),
+            Multicast::Silent => (report::Multicast::Silent, None, None),
+            Multicast::Heard { ago } => (report::Multicast::Heard, Some(ago.as_secs()), None),
+        };
         Ok(Status {
-            id: self.inner.id,
+            peer_id: self.inner.id.to_string(),
             name: self.inner.name.clone(),
-            network: self.inner.network.clone(),
+            network: self.inner.network.as_str().to_owned(),
             port: self.inner.port,
-            version: env!("CARGO_PKG_VERSION"),
-            uptime: self.inner.watch.uptime().0,
-            footprint: self.footprint().await?,
-            counts: self.counts().await?,
-            net,
-            sync,
+            addresses: net.addresses,
+            keys: counts.live,
+            deleted: counts.deleted,
+            peers: net.peers,
+            known_peers: net.known_peers,
+            mesh: net.mesh,
+            messages: Messages {
+                sent: net.sent,
+                received: net.received,
+                unheard: net.unheard,
+            },
+            dropped: net.dropped.into_iter().map(Count::from).collect(),
+            sync: (&sync).into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.inner.watch.uptime().0.as_secs(),
+            data_dir: footprint.directory.to_string_lossy().into_owned(),
+            store: report::Store {
+                bytes: footprint.store_bytes,
+                log_bytes: footprint.log_bytes,
+                free_bytes: footprint.free_bytes,
+            },
+            troubles: net.troubles.iter().map(report::Trouble::from).collect(),
+            multicast,
+            multicast_heard_seconds_ago: heard,
+            multicast_failure: failure,
+            not_listening: net.not_listening,
         })
     }
 

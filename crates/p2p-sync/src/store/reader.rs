@@ -116,6 +116,14 @@ impl Readers {
         })
     }
 
+    /// How many keys that start with `prefix` have a value. Looks at each of their rows, but at no value.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn count(&self, prefix: &str) -> Result<u64, StoreError> {
+        self.read(|reader, file| rows::count(&reader.connection, file, prefix))
+    }
+
     /// How many keys there are. Counts them by the narrowest index: some milliseconds for a million.
     ///
     /// # Errors

@@ -46,6 +46,9 @@ const ALL_BELOW: &str = page!("key >= ?1 AND key < ?3");
 const LIVE_TO_END: &str = page!("key >= ?1 AND deleted_at IS NULL");
 const LIVE_BELOW: &str = page!("key >= ?1 AND key < ?3 AND deleted_at IS NULL");
 
+const COUNT_TO_END: &str = "SELECT COUNT(*) FROM kv_store WHERE key >= ?1 AND deleted_at IS NULL";
+const COUNT_BELOW: &str = "SELECT COUNT(*) FROM kv_store WHERE key >= ?1 AND key < ?2 AND deleted_at IS NULL";
+
 /// Records made room for before the first one was read.
 const PAGE_CAPACITY: usize = 256;
 
@@ -179,6 +182,19 @@ pub(super) fn page(
         }
     }
     Ok(records)
+}
+
+/// How many records that have a value have a key that starts with `prefix`.
+pub(super) fn count(connection: &Connection, file: &Path, prefix: &str) -> Result<u64, StoreError> {
+    let count: rusqlite::Result<i64> = match upper_bound(prefix) {
+        None => connection
+            .prepare_cached(COUNT_TO_END)
+            .and_then(|mut statement| statement.query_row([prefix], |row| row.get(0))),
+        Some(below) => connection
+            .prepare_cached(COUNT_BELOW)
+            .and_then(|mut statement| statement.query_row([prefix, &below], |row| row.get(0))),
+    };
+    Ok(count.map_err(|cause| StoreError::sqlite(file, cause))?.unsigned_abs())
 }
 
 /// How many rows there are, and how many of them are deletions, at one moment.

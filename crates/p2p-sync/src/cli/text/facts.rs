@@ -1,36 +1,34 @@
 //! The lines of a status that are about the node as a program: its version, its data on the disk; and how people write
 //! durations and sizes.
 
-use std::time::Duration;
-
 use bytesize::ByteSize;
 
 use super::shown;
-use crate::node::{Footprint, Multicast, NetStatus};
+use crate::report::{Messages, Multicast, Status};
 
 /// What follows the version.
-pub(super) fn version(version: &str, uptime: Duration) -> String {
-    format!("{version}, up {}", duration(uptime))
+pub(super) fn version(version: &str, uptime_seconds: u64) -> String {
+    format!("{version}, up {}", duration(uptime_seconds))
 }
 
 /// Where the data is, and what it takes.
-pub(super) fn data(footprint: &Footprint) -> Vec<String> {
+pub(super) fn data(status: &Status) -> Vec<String> {
     let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), size);
     vec![
-        shown(&footprint.directory.to_string_lossy()),
+        shown(&status.data_dir),
         format!(
             "store {}, its log {}; {} free on the volume",
-            bytes(footprint.store_bytes),
-            bytes(footprint.log_bytes),
-            bytes(footprint.free_bytes)
+            bytes(status.store.bytes),
+            bytes(status.store.log_bytes),
+            bytes(status.store.free_bytes)
         ),
     ]
 }
 
 /// Where the node listens, and where it should and cannot.
-pub(super) fn addresses(net: &NetStatus) -> Vec<String> {
-    let listening = net.addresses.iter().map(|address| shown(address));
-    let not = net
+pub(super) fn addresses(status: &Status) -> Vec<String> {
+    let listening = status.addresses.iter().map(|address| shown(address));
+    let not = status
         .not_listening
         .iter()
         .map(|not| format!("cannot listen on {}", shown(&not.to_string())));
@@ -38,24 +36,27 @@ pub(super) fn addresses(net: &NetStatus) -> Vec<String> {
 }
 
 /// Whether other machines are heard.
-pub(super) fn multicast(multicast: &Multicast) -> String {
-    match multicast {
-        Multicast::Off => "off (--no-lan)".to_owned(),
-        Multicast::Silent => "nothing heard from other machines".to_owned(),
-        Multicast::Unknown { why } => format!("cannot listen: {}", shown(why)),
-        Multicast::Heard { ago } => format!("heard {} ago", duration(*ago)),
+pub(super) fn multicast(status: &Status) -> String {
+    match (status.multicast, status.multicast_heard_seconds_ago) {
+        (Multicast::Off, _) => "off (--no-lan)".to_owned(),
+        (Multicast::Silent, _) => "nothing heard from other machines".to_owned(),
+        (Multicast::Unknown, _) => {
+            let why = status.multicast_failure.as_deref().unwrap_or("unknown why");
+            format!("cannot listen: {}", shown(why))
+        }
+        (Multicast::Heard, ago) => format!("heard {} ago", duration(ago.unwrap_or_default())),
     }
 }
 
-pub(super) fn messages(net: &NetStatus) -> Vec<String> {
-    let mut lines = vec![format!("{} sent, {} received", net.sent, net.received)];
-    if net.unheard > 0 {
-        let made = if net.unheard == 1 {
+pub(super) fn messages(messages: Messages) -> Vec<String> {
+    let mut lines = vec![format!("{} sent, {} received", messages.sent, messages.received)];
+    if messages.unheard > 0 {
+        let made = if messages.unheard == 1 {
             "change was made with no peer listening; sync delivers it"
         } else {
             "changes were made with no peer listening; sync delivers them"
         };
-        lines.push(format!("{} {made}", net.unheard));
+        lines.push(format!("{} {made}", messages.unheard));
     }
     lines
 }
@@ -65,8 +66,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// In the two largest units: nobody needs the seconds of a week.
-pub(super) fn duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
+pub(super) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -79,7 +79,9 @@ pub(super) fn duration(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::some_status;
     use super::*;
+    use crate::report::Store;
 
     #[test]
     fn durations_have_two_units() {
@@ -93,37 +95,40 @@ mod tests {
             (86_400, "1 day 0 h"),
             (400 * 86_400 + 3_600, "400 days 1 h"),
         ] {
-            assert_eq!(duration(Duration::from_secs(seconds)), text);
+            assert_eq!(duration(seconds), text);
         }
     }
 
     #[test]
     fn multicast_is_heard_or_not_or_nobody_listens() {
-        let ago = Duration::from_millis(61_999);
-        for (one, text) in [
+        for (multicast, text) in [
             (Multicast::Off, "off (--no-lan)"),
             (Multicast::Silent, "nothing heard from other machines"),
-            (
-                Multicast::Unknown {
-                    why: "no\nway".to_owned(),
-                },
-                "cannot listen: no\\nway",
-            ),
-            (Multicast::Heard { ago }, "heard 1 min 1 s ago"),
+            (Multicast::Unknown, "cannot listen: no\\nway"),
+            (Multicast::Heard, "heard 1 min 1 s ago"),
         ] {
-            assert_eq!(multicast(&one), text);
+            let status = Status {
+                multicast,
+                multicast_heard_seconds_ago: Some(61),
+                multicast_failure: Some("no\nway".to_owned()),
+                ..some_status()
+            };
+            assert_eq!(super::multicast(&status), text);
         }
     }
 
     #[test]
     fn what_the_system_does_not_tell_is_unknown() {
-        let footprint = Footprint {
-            directory: "/data\u{202e}".into(),
-            log_bytes: Some(0),
-            ..Footprint::default()
+        let status = Status {
+            data_dir: "/data\u{202e}".to_owned(),
+            store: Store {
+                log_bytes: Some(0),
+                ..Store::default()
+            },
+            ..some_status()
         };
         assert_eq!(
-            data(&footprint),
+            data(&status),
             [
                 "/data\\u{202e}",
                 "store unknown, its log 0 B; unknown free on the volume"

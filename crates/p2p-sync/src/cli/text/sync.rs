@@ -1,10 +1,8 @@
 //! What the sync has to tell, as text for people: how it stands with each peer, what waits, what was lost.
 
-use p2p_sync_core::{Content, Record};
-
-use super::{pair, shown, table};
+use super::{shown, table, version};
 use crate::command::ConflictList;
-use crate::node::{Conflict, LastSync, PeerSync, Restored, Standing, SyncState, SyncStatus, Synced, Verified};
+use crate::report::{Conflict, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified};
 
 /// A clock that differs by less is as good as right, and the way of a message makes as much.
 const CLOCK_SHOWN_SECONDS: f64 = 1.0;
@@ -15,11 +13,11 @@ const CLOCK_WARNED_SECONDS: f64 = 60.0;
 const NO_ROOM: &str = "no room for data from other nodes: free space on the volume, or see --max-store";
 
 /// The lines of a status that are about the node itself; so many peers are connected, whether they take part or not.
-pub(super) fn facts(sync: &SyncStatus, connected: usize) -> Vec<(&'static str, Vec<String>)> {
+pub(super) fn facts(sync: &Sync, connected: usize) -> Vec<(&'static str, Vec<String>)> {
     let refused = sync
         .refused
         .iter()
-        .map(|(cause, count)| format!("{count} {}", shown(cause)));
+        .map(|refused| format!("{} {}", refused.count, shown(&refused.cause)));
     let mut facts = vec![("Sync", state(sync, connected)), ("Refused", refused.collect())];
     let conflicts = match sync.conflicts {
         0 => Vec::new(),
@@ -36,27 +34,28 @@ pub(super) fn facts(sync: &SyncStatus, connected: usize) -> Vec<(&'static str, V
     facts
 }
 
-fn state(sync: &SyncStatus, connected: usize) -> Vec<String> {
+fn state(sync: &Sync, connected: usize) -> Vec<String> {
     let all = |peers: usize| match peers {
         1 => "the one peer".to_owned(),
         peers => format!("all {peers} peers"),
     };
-    let state = match sync.state() {
+    let (peers, in_sync) = (sync.peers.len(), in_sync(sync));
+    let state = match sync.state {
         SyncState::OutOfOrder => "paused: the store has failed and is being retried; see the log".to_owned(),
         SyncState::Rebuilding => "not yet: the summary of all records is being rebuilt".to_owned(),
         SyncState::NoPeers if connected == 0 => "no peers connected".to_owned(),
         SyncState::NoPeers => "no peers: none of the connected ones belongs to this network".to_owned(),
-        SyncState::NoRoom => format!("with {}; {NO_ROOM}", count(sync.peers.len() as u64, "peer")),
-        SyncState::UnderWay { in_sync, peers } => {
+        SyncState::NoRoom => format!("with {}; {NO_ROOM}", count(peers as u64, "peer")),
+        SyncState::UnderWay => {
             format!("under way; in sync with {in_sync} of {}", count(peers as u64, "peer"))
         }
-        SyncState::Waiting { peers } => {
+        SyncState::Waiting => {
             format!("in sync with {}, except for records that are not due yet", all(peers))
         }
-        SyncState::InSync { peers } => format!("in sync with {}", all(peers)),
+        SyncState::InSync => format!("in sync with {}", all(peers)),
     };
     // What is true beside it.
-    let no_room = (sync.is_full && sync.state() != SyncState::NoRoom).then(|| NO_ROOM.to_owned());
+    let no_room = (sync.full && sync.state != SyncState::NoRoom).then(|| NO_ROOM.to_owned());
     let completing = sync.completing.map(|rows| {
         format!(
             "{} of {} rows that another program added have become records so far",
@@ -66,15 +65,19 @@ fn state(sync: &SyncStatus, connected: usize) -> Vec<String> {
     std::iter::once(state).chain(no_room).chain(completing).collect()
 }
 
-fn ahead(sync: &SyncStatus) -> Vec<String> {
+/// Peers that had the same records when that was last looked at.
+fn in_sync(sync: &Sync) -> usize {
+    let is_in_sync = |peer: &&SyncPeer| peer.synced.standing.state == StandingState::InSync;
+    sync.peers.iter().filter(is_in_sync).count()
+}
+
+fn ahead(sync: &Sync) -> Vec<String> {
     let first = &sync.ahead.first;
     let mut lines = vec![format!(
         "{} of this node dated too far ahead for other nodes to accept yet:",
         count(sync.ahead.records, "record")
     )];
-    let due =
-        |(key, due): &(p2p_sync_core::Key, p2p_sync_core::Timestamp)| format!("{} (due {due})", shown(key.as_str()));
-    lines.extend(first.iter().map(due));
+    lines.extend(first.iter().map(|one| format!("{} (due {})", shown(&one.key), one.due)));
     let others = sync.ahead.records.saturating_sub(first.len() as u64);
     if others > 0 && !first.is_empty() {
         lines.push(format!("and {others} more"));
@@ -83,7 +86,7 @@ fn ahead(sync: &SyncStatus) -> Vec<String> {
 }
 
 /// How the sync stands with each peer; nothing when there is none.
-pub(super) fn peers(peers: &[PeerSync]) -> String {
+pub(super) fn peers(peers: &[SyncPeer]) -> String {
     if peers.is_empty() {
         return String::new();
     }
@@ -91,35 +94,44 @@ pub(super) fn peers(peers: &[PeerSync]) -> String {
     format!("Sync with peers ({}):\n{}", rows.len(), table(&rows))
 }
 
-fn peer(peer: &PeerSync) -> Vec<String> {
+fn peer(peer: &SyncPeer) -> Vec<String> {
     let last = peer
+        .synced
         .last
         .as_ref()
         .map_or_else(|| "-".to_owned(), |last| format!("{}: {}", last.at, session(last)));
     vec![
-        peer.peer.to_string(),
-        standing(peer.standing),
+        peer.synced.peer_id.clone(),
+        standing(peer.synced.standing),
         last,
-        clock(peer.clock_ahead_nanos).unwrap_or_default(),
+        clock(peer.clock_ahead_seconds).unwrap_or_default(),
     ]
 }
 
 fn standing(standing: Standing) -> String {
-    match standing {
-        Standing::Unknown => "not compared yet".to_owned(),
-        Standing::Syncing => "syncing".to_owned(),
-        Standing::InSync => "in sync".to_owned(),
-        Standing::Waiting { records } => format!("in sync, {records} not due yet"),
-        Standing::NoRoom { records, here: true } => format!("{records} behind: no room for them here"),
-        Standing::NoRoom { records, here: false } => format!("{records} ahead: no room for them there"),
-        Standing::Differs { ahead: 0, behind: 0 } => "differs".to_owned(),
-        Standing::Differs { ahead, behind: 0 } => format!("{ahead} ahead"),
-        Standing::Differs { ahead: 0, behind } => format!("{behind} behind"),
-        Standing::Differs { ahead, behind } => format!("{ahead} ahead, {behind} behind"),
+    let Standing {
+        state,
+        ahead,
+        behind,
+        waiting,
+    } = standing;
+    match state {
+        StandingState::Unknown => "not compared yet".to_owned(),
+        StandingState::Syncing => "syncing".to_owned(),
+        StandingState::InSync => "in sync".to_owned(),
+        StandingState::Waiting => format!("in sync, {waiting} not due yet"),
+        StandingState::NoRoomHere => format!("{waiting} behind: no room for them here"),
+        StandingState::NoRoomThere => format!("{waiting} ahead: no room for them there"),
+        StandingState::Differs => match (ahead, behind) {
+            (0, 0) => "differs".to_owned(),
+            (ahead, 0) => format!("{ahead} ahead"),
+            (0, behind) => format!("{behind} behind"),
+            (ahead, behind) => format!("{ahead} ahead, {behind} behind"),
+        },
     }
 }
 
-fn session(last: &LastSync) -> String {
+fn session(last: &Last) -> String {
     format!(
         "{} sent, {} new; {} B out, {} B in, {}",
         count(last.records_sent, "record"),
@@ -131,8 +143,8 @@ fn session(last: &LastSync) -> String {
 }
 
 /// What there is to say about a peer's clock.
-fn clock(ahead_nanos: Option<i64>) -> Option<String> {
-    let seconds = seconds(ahead_nanos?);
+fn clock(ahead_seconds: Option<f64>) -> Option<String> {
+    let seconds = ahead_seconds?;
     if seconds.abs() < CLOCK_SHOWN_SECONDS {
         return None;
     }
@@ -145,16 +157,7 @@ fn clock(ahead_nanos: Option<i64>) -> Option<String> {
     })
 }
 
-/// Nanoseconds in seconds, to the millisecond.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a float holds milliseconds exactly for longer than timestamps last"
-)]
-pub(in crate::cli) fn seconds(nanos: i64) -> f64 {
-    (nanos / 1_000_000) as f64 / 1e3
-}
-
-pub(in crate::cli) fn synced(peers: &[Synced]) -> String {
+pub(super) fn synced(peers: &[Synced]) -> String {
     if peers.is_empty() {
         return "✗ No connected peer takes part in sync. Try: peers\n".to_owned();
     }
@@ -163,7 +166,7 @@ pub(in crate::cli) fn synced(peers: &[Synced]) -> String {
         .map(|synced| {
             let last = synced.last.as_ref();
             vec![
-                synced.peer.to_string(),
+                synced.peer_id.clone(),
                 standing(synced.standing),
                 last.map_or_else(|| "interrupted; will be retried".to_owned(), session),
             ]
@@ -172,7 +175,7 @@ pub(in crate::cli) fn synced(peers: &[Synced]) -> String {
     format!("✓ Compared with peers ({}):\n{}", rows.len(), table(&rows))
 }
 
-pub(in crate::cli) fn verified(verified: &Verified) -> String {
+pub(super) fn verified(verified: &Verified) -> String {
     let records = count(verified.records, "record");
     let mut text = match verified.damaged {
         0 => format!("✓ Verified: {records}, all intact\n"),
@@ -186,7 +189,7 @@ pub(in crate::cli) fn verified(verified: &Verified) -> String {
     text
 }
 
-pub(in crate::cli) fn conflicts(list: &ConflictList) -> String {
+pub(super) fn conflicts(list: &ConflictList) -> String {
     let shown = list.newest.len();
     let mut text = match (list.total, list.more) {
         (Some(total), true) => format!("Lost versions (the newest {shown} of {total}):\n"),
@@ -203,28 +206,21 @@ pub(in crate::cli) fn conflicts(list: &ConflictList) -> String {
 }
 
 fn lost(conflict: &Conflict) -> String {
-    let Conflict { loser, winner, noticed } = conflict;
+    let Conflict {
+        key,
+        lost,
+        won,
+        noticed,
+    } = conflict;
     format!(
         "  {}\n    written {} by {}\n    lost to {}\n    written {} by {}, noticed {noticed}\n",
-        version(loser),
-        loser.timestamp,
-        loser.author,
-        version(winner),
-        winner.timestamp,
-        winner.author,
+        version(key, lost),
+        lost.timestamp,
+        lost.author,
+        version(key, won),
+        won.timestamp,
+        won.author,
     )
-}
-
-/// What a version says: a value, or that there is none any more.
-fn version(record: &Record) -> String {
-    match &record.content {
-        Content::Put(_) => pair(record),
-        Content::Deleted => format!("{} (deleted)", shown(record.key.as_str())),
-    }
-}
-
-pub(in crate::cli) fn restored(restored: &Restored) -> String {
-    format!("✓ Restored: {}\n", version(&restored.record))
 }
 
 fn count(number: u64, what: &str) -> String {
@@ -235,10 +231,10 @@ fn count(number: u64, what: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(in crate::cli) mod tests {
-    use p2p_sync_core::{Base, Key, NodeId, Timestamp, Value};
+    use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
 
     use super::*;
-    use crate::node::Ahead;
+    use crate::node::{self, Ahead, LastSync, PeerSync, Standing, SyncStatus};
 
     const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
     const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
@@ -271,8 +267,8 @@ pub(in crate::cli) mod tests {
         }
     }
 
-    pub(in crate::cli) fn some_sync() -> SyncStatus {
-        SyncStatus {
+    pub(in crate::cli) fn some_sync() -> Sync {
+        let status = SyncStatus {
             ready: true,
             is_out_of_order: false,
             is_full: true,
@@ -291,22 +287,24 @@ pub(in crate::cli) mod tests {
             conflicts: 2,
             repaired: 1,
             completing: None,
-        }
+        };
+        (&status).into()
     }
 
     pub(in crate::cli) fn some_synced() -> Vec<Synced> {
-        vec![
-            Synced {
+        let all = [
+            node::Synced {
                 peer: peer_id(),
                 standing: Standing::InSync,
                 last: Some(last()),
             },
-            Synced {
+            node::Synced {
                 peer: ME.parse().unwrap(),
                 standing: Standing::Unknown,
                 last: None,
             },
-        ]
+        ];
+        all.iter().map(Synced::from).collect()
     }
 
     fn record(content: Content, timestamp: &str) -> Record {
@@ -323,11 +321,13 @@ pub(in crate::cli) mod tests {
         Content::Put(Value::new(bytes).unwrap())
     }
 
-    pub(in crate::cli) fn some_conflicts() -> ConflictList {
-        let conflict = |lost, won| Conflict {
-            loser: record(lost, "2026-01-04T08:30:15Z"),
-            winner: record(won, "2026-01-04T08:30:16Z"),
-            noticed: at("2026-01-04T08:30:17Z"),
+    pub(super) fn some_conflicts() -> ConflictList {
+        let conflict = |lost, won| {
+            Conflict::from(&node::Conflict {
+                loser: record(lost, "2026-01-04T08:30:15Z"),
+                winner: record(won, "2026-01-04T08:30:16Z"),
+                noticed: at("2026-01-04T08:30:17Z"),
+            })
         };
         ConflictList {
             newest: vec![
@@ -338,13 +338,6 @@ pub(in crate::cli) mod tests {
             total: Some(7),
             more: true,
         }
-    }
-
-    pub(in crate::cli) fn some_restored() -> [Restored; 2] {
-        [value(b"x\x07y"), Content::Deleted].map(|content| Restored {
-            record: record(content, "2026-01-04T08:30:18Z"),
-            replaced: None,
-        })
     }
 
     #[test]
@@ -394,7 +387,7 @@ Sync with peers (2):
                 ready,
                 ..SyncStatus::default()
             };
-            facts(&sync, 0)
+            facts(&(&sync).into(), 0)
         };
         let quiet = [("Refused", vec![]), ("Conflicts", vec![])];
         assert_eq!(
@@ -412,7 +405,7 @@ Sync with peers (2):
                 peers: standings.iter().map(|standing| a_peer(*standing, None)).collect(),
                 ..SyncStatus::default()
             };
-            state(&sync, connected).join("|")
+            state(&(&sync).into(), connected).join("|")
         };
         let waiting = Standing::Waiting { records: 1 };
         for (standings, connected, words) in [
@@ -438,7 +431,7 @@ Sync with peers (2):
             is_full: true,
             ..SyncStatus::default()
         };
-        assert_eq!(state(&full, 0), ["no peers connected", NO_ROOM]);
+        assert_eq!(state(&(&full).into(), 0), ["no peers connected", NO_ROOM]);
     }
 
     #[test]
@@ -451,13 +444,13 @@ Sync with peers (2):
             (Standing::Differs { ahead: 0, behind: 2 }, "2 behind"),
             (Standing::Differs { ahead: 0, behind: 0 }, "differs"),
         ] {
-            assert_eq!(standing(one), words);
+            assert_eq!(standing(one.into()), words);
         }
     }
 
     #[test]
     fn a_clock_is_worth_a_word_from_a_second_and_a_warning_from_a_minute_on() {
-        let told = |seconds: f64| clock(Some((seconds * 1e9) as i64)).unwrap_or_default();
+        let told = |seconds: f64| clock(Some(seconds)).unwrap_or_default();
         assert_eq!(clock(None), None);
         assert_eq!(told(0.9), "");
         assert_eq!(told(-0.9), "");
@@ -526,8 +519,5 @@ To bring one back: restore KEY TIMESTAMP
         };
         assert_eq!(list(Some(0), false), "Lost versions (0):\n");
         assert_eq!(list(None, true), "Lost versions (the newest 0, there are more):\n");
-        let [value, deletion] = some_restored();
-        assert_eq!(restored(&value), "✓ Restored: k = x\\u{7}y\n");
-        assert_eq!(restored(&deletion), "✓ Restored: k (deleted)\n");
     }
 }

@@ -1,7 +1,7 @@
 //! Peers with whom there is no contact, as text for people: whom, where, what came back, and when.
 
 use super::{shown, table};
-use crate::node::Trouble;
+use crate::report::Trouble;
 
 /// Peers that are shown; programs get all of them.
 const SHOWN_MAX: usize = 20;
@@ -21,8 +21,8 @@ pub(super) fn troubles(troubles: &[Trouble]) -> String {
 
 /// One row for each address.
 fn rows(trouble: &Trouble) -> Vec<Vec<String>> {
-    let whom = match (trouble.peer, trouble.configured) {
-        (Some(peer), _) => peer.to_string(),
+    let whom = match (&trouble.peer_id, trouble.configured) {
+        (Some(peer), _) => peer.clone(),
         (None, true) => "--peer".to_owned(),
         (None, false) => "-".to_owned(),
     };
@@ -34,7 +34,7 @@ fn rows(trouble: &Trouble) -> Vec<Vec<String>> {
         .attempts
         .iter()
         .map(|attempt| {
-            let cause = shown(&attempt.cause.to_string());
+            let cause = shown(&attempt.text);
             vec![String::new(), shown(&attempt.address), cause, String::new()]
         })
         .collect();
@@ -48,34 +48,38 @@ fn rows(trouble: &Trouble) -> Vec<Vec<String>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(in crate::cli) mod tests {
-    use p2p_sync_core::Timestamp;
-
     use super::*;
-    use crate::node::{Attempt, TroubleCause};
+    use crate::report::Attempt;
 
     pub(in crate::cli) fn some_troubles() -> Vec<Trouble> {
-        let at = |second: i64| Timestamp::from_nanos(1_800_000_000_000_000_000 + second * 1_000_000_000).unwrap();
-        let attempt = |address: &str, cause: TroubleCause| Attempt {
+        let at = |second: u8| format!("2027-01-15T08:00:0{second}Z");
+        let attempt = |address: &str, cause: &str, text: &str| Attempt {
             address: address.to_owned(),
-            cause,
+            cause: cause.to_owned(),
+            text: text.to_owned(),
             at: at(7),
         };
-        let peer = super::super::tests::PEER.parse().unwrap();
         vec![
             Trouble {
-                peer: None,
+                peer_id: None,
                 configured: true,
-                attempts: vec![attempt("/ip4/10.0.0.9/tcp/4002", TroubleCause::Refused)],
+                cause: "refused".to_owned(),
+                attempts: vec![attempt("/ip4/10.0.0.9/tcp/4002", "refused", "connection refused")],
                 since: at(0),
                 last: at(7),
                 times: 12,
             },
             Trouble {
-                peer: Some(peer),
+                peer_id: Some(super::super::tests::PEER.to_owned()),
                 configured: false,
+                cause: "version".to_owned(),
                 attempts: vec![
-                    attempt("/ip4/10.0.0.5/tcp/4002", TroubleCause::Version("\u{1b}9".to_owned())),
-                    attempt("/ip4/10.0.0.6/udp/4002/quic-v1", TroubleCause::NoAnswer),
+                    attempt(
+                        "/ip4/10.0.0.5/tcp/4002",
+                        "version",
+                        "p2p-sync \u{1b}9, which this version cannot sync with",
+                    ),
+                    attempt("/ip4/10.0.0.6/udp/4002/quic-v1", "no_answer", "no answer"),
                 ],
                 since: at(7),
                 last: at(7),

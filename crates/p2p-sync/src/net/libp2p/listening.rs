@@ -9,8 +9,8 @@ use libp2p::core::transport::TransportError;
 use libp2p::multiaddr::Protocol;
 
 use super::transport::dial_errors::chain;
-use crate::net::NotListening;
 use crate::net::libp2p::multiaddrs::ip;
+use crate::report::NotListening;
 
 /// What systems say of a kind of socket that they do not have, or that this process must not have: Linux, macOS, Windows.
 const NO_FAMILY: [i32; 3] = [97, 47, 10_047];

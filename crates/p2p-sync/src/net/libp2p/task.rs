@@ -28,7 +28,8 @@ use super::transport::late_dials::Arrivals;
 use super::transport::muxer::CutOff;
 use super::transport::pulse::Pulses;
 use super::{NetConfig, discovery};
-use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, NotListening, StreamOrder, ToPeers};
+use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, StreamOrder, ToPeers};
+use crate::report::NotListening;
 
 mod events;
 mod gossiping;

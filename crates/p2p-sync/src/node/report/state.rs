@@ -1,37 +1,7 @@
 //! What sync as a whole is doing, derived from the state of the store and of each peer.
 
 use super::{Standing, SyncStatus};
-
-/// What the sync is doing. The first that applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncState {
-    /// Nothing, until the store can be used again.
-    OutOfOrder,
-    /// Nothing, until the summary of all records is rebuilt.
-    Rebuilding,
-    /// Nothing: no connected peer takes part in it.
-    NoPeers,
-    /// It compares, and leaves out what other nodes send: there is no room for that.
-    NoRoom,
-    /// Something is still to be compared or moved.
-    UnderWay {
-        /// Peers that had the same records when that was last looked at.
-        in_sync: usize,
-        /// All that take part.
-        peers: usize,
-    },
-    /// All peers had the same, but for records that wait until they are no longer too far ahead for a clock, or until there is
-    /// room for them.
-    Waiting {
-        /// How many of them take part.
-        peers: usize,
-    },
-    /// All peers had the same records when that was last looked at.
-    InSync {
-        /// How many of them take part.
-        peers: usize,
-    },
-}
+use crate::report::SyncState;
 
 impl SyncStatus {
     /// What the sync is doing.
@@ -49,11 +19,11 @@ impl SyncStatus {
         } else if self.is_full {
             SyncState::NoRoom
         } else if in_sync == peers {
-            SyncState::InSync { peers }
+            SyncState::InSync
         } else if in_sync + waiting == peers {
-            SyncState::Waiting { peers }
+            SyncState::Waiting
         } else {
-            SyncState::UnderWay { in_sync, peers }
+            SyncState::UnderWay
         }
     }
 }
@@ -82,13 +52,10 @@ mod tests {
         let waiting = Standing::Waiting { records: 1 };
         for (standings, state) in [
             (&[][..], SyncState::NoPeers),
-            (&[Standing::InSync; 2], SyncState::InSync { peers: 2 }),
-            (&[Standing::InSync, waiting], SyncState::Waiting { peers: 2 }),
-            (
-                &[Standing::InSync, waiting, Standing::Unknown],
-                SyncState::UnderWay { in_sync: 1, peers: 3 },
-            ),
-            (&[Standing::Syncing], SyncState::UnderWay { in_sync: 0, peers: 1 }),
+            (&[Standing::InSync; 2], SyncState::InSync),
+            (&[Standing::InSync, waiting], SyncState::Waiting),
+            (&[Standing::InSync, waiting, Standing::Unknown], SyncState::UnderWay),
+            (&[Standing::Syncing], SyncState::UnderWay),
         ] {
             assert_eq!(with(standings).state(), state, "{standings:?}");
         }

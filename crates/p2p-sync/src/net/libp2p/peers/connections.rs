@@ -14,7 +14,7 @@ use super::boots::{Boots, Run};
 use crate::net::libp2p::multiaddrs::{is_quic, split_peer};
 use crate::net::libp2p::node_id;
 use crate::net::libp2p::transport::pulse::Pulse;
-use crate::net::{Direction, Transport};
+use crate::report::{Direction, Transport};
 
 mod closing;
 

@@ -10,6 +10,7 @@ use libp2p::{Multiaddr, PeerId, identify, ping};
 use tokio::sync::oneshot;
 
 use super::Task;
+use crate::net::FromPeers;
 use crate::net::libp2p::behaviour::{BehaviourEvent, boot_nonce};
 use crate::net::libp2p::log_budget::About;
 use crate::net::libp2p::multiaddrs::{ip, split_peer};
@@ -17,7 +18,7 @@ use crate::net::libp2p::peers::address_book::Source;
 use crate::net::libp2p::peers::connections::{Boot, Closed};
 use crate::net::libp2p::peers::subnets::Subnets;
 use crate::net::libp2p::{discovery, listening, node_id, streams};
-use crate::net::{FromPeers, NotListening};
+use crate::report::NotListening;
 
 /// Addresses at which a peer may say that it listens, of those with the IP address of its connection: a node says two.
 const LISTENERS_MAX: usize = 4;

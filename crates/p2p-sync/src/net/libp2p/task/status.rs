@@ -1,10 +1,13 @@
 //! The status of the network, put together from all its tables.
 
+use std::time::Duration;
+
 use libp2p::PeerId;
 
 use super::Task;
 use crate::net::libp2p::{discovery, listening, node_id};
-use crate::net::{Multicast, NetStatus, PeerStatus};
+use crate::net::{Multicast, NetStatus};
+use crate::report::Peer;
 
 impl Task {
     pub(super) fn listening(&self) -> Vec<String> {
@@ -24,24 +27,27 @@ impl Task {
         let (unheard, crowded_out) = self.audience.take_missed();
         self.gossip.missed(unheard, crowded_out);
         let mesh: Vec<&PeerId> = self.swarm.behaviour().gossip.mesh_peers(self.gossip.topic()).collect();
-        let mut peers: Vec<PeerStatus> = self
+        let mut peers: Vec<_> = self
             .connections
             .iter()
             .filter_map(|(peer, known)| {
                 let first = known.connections.first()?;
-                Some(PeerStatus {
-                    peer: node_id(peer).ok()?,
+                let id = node_id(peer).ok()?;
+                let of_peer = Peer {
+                    peer_id: id.to_string(),
                     address: first.address.to_string(),
                     transport: first.transport,
                     direction: first.direction,
-                    rtt: first.rtt,
+                    rtt_ms: first.rtt.map(milliseconds),
                     connections: known.connections.len(),
                     subscribed: known.subscribed,
                     in_mesh: mesh.contains(&peer),
-                })
+                };
+                Some((id, of_peer))
             })
             .collect();
-        peers.sort_by_key(|peer| peer.peer);
+        peers.sort_by_key(|(id, _)| *id);
+        let peers = peers.into_iter().map(|(_, peer)| peer).collect();
         let (sync_bytes_in, sync_bytes_out) = self.streams.traffic();
         NetStatus {
             addresses: self.listening(),
@@ -60,4 +66,9 @@ impl Task {
             sync_bytes_out,
         }
     }
+}
+
+/// To a hundredth: more is noise.
+fn milliseconds(rtt: Duration) -> f64 {
+    (rtt.as_secs_f64() * 1e5).round() / 1e2
 }

@@ -1,0 +1,75 @@
+//! Failures: a text for people, and a class for programs.
+
+use serde::{Deserialize, Serialize};
+
+/// The class of a failure. Its number is the exit code of the program, and the `code` of an error in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(into = "u8", try_from = "u8")]
+#[schemars(with = "u8")]
+#[repr(u8)]
+pub enum Class {
+    /// Nothing more precise is known.
+    Failed = 1,
+    /// The words make no command.
+    Usage = 2,
+    /// The key is not there.
+    NotFound = 3,
+    /// No node could be reached.
+    NotReachable = 4,
+    /// It did not happen in time.
+    TimedOut = 5,
+    /// It cannot be done in the state that the store is in.
+    Conflict = 6,
+    /// The operating system does not allow it.
+    NotPermitted = 7,
+    /// The key or the value is invalid or too large.
+    Invalid = 8,
+    /// The store is full, damaged, or from a newer release.
+    Storage = 9,
+    /// Another process has the port or the data directory.
+    InUse = 10,
+}
+
+impl Class {
+    const ALL: [Self; 10] = [
+        Self::Failed,
+        Self::Usage,
+        Self::NotFound,
+        Self::NotReachable,
+        Self::TimedOut,
+        Self::Conflict,
+        Self::NotPermitted,
+        Self::Invalid,
+        Self::Storage,
+        Self::InUse,
+    ];
+
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Class> for u8 {
+    fn from(class: Class) -> Self {
+        class.code()
+    }
+}
+
+impl TryFrom<u8> for Class {
+    type Error = String;
+
+    fn try_from(code: u8) -> Result<Self, String> {
+        let class = Self::ALL.into_iter().find(|class| class.code() == code);
+        class.ok_or_else(|| format!("{code} is no class of failures"))
+    }
+}
+
+/// A command that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Failure {
+    /// What failed, what became of the data, and what to do.
+    pub error: String,
+    /// What kind of failure.
+    pub code: Class,
+}

@@ -1,0 +1,70 @@
+//! Data as one line of JSON. Strings are what they are; characters that could disturb a terminal stand in them as escapes, which
+//! decode to the same.
+
+use std::fmt::Write as _;
+use std::io;
+
+use p2p_sync_core::text::printable;
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+/// One line of JSON with its end.
+///
+/// # Panics
+/// For what JSON cannot express: a map with keys that are no strings. Nothing in this module has one.
+pub fn line(value: &impl Serialize) -> String {
+    let mut bytes = Vec::new();
+    value
+        .serialize(&mut Serializer::with_formatter(&mut bytes, Quiet))
+        .expect("the values above have string keys and finite numbers, and memory takes every byte");
+    bytes.push(b'\n');
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// Escapes what a terminal would not show as it is.
+struct Quiet;
+
+impl Formatter for Quiet {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_control()) {
+            return CompactFormatter.write_string_fragment(writer, fragment);
+        }
+        let mut escaped = String::with_capacity(fragment.len());
+        let mut character = [0; 4];
+        let mut units = [0; 2];
+        for c in fragment.chars() {
+            let plain = c.encode_utf8(&mut character);
+            if printable(plain.as_bytes()) == *plain {
+                escaped.push(c);
+                continue;
+            }
+            for unit in c.encode_utf16(&mut units) {
+                write!(escaped, "\\u{unit:04x}").map_err(io::Error::other)?;
+            }
+        }
+        writer.write_all(escaped.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_disturb_a_terminal_is_escaped_and_decodes_to_the_same() {
+        for text in [
+            "\u{1b}[2J",
+            "\u{7f}",
+            "\u{9b}31m",
+            "\u{202e}abc",
+            "a\u{200b}b",
+            "\u{e0041}",
+            "plain ü 🌍 \" \\ /",
+        ] {
+            let written = line(&text);
+            assert_eq!(serde_json::from_str::<String>(&written).ok().as_deref(), Some(text));
+            let shown = written.trim_end_matches('\n');
+            assert_eq!(printable(shown.as_bytes()), shown, "{text:?}");
+        }
+    }
+}
