@@ -13,7 +13,7 @@ mod trouble;
 
 pub use error::{Class, Failure};
 pub use help::{Argument, CommandHelp, Help};
-pub use line::line;
+pub use line::{InvalidLine, line, read};
 pub use record::{Added, Conflict, Conflicts, Content, Deleted, Items, Record, Restored, Version};
 pub use status::{Count, Direction, Exiting, Messages, Multicast, NotListening, Peer, Peers, Status, Store, Transport};
 pub use sync::{Ahead, Completing, Due, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified};

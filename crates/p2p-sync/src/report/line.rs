@@ -6,6 +6,7 @@ use std::io;
 
 use p2p_sync_core::text::printable;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 /// One line of JSON with its end.
@@ -20,6 +21,19 @@ pub fn line(value: &impl Serialize) -> String {
     bytes.push(b'\n');
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
+
+/// The data that a line of JSON stands for.
+///
+/// # Errors
+/// When it is no JSON, or none of this type.
+pub fn read<T: DeserializeOwned>(line: &str) -> Result<T, InvalidLine> {
+    Ok(serde_json::from_str(line)?)
+}
+
+/// A line that does not stand for what was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("unexpected JSON: {0}")]
+pub struct InvalidLine(#[from] serde_json::Error);
 
 /// Escapes what a terminal would not show as it is.
 struct Quiet;

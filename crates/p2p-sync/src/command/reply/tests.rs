@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::report::{
     Ahead, Attempt, Class, CommandHelp, Conflict, Count, Direction, Due, Last, Messages, Multicast, NotListening,
-    Standing, StandingState, Store, Sync, SyncPeer, SyncState, Transport, Trouble,
+    Standing, StandingState, Store, Sync, SyncPeer, SyncState, Transport, Trouble, read,
 };
 
 const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
@@ -23,7 +23,7 @@ where
 {
     let written = line(value);
     assert_eq!(written.trim_end(), expected);
-    assert_eq!(&serde_json::from_str::<T>(&written).unwrap(), value);
+    assert_eq!(&read::<T>(&written).unwrap(), value);
 }
 
 fn record(content: core::Content) -> core::Record {
@@ -239,7 +239,7 @@ fn peers_and_comparisons_come_one_a_line_and_then_their_number() {
         format!("{QUIC}\n{TCP}\n{{\"peers\":2}}\n")
     );
     for one in peers() {
-        assert_eq!(serde_json::from_str::<Peer>(&line(&one)).unwrap(), one);
+        assert_eq!(read::<Peer>(&line(&one)).unwrap(), one);
     }
     let one = synced(StandingState::InSync, [0, 0, 0], true);
     let expected =
@@ -276,5 +276,5 @@ fn what_is_left() {
         code: Class::NotFound,
     };
     assert_json(&failure, r#"{"error":"Not found: k","code":3}"#);
-    assert!(serde_json::from_str::<Failure>(r#"{"error":"","code":11}"#).is_err());
+    assert!(read::<Failure>(r#"{"error":"","code":11}"#).is_err());
 }
