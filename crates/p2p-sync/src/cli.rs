@@ -25,6 +25,7 @@ mod mode;
 mod output;
 mod pipe;
 mod prompt;
+mod schema;
 mod start;
 mod stop;
 #[cfg(unix)]
@@ -33,6 +34,7 @@ mod terminal;
 mod text;
 mod upgrading;
 
+use schema::PrintSchema;
 use start::Start;
 
 /// The machines of a LAN as one replicated key-value store: no server, no configuration
@@ -51,6 +53,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Action {
     Start(Start),
+    Schema(PrintSchema),
 }
 
 /// Pieces of news about the end of the program: that it has begun, and that it is there.
@@ -138,17 +141,21 @@ impl Cli {
     /// Does what was asked for, and returns when that is done; at the latest two seconds after somebody asked for the end,
     /// even if nothing on `runtime` moves any more.
     pub fn run(self, runtime: &Runtime) -> ExitCode {
-        let Action::Start(start) = self.action;
+        match self.action {
+            Action::Start(start) => Self::start(start, runtime),
+            Action::Schema(schema) => schema.run(),
+        }
+        .map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
+    }
+
+    fn start(start: Start, runtime: &Runtime) -> Result<(), Failure> {
         let (progress, news) = sync_channel(PROGRESS_MAX);
         runtime.spawn(async move {
             let stopping = progress.clone();
             let done = start.run(move || drop(stopping.try_send(Progress::Stopping))).await;
             let _ = progress.try_send(Progress::Done(done));
         });
-        match wait(&news) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => fail(&failure),
-        }
+        wait(&news)
     }
 }
 

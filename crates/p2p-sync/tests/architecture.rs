@@ -34,6 +34,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rustyline::", &["cli"]),
     ("clap::", &["cli", "command"]),
     ("serde_json::", &["report"]),
+    ("schemars::", &["report"]),
     ("std::process::exit", &["main"]),
 ];
 

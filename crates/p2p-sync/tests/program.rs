@@ -462,3 +462,60 @@ fn a_signal_stops_it_within_two_seconds_with_a_pipe_open_and_a_peer_connected() 
         assert_eq!(a.get("last").as_deref(), Some("words"));
     }
 }
+
+/// Exit code, standard output and standard error of `p2p-sync schema`.
+fn schema(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(PROGRAM).arg("schema").args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn schemas_come_by_name_and_a_wrong_name_is_answered_with_the_nearest() {
+    let (code, names, _) = schema(&[]);
+    assert_eq!(code, Some(0));
+    assert!(
+        names.starts_with("add\nget\n") && names.ends_with("\nexit\nerror\n"),
+        "{names}"
+    );
+    for name in names.lines() {
+        let (code, text, _) = schema(&[name]);
+        let schema: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((code, &schema["title"]), (Some(0), &json!(name)));
+    }
+    let (code, text, errors) = schema(&["statsu"]);
+    assert_eq!((code, text.as_str()), (Some(2), ""));
+    assert!(errors.contains("similar") && errors.contains("'status'"), "{errors}");
+}
+
+#[test]
+fn schemas_require_what_is_always_there_and_allow_what_may_be_added() {
+    let (_, text, _) = schema(&["get"]);
+    let get: Value = serde_json::from_str(&text).unwrap();
+    let get = jsonschema::validator_for(&get).unwrap();
+    let record = json!({ "key": "k", "value": "v", "timestamp": "2026-01-04T08:30:18Z", "author": "A" });
+    let with = |field: &str, value: Value| {
+        let mut changed = record.clone();
+        changed[field] = value;
+        changed
+    };
+    let without = |field: &str| {
+        let mut changed = record.clone();
+        changed.as_object_mut().unwrap().remove(field);
+        changed
+    };
+    assert!(get.is_valid(&record));
+    assert!(get.is_valid(&with("from a later version", json!(1))));
+    assert!(get.is_valid(&json!({ "error": "Not found: k", "code": 3 })));
+    for wrong in [
+        without("key"),
+        without("value"),
+        without("timestamp"),
+        without("author"),
+        with("value", json!(5)),
+        json!({ "error": "Not found: k", "code": "3" }),
+        json!({ "items": 3 }),
+    ] {
+        assert!(!get.is_valid(&wrong), "{wrong}");
+    }
+}

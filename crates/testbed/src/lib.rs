@@ -11,7 +11,8 @@
 //! - whatever was made is removed when its value is dropped, on a panic too, and by the janitor process if
 //!   the test runner itself is killed; only things made here are touched, each by its exact name or number;
 //! - nothing sleeps for a guessed time: every wait has a condition and a deadline;
-//! - when a test fails, the last lines of every process that it still holds are printed with the failure.
+//! - when a test fails, the last lines of every process that it still holds are printed with the failure;
+//! - every line of JSON that a node prints matches the schema that the program itself has for it.
 //!
 //! This crate knows the command line of the program and nothing of its inside. Failures panic: a test bed has
 //! no caller who could do better.
@@ -26,6 +27,7 @@ mod launch;
 mod node;
 mod output;
 mod process;
+mod schema;
 mod talk;
 mod volume;
 mod wait;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::launch::Launch;
 use crate::output::Output;
 use crate::process::{Process, show_if_failing};
+use crate::schema::Schemas;
 
 /// How long a start may take on a machine that is busy with other tests.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -116,6 +117,11 @@ impl Node {
                 .find_map(|address| port_of(address))
                 .unwrap_or_else(|| panic!("{}: no address with a port", self.label()));
         }
+    }
+
+    /// What its JSON has to look like.
+    pub(crate) fn schemas(&self) -> Schemas {
+        Schemas::of(&self.launch.program)
     }
 
     /// Its name in failures.
@@ -227,6 +233,12 @@ impl Drop for Node {
         // The process first: its last words belong to the streams that are shown.
         drop(lock(&self.process).take());
         show_if_failing(self.label(), &self.stdout, &self.stderr);
+        // Also what no method here asked for. A test that has failed already says why.
+        if !std::thread::panicking() {
+            for line in self.stdout.lines_from(0) {
+                self.schemas().check_any(&line);
+            }
+        }
     }
 }
 

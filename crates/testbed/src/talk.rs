@@ -40,7 +40,10 @@ impl Node {
             !line.starts_with(b"Listening on ")
         });
         match answer {
-            Some((_, answer)) => answer,
+            Some((_, answer)) => {
+                self.schemas().check(line, &answer);
+                answer
+            }
             None => panic!("{}: no answer to {}", self.label(), shown(line)),
         }
     }
@@ -70,6 +73,7 @@ impl Node {
             .iter()
             .take(count)
             .filter(|line| !line.starts_with(b"Listening on "))
+            .inspect(|answer| self.schemas().check(line.as_bytes(), answer))
             .map(|line| String::from_utf8_lossy(line).into_owned())
             .collect()
     }

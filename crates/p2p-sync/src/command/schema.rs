@@ -1,0 +1,52 @@
+//! What each command prints with `--json`, as a JSON Schema.
+
+use crate::report::{
+    Added, Conflict, Conflicts, Deleted, Exiting, Failure, Help, Items, Peer, Peers, Record, Restored, Schema, Status,
+    Synced, Verified,
+};
+
+/// The types of the lines that a command prints when it succeeds.
+type Lines = fn(Schema) -> Schema;
+
+/// By the name of the command. Any of them may print a [`Failure`] too; a line that is no command prints only that.
+const SCHEMAS: &[(&str, Lines)] = &[
+    ("add", Schema::line::<Added>),
+    ("get", Schema::line::<Record>),
+    ("delete", Schema::line::<Deleted>),
+    ("list", |schema| schema.line::<Record>().line::<Items>()),
+    ("status", Schema::line::<Status>),
+    ("peers", |schema| schema.line::<Peer>().line::<Peers>()),
+    ("sync", |schema| schema.line::<Synced>().line::<Peers>()),
+    ("verify", Schema::line::<Verified>),
+    ("conflicts", |schema| schema.line::<Conflict>().line::<Conflicts>()),
+    ("restore", Schema::line::<Restored>),
+    ("help", Schema::line::<Help>),
+    ("exit", Schema::line::<Exiting>),
+    ("error", |schema| schema),
+];
+
+/// The names that [`schema`] knows: those of the commands, and `error`.
+pub fn schema_names() -> impl Iterator<Item = &'static str> {
+    SCHEMAS.iter().map(|(name, _)| *name)
+}
+
+/// The JSON Schema of each line that a command prints with `--json`; none for an unknown name.
+pub fn schema(name: &str) -> Option<String> {
+    let (_, lines) = SCHEMAS.iter().find(|(known, _)| *known == name)?;
+    Some(lines(Schema::default()).line::<Failure>().text(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::overview;
+
+    #[test]
+    fn every_command_has_a_schema() {
+        let commands = overview();
+        let expected: Vec<&str> = commands.iter().map(|command| command.name.as_str()).collect();
+        let names: Vec<&str> = schema_names().collect();
+        assert_eq!(names, [expected.as_slice(), &["error"]].concat());
+        assert_eq!(schema("quit"), None);
+    }
+}
