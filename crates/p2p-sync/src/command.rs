@@ -34,6 +34,8 @@ pub use list::{List, Page};
 pub use peers::Peers;
 pub use reply::Reply;
 pub use restore::Restore;
+#[cfg(test)]
+pub(crate) use schema::assert_lines;
 pub use schema::{schema, schema_names};
 pub use status::ShowStatus;
 pub use sync::SyncNow;

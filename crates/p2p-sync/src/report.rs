@@ -17,6 +17,8 @@ pub use help::{Argument, CommandHelp, Help};
 pub use line::{InvalidLine, line, read};
 pub use record::{Added, Conflict, Conflicts, Content, Deleted, Items, Record, Restored, Version};
 pub use schema::Schema;
+#[cfg(test)]
+pub(crate) use schema::matches;
 pub use status::{Count, Direction, Exiting, Messages, Multicast, NotListening, Peer, Peers, Status, Store, Transport};
 pub use sync::{Ahead, Completing, Due, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified};
 pub use trouble::{Attempt, Trouble};

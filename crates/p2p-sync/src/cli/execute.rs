@@ -183,7 +183,9 @@ pub(super) mod tests {
         for line in lines {
             assert_eq!(talk.line(&Line::Whole(line.to_vec())).await.unwrap(), Flow::Continue);
         }
-        String::from_utf8(seen).unwrap()
+        let text = String::from_utf8(seen).unwrap();
+        crate::command::assert_lines(&text);
+        text
     }
 
     /// With what is different each time replaced by words.

@@ -36,6 +36,16 @@ pub fn schema(name: &str) -> Option<String> {
     Some(lines(Schema::default()).line::<Failure>().text(name))
 }
 
+/// Holds every line of JSON in a text to the schemas: one of them has to match.
+#[cfg(test)]
+pub(crate) fn assert_lines(text: &str) {
+    let schemas: Vec<String> = schema_names().filter_map(schema).collect();
+    for line in text.lines().filter(|line| line.starts_with('{')) {
+        let is_known = schemas.iter().any(|schema| crate::report::matches(schema, line));
+        assert!(is_known, "no schema of any command matches {line}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

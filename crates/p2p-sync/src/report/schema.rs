@@ -40,3 +40,12 @@ impl Schema {
         format!("{schema:#}\n")
     }
 }
+
+/// Whether a line matches a schema, both as text.
+#[cfg(test)]
+pub(crate) fn matches(schema: &str, line: &str) -> bool {
+    let [schema, line] = [schema, line].map(|text| serde_json::from_str(text).expect("JSON"));
+    jsonschema::validator_for(&schema)
+        .expect("a valid schema")
+        .is_valid(&line)
+}
