@@ -42,7 +42,7 @@ use work::{Reply, Request, Work};
 use writer::Writer;
 
 pub use crate::report::Verified;
-pub use crate::store::{Conflict, Counts, Footprint, Migration, StoreError, StoreErrorKind};
+pub use crate::store::{Conflict, Counts, Footprint, Migration, OpenError, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{Change, Committed, Done, Entry, Ledger, Merged, PeerView, Refused};
 pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced};

@@ -1,7 +1,7 @@
-//! What a node tells of itself and of what it did, as plain data that goes both ways: a command returns it, `cli` shows it, and its
-//! JSON is what serde makes of it and nothing else. Names of fields are a promise; fields may be added.
+//! What a node reports about itself and about what it did, as plain serde types: commands return them, `cli` shows them, and the JSON
+//! is what serde makes of them and nothing else. They can be read back from it. Field names are a promise; fields may be added.
 //!
-//! Identities, timestamps and keys are texts here, as they are written everywhere. Durations are numbers with their unit in the name.
+//! Peer ids, timestamps and keys are text, written as everywhere else. Durations are numbers with the unit in their name.
 
 mod error;
 mod help;

@@ -68,7 +68,7 @@ mod wal;
 pub use changes::{Changed, Changes};
 pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
 pub use directory::DataDir;
-pub use error::{StoreError, StoreErrorKind};
+pub use error::{OpenError, StoreError, StoreErrorKind};
 pub use footprint::Footprint;
 pub use known_peers::known_peers;
 pub use migrations::{Migration, Observer};

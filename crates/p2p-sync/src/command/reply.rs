@@ -1,41 +1,41 @@
-//! What came of a command, as data; and its JSON.
+//! The result of a command, as data and as JSON.
 
 use super::{CommandError, ConflictList, Page};
 use crate::report::{
     Added, Conflicts, Deleted, Exiting, Failure, Help, Peer, Peers, Record, Restored, Status, Synced, Verified, line,
 };
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// This version was stored, and survives a crash.
+    /// This version was stored and survives a crash.
     Added(Added),
-    /// This is the version of the key.
+    /// The current version of the key.
     Found(Record),
-    /// For each key its deletion, or why there is none.
+    /// For each key its deletion, or why it was not deleted.
     Deleted(Vec<Result<Deleted, CommandError>>),
-    /// The first of the records asked for.
+    /// The first page of the records asked for.
     Listed(Page),
-    /// How the node is doing.
+    /// The status of the node.
     Status(Box<Status>),
     /// The connected peers.
     Peers(Vec<Peer>),
-    /// What came of the comparison with each connected peer.
+    /// The result of comparing with each connected peer.
     Synced(Vec<Synced>),
-    /// What the check of the store found.
+    /// The result of a check of the store.
     Verified(Verified),
-    /// The writes that lost.
+    /// The versions that lost.
     Conflicts(ConflictList),
-    /// The lost version has been written anew.
+    /// The lost version was written again.
     Restored(Restored),
-    /// The commands, or the one asked for.
+    /// All commands, or the one asked for.
     Help(Help),
     /// The user wants to leave.
     Exit,
 }
 
 impl Reply {
-    /// One JSON object a line. Of a list the records of this page: [`Items`](crate::report::Items) follows the last one.
+    /// One JSON object a line. For a list these are the records of this page; [`Items`](crate::report::Items) follows the last page.
     pub fn json(&self) -> String {
         match self {
             Self::Added(added) => line(added),

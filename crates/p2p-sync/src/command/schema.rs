@@ -1,4 +1,4 @@
-//! What each command prints with `--json`, as a JSON Schema.
+//! The JSON Schemas of what commands print with `--json`.
 
 use crate::report::{
     Added, Conflict, Conflicts, Deleted, Exiting, Failure, Help, Items, Peer, Peers, Record, Restored, Schema, Status,
@@ -8,7 +8,7 @@ use crate::report::{
 /// The types of the lines that a command prints when it succeeds.
 type Lines = fn(Schema) -> Schema;
 
-/// By the name of the command. Any of them may print a [`Failure`] too; a line that is no command prints only that.
+/// By command name. Every command may also print a [`Failure`]; input that is not a command prints nothing else.
 const SCHEMAS: &[(&str, Lines)] = &[
     ("add", Schema::line::<Added>),
     ("get", Schema::line::<Record>),
@@ -30,13 +30,13 @@ pub fn schema_names() -> impl Iterator<Item = &'static str> {
     SCHEMAS.iter().map(|(name, _)| *name)
 }
 
-/// The JSON Schema of each line that a command prints with `--json`; none for an unknown name.
+/// The JSON Schema that each line a command prints with `--json` matches; `None` for an unknown name.
 pub fn schema(name: &str) -> Option<String> {
     let (_, lines) = SCHEMAS.iter().find(|(known, _)| *known == name)?;
     Some(lines(Schema::default()).line::<Failure>().text(name))
 }
 
-/// Holds every line of JSON in a text to the schemas: one of them has to match.
+/// Checks that every line of JSON in a text matches at least one of the schemas.
 #[cfg(test)]
 pub(crate) fn assert_lines(text: &str) {
     let schemas: Vec<String> = schema_names().filter_map(schema).collect();

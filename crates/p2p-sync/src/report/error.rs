@@ -1,4 +1,4 @@
-//! Failures: a text for people, and a class for programs.
+//! Failures: text for people, a class for programs.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 #[schemars(with = "u8")]
 #[repr(u8)]
 pub enum Class {
-    /// Nothing more precise is known.
+    /// Anything that has no class of its own.
     Failed = 1,
-    /// The words make no command.
+    /// Not a valid command line.
     Usage = 2,
-    /// The key is not there.
+    /// The key does not exist.
     NotFound = 3,
     /// No node could be reached.
     NotReachable = 4,
-    /// It did not happen in time.
+    /// It took too long.
     TimedOut = 5,
-    /// It cannot be done in the state that the store is in.
+    /// The current state of the store rules it out.
     Conflict = 6,
-    /// The operating system does not allow it.
+    /// The operating system denies it.
     NotPermitted = 7,
     /// The key or the value is invalid or too large.
     Invalid = 8,
@@ -61,15 +61,15 @@ impl TryFrom<u8> for Class {
 
     fn try_from(code: u8) -> Result<Self, String> {
         let class = Self::ALL.into_iter().find(|class| class.code() == code);
-        class.ok_or_else(|| format!("{code} is no class of failures"))
+        class.ok_or_else(|| format!("{code} is not the number of a failure class"))
     }
 }
 
 /// A command that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Failure {
-    /// What failed, what became of the data, and what to do.
+    /// What happened, what became of the data, and what to do next.
     pub error: String,
-    /// What kind of failure.
+    /// The class of the failure.
     pub code: Class,
 }

@@ -1,8 +1,8 @@
-//! What the commands are.
+//! Descriptions of the commands.
 
 use serde::{Deserialize, Serialize};
 
-/// The commands, or the one that was asked for.
+/// All commands, or the one asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Help {
     /// In the order in which they are shown.
@@ -12,13 +12,13 @@ pub struct Help {
 /// The description of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CommandHelp {
-    /// Its word.
+    /// The word that starts it.
     pub name: String,
-    /// How it is written.
+    /// How to write it.
     pub usage: String,
-    /// What it does, in a few words.
+    /// A one-line summary.
     pub about: String,
-    /// What else there is to know, paragraph by paragraph.
+    /// Further paragraphs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
     /// Its arguments and options.
@@ -29,7 +29,7 @@ pub struct CommandHelp {
 /// An argument or option of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Argument {
-    /// How it is written.
+    /// How to write it.
     pub name: String,
     /// What it means.
     pub about: String,

@@ -1,5 +1,4 @@
-//! Data as one line of JSON. Strings are what they are; characters that could disturb a terminal stand in them as escapes, which
-//! decode to the same.
+//! Data as one line of JSON. Characters that could disturb a terminal are written as escapes, which decode to the same string.
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,10 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-/// One line of JSON with its end.
+/// The value as one line of JSON, newline included.
 ///
 /// # Panics
-/// For what JSON cannot express: a map with keys that are no strings. Nothing in this module has one.
+/// If JSON cannot express the value, such as a map whose keys are not strings. No type in this module has one.
 pub fn line(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     value
@@ -22,20 +21,20 @@ pub fn line(value: &impl Serialize) -> String {
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
-/// The data that a line of JSON stands for.
+/// Reads a value back from its line of JSON.
 ///
 /// # Errors
-/// When it is no JSON, or none of this type.
+/// If the line is not JSON, or not that of a `T`.
 pub fn read<T: DeserializeOwned>(line: &str) -> Result<T, InvalidLine> {
     Ok(serde_json::from_str(line)?)
 }
 
-/// A line that does not stand for what was expected.
+/// A line that is not the JSON of the expected type.
 #[derive(Debug, thiserror::Error)]
 #[error("unexpected JSON: {0}")]
 pub struct InvalidLine(#[from] serde_json::Error);
 
-/// Escapes what a terminal would not show as it is.
+/// Escapes characters that a terminal might act on or hide.
 struct Quiet;
 
 impl Formatter for Quiet {

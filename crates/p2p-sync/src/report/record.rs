@@ -1,10 +1,10 @@
-//! Records and versions, and what was done to them.
+//! Records and versions, and the results of commands on them.
 
 use data_encoding::BASE64;
 use p2p_sync_core as core;
 use serde::{Deserialize, Serialize};
 
-/// What a version says of its key.
+/// The content of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Content {
@@ -26,7 +26,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// The bytes of the value; none of a deletion, or where the base64 is none.
+    /// The bytes of the value; `None` for a deletion or invalid base64.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         match self {
             Self::Text { value } => Some(value.as_bytes().to_vec()),
@@ -50,10 +50,10 @@ impl From<&core::Content> for Content {
     }
 }
 
-/// One version of a key that is named elsewhere.
+/// One version of a key; the key itself is named beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Version {
-    /// What it says.
+    /// Its value, or that the key was deleted.
     #[serde(flatten)]
     pub content: Content,
     /// When it was written, by its author's clock (RFC 3339).
@@ -72,12 +72,12 @@ impl From<&core::Record> for Version {
     }
 }
 
-/// A key and the version that is its value.
+/// A key and its current version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Record {
     /// The key.
     pub key: String,
-    /// Its version.
+    /// Its current version.
     #[serde(flatten)]
     pub version: Version,
 }
@@ -91,7 +91,7 @@ impl From<&core::Record> for Record {
     }
 }
 
-/// The end of a list.
+/// The last line of a list of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Items {
     /// How many items were listed.
@@ -124,7 +124,7 @@ pub struct Deleted {
     pub deleted: bool,
     /// The key.
     pub key: String,
-    /// When (RFC 3339).
+    /// When it was deleted (RFC 3339).
     pub timestamp: String,
     /// The peer id of the node on which it was deleted.
     pub author: String,
@@ -142,7 +142,7 @@ impl From<&core::Record> for Deleted {
     }
 }
 
-/// A lost version was written anew.
+/// A lost version was written again as a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Restored {
     /// Always true.
@@ -168,18 +168,18 @@ pub struct Conflict {
     pub key: String,
     /// The version that lost.
     pub lost: Version,
-    /// The version that won over it at the time.
+    /// The version that replaced it.
     pub won: Version,
-    /// When this node noticed (RFC 3339).
+    /// When this node noticed the conflict (RFC 3339).
     pub noticed: String,
 }
 
-/// The end of a list of conflicts.
+/// The last line of a list of conflicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Conflicts {
-    /// How many there are, as far as that is known.
+    /// How many there are; at least those listed.
     pub conflicts: u64,
-    /// Whether there are more than were listed; left out when there are not.
+    /// True if there are more than were listed; left out otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
 }

@@ -1,4 +1,4 @@
-//! How a node is doing.
+//! The status of a node.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{Sync, Trouble};
 
-/// How a node is doing.
+/// The status of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Status {
     /// Its peer id.
     pub peer_id: String,
     /// Its name.
     pub name: String,
-    /// The network that it belongs to; empty: the default one.
+    /// The network it belongs to; empty for the default network.
     pub network: String,
-    /// The port on which it listens.
+    /// The port it listens on.
     pub port: u16,
-    /// Where it listens, as multiaddresses that others could dial.
+    /// The multiaddresses it listens on, as others could dial them.
     pub addresses: Vec<String>,
     /// How many keys have a value.
     pub keys: u64,
@@ -25,45 +25,45 @@ pub struct Status {
     pub deleted: u64,
     /// The connected peers.
     pub peers: Vec<Peer>,
-    /// Peers that are known, connected or not.
+    /// How many peers are known, connected or not.
     pub known_peers: usize,
-    /// Peers in the gossip mesh.
+    /// How many peers are in the gossip mesh.
     pub mesh: usize,
     /// Gossip messages.
     pub messages: Messages,
-    /// What was dropped or refused, by cause.
+    /// How many messages and records were dropped or refused, by cause.
     pub dropped: Vec<Count>,
-    /// How the sync is doing.
+    /// The state of sync.
     pub sync: Sync,
     /// The version of the program.
     pub version: String,
-    /// How long it has been running.
+    /// Seconds since the node started.
     pub uptime_seconds: u64,
-    /// The data directory. What of its path is not UTF-8 is replaced by U+FFFD.
+    /// The data directory. Parts of the path that are not UTF-8 are replaced by U+FFFD.
     pub data_dir: String,
-    /// What the data takes.
+    /// Disk space.
     pub store: Store,
-    /// Peers that this node does not get in touch with.
+    /// Peers that this node cannot reach, and why.
     pub troubles: Vec<Trouble>,
-    /// Whether other machines are heard by multicast DNS.
+    /// Whether multicast DNS from other machines arrives.
     pub multicast: Multicast,
-    /// When one was heard last.
+    /// Seconds since another machine was last heard.
     pub multicast_heard_seconds_ago: Option<u64>,
-    /// Why nobody can listen, where it is unknown whether others are heard.
+    /// Why this node cannot listen to multicast DNS; only with `unknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multicast_failure: Option<String>,
-    /// Where it should listen too, and cannot.
+    /// Transports that should listen and do not.
     pub not_listening: Vec<NotListening>,
 }
 
-/// Gossip messages since the start.
+/// Counts of gossip messages since the node started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Messages {
     /// Messages published.
     pub sent: u64,
-    /// Messages let in.
+    /// Messages accepted.
     pub received: u64,
-    /// Changes of this node that nobody was there to hear.
+    /// Local changes that no peer was connected to hear.
     pub unheard: u64,
 }
 
@@ -72,7 +72,7 @@ pub struct Messages {
 pub struct Count {
     /// The cause.
     pub cause: String,
-    /// How often.
+    /// How many times.
     pub count: u64,
 }
 
@@ -82,37 +82,37 @@ impl From<(String, u64)> for Count {
     }
 }
 
-/// What the data of a node takes on its disk, as far as the operating system tells.
+/// Disk space in bytes; null where the operating system does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Store {
-    /// The file of the store.
+    /// Size of the database file.
     pub bytes: Option<u64>,
-    /// Its write-ahead log.
+    /// Size of the write-ahead log.
     pub log_bytes: Option<u64>,
-    /// What is free on the volume.
+    /// Free space on the volume.
     pub free_bytes: Option<u64>,
 }
 
-/// Whether other machines are heard by multicast DNS, from whatever program.
+/// Whether multicast DNS from other machines arrives, whatever program sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Multicast {
-    /// This node is not to look for others on the LAN.
+    /// Discovery on the LAN is switched off.
     Off,
-    /// Nobody can listen.
+    /// This node cannot listen.
     Unknown,
-    /// None was heard since the start.
+    /// No other machine has been heard since the node started.
     Silent,
-    /// One was heard.
+    /// Another machine has been heard.
     Heard,
 }
 
 /// A transport that does not listen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct NotListening {
-    /// Where it should, as a multiaddress.
+    /// The multiaddress it should listen on.
     pub address: String,
-    /// What the operating system said.
+    /// The error from the operating system.
     pub reason: String,
 }
 
@@ -125,32 +125,32 @@ impl fmt::Display for NotListening {
 /// A connected peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Peer {
-    /// Who it is.
+    /// Its peer id.
     pub peer_id: String,
-    /// The address of its end of the connection.
+    /// The remote address of the connection.
     pub address: String,
-    /// What the connection runs on.
+    /// The transport of the connection.
     pub transport: Transport,
-    /// Who dialled.
+    /// Which side dialled.
     pub direction: Direction,
     /// The last measured round trip, in milliseconds.
     pub rtt_ms: Option<f64>,
-    /// How many connections there are to it; one, after a moment.
+    /// How many connections are open to it. Extra ones are closed within moments.
     pub connections: usize,
-    /// Whether it takes part in this network's gossip.
+    /// Whether it has subscribed to the gossip topic of this network.
     pub subscribed: bool,
-    /// Whether it is one of the neighbours to whom messages are pushed.
+    /// Whether it is in the gossip mesh, so that messages are pushed to it.
     pub in_mesh: bool,
 }
 
-/// The end of a list of peers.
+/// The last line of a list of peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Peers {
     /// How many were listed.
     pub peers: usize,
 }
 
-/// What a connection runs on.
+/// The transport of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
@@ -169,7 +169,7 @@ impl fmt::Display for Transport {
     }
 }
 
-/// Who dialled a connection.
+/// Which side dialled a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -188,7 +188,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// The node stops.
+/// The node is stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Exiting {
     /// Always true.

@@ -1,138 +1,136 @@
-//! How the sync is doing, and what came of what was asked of it.
+//! The state of sync, and the results of `sync` and `verify`.
 
 use serde::{Deserialize, Serialize};
 
 use super::Count;
 
-/// How the sync of a node is doing.
+/// The state of sync on a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Sync {
-    /// False while the summary of all records is rebuilt after a stop that was not clean: sessions wait for it, everything else
-    /// works.
+    /// False while the summary of all records is rebuilt after an unclean stop. Sessions wait for it; everything else works.
     pub ready: bool,
-    /// The connected peers that take part, sorted.
+    /// The connected peers that sync, sorted by peer id.
     pub peers: Vec<SyncPeer>,
-    /// Records received by sync that were not taken, by cause.
+    /// How many records received by sync were refused, by cause.
     pub refused: Vec<Count>,
-    /// Records of this store that other nodes do not take yet.
+    /// Records here that other nodes do not accept yet.
     pub ahead: Ahead,
-    /// Lost versions that are kept.
+    /// How many lost versions are kept.
     pub conflicts: u64,
-    /// What was found wrong in the store and repaired since the start.
+    /// How many faults in the store were repaired since the node started.
     pub repaired: u64,
-    /// What the sync as a whole is doing.
+    /// The state in a word.
     pub state: SyncState,
-    /// There is no room for all that other nodes send.
+    /// Whether there is too little space for what other nodes send.
     pub full: bool,
-    /// Rows that another program added, while they are made records.
+    /// Progress in turning rows that another program added into records; only while that goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completing: Option<Completing>,
 }
 
-/// What the sync is doing. The first that applies.
+/// The state of sync: the first of these that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
-    /// Nothing, until the store can be used again.
+    /// The store cannot be used; sync waits for it.
     OutOfOrder,
-    /// Nothing, until the summary of all records is rebuilt.
+    /// The summary of all records is being rebuilt; sync waits for it.
     Rebuilding,
-    /// Nothing: no connected peer takes part in it.
+    /// No connected peer syncs.
     NoPeers,
-    /// It compares, and leaves out what other nodes send: there is no room for that.
+    /// Too little space: records from other nodes are refused.
     NoRoom,
-    /// Something is still to be compared or moved.
+    /// Comparing or transferring.
     UnderWay,
-    /// All peers had the same, but for records that wait until they are no longer too far ahead for a clock, or until there is
-    /// room for them.
+    /// Equal to all peers, except for records dated too far ahead or without space, which follow later.
     Waiting,
-    /// All peers had the same records when that was last looked at.
+    /// All peers had the same records when last compared.
     InSync,
 }
 
-/// Records in a store that others do not take yet: dated too far ahead, by a clock that was or is wrong.
+/// Records here that other nodes do not accept yet, because a wrong clock dated them too far ahead.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Ahead {
     /// How many.
     pub records: u64,
-    /// The ones that fall due first; some of them only.
+    /// Those due first, up to a limit.
     pub first: Vec<Due>,
 }
 
-/// A record that falls due.
+/// A record that others accept later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Due {
     /// Its key.
     pub key: String,
-    /// When others take it (RFC 3339).
+    /// When others accept it (RFC 3339).
     pub due: String,
 }
 
-/// Rows that another program added, on their way to being records.
+/// Progress in turning rows that another program added into records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Completing {
-    /// How many have become records.
+    /// How many are records now.
     pub done: u64,
-    /// How many there were.
+    /// How many were found.
     pub found: u64,
 }
 
-/// How the sync stands with one peer.
+/// The state of sync with one peer, and its clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SyncPeer {
-    /// Who, and what was last known.
+    /// The state of sync with it.
     #[serde(flatten)]
     pub synced: Synced,
-    /// How far its clock is ahead of this one, as far as one message can tell; negative: behind.
+    /// How far its clock is ahead of ours, estimated from one message; negative if it is behind.
     pub clock_ahead_seconds: Option<f64>,
 }
 
-/// How the sync stands with a peer, and the last session with it.
+/// The state of sync with a peer, and the last session with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Synced {
-    /// Who.
+    /// Its peer id.
     pub peer_id: String,
-    /// What was last known of the difference.
+    /// How it compared when last looked at.
     #[serde(flatten)]
     pub standing: Standing,
-    /// The last session that ended in good order.
+    /// The last session that completed.
     pub last: Option<Last>,
 }
 
-/// What is known of the difference to a peer.
+/// How this node compares to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Standing {
-    /// In a word.
+    /// The state in a word.
     pub state: StandingState,
     /// Records that the peer lacked.
     pub ahead: u64,
     /// Records that this node lacked.
     pub behind: u64,
-    /// Records that wait for their time, or for room.
+    /// Records that follow later: dated too far ahead, or without space.
     pub waiting: u64,
 }
 
-/// What is known of the difference to a peer, in a word.
+/// How this node compares to a peer, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StandingState {
     /// Not compared yet.
     Unknown,
-    /// A session is under way.
+    /// A session is running.
     Syncing,
-    /// Both had the same records when that was last looked at.
+    /// Both had the same records when last compared.
     InSync,
-    /// Both had the same, but for records that wait until they are no longer too far ahead for a clock.
+    /// Equal, except for records dated too far ahead.
     Waiting,
-    /// Both had the same, but for records for which this node has no room.
+    /// Equal, except for records this node has no space for.
     NoRoomHere,
-    /// Both had the same, but for records for which the peer has no room.
+    /// Equal, except for records the peer has no space for.
     NoRoomThere,
-    /// They differed, and another session is due.
+    /// They differed; another session follows.
     Differs,
 }
 
-/// A session that is over.
+/// A completed session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Last {
     /// When it ended, by the clock of this node (RFC 3339).
@@ -141,21 +139,21 @@ pub struct Last {
     pub bytes_sent: u64,
     /// Bytes of frames received.
     pub bytes_received: u64,
-    /// How often the side that asked waited for an answer.
+    /// How many times the initiator waited for an answer.
     pub round_trips: u64,
     /// Records sent.
     pub records_sent: u64,
-    /// Records received that were news.
+    /// Records received that changed the store.
     pub records_changed: u64,
 }
 
-/// What a check of the store found.
+/// The result of a check of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Verified {
-    /// Records looked at, deletions included.
+    /// Records checked, deletions included.
     pub records: u64,
-    /// Records whose content is not what was stored: taken out, so that they come back from other nodes.
+    /// Records whose content is not what was stored. They were removed, so that other nodes send them again.
     pub damaged: u64,
-    /// Whether digest and sketch were those of the records; if not, they are now.
+    /// Whether the stored summary matched the records. If it did not, it was rebuilt.
     pub summary_was_right: bool,
 }

@@ -1,34 +1,34 @@
-//! Peers that a node does not get in touch with, and why.
+//! Peers that a node cannot reach, and why.
 
 use serde::{Deserialize, Serialize};
 
-/// A peer, or an address without a known peer, and what came back from there last.
+/// A peer that cannot be reached, or an address whose peer is unknown, and what the last attempts met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Trouble {
-    /// Whom; none where only an address is known.
+    /// Its peer id; null if only an address is known.
     pub peer_id: Option<String>,
-    /// Whether the user named it.
+    /// Whether the user configured it.
     pub configured: bool,
-    /// The most telling cause, in a word that stays.
+    /// The most telling cause; a fixed word.
     pub cause: String,
-    /// When this began (RFC 3339).
+    /// Since when it fails (RFC 3339).
     pub since: String,
-    /// When it was tried last.
+    /// The last attempt (RFC 3339).
     pub last: String,
-    /// How often it was tried since then.
+    /// How many attempts failed since then.
     pub times: u64,
-    /// What came back, by address, the most telling first.
+    /// The last attempt at each address, the most telling first.
     pub attempts: Vec<Attempt>,
 }
 
-/// What came back from one address.
+/// The last attempt at one address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Attempt {
     /// The address as a multiaddress.
     pub address: String,
-    /// What came back, in a word that stays.
+    /// The cause; a fixed word.
     pub cause: String,
-    /// The same in a few words for people.
+    /// The cause in a few words for people.
     pub text: String,
     /// When (RFC 3339).
     pub at: String,

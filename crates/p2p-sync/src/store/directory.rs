@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use super::error::StoreError;
+use super::error::{OpenError, StoreError};
 use super::paths::DataPaths;
 
 /// A data directory that this process holds. It is free again when this value is dropped, or when the process ends
@@ -23,7 +23,7 @@ impl DataDir {
     /// Makes the directory, if need be with those above it, and takes its lock.
     ///
     /// # Errors
-    /// When another process holds it ([`StoreError::InUse`]), or when it cannot be made or written.
+    /// When another process holds it ([`OpenError::InUse`]), or when it cannot be made or written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let paths = DataPaths::new(path)?;
         create(paths.directory())?;
@@ -52,7 +52,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
         .create(path)
         .map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                StoreError::NotADirectory { path: path.to_owned() }
+                OpenError::NotADirectory { path: path.to_owned() }.into()
             }
             _ => StoreError::io("create the data directory", path)(error),
         })?;
@@ -78,10 +78,11 @@ fn lock(paths: &DataPaths) -> Result<File, StoreError> {
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(StoreError::InUse {
+            return Err(OpenError::InUse {
                 path: paths.directory().to_owned(),
                 holder: holder(&mut lock),
-            });
+            }
+            .into());
         }
         Err(TryLockError::Error(cause)) => {
             return Err(StoreError::Io {
@@ -105,10 +106,11 @@ fn lock_directory(paths: &DataPaths) -> Result<Option<File>, StoreError> {
     match directory.try_lock() {
         Ok(()) => Ok(Some(directory)),
         // Whoever holds it wrote its number into a file that is gone.
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
             path: paths.directory().to_owned(),
             holder: None,
-        }),
+        }
+        .into()),
         Err(TryLockError::Error(_)) => Ok(None),
     }
 }
@@ -184,7 +186,7 @@ mod tests {
         for place in places {
             let refused = DataDir::open(&place).unwrap_err();
             assert!(
-                matches!(&refused, StoreError::NotADirectory { path } if *path == place),
+                matches!(&refused, StoreError::Open(OpenError::NotADirectory { path }) if *path == place),
                 "{refused}"
             );
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use super::columns;
-use super::error::StoreError;
+use super::error::{OpenError, StoreError};
 use super::others;
 use super::rows::{self, Authors};
 use super::sequence;
@@ -292,15 +292,16 @@ pub(super) fn inspect(connection: &Connection, file: &Path) -> Result<Found, Sto
         return if empty {
             Ok(Found::Nothing)
         } else {
-            Err(StoreError::Foreign { file: file.to_owned() })
+            Err(OpenError::Foreign { file: file.to_owned() }.into())
         };
     }
     if version > supported() {
-        return Err(StoreError::Newer {
+        return Err(OpenError::Newer {
             file: file.to_owned(),
             found: version,
             supported: supported(),
-        });
+        }
+        .into());
     }
     if version < 1 {
         return Err(StoreError::Damaged {
@@ -797,13 +798,16 @@ mod tests {
             let mut connection = Connection::open_in_memory().unwrap();
             connection.execute_batch(sql).unwrap();
             assert!(
-                matches!(inspect(&connection, file()), Err(StoreError::Foreign { .. })),
+                matches!(
+                    inspect(&connection, file()),
+                    Err(StoreError::Open(OpenError::Foreign { .. }))
+                ),
                 "{sql}"
             );
             assert!(
                 matches!(
                     migrate(&mut connection, file(), &mut |_| {}),
-                    Err(StoreError::Foreign { .. })
+                    Err(StoreError::Open(OpenError::Foreign { .. }))
                 ),
                 "{sql}"
             );

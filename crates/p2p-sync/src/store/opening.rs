@@ -12,7 +12,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::directory::{create_private, size_of};
-use super::error::StoreError;
+use super::error::{OpenError, StoreError};
 use super::files;
 use super::migrations::{self, Found, Observer};
 use super::others;
@@ -133,9 +133,10 @@ fn check_sqlite(number: i32) -> Result<(), StoreError> {
     if number >= SQLITE_MIN {
         return Ok(());
     }
-    Err(StoreError::SqliteTooOld {
+    Err(OpenError::SqliteTooOld {
         found: format!("{}.{}.{}", number / 1_000_000, number / 1_000 % 1_000, number % 1_000),
-    })
+    }
+    .into())
 }
 
 /// Looks at the file in a way that changes nothing, and refuses it if it is not a store of this network.
@@ -195,22 +196,24 @@ fn set_up(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mode: String = set(connection, "journal_mode", "wal").map_err(failed)?;
     if mode != "wal" {
-        return Err(StoreError::Unsupported {
+        return Err(OpenError::Unsupported {
             file: file.to_owned(),
             asked: "journal_mode=WAL",
             answer: mode,
-        });
+        }
+        .into());
     }
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     let level: i64 = connection
         .pragma_query_value(None, "synchronous", |row| row.get(0))
         .map_err(failed)?;
     if level != 2 {
-        return Err(StoreError::Unsupported {
+        return Err(OpenError::Unsupported {
             file: file.to_owned(),
             asked: "synchronous=FULL",
             answer: level.to_string(),
-        });
+        }
+        .into());
     }
     connection
         .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
@@ -238,11 +241,12 @@ fn same_network(file: &Path, found: String, asked: &NetworkName) -> Result<(), S
         return Ok(());
     }
     let found = shortened(found.as_bytes());
-    Err(StoreError::OtherNetwork {
+    Err(OpenError::OtherNetwork {
         file: file.to_owned(),
         found,
         asked: asked.as_str().to_owned(),
-    })
+    }
+    .into())
 }
 
 /// Records the name of the network in a new store, and compares it in any other.
@@ -337,7 +341,7 @@ mod tests {
         for (number, name) in [(3_051_002, "3.51.2"), (3_046_001, "3.46.1"), (3_007_000, "3.7.0")] {
             let error = check_sqlite(number).unwrap_err();
             assert!(
-                matches!(&error, StoreError::SqliteTooOld { found } if found == name),
+                matches!(&error, StoreError::Open(OpenError::SqliteTooOld { found }) if found == name),
                 "{error}"
             );
         }
@@ -374,7 +378,7 @@ mod tests {
         place.shell("PRAGMA user_version = 99; CREATE TABLE news (a)");
         let error = refused(&place, StoreErrorKind::Newer);
         assert!(
-            matches!(error, StoreError::Newer { found: 99, supported, .. } if supported == migrations::supported())
+            matches!(error, StoreError::Open(OpenError::Newer { found: 99, supported, .. }) if supported == migrations::supported())
         );
     }
 
@@ -395,7 +399,7 @@ mod tests {
         let before = place.content();
         let error = SqliteStore::open(&place.file, &lab).unwrap_err();
         assert!(
-            matches!(&error, StoreError::OtherNetwork { found, asked, .. } if found.is_empty() && asked == "lab"),
+            matches!(&error, StoreError::Open(OpenError::OtherNetwork { found, asked, .. }) if found.is_empty() && asked == "lab"),
             "{error}"
         );
         assert!(before == place.content());

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::directory::size_of;
-use super::error::StoreError;
+use super::error::{OpenError, StoreError};
 use super::opening::beside;
 
 /// The names of the files in a data directory.
@@ -75,14 +75,14 @@ impl DataPaths {
         for name in ["", "-wal", "-shm"] {
             let part = beside(&file, name);
             if fs::metadata(&part).is_ok_and(|found| !found.is_file()) {
-                return Err(StoreError::NotAFile { file: part });
+                return Err(OpenError::NotAFile { file: part }.into());
             }
             if !name.is_empty() && fs::symlink_metadata(&part).is_ok_and(|found| found.is_symlink()) {
-                return Err(StoreError::LinkedPart { file: part });
+                return Err(OpenError::LinkedPart { file: part }.into());
             }
         }
         if self.store_link().is_some() && size_of(&file)?.is_none() {
-            return Err(StoreError::LinkToNothing { file });
+            return Err(OpenError::LinkToNothing { file }.into());
         }
         for there in [file.clone(), beside(&file, "-wal"), beside(&file, ".rescued")] {
             if size_of(&there)?.is_some_and(|bytes| bytes > 0) {

@@ -14,7 +14,7 @@ use p2p_sync_core::NetworkName;
 
 use super::salvage::{self, Damaged};
 use crate::store::directory::size_of;
-use crate::store::error::StoreError;
+use crate::store::error::{OpenError, StoreError};
 use crate::store::files::{remove, remove_all, rename, rename_if_there, sync_directory, sync_file};
 use crate::store::opening::beside;
 use crate::store::reader::Readers;
@@ -109,7 +109,7 @@ fn or_replace(
 /// Puts aside a file that cannot be read as it is. The new one has what is left of one whose end is missing, or nothing.
 fn replace(file: &Path, network: &NetworkName, why: &str) -> Result<Rescued, StoreError> {
     match salvage::open_torn(file, network) {
-        Err(error @ StoreError::OtherNetwork { .. }) => return Err(error),
+        Err(error @ StoreError::Open(OpenError::OtherNetwork { .. })) => return Err(error),
         Err(_) => {}
         Ok(old) => {
             if let Ok(rescued) = rescue(file, network, old) {
