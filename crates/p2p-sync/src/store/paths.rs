@@ -84,6 +84,13 @@ impl DataPaths {
         if self.store_link().is_some() && size_of(&file)?.is_none() {
             return Err(OpenError::LinkToNothing { file }.into());
         }
+        if let Some(link) = self.store_link() {
+            let log = beside(&link, "-wal");
+            if size_of(&log)?.is_some_and(|bytes| bytes > 0) {
+                let place = beside(&file, "-wal");
+                return Err(OpenError::LogBesideLink { log, place }.into());
+            }
+        }
         for there in [file.clone(), beside(&file, "-wal"), beside(&file, ".rescued")] {
             if size_of(&there)?.is_some_and(|bytes| bytes > 0) {
                 return Ok(true);
@@ -115,6 +122,23 @@ mod tests {
             assert_eq!(file.parent(), Some(parent.path()));
         }
         assert!(DataPaths::new(Path::new("here")).unwrap().directory().is_absolute());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_log_that_was_left_beside_a_link_is_not_overlooked() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = paths(&parent);
+        let disk = tempfile::tempdir().unwrap();
+        fs::write(disk.path().join("moved.db"), b"x").unwrap();
+        std::os::unix::fs::symlink(disk.path().join("moved.db"), parent.path().join("store.db")).unwrap();
+        let log = parent.path().join("store.db-wal");
+        fs::write(&log, b"").unwrap();
+        assert!(dir.has_store().unwrap());
+        fs::write(&log, b"acknowledged").unwrap();
+        let refused = dir.has_store().unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("{} lies beside a link", log.display())), "{refused}");
+        assert!(refused.contains("moved.db-wal"), "{refused}");
     }
 
     #[test]

@@ -78,6 +78,15 @@ pub enum OpenError {
         /// The link.
         file: PathBuf,
     },
+    /// The store was moved and replaced by a link, but its log was not moved with it. Nothing was changed.
+    #[error("{} lies beside a link to the store, where its writes would be overlooked; everything was left untouched: \
+         move it to {}, or remove it if that store has been in use since", log.display(), place.display())]
+    LogBesideLink {
+        /// The log.
+        log: PathBuf,
+        /// Where the log of that store belongs.
+        place: PathBuf,
+    },
     /// The store is a link to a missing file, as when a disk is not mounted. Nothing was changed.
     #[error("{} is a link to a missing file, and was left untouched: mount the disk that holds the file, or remove \
          the link to start with an empty store", file.display())]
@@ -106,6 +115,7 @@ impl OpenError {
             | Self::Foreign { .. }
             | Self::NotAFile { .. }
             | Self::LinkToNothing { .. }
+            | Self::LogBesideLink { .. }
             | Self::LinkedPart { .. }
             | Self::NotADirectory { .. } => StoreErrorKind::Unsupported,
         }
