@@ -137,7 +137,10 @@ mod tests {
         assert!(dir.has_store().unwrap());
         fs::write(&log, b"acknowledged").unwrap();
         let refused = dir.has_store().unwrap_err().to_string();
-        assert!(refused.starts_with(&format!("{} lies beside a link", log.display())), "{refused}");
+        assert!(
+            refused.starts_with(&format!("{} lies beside a link", log.display())),
+            "{refused}"
+        );
         assert!(refused.contains("moved.db-wal"), "{refused}");
     }
 

@@ -215,9 +215,11 @@ mod tests {
                     }
                 });
             }
-            let largest = largest_wal(&mut sqlite, 2 * WAL_BYTES_MAX);
+            let largest = largest_wal(&mut sqlite, 4 * WAL_BYTES_MAX);
             done.store(true, Ordering::Relaxed);
-            assert!(largest <= WAL_BYTES_MAX + 2 * 1024 * 1024, "{largest}");
+            // On a busy machine an attempt may wait in vain for a reader that the system does not let run.
+            let missed = 2 * WAL_RETRY_BYTES;
+            assert!(largest <= WAL_BYTES_MAX + missed + 2 * 1024 * 1024, "{largest}");
         });
     }
 

@@ -75,7 +75,8 @@ fn rows_that_another_program_adds_become_records_everywhere() {
     );
 }
 
-/// As the replication tool Litestream does, which keeps its place in tables of its own, about once a second.
+/// As the replication tool Litestream does, which keeps its place in tables of its own; far more often than that, because the copy of
+/// the records takes less than a second.
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn a_tool_that_keeps_its_books_in_the_same_file_does_not_hold_up_the_sync() {
@@ -102,7 +103,7 @@ fn a_tool_that_keeps_its_books_in_the_same_file_does_not_hold_up_the_sync() {
                     "INSERT INTO _litestream_seq (id, seq) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1";
                 tool.execute_batch(book).unwrap();
                 written.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
     });
@@ -117,12 +118,11 @@ fn a_tool_that_keeps_its_books_in_the_same_file_does_not_hold_up_the_sync() {
     }
     wait_equal("beside the tool", &[&a, &b], PATIENCE);
     wait_in_sync(&a, &b, PATIENCE);
+    wait_until("the tool has written often enough", PATIENCE, || {
+        written.load(Ordering::Relaxed) > 10
+    });
     over.store(true, Ordering::Relaxed);
     thread.join().unwrap();
-    assert!(
-        written.load(Ordering::Relaxed) > 10,
-        "the tool wrote, or nothing was tested"
-    );
     let read_again = a.stderr().count(0, "checking them all") + a.stderr().count(0, "Rebuilt the summary");
     assert_eq!(read_again, 0, "tables of another program are none of ours");
 }
