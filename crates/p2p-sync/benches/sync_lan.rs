@@ -58,6 +58,7 @@ fn main() {
 fn copy(rows: u64) {
     let (mut rates, mut raws, mut ratios, mut rss) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let directory = tempfile::tempdir().unwrap();
+    give_identity(directory.path());
     fill(&directory.path().join("store.db"), rows);
     for _ in 0..COPIES {
         let raw = rows as f64 / raw(rows, 1_000).as_secs_f64();
@@ -88,6 +89,14 @@ fn copy(rows: u64) {
         median(&mut ratios),
         quantile(&mut rss, 1.0)
     );
+}
+
+/// A node does not start with a store but without an identity, so it makes one before the store is filled.
+fn give_identity(directory: &Path) {
+    let lab = Lab::new();
+    let host = lab.host(Addresses::V4);
+    let node = Launch::new(PROGRAM).on(&host).data_dir(directory).label("new").start();
+    node.stop();
 }
 
 /// A node that is used as a library, so that neither pipes nor text are measured.
