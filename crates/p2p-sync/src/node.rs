@@ -107,6 +107,7 @@ impl Node {
         let paths = data_dir.paths().clone();
         let port = network.claim_port(config.port)?;
         let has_store = paths.has_store()?;
+        let store_file = paths.store_file();
         let if_missing = if has_store && !config.new_identity {
             IfMissing::Refuse
         } else {
@@ -118,23 +119,23 @@ impl Node {
             tracing::warn!(
                 "{} is missing, but this node has an identity: starting with an empty store. Data that other nodes \
                  have comes back from them",
-                paths.store_file().display()
+                store_file.display()
             );
         }
         let peer_id = key.public().to_peer_id();
         let id = net::libp2p::node_id(&peer_id)?;
-        let are_known = !config.peers.is_empty() || !known_peers(&paths.store_file()).is_empty();
+        let are_known = !config.peers.is_empty() || !known_peers(&store_file).is_empty();
         let if_unreadable = if are_known {
             IfUnreadable::Replace
         } else {
             IfUnreadable::Refuse
         };
-        let mut store = SqliteStore::open_or(&paths.store_file(), &config.network, if_unreadable, &mut observe)?;
+        let mut store = SqliteStore::open_or(&store_file, &config.network, if_unreadable, &mut observe)?;
         if let Some(link) = paths.store_link() {
             store.linked_from(link);
         }
         store.adopt_known_peers()?;
-        let readers = Readers::open(&paths.store_file(), READERS)?;
+        let readers = Readers::open(&store_file, READERS)?;
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
         let replica = Replica::new(id, Clock::new(last));
         let remembered = remembering::load(&mut store)?;

@@ -4,6 +4,8 @@
 //! Peer ids, timestamps and keys are text, written as everywhere else. Durations are numbers with the unit in their name.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod examples;
 mod help;
 mod line;
 mod record;

@@ -195,34 +195,8 @@ fn table(rows: &[Vec<String>]) -> String {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(super) mod tests {
     use super::*;
-    use crate::report::{Count, Direction, Messages, Multicast, NotListening, Store, Transport};
-
-    const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
-    pub(super) const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
-
-    fn some_peers() -> Vec<Peer> {
-        let quic = Peer {
-            peer_id: PEER.to_owned(),
-            address: "/ip4/192.168.11.52/udp/4002/quic-v1".to_owned(),
-            transport: Transport::Quic,
-            direction: Direction::Outbound,
-            rtt_ms: Some(0.41),
-            connections: 1,
-            subscribed: true,
-            in_mesh: true,
-        };
-        let tcp = Peer {
-            address: "/ip6/fd00::2/tcp/40000".to_owned(),
-            transport: Transport::Tcp,
-            direction: Direction::Inbound,
-            rtt_ms: None,
-            connections: 2,
-            subscribed: false,
-            in_mesh: false,
-            ..quic.clone()
-        };
-        vec![quic, tcp]
-    }
+    use crate::report::examples::{self, ME, PEER};
+    use crate::report::{Count, Messages, Multicast, NotListening, Store};
 
     pub(super) fn some_status() -> Status {
         let count = |cause: &str, count| Count {
@@ -240,7 +214,7 @@ pub(super) mod tests {
             ],
             keys: 7,
             deleted: 2,
-            peers: some_peers(),
+            peers: examples::peers(),
             known_peers: 3,
             mesh: 1,
             messages: Messages {

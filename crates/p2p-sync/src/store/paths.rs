@@ -81,10 +81,10 @@ impl DataPaths {
                 return Err(OpenError::LinkedPart { file: part }.into());
             }
         }
-        if self.store_link().is_some() && size_of(&file)?.is_none() {
-            return Err(OpenError::LinkToNothing { file }.into());
-        }
         if let Some(link) = self.store_link() {
+            if size_of(&file)?.is_none() {
+                return Err(OpenError::LinkToNothing { file }.into());
+            }
             let log = beside(&link, "-wal");
             if size_of(&log)?.is_some_and(|bytes| bytes > 0) {
                 let place = beside(&file, "-wal");

@@ -4,9 +4,9 @@ use std::fs;
 use std::time::Instant;
 
 use p2p_sync_core::NetworkName;
-use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, Value, poll, wait_until};
+use p2p_sync_testbed::{Addresses, Host, Lab, Launch, Node, Process, Stdin, Value, poll, wait_until};
 
-use crate::support::{PATIENCE, RECOVERY, launch, seconds, share_both_ways, wait_subscribed};
+use crate::support::{PATIENCE, RECOVERY, launch, launch_each, seconds, share_both_ways, wait_subscribed};
 
 /// Holds UDP port 5353 for itself until its input ends.
 const HOLDER: &str = r#"
@@ -341,11 +341,7 @@ fn whoever_asks_is_answered_by_all_nodes_on_its_own_link() {
     const NODES: usize = 6;
     let lab = Lab::new();
     let hosts: Vec<Host> = (0..NODES).map(|_| lab.host(Addresses::V4)).collect();
-    let nodes: Vec<Node> = hosts
-        .iter()
-        .enumerate()
-        .map(|(number, host)| launch(host, &format!("n{number}")).start())
-        .collect();
+    let nodes: Vec<Node> = launch_each(&hosts).map(Launch::start).collect();
     wait_subscribed(&nodes[NODES - 1], NODES - 1, PATIENCE);
     // What is said at the start has been said by then, and nobody asks for 10 s.
     std::thread::sleep(seconds(3));

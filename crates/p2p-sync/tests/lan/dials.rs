@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, wait_until};
 
-use crate::support::{PATIENCE, launch, peer_field, quic, seconds, tcp, wait_subscribed};
+use crate::support::{PATIENCE, launch, peer_field, quic, seconds, start_together, tcp, wait_subscribed};
 
 /// Rounds of each of the four pairs.
 const ROUNDS: usize = 25;
@@ -122,14 +122,7 @@ fn one_round(a: &Node, b: &Node, what: &str) {
 fn nobody_loses_a_connection_when_all_meet_for_the_first_time() {
     let lab = Lab::new();
     let hosts: Vec<Host> = (0..CROWD).map(|_| lab.host(Addresses::Both)).collect();
-    let nodes: Vec<Node> = hosts
-        .iter()
-        .enumerate()
-        .map(|(number, host)| launch(host, &format!("n{number}")).spawn())
-        .collect();
-    for node in &nodes {
-        node.wait_ready();
-    }
+    let nodes = start_together(&hosts);
     for node in &nodes {
         wait_subscribed(node, CROWD - 1, PATIENCE);
     }

@@ -2,7 +2,7 @@
 
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, json, poll, wait_until};
 
-use crate::support::{launch, seconds, status_number, wait_subscribed};
+use crate::support::{seconds, start_together, status_number, wait_subscribed};
 
 const NODES: usize = 12;
 const MESH_MAX: u64 = 8;
@@ -19,14 +19,7 @@ const LARGE_BYTES: usize = 30_000;
 fn twelve_nodes_form_a_mesh_and_apply_each_write_once() {
     let lab = Lab::new();
     let hosts: Vec<Host> = (0..NODES).map(|_| lab.host(Addresses::V4)).collect();
-    let nodes: Vec<Node> = hosts
-        .iter()
-        .enumerate()
-        .map(|(number, host)| launch(host, &format!("n{number}")).spawn())
-        .collect();
-    for node in &nodes {
-        node.wait_ready();
-    }
+    let nodes = start_together(&hosts);
     for node in &nodes {
         wait_subscribed(node, NODES - 1, seconds(60));
     }

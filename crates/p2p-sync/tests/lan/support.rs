@@ -24,6 +24,23 @@ pub(crate) fn launch(host: &Host, label: &str) -> Launch {
     Launch::new(PROGRAM).on(host).label(label)
 }
 
+/// A node on each host, labelled `n0`, `n1` and so on, to be started.
+pub(crate) fn launch_each(hosts: &[Host]) -> impl Iterator<Item = Launch> {
+    hosts
+        .iter()
+        .enumerate()
+        .map(|(number, host)| launch(host, &format!("n{number}")))
+}
+
+/// Starts a node on each host, all at once, and waits until they accept commands.
+pub(crate) fn start_together(hosts: &[Host]) -> Vec<Node> {
+    let nodes: Vec<Node> = launch_each(hosts).map(Launch::spawn).collect();
+    for node in &nodes {
+        node.wait_ready();
+    }
+    nodes
+}
+
 pub(crate) fn tcp(host: &Host) -> String {
     format!("/ip4/{}/tcp/4002", host.ip4())
 }

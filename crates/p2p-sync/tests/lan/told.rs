@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, Value, poll, wait_until};
+use p2p_sync_testbed::{Addresses, Host, Lab, Launch, Node, Process, Stdin, Value, poll, wait_until};
 
-use crate::support::{PATIENCE, Stranger, launch, quic, seconds, tcp, wait_subscribed};
+use crate::support::{PATIENCE, Stranger, launch, launch_each, quic, seconds, tcp, wait_subscribed};
 
 /// A peer id that nobody has.
 const NOBODY: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
@@ -261,11 +261,7 @@ fn nodes_that_discovery_finds_and_nobody_can_dial_are_told_and_so_is_a_deaf_disc
 fn nodes_that_were_stopped_or_lost_their_power_are_no_reason_for_a_warning() {
     let lab = Lab::new();
     let hosts: Vec<Host> = (0..5).map(|_| lab.host(Addresses::V4)).collect();
-    let nodes: Vec<Node> = hosts
-        .iter()
-        .enumerate()
-        .map(|(number, host)| launch(host, &format!("n{number}")).start())
-        .collect();
+    let nodes: Vec<Node> = launch_each(&hosts).map(Launch::start).collect();
     let (last, others) = nodes.split_last().unwrap();
     wait_subscribed(last, others.len(), PATIENCE);
     // Whatever the order of their ids, some are dialled again at once, and some after a moment.

@@ -235,9 +235,7 @@ pub(in crate::cli) mod tests {
 
     use super::*;
     use crate::node::{self, Ahead, LastSync, PeerSync, Standing, SyncStatus};
-
-    const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
-    const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
+    use crate::report::examples::{ME, PEER};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

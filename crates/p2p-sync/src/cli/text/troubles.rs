@@ -49,7 +49,7 @@ fn rows(trouble: &Trouble) -> Vec<Vec<String>> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(in crate::cli) mod tests {
     use super::*;
-    use crate::report::Attempt;
+    use crate::report::{Attempt, examples};
 
     pub(in crate::cli) fn some_troubles() -> Vec<Trouble> {
         let at = |second: u8| format!("2027-01-15T08:00:0{second}Z");
@@ -60,17 +60,9 @@ pub(in crate::cli) mod tests {
             at: at(7),
         };
         vec![
+            examples::trouble(),
             Trouble {
-                peer_id: None,
-                configured: true,
-                cause: "refused".to_owned(),
-                attempts: vec![attempt("/ip4/10.0.0.9/tcp/4002", "refused", "connection refused")],
-                since: at(0),
-                last: at(7),
-                times: 12,
-            },
-            Trouble {
-                peer_id: Some(super::super::tests::PEER.to_owned()),
+                peer_id: Some(examples::PEER.to_owned()),
                 configured: false,
                 cause: "version".to_owned(),
                 attempts: vec![
@@ -90,7 +82,7 @@ pub(in crate::cli) mod tests {
 
     #[test]
     fn each_address_has_a_row_with_what_came_back() {
-        let peer = super::super::tests::PEER;
+        let peer = examples::PEER;
         assert_eq!(
             troubles(&some_troubles()),
             format!(

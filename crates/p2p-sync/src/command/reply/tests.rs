@@ -5,13 +5,12 @@ use p2p_sync_core::{Base, Key, Timestamp, Value};
 use serde::de::DeserializeOwned;
 
 use super::*;
+use crate::report::examples::{ME, PEER, peers, trouble};
 use crate::report::{
-    Ahead, Attempt, Class, CommandHelp, Conflict, Count, Direction, Due, Last, Messages, Multicast, NotListening,
-    Standing, StandingState, Store, Sync, SyncPeer, SyncState, Transport, Trouble, read,
+    Ahead, Class, CommandHelp, Conflict, Count, Due, Last, Messages, Multicast, NotListening, Standing, StandingState,
+    Store, Sync, SyncPeer, SyncState, read,
 };
 
-const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa";
-const ME: &str = "12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj";
 const LAST: &str = r#"{"at":"2026-01-04T08:30:15Z","bytes_sent":3104,"bytes_received":412,"round_trips":1,"records_sent":2,"records_changed":5}"#;
 const QUIC: &str = r#"{"peer_id":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","address":"/ip4/192.168.11.52/udp/4002/quic-v1","transport":"quic","direction":"outbound","rtt_ms":0.41,"connections":1,"subscribed":true,"in_mesh":true}"#;
 const TCP: &str = r#"{"peer_id":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","address":"/ip6/fd00::2/tcp/40000","transport":"tcp","direction":"inbound","rtt_ms":null,"connections":2,"subscribed":false,"in_mesh":false}"#;
@@ -38,30 +37,6 @@ fn record(content: core::Content) -> core::Record {
 
 fn put(bytes: &[u8]) -> core::Record {
     record(core::Content::Put(Value::new(bytes).unwrap()))
-}
-
-fn peers() -> Vec<Peer> {
-    let quic = Peer {
-        peer_id: PEER.to_owned(),
-        address: "/ip4/192.168.11.52/udp/4002/quic-v1".to_owned(),
-        transport: Transport::Quic,
-        direction: Direction::Outbound,
-        rtt_ms: Some(0.41),
-        connections: 1,
-        subscribed: true,
-        in_mesh: true,
-    };
-    let tcp = Peer {
-        address: "/ip6/fd00::2/tcp/40000".to_owned(),
-        transport: Transport::Tcp,
-        direction: Direction::Inbound,
-        rtt_ms: None,
-        connections: 2,
-        subscribed: false,
-        in_mesh: false,
-        ..quic.clone()
-    };
-    vec![quic, tcp]
 }
 
 fn synced(state: StandingState, [ahead, behind, waiting]: [u64; 3], has_last: bool) -> Synced {
@@ -113,23 +88,6 @@ fn sync() -> Sync {
         state: SyncState::NoRoom,
         full: true,
         completing: None,
-    }
-}
-
-fn trouble() -> Trouble {
-    Trouble {
-        peer_id: None,
-        configured: true,
-        cause: "refused".to_owned(),
-        since: "2027-01-15T08:00:00Z".to_owned(),
-        last: "2027-01-15T08:00:07Z".to_owned(),
-        times: 12,
-        attempts: vec![Attempt {
-            address: "/ip4/10.0.0.9/tcp/4002".to_owned(),
-            cause: "refused".to_owned(),
-            text: "connection refused".to_owned(),
-            at: "2027-01-15T08:00:07Z".to_owned(),
-        }],
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Instant;
 
-use p2p_sync_testbed::{Addresses, Host, Lab, Node};
+use p2p_sync_testbed::{Addresses, Host, Lab};
 
 use super::{Chance, add_all, measured, wait_equal};
-use crate::support::{launch, seconds, wait_subscribed};
+use crate::support::{seconds, start_together, wait_subscribed};
 
 const NODES: usize = 30;
 /// Circles through all nodes, each in an order of its own: every node has two links by each of them.
@@ -42,14 +42,7 @@ fn thirty_nodes_with_ten_links_each_are_equal_within_thirty_seconds_of_the_last_
         host.hear_only(&links.iter().map(|other| &hosts[*other]).collect::<Vec<_>>());
     }
     let start = Instant::now();
-    let nodes: Vec<Node> = hosts
-        .iter()
-        .enumerate()
-        .map(|(number, host)| launch(host, &format!("n{number}")).spawn())
-        .collect();
-    for node in &nodes {
-        node.wait_ready();
-    }
+    let nodes = start_together(&hosts);
     for (node, links) in nodes.iter().zip(&links) {
         wait_subscribed(node, links.len(), seconds(120));
     }
