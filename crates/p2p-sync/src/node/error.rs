@@ -99,6 +99,14 @@ impl NodeError {
         }
     }
 
+    /// The damaged row that was met, if that is why.
+    pub(super) fn damaged_row(&self) -> Option<i64> {
+        match self {
+            Self::Store(error) => error.damaged_row(),
+            _ => None,
+        }
+    }
+
     /// Whether there is no room left on the disk.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Full)

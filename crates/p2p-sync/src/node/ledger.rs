@@ -375,7 +375,7 @@ impl Open<'_> {
             Entry::SetAside(rowids) => {
                 let mut any = false;
                 for rowid in *rowids {
-                    any |= self.set_aside(Some(*rowid))?;
+                    any |= self.set_aside(*rowid)?;
                 }
                 Ok(Done::SetAside(any))
             }

@@ -8,7 +8,7 @@ use p2p_sync_core::{Record, Via};
 
 use super::entry::{Change, Committed, Merged};
 use super::{NodeError, Open};
-use crate::store::{Room, StoreError};
+use crate::store::Room;
 use crate::system::Now;
 
 impl Open<'_> {
@@ -26,7 +26,7 @@ impl Open<'_> {
         let room = self.room.ask(&self.store, records, now.uptime);
         let mut merged = Merged::default();
         for record in records {
-            match self.receive(record, room) {
+            match self.over_damage(|open| open.receive(record, room)) {
                 Ok(None) => merged.refused.no_room += 1,
                 Ok(Some(received)) => {
                     if let Some(lost) = received.lost.filter(|_| room == Room::Enough) {
@@ -51,18 +51,8 @@ impl Open<'_> {
         Ok(merged)
     }
 
-    /// Merges one record. None when it wins, and there is no room for it. It takes the place of a damaged one.
+    /// Merges one record. None when it wins, and there is no room for it.
     fn receive(&mut self, record: &Record, room: Room) -> Result<Option<Received>, NodeError> {
-        match self.receive_once(record, room) {
-            Err(error) if error.damaged_row().is_some() => {
-                self.set_aside(error.damaged_row())?;
-                Ok(self.receive_once(record, room)?)
-            }
-            other => Ok(other?),
-        }
-    }
-
-    fn receive_once(&mut self, record: &Record, room: Room) -> Result<Option<Received>, StoreError> {
         if room != Room::Enough {
             let held = self.store.get(&record.key)?;
             let takes_no_more = |held: &Record| cost(record) <= cost(held);
@@ -71,6 +61,6 @@ impl Open<'_> {
                 return Ok(None);
             }
         }
-        self.replica.receive(&mut self.store, record).map(Some)
+        Ok(Some(self.replica.receive(&mut self.store, record)?))
     }
 }

@@ -40,24 +40,33 @@ impl Open<'_> {
 
     /// Stores a content, a deletion included, whatever is held of the key.
     fn write_over_damage(&mut self, key: &Key, content: &Content, now: Now) -> Result<Written, NodeError> {
-        let written = self
-            .replica
-            .write(&mut self.store, key.clone(), content.clone(), now.time);
-        match written {
-            Err(WriteError::Store(error)) if error.damaged_row().is_some() => {
-                self.set_aside(error.damaged_row())?;
-                let written = self
-                    .replica
-                    .write(&mut self.store, key.clone(), content.clone(), now.time);
-                written.map_err(failed)
-            }
-            written => written.map_err(failed),
+        self.over_damage(|open| {
+            let written = open
+                .replica
+                .write(&mut open.store, key.clone(), content.clone(), now.time);
+            written.map_err(failed)
+        })
+    }
+
+    /// Does some work, and does it again in place of the damaged row that it met.
+    pub(super) fn over_damage<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Self) -> Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
+        match work(self) {
+            Err(error) => match error.damaged_row() {
+                Some(rowid) => {
+                    self.set_aside(rowid)?;
+                    work(self)
+                }
+                None => Err(error),
+            },
+            done => done,
         }
     }
 
     /// Takes a damaged row out, to come back from another node. False when it is not damaged, or no longer.
-    pub(super) fn set_aside(&mut self, rowid: Option<i64>) -> Result<bool, NodeError> {
-        let Some(rowid) = rowid else { return Ok(false) };
+    pub(super) fn set_aside(&mut self, rowid: i64) -> Result<bool, NodeError> {
         let aside = self.store.set_aside(rowid)?;
         if aside {
             self.store.note_damaged_record();
