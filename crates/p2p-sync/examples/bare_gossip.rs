@@ -12,7 +12,8 @@
 //!
 //! Options: `--listen MULTIADDR` and `--dial MULTIADDR` (both repeatable), `--topic NAME`, `--seed NUMBER` for
 //! the same Ed25519 identity at each start (for tests: such a key is no secret), and `--key ecdsa`, `--key
-//! secp256k1` or `--key FILE` for an identity of another type; the file holds an RSA key as PKCS #8 in DER.
+//! secp256k1` or `--key FILE` for an identity of another type; the file holds an RSA key as PKCS #8 in DER. With `--agent TEXT`
+//! it also says by Identify that this is its agent version.
 //!
 //! Each line of standard input is published as it is, except for:
 //!
@@ -32,8 +33,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
 use libp2p::identity::Keypair;
-use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, Swarm, noise, tcp, yamux};
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{Multiaddr, Swarm, identify, noise, tcp, yamux};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::sync::mpsc;
@@ -57,6 +59,13 @@ struct Options {
     topic: String,
     seed: Option<u64>,
     key: Option<String>,
+    agent: Option<String>,
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    gossip: gossipsub::Behaviour,
+    identify: Toggle<identify::Behaviour>,
 }
 
 impl Options {
@@ -67,6 +76,7 @@ impl Options {
             topic: "p2p-sync".to_owned(),
             seed: None,
             key: None,
+            agent: None,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -76,6 +86,7 @@ impl Options {
                 "--topic" => options.topic = value,
                 "--seed" => options.seed = Some(value.parse()?),
                 "--key" => options.key = Some(value),
+                "--agent" => options.agent = Some(value),
                 _ => return Err(format!("unknown option {name}").into()),
             }
         }
@@ -140,9 +151,9 @@ struct Publishing {
 async fn main() -> Result<(), Failure> {
     let options = Options::from_arguments(std::env::args().skip(1))?;
     let topic = IdentTopic::new(options.topic.as_str());
-    let mut swarm = build(options.identity()?)?;
+    let mut swarm = build(options.identity()?, options.agent)?;
     say(&json!({ "peer_id": swarm.local_peer_id().to_string() }))?;
-    swarm.behaviour_mut().subscribe(&topic)?;
+    swarm.behaviour_mut().gossip.subscribe(&topic)?;
     for address in &options.listen {
         swarm.listen_on(address.clone())?;
     }
@@ -180,7 +191,7 @@ async fn main() -> Result<(), Failure> {
     reader.await?
 }
 
-fn build(keypair: Keypair) -> Result<Swarm<gossipsub::Behaviour>, Failure> {
+fn build(keypair: Keypair, agent: Option<String>) -> Result<Swarm<Behaviour>, Failure> {
     let config = gossipsub::ConfigBuilder::default()
         .max_transmit_size(TRANSMIT_BYTES_MAX)
         .validation_mode(ValidationMode::Strict)
@@ -194,7 +205,12 @@ fn build(keypair: Keypair) -> Result<Swarm<gossipsub::Behaviour>, Failure> {
         )?
         .with_behaviour(|keypair| {
             let signed = MessageAuthenticity::Signed(keypair.clone());
-            Ok(gossipsub::Behaviour::new(signed, config)?)
+            let said =
+                |agent| identify::Config::new("bare-gossip/1".to_owned(), keypair.public()).with_agent_version(agent);
+            Ok(Behaviour {
+                gossip: gossipsub::Behaviour::new(signed, config)?,
+                identify: agent.map(said).map(identify::Behaviour::new).into(),
+            })
         })?
         .build();
     Ok(swarm)
@@ -218,7 +234,7 @@ async fn read_lines(sender: mpsc::Sender<Vec<u8>>) -> Result<(), Failure> {
     }
 }
 
-fn obey(swarm: &mut Swarm<gossipsub::Behaviour>, line: &[u8]) -> Result<Option<Publishing>, Failure> {
+fn obey(swarm: &mut Swarm<Behaviour>, line: &[u8]) -> Result<Option<Publishing>, Failure> {
     match Order::parse(line) {
         Ok(Order::Publish { times, data }) => Ok(Some(Publishing {
             data,
@@ -238,12 +254,16 @@ fn obey(swarm: &mut Swarm<gossipsub::Behaviour>, line: &[u8]) -> Result<Option<P
 
 /// Publishes `message` one more time; returns it if that was not the last.
 fn publish_once(
-    swarm: &mut Swarm<gossipsub::Behaviour>,
+    swarm: &mut Swarm<Behaviour>,
     topic: &IdentTopic,
     mut message: Publishing,
 ) -> Result<Option<Publishing>, Failure> {
     if message.done < message.asked {
-        if let Err(error) = swarm.behaviour_mut().publish(topic.clone(), message.data.clone()) {
+        if let Err(error) = swarm
+            .behaviour_mut()
+            .gossip
+            .publish(topic.clone(), message.data.clone())
+        {
             say(&json!({ "published": false, "times": message.done, "error": error.to_string() }))?;
             return Ok(None);
         }
@@ -256,7 +276,7 @@ fn publish_once(
     Ok(None)
 }
 
-fn report(event: &SwarmEvent<gossipsub::Event>) -> Result<(), Failure> {
+fn report(event: &SwarmEvent<BehaviourEvent>) -> Result<(), Failure> {
     match event {
         SwarmEvent::NewListenAddr { address, .. } => say(&json!({ "listening": address.to_string() })),
         SwarmEvent::ConnectionEstablished { peer_id, .. } => say(&json!({ "connected": peer_id.to_string() })),
@@ -264,10 +284,10 @@ fn report(event: &SwarmEvent<gossipsub::Event>) -> Result<(), Failure> {
             let cause = cause.as_ref().map(ToString::to_string);
             say(&json!({ "disconnected": peer_id.to_string(), "cause": cause }))
         }
-        SwarmEvent::Behaviour(gossipsub::Event::Subscribed { peer_id, .. }) => {
+        SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Subscribed { peer_id, .. })) => {
             say(&json!({ "subscribed": peer_id.to_string() }))
         }
-        SwarmEvent::Behaviour(gossipsub::Event::Message { message, .. }) => {
+        SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Message { message, .. })) => {
             let source = message.source.map(|peer| peer.to_string());
             let data = String::from_utf8_lossy(&message.data);
             say(&json!({ "received": { "source": source, "data": data } }))

@@ -41,6 +41,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod identity;
+pub mod names;
 pub mod net;
 pub mod node;
 pub mod report;

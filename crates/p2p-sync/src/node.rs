@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::identity::{self, IfMissing};
+use crate::names::Names;
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, Network, ToPeers};
 use crate::store::{
@@ -45,7 +46,7 @@ pub use crate::report::Verified;
 pub use crate::store::{Conflict, Counts, Footprint, Migration, OpenError, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{Change, Committed, Done, Entry, Ledger, Merged, PeerView, Refused};
-pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced};
+pub use report::{Ahead, LastSync, PeerSync, Restored, Standing, SyncStatus, Synced, conflict};
 
 /// Writes queued for the replica's thread. If the queue is full, the caller waits.
 const REQUESTS_MAX: usize = 1_024;
@@ -62,6 +63,7 @@ pub struct Node {
 struct Inner {
     id: NodeId,
     name: String,
+    names: Names,
     network: NetworkName,
     port: u16,
     watch: Stopwatch,
@@ -139,12 +141,14 @@ impl Node {
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
         let replica = Replica::new(id, Clock::new(last));
         let remembered = remembering::load(&mut store)?;
+        let names = remembering::load_names(&mut store, id, &config.name)?;
         let patrolled = store.patrolled()?;
         let capacity = config.max_store.map_or(Capacity::Volume, Capacity::Bytes);
         let ledger = Ledger::new(replica, store)?.with_capacity(capacity);
         let net = NetConfig {
             key,
             name: config.name.clone(),
+            names: names.clone(),
             port,
             network: config.network.clone(),
             configured: configured_peers(&config.peers)?,
@@ -157,13 +161,13 @@ impl Node {
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
         let (failing, failure) = watch::channel(None);
         let writer = Writer::new(
-            id,
             ledger,
             readers.clone(),
             waiting,
             started.link,
             Handle::current(),
             failing,
+            names.clone(),
         )
         .with_logged_values(config.log_values);
         let thread = tokio::task::spawn_blocking(move || writer.run());
@@ -172,6 +176,7 @@ impl Node {
             inner: Arc::new(Inner {
                 id,
                 name: config.name,
+                names,
                 network: config.network,
                 port,
                 watch: Stopwatch::start(),
@@ -190,6 +195,11 @@ impl Node {
     /// The peer id of this node.
     pub fn id(&self) -> NodeId {
         self.inner.id
+    }
+
+    /// What nodes are called, this one included.
+    pub fn names(&self) -> &Names {
+        &self.inner.names
     }
 
     /// The addresses that it listened on at startup.

@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 
 /// Who may import whom, by the first word behind `crate::`. Modules that are not named as importers may import nothing.
 const MODULES: &[(&str, &[&str])] = &[
-    ("cli", &["cli", "command", "config", "node", "report"]),
-    ("command", &["command", "node", "report"]),
+    ("cli", &["cli", "command", "config", "names", "node", "report"]),
+    ("command", &["command", "names", "node", "report"]),
     (
         "node",
         &[
-            "config", "identity", "net", "node", "report", "store", "system", "throttle",
+            "config", "identity", "names", "net", "node", "report", "store", "system", "throttle",
         ],
     ),
-    ("store", &["store", "system", "throttle"]),
-    ("net", &["net", "report", "system", "throttle"]),
+    ("store", &["names", "store", "system", "throttle"]),
+    ("net", &["names", "net", "report", "system", "throttle"]),
+    ("names", &["names"]),
     ("config", &["config"]),
     ("identity", &["identity", "system"]),
     ("report", &["report"]),

@@ -44,7 +44,7 @@ pub(super) struct Start {
     /// Where to keep the data [default: p2p-sync in the user's application data directory]
     #[arg(long, value_name = "DIR", env = "P2P_SYNC_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// What this node is called in discovery [default: the name of the machine]
+    /// What this node is called, here and on the others [default: the name of the machine]
     #[arg(long, env = "P2P_SYNC_NAME", value_parser = config::node_name)]
     name: Option<String>,
     /// The network to join; only nodes with the same network name share data. It is not a password: anyone who knows or guesses

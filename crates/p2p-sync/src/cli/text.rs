@@ -2,6 +2,7 @@
 //! cursor nor pass for something else.
 
 use p2p_sync_core::text::printable;
+use unicode_width::UnicodeWidthStr;
 
 mod facts;
 pub(super) mod sync;
@@ -26,6 +27,7 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::Listed(page) => page.records.iter().map(list_item).collect(),
         Reply::Status(one) => status(one),
         Reply::Peers(all) => peers(all),
+        Reply::Peer(one) => peer_in_full(one),
         Reply::Synced(all) => sync::synced(all),
         Reply::Verified(found) => sync::verified(found),
         Reply::Conflicts(list) => sync::conflicts(list),
@@ -129,6 +131,38 @@ fn peers(peers: &[Peer]) -> String {
 }
 
 fn peer(peer: &Peer) -> Vec<String> {
+    vec![
+        peer.display_name.clone(),
+        peer.transport.to_string(),
+        peer.direction.to_string(),
+        round_trip(peer),
+        gossip(peer),
+        shown(&peer.address),
+    ]
+}
+
+/// One fact a line, among them those for which the table has no place.
+fn peer_in_full(peer: &Peer) -> String {
+    let name = match &peer.name {
+        Some(name) => shown(name),
+        None => "not told".to_owned(),
+    };
+    format!(
+        "Name:       {name}\nPeer ID:    {}\nConnection: {}, {}, round trip {}\nAddress:    {}\nGossip:     {}\n",
+        peer.peer_id,
+        peer.transport,
+        peer.direction,
+        round_trip(peer),
+        shown(&peer.address),
+        gossip(peer),
+    )
+}
+
+fn round_trip(peer: &Peer) -> String {
+    peer.rtt_ms.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.2} ms"))
+}
+
+fn gossip(peer: &Peer) -> String {
     let gossip = match (peer.in_mesh, peer.subscribed) {
         (true, _) => "in the mesh",
         (false, true) => "subscribed",
@@ -138,14 +172,7 @@ fn peer(peer: &Peer) -> Vec<String> {
     if peer.connections != 1 {
         gossip.push_str(&format!(", {} connections", peer.connections));
     }
-    vec![
-        peer.peer_id.clone(),
-        peer.transport.to_string(),
-        peer.direction.to_string(),
-        peer.rtt_ms.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.2} ms")),
-        gossip,
-        shown(&peer.address),
-    ]
+    gossip
 }
 
 fn help(commands: &[CommandHelp]) -> String {
@@ -168,13 +195,13 @@ fn help(commands: &[CommandHelp]) -> String {
     )
 }
 
-/// Rows whose columns begin below each other.
+/// Rows whose columns begin below each other, also where characters take the place of two or of none.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column| {
         rows.iter()
             .filter_map(|row| row.get(column))
-            .map(|cell: &String| cell.chars().count())
+            .map(|cell: &String| cell.width())
             .max()
             .unwrap_or_default()
     };
@@ -183,7 +210,8 @@ fn table(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::from(" ");
         for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!(" {cell:<width$} "));
+            let padding = width.saturating_sub(cell.width());
+            line.push_str(&format!(" {cell}{:padding$} ", ""));
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -272,7 +300,7 @@ Ahead:     3 records of this node dated too far ahead for other nodes to accept 
            and 2 more
 Repaired:  1 (damaged records and wrong summaries)
 Connected peers (2):
-  {PEER}  quic  outbound  0.41 ms  in the mesh                    /ip4/192.168.11.52/udp/4002/quic-v1
+  kit\\u{{7}}chen                                          quic  outbound  0.41 ms  in the mesh                    /ip4/192.168.11.52/udp/4002/quic-v1
   {PEER}  tcp   inbound   -        not subscribed, 2 connections  /ip6/fd00::2/tcp/40000
 {}{}",
             sync::peers(&some_status().sync.peers),
@@ -314,6 +342,31 @@ Connected peers (2):
             "{text}"
         );
         assert_eq!(peers(&[]), "Connected peers (0):\n");
+    }
+
+    #[test]
+    fn a_peer_in_full_has_its_id_beside_its_name() {
+        let [named, nameless] = examples::peers().try_into().unwrap();
+        assert_eq!(
+            peer_in_full(&named),
+            format!(
+                "\
+Name:       kit\\u{{7}}chen
+Peer ID:    {PEER}
+Connection: quic, outbound, round trip 0.41 ms
+Address:    /ip4/192.168.11.52/udp/4002/quic-v1
+Gossip:     in the mesh
+"
+            )
+        );
+        assert!(peer_in_full(&nameless).starts_with("Name:       not told\n"));
+    }
+
+    #[test]
+    fn columns_begin_below_each_other_whatever_a_character_takes() {
+        let row = |name: &str| vec![name.to_owned(), "x".to_owned()];
+        let text = table(&[row("台所"), row("kitchen"), row("e\u{301}")]);
+        assert_eq!(text, "  台所     x\n  kitchen  x\n  e\u{301}        x\n");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::error::key;
 use super::{CommandError, Format, Reply};
-use crate::node::Node;
+use crate::node::{Node, conflict};
 use crate::report::Conflict;
 
 /// Lost versions that are shown unless another number is asked for.
@@ -45,7 +45,7 @@ impl Conflicts {
         };
         // One more than is shown tells whether there are more.
         let found = node.conflicts(key, usize::from(self.limit) + 1).await?;
-        let found = found.iter().map(Conflict::from).collect();
+        let found = found.iter().map(|one| conflict(one, node.names())).collect();
         Ok(Reply::Conflicts(ConflictList::of(found, total, self.limit.into())))
     }
 }
@@ -80,6 +80,8 @@ mod tests {
             content: Content::Deleted { deleted: true },
             timestamp: String::new(),
             author: String::new(),
+            author_name: None,
+            author_display_name: None,
         };
         Conflict {
             key: "k".to_owned(),

@@ -20,6 +20,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// The connected peers.
     Peers(Vec<Peer>),
+    /// The peer asked for.
+    Peer(Box<Peer>),
     /// The result of comparing with each connected peer.
     Synced(Vec<Synced>),
     /// The result of a check of the store.
@@ -47,6 +49,7 @@ impl Reply {
             Self::Listed(page) => page.records.iter().map(line).collect(),
             Self::Status(status) => line(status),
             Self::Peers(peers) => lines(peers, &Peers { peers: peers.len() }),
+            Self::Peer(peer) => line(peer),
             Self::Synced(synced) => lines(synced, &Peers { peers: synced.len() }),
             Self::Verified(verified) => line(verified),
             Self::Conflicts(list) => lines(

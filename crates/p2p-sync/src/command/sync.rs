@@ -2,7 +2,6 @@
 
 use super::{CommandError, Format, Reply};
 use crate::node::Node;
-use crate::report::Synced;
 
 /// Compares with every connected peer now
 ///
@@ -16,6 +15,8 @@ pub struct SyncNow {
 impl SyncNow {
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let synced = node.sync().await?;
-        Ok(Reply::Synced(synced.iter().map(Synced::from).collect()))
+        Ok(Reply::Synced(
+            synced.iter().map(|one| one.report(node.names())).collect(),
+        ))
     }
 }

@@ -18,9 +18,11 @@ use super::{
     Audience, FROM_PEERS_MAX, Link, Network, PeerLinks, PortError, STREAM_EVENTS_MAX, Streams, TO_PEERS_MAX, ToPeers,
     claim_port,
 };
+use crate::names::Names;
 use crate::report::NotListening;
 use crate::system;
 
+mod agent;
 mod behaviour;
 mod complaints;
 mod discovery;
@@ -45,8 +47,10 @@ const LISTENING_WITHIN: Duration = Duration::from_secs(1);
 pub struct NetConfig {
     /// The identity of this node.
     pub key: Keypair,
-    /// Its name, shown in discovery.
+    /// Its name, which it tells to others.
     pub name: String,
+    /// What nodes are called, to be told when a peer tells its name.
+    pub names: Names,
     /// The port for both transports; see [`claim_port`].
     pub port: u16,
     /// The network to take part in.
@@ -108,6 +112,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let setup = |error: Box<dyn std::error::Error + Send + Sync>| NetError::Setup(error);
     let discovery = config.lan.then(|| start_discovery(&config));
     let nonce = system::boot_nonce();
+    let agent_version = agent::agent_version(nonce, &config.name);
     let (opened, incoming) = mpsc::channel(streams::INCOMING_MAX);
     let log = Arc::new(log_budget::LogBudget::new());
     let pulses = Arc::new(transport::pulse::Pulses::default());
@@ -117,7 +122,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         .with_tokio()
         .with_other_transport(|key| transport::build(key, Arc::clone(&pulses), told_cut_off, arrivals.clone()))
         .map_err(|error| setup(error.into()))?
-        .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, nonce, discovery, opened))
+        .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, agent_version, discovery, opened))
         .map_err(|error| setup(error.into()))?
         .with_swarm_config(|swarm| {
             swarm
@@ -140,6 +145,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
         streams::links::Links::new(told),
         streams::Patience::default(),
         Arc::clone(&log),
+        config.names.clone(),
     ));
     tokio::spawn(streams::accept(Arc::clone(&common), incoming));
     let (ready, is_ready) = oneshot::channel();
@@ -236,6 +242,11 @@ fn listen(
         tracing::warn!("cannot listen on {failure}; other nodes may be unable to reach this one there");
     }
     Ok((listeners, failures))
+}
+
+/// A peer as people see it.
+fn called(names: &Names, peer: &PeerId) -> String {
+    node_id(peer).map_or_else(|_| peer.to_string(), |node| names.peer(node))
 }
 
 /// The peer id in the form that the core knows.

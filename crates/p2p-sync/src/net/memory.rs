@@ -15,6 +15,7 @@ use super::{
     TO_PEERS_MAX, ToPeers,
 };
 
+use crate::names::{Name, Names};
 use crate::report::{Direction, Peer, Transport};
 
 /// What all nodes of one network share.
@@ -35,6 +36,8 @@ struct Member {
     events: mpsc::Sender<StreamEvent>,
     links: watch::Sender<PeerLinks>,
     audience: Arc<Audience>,
+    name: Option<Name>,
+    names: Names,
     record_permits: Arc<Semaphore>,
     frame_permits: Arc<Semaphore>,
 }
@@ -47,15 +50,20 @@ impl Network for Hub {
     async fn start(self, config: NetConfig) -> Result<Started, NetError> {
         let me = node_id(&config.key.public().to_peer_id()).map_err(|error| NetError::Setup(error.into()))?;
         Ok(Started {
-            link: self.join(me),
+            link: self.join_as(me, &config.name, config.names),
             addresses: Vec::new(),
         })
     }
 }
 
 impl Hub {
-    /// Connects a node to all others.
+    /// Connects a node without a name to all others.
     pub(crate) fn join(&self, me: NodeId) -> Link {
+        self.join_as(me, "", Names::default())
+    }
+
+    /// Connects a node to all others, and tells each what the other is called.
+    fn join_as(&self, me: NodeId, name: &str, names: Names) -> Link {
         let (outbound, orders) = mpsc::channel(TO_PEERS_MAX);
         let (inbound, from_peers) = mpsc::channel(FROM_PEERS_MAX);
         let (happened, events) = mpsc::channel(STREAM_EVENTS_MAX);
@@ -66,6 +74,8 @@ impl Hub {
             events: happened,
             links,
             audience: Arc::clone(&audience),
+            name: Name::cut(name),
+            names,
             record_permits: Arc::new(Semaphore::new(FROM_PEERS_BYTES_MAX)),
             frame_permits: Arc::new(Semaphore::new(STREAM_BYTES_MAX)),
         };
@@ -209,6 +219,8 @@ impl State {
             dialled: false,
         };
         for (id, other) in &self.members {
+            other.names.heard(me, member.name.clone());
+            member.names.heard(*id, other.name.clone());
             other.links.send_modify(|links| {
                 links.insert(me, link);
             });
@@ -223,10 +235,12 @@ impl State {
 
     fn disconnect(&mut self, me: NodeId) {
         if let Some(member) = self.members.remove(&me) {
+            self.members.keys().for_each(|other| member.names.left(*other));
             member.links.send_modify(PeerLinks::clear);
             member.audience.set_listening(false, false);
         }
         for other in self.members.values() {
+            other.names.left(me);
             other.links.send_modify(|links| {
                 links.remove(&me);
             });
@@ -272,8 +286,14 @@ impl State {
 
     fn status(&self, me: NodeId) -> NetStatus {
         let others = self.members.keys().filter(|id| **id != me);
-        let peers = others.map(|peer| Peer {
+        let called = |peer: &NodeId| match self.members.get(&me) {
+            Some(member) => member.names.called(*peer),
+            None => Names::default().called(*peer),
+        };
+        let peers = others.map(|peer| (peer, called(peer))).map(|(peer, called)| Peer {
             peer_id: peer.to_string(),
+            name: called.name.map(Into::into),
+            display_name: called.display,
             address: "/memory".to_owned(),
             transport: Transport::Tcp,
             direction: Direction::Outbound,

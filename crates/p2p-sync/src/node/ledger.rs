@@ -186,7 +186,11 @@ impl Ledger {
             Entry::Write { key, content } => writing::leaves_room(&mut self.store, key, content).unwrap_or(false),
             // It is asked record by record.
             Entry::Receive { .. } => true,
-            Entry::Restore { .. } | Entry::SetAside(_) | Entry::Remember(_) | Entry::Patrolled(_) => false,
+            Entry::Restore { .. }
+            | Entry::SetAside(_)
+            | Entry::Remember(_)
+            | Entry::RememberNames(_)
+            | Entry::Patrolled(_) => false,
         }
     }
 
@@ -381,6 +385,10 @@ impl Open<'_> {
             }
             Entry::Remember(peers) => {
                 self.store.remember_peers(peers)?;
+                Ok(Done::Noted)
+            }
+            Entry::RememberNames(heard) => {
+                self.store.remember_names(heard, now.time)?;
                 Ok(Done::Noted)
             }
             Entry::Patrolled(rowid) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use p2p_sync_core::{NodeId, Timestamp, Uptime};
 
+use crate::names::Names;
 use crate::store::{REMEMBERED_PEERS_MAX, RememberedPeer, SqliteStore, StoreError};
 
 /// A peer at an address is written down again after this at the earliest.
@@ -62,6 +63,16 @@ pub(super) fn load(store: &mut SqliteStore) -> Result<Vec<(NodeId, Multiaddr)>, 
         .into_iter()
         .filter_map(|peer| Some((peer.id, peer.address.parse().ok()?)))
         .collect())
+}
+
+/// What nodes are called, as far as that is known at the start: this one itself, and those that it knew before.
+pub(super) fn load_names(store: &mut SqliteStore, own: NodeId, name: &str) -> Result<Names, StoreError> {
+    let known = store.remembered_names()?;
+    Ok(Names::new(
+        own,
+        name,
+        known.into_iter().map(|known| (known.id, known.name)),
+    ))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use p2p_sync_core::{Key, NodeId, Record, Timestamp};
 
+use crate::names::Names;
 use crate::net;
 use crate::report::{self, Due, StandingState};
 
@@ -121,15 +122,17 @@ pub struct Synced {
     pub last: Option<LastSync>,
 }
 
-impl From<&SyncStatus> for report::Sync {
-    fn from(sync: &SyncStatus) -> Self {
+impl SyncStatus {
+    /// The same for those who read reports.
+    pub fn report(&self, names: &Names) -> report::Sync {
+        let sync = self;
         let due = |(key, due): &(Key, Timestamp)| Due {
             key: key.as_str().to_owned(),
             due: due.to_string(),
         };
-        Self {
+        report::Sync {
             ready: sync.ready,
-            peers: sync.peers.iter().map(report::SyncPeer::from).collect(),
+            peers: sync.peers.iter().map(|peer| peer.report(names)).collect(),
             refused: sync.refused.iter().cloned().map(report::Count::from).collect(),
             ahead: report::Ahead {
                 records: sync.ahead.records,
@@ -147,24 +150,28 @@ impl From<&SyncStatus> for report::Sync {
     }
 }
 
-impl From<&PeerSync> for report::SyncPeer {
-    fn from(peer: &PeerSync) -> Self {
-        Self {
-            synced: synced(peer.peer, peer.standing, peer.last),
-            clock_ahead_seconds: peer.clock_ahead_nanos.map(seconds),
+impl PeerSync {
+    fn report(&self, names: &Names) -> report::SyncPeer {
+        report::SyncPeer {
+            synced: synced(self.peer, self.standing, self.last, names),
+            clock_ahead_seconds: self.clock_ahead_nanos.map(seconds),
         }
     }
 }
 
-impl From<&Synced> for report::Synced {
-    fn from(one: &Synced) -> Self {
-        synced(one.peer, one.standing, one.last)
+impl Synced {
+    /// The same for those who read reports.
+    pub fn report(&self, names: &Names) -> report::Synced {
+        synced(self.peer, self.standing, self.last, names)
     }
 }
 
-fn synced(peer: NodeId, standing: Standing, last: Option<LastSync>) -> report::Synced {
+fn synced(peer: NodeId, standing: Standing, last: Option<LastSync>, names: &Names) -> report::Synced {
+    let called = names.called(peer);
     report::Synced {
         peer_id: peer.to_string(),
+        name: called.name.map(Into::into),
+        display_name: called.display,
         standing: standing.into(),
         last: last.map(|last| report::Last {
             at: last.at.to_string(),
@@ -206,34 +213,44 @@ fn seconds(nanos: i64) -> f64 {
     (nanos / 1_000_000) as f64 / 1e3
 }
 
-impl From<&net::Trouble> for report::Trouble {
-    fn from(trouble: &net::Trouble) -> Self {
-        let attempt = |attempt: &net::Attempt| report::Attempt {
-            address: attempt.address.clone(),
-            cause: attempt.cause.code().to_owned(),
-            text: attempt.cause.to_string(),
-            at: attempt.at.to_string(),
-        };
-        let first = trouble.attempts.first();
-        Self {
-            peer_id: trouble.peer.map(|peer| peer.to_string()),
-            configured: trouble.configured,
-            cause: first.map_or("other", |first| first.cause.code()).to_owned(),
-            since: trouble.since.to_string(),
-            last: trouble.last.to_string(),
-            times: trouble.times,
-            attempts: trouble.attempts.iter().map(attempt).collect(),
-        }
+pub(super) fn trouble(trouble: &net::Trouble, names: &Names) -> report::Trouble {
+    let attempt = |attempt: &net::Attempt| report::Attempt {
+        address: attempt.address.clone(),
+        cause: attempt.cause.code().to_owned(),
+        text: attempt.cause.to_string(),
+        at: attempt.at.to_string(),
+    };
+    let first = trouble.attempts.first();
+    let called = trouble.peer.map(|peer| names.called(peer));
+    report::Trouble {
+        peer_id: trouble.peer.map(|peer| peer.to_string()),
+        name: called.as_ref().and_then(|called| called.name.clone()).map(Into::into),
+        display_name: called.map(|called| called.display),
+        configured: trouble.configured,
+        cause: first.map_or("other", |first| first.cause.code()).to_owned(),
+        since: trouble.since.to_string(),
+        last: trouble.last.to_string(),
+        times: trouble.times,
+        attempts: trouble.attempts.iter().map(attempt).collect(),
     }
 }
 
-impl From<&super::Conflict> for report::Conflict {
-    fn from(conflict: &super::Conflict) -> Self {
-        Self {
-            key: conflict.loser.key.as_str().to_owned(),
-            lost: (&conflict.loser).into(),
-            won: (&conflict.winner).into(),
-            noticed: conflict.noticed.to_string(),
-        }
+/// A lost version for those who read reports.
+pub fn conflict(conflict: &super::Conflict, names: &Names) -> report::Conflict {
+    report::Conflict {
+        key: conflict.loser.key.as_str().to_owned(),
+        lost: version(&conflict.loser, names),
+        won: version(&conflict.winner, names),
+        noticed: conflict.noticed.to_string(),
+    }
+}
+
+/// A version, with the name of its author.
+fn version(record: &Record, names: &Names) -> report::Version {
+    let author = names.author(record.author);
+    report::Version {
+        author_name: author.name.map(Into::into),
+        author_display_name: Some(author.display),
+        ..record.into()
     }
 }

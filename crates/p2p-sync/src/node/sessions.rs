@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::NodeError;
 use super::ledger::{Committed, Ledger, PeerView};
 use super::standings::{Standings, Traffic};
+use crate::names::Names;
 use crate::net::{PeerLinks, StreamEvent, StreamId, StreamOrder, ToPeers};
 use crate::system::{self, Now};
 
@@ -52,11 +53,12 @@ pub(super) struct Sessions {
     /// When it is looked next who keeps others waiting.
     slots_at: Uptime,
     log: SessionLog,
+    names: Names,
     pub(super) standings: Standings,
 }
 
 impl Sessions {
-    pub(super) fn new(me: NodeId, to_peers: mpsc::Sender<ToPeers>) -> Self {
+    pub(super) fn new(me: NodeId, to_peers: mpsc::Sender<ToPeers>, names: Names) -> Self {
         Self {
             agenda: Agenda::new(me, system::boot_nonce()),
             slots: Slots::default(),
@@ -71,8 +73,9 @@ impl Sessions {
             doubt: false,
             look_at: Uptime::default(),
             slots_at: Uptime::default(),
-            log: SessionLog::default(),
-            standings: Standings::default(),
+            log: SessionLog::new(names.clone()),
+            standings: Standings::new(names.clone()),
+            names,
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::sessions::log::REMEMBERED_MAX;
 use super::{LastSync, PeerSync, Standing, Synced};
+use crate::names::Names;
 use crate::system::Now;
 use crate::throttle::KeyedThrottle;
 
@@ -27,6 +28,7 @@ const CLOCK_WORRY_EVERY: Duration = Duration::from_secs(600);
 /// The connected peers.
 #[derive(Debug)]
 pub(super) struct Standings {
+    names: Names,
     peers: BTreeMap<NodeId, Peer>,
     asked: Vec<Asked>,
     /// Records that were not taken, by cause.
@@ -63,18 +65,17 @@ pub(super) struct Traffic {
     pub(super) received: u64,
 }
 
-impl Default for Standings {
-    fn default() -> Self {
+impl Standings {
+    pub(super) fn new(names: Names) -> Self {
         Self {
+            names,
             peers: BTreeMap::new(),
             asked: Vec::new(),
             refused: BTreeMap::new(),
             worries: KeyedThrottle::once(CLOCK_WORRY_EVERY, REMEMBERED_MAX),
         }
     }
-}
 
-impl Standings {
     pub(super) fn connected(&mut self, peer: NodeId) {
         self.peers.insert(peer, Peer::default());
     }
@@ -108,7 +109,10 @@ impl Standings {
         known.running = known.running.saturating_sub(1);
         if report.peer.is_some() {
             known.clock_ahead_nanos = Some(report.peer_ahead_nanos);
-            worry(peer, report.peer_ahead_nanos, &mut self.worries, at);
+            let ahead = report.peer_ahead_nanos;
+            if is_worrying(ahead) && self.worries.pass(peer, at).is_some() {
+                worry(&self.names.peer(peer), ahead);
+            }
         }
         known.outcome = match outcome {
             Some(Outcome::Equal) => Some(Standing::InSync),
@@ -252,11 +256,12 @@ impl Peer {
     }
 }
 
-fn worry(peer: NodeId, ahead: i64, worries: &mut KeyedThrottle<NodeId, Uptime>, at: Uptime) {
+fn is_worrying(ahead: i64) -> bool {
+    Duration::from_nanos(ahead.unsigned_abs()) >= CLOCK_WORRY
+}
+
+fn worry(peer: &str, ahead: i64) {
     let distance = Duration::from_nanos(ahead.unsigned_abs());
-    if distance < CLOCK_WORRY || worries.pass(peer, at).is_none() {
-        return;
-    }
     tracing::warn!(
         "The clock of peer {peer} is {:.1} s {} this machine's. Check both clocks: records dated more than two \
          minutes ahead are held back until they fall due",

@@ -47,6 +47,7 @@ impl Node {
             Multicast::Silent => (report::Multicast::Silent, None, None),
             Multicast::Heard { ago } => (report::Multicast::Heard, Some(ago.as_secs()), None),
         };
+        let names = &self.inner.names;
         Ok(Status {
             peer_id: self.inner.id.to_string(),
             name: self.inner.name.clone(),
@@ -64,7 +65,7 @@ impl Node {
                 unheard: net.unheard,
             },
             dropped: net.dropped.into_iter().map(Count::from).collect(),
-            sync: (&sync).into(),
+            sync: sync.report(names),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.inner.watch.uptime().0.as_secs(),
             data_dir: footprint.directory.to_string_lossy().into_owned(),
@@ -73,7 +74,11 @@ impl Node {
                 log_bytes: footprint.log_bytes,
                 free_bytes: footprint.free_bytes,
             },
-            troubles: net.troubles.iter().map(report::Trouble::from).collect(),
+            troubles: net
+                .troubles
+                .iter()
+                .map(|one| super::report::trouble(one, names))
+                .collect(),
             multicast,
             multicast_heard_seconds_ago: heard,
             multicast_failure: failure,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use p2p_sync_core::{NodeId, Uptime};
+use p2p_sync_core::Uptime;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -18,6 +18,7 @@ use super::received_log::ReceivedLog;
 use super::remembering::Remembering;
 use super::sessions::Sessions;
 use super::work::{Request, Work};
+use crate::names::Names;
 use crate::net::{Audience, FromPeers, Link, StreamEvent, Streams, ToPeers};
 use crate::store::Readers;
 use crate::system::{Now, Stopwatch};
@@ -52,6 +53,7 @@ pub(super) struct Writer {
     to_peers: mpsc::Sender<ToPeers>,
     audience: Arc<Audience>,
     remembering: Remembering,
+    names: Names,
     readers: Readers,
     watch: Stopwatch,
     /// When a rescue of a damaged store was last attempted.
@@ -83,19 +85,18 @@ enum Wake {
 
 impl Writer {
     pub(super) fn new(
-        me: NodeId,
         ledger: Ledger,
         readers: Readers,
         requests: mpsc::Receiver<Request>,
         link: Link,
         runtime: Handle,
         failure: watch::Sender<Option<NodeError>>,
+        names: Names,
     ) -> Self {
         let (checking, scans) = Checking::new();
         Self {
-            ledger,
             log: ReceivedLog::default(),
-            sessions: Sessions::new(me, link.outbound.clone()),
+            sessions: Sessions::new(ledger.id(), link.outbound.clone(), names.clone()),
             checking,
             completing: Completing::default(),
             requests,
@@ -105,6 +106,8 @@ impl Writer {
             to_peers: link.outbound,
             audience: link.audience,
             remembering: Remembering::default(),
+            ledger,
+            names,
             readers,
             watch: Stopwatch::start(),
             rescued: None,
@@ -235,6 +238,9 @@ impl Writer {
         self.sessions.on_event(event, &mut self.ledger, now);
         let committed = self.ledger.take_committed();
         self.tell(&committed, now);
+        if self.names.has_unsaved() {
+            self.write_all(Vec::new(), now);
+        }
     }
 
     /// Writes this and everything else that is queued.
@@ -300,20 +306,28 @@ impl Writer {
 
     /// Writes a batch, notifies listeners, and answers the requesters.
     fn write(&mut self, batch: Vec<Work>, now: Now) {
-        let reached = self.remembering.take();
+        let (reached, heard) = (self.remembering.take(), self.names.take_unsaved());
         let mut entries: Vec<Entry<'_>> = batch.iter().map(Work::entry).collect();
         if !reached.is_empty() {
             entries.push(Entry::Remember(&reached));
+        }
+        if !heard.is_empty() {
+            entries.push(Entry::RememberNames(&heard));
         }
         if entries.is_empty() {
             return;
         }
         let mut committed = self.ledger.commit(&entries, now);
+        if !heard.is_empty() {
+            match committed.done.pop() {
+                Some(Err(error)) if self.may_be_repeated(&error) => self.names.put_back(heard),
+                Some(Err(error)) => tracing::debug!("cannot remember the names of peers: {error}"),
+                _ => {}
+            }
+        }
         if !reached.is_empty() {
             match committed.done.pop() {
-                Some(Err(error)) if !error.may_be_of_one_piece() || self.ledger.is_broken() => {
-                    self.remembering.put_back(reached);
-                }
+                Some(Err(error)) if self.may_be_repeated(&error) => self.remembering.put_back(reached),
                 Some(Err(error)) => tracing::debug!("cannot remember which peers were reached: {error}"),
                 _ => self.ledger.write_known_peers(),
             }
@@ -323,5 +337,10 @@ impl Writer {
         for (work, done) in batch.into_iter().zip(done) {
             self.answer(work, done, now);
         }
+    }
+
+    /// Whether what failed with this error may go through another time.
+    fn may_be_repeated(&self, error: &NodeError) -> bool {
+        !error.may_be_of_one_piece() || self.ledger.is_broken()
     }
 }

@@ -11,6 +11,8 @@ pub(crate) const PEER: &str = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSy
 pub(crate) fn peers() -> Vec<Peer> {
     let quic = Peer {
         peer_id: PEER.to_owned(),
+        name: Some("kit\u{7}chen".to_owned()),
+        display_name: "kit\\u{7}chen".to_owned(),
         address: "/ip4/192.168.11.52/udp/4002/quic-v1".to_owned(),
         transport: Transport::Quic,
         direction: Direction::Outbound,
@@ -20,6 +22,8 @@ pub(crate) fn peers() -> Vec<Peer> {
         in_mesh: true,
     };
     let tcp = Peer {
+        name: None,
+        display_name: PEER.to_owned(),
         address: "/ip6/fd00::2/tcp/40000".to_owned(),
         transport: Transport::Tcp,
         direction: Direction::Inbound,
@@ -36,6 +40,8 @@ pub(crate) fn peers() -> Vec<Peer> {
 pub(crate) fn trouble() -> Trouble {
     Trouble {
         peer_id: None,
+        name: None,
+        display_name: None,
         configured: true,
         cause: "refused".to_owned(),
         since: "2027-01-15T08:00:00Z".to_owned(),

@@ -60,6 +60,13 @@ pub struct Version {
     pub timestamp: String,
     /// The peer id of the node on which it was written.
     pub author: String,
+    /// The name of that node, if it is known; in lists of conflicts only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author_name: Option<String>,
+    /// How people see that node, in printable characters: its name, followed by the end of its peer id if another node has the
+    /// same name; without a name, the end of its peer id. In lists of conflicts only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author_display_name: Option<String>,
 }
 
 impl From<&core::Record> for Version {
@@ -68,6 +75,8 @@ impl From<&core::Record> for Version {
             content: (&record.content).into(),
             timestamp: record.timestamp.to_string(),
             author: record.author.to_string(),
+            author_name: None,
+            author_display_name: None,
         }
     }
 }

@@ -127,6 +127,11 @@ impl fmt::Display for NotListening {
 pub struct Peer {
     /// Its peer id.
     pub peer_id: String,
+    /// The name that it told, which anybody can choose; null if it told none.
+    pub name: Option<String>,
+    /// How people see it, in printable characters: its name, followed by the end of its peer id if another node has the same
+    /// name; without a name, its peer id.
+    pub display_name: String,
     /// The remote address of the connection.
     pub address: String,
     /// The transport of the connection.

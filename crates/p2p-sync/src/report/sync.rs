@@ -90,6 +90,10 @@ pub struct SyncPeer {
 pub struct Synced {
     /// Its peer id.
     pub peer_id: String,
+    /// The name that it told, as in the list of peers.
+    pub name: Option<String>,
+    /// How people see it, as in the list of peers.
+    pub display_name: String,
     /// How it compared when last looked at.
     #[serde(flatten)]
     pub standing: Standing,

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 pub struct Trouble {
     /// Its peer id; null if only an address is known.
     pub peer_id: Option<String>,
+    /// The name that it told when it was connected, as in the list of peers; null if it is not known.
+    pub name: Option<String>,
+    /// How people see it, as in the list of peers; null if only an address is known.
+    pub display_name: Option<String>,
     /// Whether the user configured it.
     pub configured: bool,
     /// The most telling cause; a fixed word.

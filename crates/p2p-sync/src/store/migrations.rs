@@ -42,6 +42,7 @@ const STEPS: &[Step] = &[
     Step::Sql(THIRD),
     Step::Code(fourth),
     Step::Code(fifth),
+    Step::Sql(SIXTH),
 ];
 
 /// `kv_store` is an ordinary rowid table: rows are appended, and only small indexes are written at random places, which is
@@ -161,6 +162,14 @@ const SEQUENCE_AFTER: &str = "
         seen INTEGER NOT NULL,
         updated INTEGER NOT NULL
     );
+";
+/// What known nodes are called.
+const SIXTH: &str = "
+    CREATE TABLE peer_name (
+        peer TEXT NOT NULL PRIMARY KEY,
+        name TEXT NOT NULL,
+        last_heard INTEGER NOT NULL
+    ) WITHOUT ROWID;
 ";
 /// Records copied between two words to the observer: some hundredths of a second.
 const COPIED_AT_A_TIME: i64 = 5_000;
@@ -431,6 +440,10 @@ mod tests {
         "kv_store: CREATE TABLE kv_store ( sequence INTEGER NOT NULL PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT, timestamp INTEGER NOT NULL, author TEXT NOT NULL, deleted_at INTEGER, base INTEGER, key_hash INTEGER, digest BLOB )",
         "sync_position: CREATE TABLE sync_position ( source INTEGER NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, number INTEGER NOT NULL, seen INTEGER NOT NULL, updated INTEGER NOT NULL )",
     ];
+    /// What the sixth step adds; never changed either.
+    const SIXTH_ADDS: &[&str] = &[
+        "peer_name: CREATE TABLE peer_name ( peer TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, last_heard INTEGER NOT NULL ) WITHOUT ROWID",
+    ];
     const FIFTH_DROPS: &[&str] = &["kv_store:", "kv_store_time_key:", "sync_position:"];
 
     fn file() -> &'static Path {
@@ -541,6 +554,18 @@ mod tests {
         let mut expected: Vec<_> = kept.chain(THIRD_ADDS).chain(FOURTH_ADDS).chain(FIFTH_SHAPE).collect();
         expected.sort();
         assert_eq!(shape(&new).iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_sixth_shape_is_pinned() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_by(&STEPS[..6], &mut connection, file(), &mut |_| {}).unwrap();
+        let dropped = |line: &&str| FIFTH_DROPS.iter().any(|name| line.starts_with(name));
+        let kept = SECOND_SHAPE.iter().filter(|line| !dropped(line));
+        let adds = [THIRD_ADDS, FOURTH_ADDS, FIFTH_SHAPE, SIXTH_ADDS].concat();
+        let mut expected: Vec<_> = kept.chain(&adds).collect();
+        expected.sort();
+        assert_eq!(shape(&connection).iter().collect::<Vec<_>>(), expected);
     }
 
     /// A file of the fourth version with so many records, a row of another program, and something in the other tables.

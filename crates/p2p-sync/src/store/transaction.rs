@@ -12,6 +12,7 @@ use rusqlite::Connection;
 
 use super::conflicts::{self, Conflict};
 use super::error::StoreError;
+use super::peer_names::{self, NamesHeard};
 use super::peers::{self, RememberedPeer};
 use super::rows;
 use super::sqlite::SqliteStore;
@@ -165,6 +166,15 @@ impl Transaction<'_> {
     /// As for [`keep_conflict`](Self::keep_conflict).
     pub fn remember_peers(&mut self, peers: &[RememberedPeer]) -> Result<(), StoreError> {
         self.write(|connection| peers::remember(connection, peers))
+    }
+
+    /// Takes note of what known nodes are called, and forgets the names heard longest ago beyond
+    /// [`KNOWN_NAMES_MAX`](crate::names::KNOWN_NAMES_MAX).
+    ///
+    /// # Errors
+    /// As for [`keep_conflict`](Self::keep_conflict).
+    pub fn remember_names(&mut self, heard: &NamesHeard, at: Timestamp) -> Result<(), StoreError> {
+        self.write(|connection| peer_names::remember(connection, heard, at))
     }
 
     /// Writes, and takes note of a failure.

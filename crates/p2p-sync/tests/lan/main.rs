@@ -24,6 +24,7 @@ mod discovery;
 mod foreign;
 mod keys;
 mod mesh;
+mod names;
 mod paths;
 mod programs;
 mod recovery;

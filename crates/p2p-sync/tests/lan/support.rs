@@ -124,6 +124,12 @@ impl Stranger {
         Self::start_as(host, &["--key", key], addresses)
     }
 
+    /// The same, saying by Identify that this is its agent version.
+    #[track_caller]
+    pub(crate) fn with_agent(host: &Host, agent: &str, addresses: &[String]) -> Self {
+        Self::start_as(host, &["--agent", agent], addresses)
+    }
+
     /// The same, waiting at a port for whoever dials it, with gossip of another topic.
     #[track_caller]
     pub(crate) fn listening(host: &Host, port: u16, topic: &str) -> Self {
@@ -138,7 +144,7 @@ impl Stranger {
         for address in addresses {
             command.args(["--dial", address]);
         }
-        let process = Process::spawn(&format!("stranger {}", options[1]), command, Stdin::Pipe);
+        let process = Process::spawn(&format!("stranger {:.40}", options[1]), command, Stdin::Pipe);
         let first = process.wait_json(0, "peer id", PATIENCE, |object| object.get("peer_id").is_some());
         let peer_id = first["peer_id"].as_str().unwrap().to_owned();
         Self { process, peer_id }

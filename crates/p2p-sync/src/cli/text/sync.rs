@@ -2,7 +2,7 @@
 
 use super::{shown, table, version};
 use crate::command::ConflictList;
-use crate::report::{Conflict, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified};
+use crate::report::{Conflict, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified, Version};
 
 /// A clock that differs by less is as good as right, and the way of a message makes as much.
 const CLOCK_SHOWN_SECONDS: f64 = 1.0;
@@ -101,7 +101,7 @@ fn peer(peer: &SyncPeer) -> Vec<String> {
         .as_ref()
         .map_or_else(|| "-".to_owned(), |last| format!("{}: {}", last.at, session(last)));
     vec![
-        peer.synced.peer_id.clone(),
+        peer.synced.display_name.clone(),
         standing(peer.synced.standing),
         last,
         clock(peer.clock_ahead_seconds).unwrap_or_default(),
@@ -166,7 +166,7 @@ pub(super) fn synced(peers: &[Synced]) -> String {
         .map(|synced| {
             let last = synced.last.as_ref();
             vec![
-                synced.peer_id.clone(),
+                synced.display_name.clone(),
                 standing(synced.standing),
                 last.map_or_else(|| "interrupted; will be retried".to_owned(), session),
             ]
@@ -216,11 +216,16 @@ fn lost(conflict: &Conflict) -> String {
         "  {}\n    written {} by {}\n    lost to {}\n    written {} by {}, noticed {noticed}\n",
         version(key, lost),
         lost.timestamp,
-        lost.author,
+        author(lost),
         version(key, won),
         won.timestamp,
-        won.author,
+        author(won),
     )
+}
+
+/// Who wrote a version.
+fn author(version: &Version) -> &str {
+    version.author_display_name.as_deref().unwrap_or(&version.author)
 }
 
 fn count(number: u64, what: &str) -> String {
@@ -234,6 +239,7 @@ pub(in crate::cli) mod tests {
     use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
 
     use super::*;
+    use crate::names::{Name, Names};
     use crate::node::{self, Ahead, LastSync, PeerSync, Standing, SyncStatus};
     use crate::report::examples::{ME, PEER};
 
@@ -243,6 +249,12 @@ pub(in crate::cli) mod tests {
 
     fn peer_id() -> NodeId {
         PEER.parse().unwrap()
+    }
+
+    /// The names that two nodes told.
+    fn names() -> Names {
+        let name = Name::new("kit\u{7}chen").unwrap();
+        Names::new(ME.parse().unwrap(), "desk", [(peer_id(), name)])
     }
 
     fn last() -> LastSync {
@@ -286,7 +298,7 @@ pub(in crate::cli) mod tests {
             repaired: 1,
             completing: None,
         };
-        (&status).into()
+        status.report(&names())
     }
 
     pub(in crate::cli) fn some_synced() -> Vec<Synced> {
@@ -302,7 +314,7 @@ pub(in crate::cli) mod tests {
                 last: None,
             },
         ];
-        all.iter().map(Synced::from).collect()
+        all.iter().map(|one| one.report(&names())).collect()
     }
 
     fn record(content: Content, timestamp: &str) -> Record {
@@ -321,11 +333,12 @@ pub(in crate::cli) mod tests {
 
     pub(super) fn some_conflicts() -> ConflictList {
         let conflict = |lost, won| {
-            Conflict::from(&node::Conflict {
+            let conflict = node::Conflict {
                 loser: record(lost, "2026-01-04T08:30:15Z"),
                 winner: record(won, "2026-01-04T08:30:16Z"),
                 noticed: at("2026-01-04T08:30:17Z"),
-            })
+            };
+            node::conflict(&conflict, &names())
         };
         ConflictList {
             newest: vec![
@@ -363,14 +376,12 @@ pub(in crate::cli) mod tests {
             told("Repaired").as_deref(),
             Some("1 (damaged records and wrong summaries)")
         );
-        let expected = format!(
-            "\
+        let expected = "\
 Sync with peers (2):
-  {PEER}  3 ahead, 1 behind       2026-01-04T08:30:15Z: 2 records sent, 5 new; 3104 B out, 412 B in, 1 \
+  kit\\u{7}chen  3 ahead, 1 behind       2026-01-04T08:30:15Z: 2 records sent, 5 new; 3104 B out, 412 B in, 1 \
       round trip  ! its clock is 540.2 s behind this one: correct the wrong one
-  {PEER}  in sync, 4 not due yet  -
-"
-        );
+  kit\\u{7}chen  in sync, 4 not due yet  -
+";
         assert_eq!(
             peers(&some_sync().peers),
             expected.replace("1 behind                   ", "1 behind                  ")
@@ -385,7 +396,7 @@ Sync with peers (2):
                 ready,
                 ..SyncStatus::default()
             };
-            facts(&(&sync).into(), 0)
+            facts(&sync.report(&names()), 0)
         };
         let quiet = [("Refused", vec![]), ("Conflicts", vec![])];
         assert_eq!(
@@ -403,7 +414,7 @@ Sync with peers (2):
                 peers: standings.iter().map(|standing| a_peer(*standing, None)).collect(),
                 ..SyncStatus::default()
             };
-            state(&(&sync).into(), connected).join("|")
+            state(&sync.report(&names()), connected).join("|")
         };
         let waiting = Standing::Waiting { records: 1 };
         for (standings, connected, words) in [
@@ -429,7 +440,7 @@ Sync with peers (2):
             is_full: true,
             ..SyncStatus::default()
         };
-        assert_eq!(state(&(&full).into(), 0), ["no peers connected", NO_ROOM]);
+        assert_eq!(state(&full.report(&names()), 0), ["no peers connected", NO_ROOM]);
     }
 
     #[test]
@@ -462,13 +473,11 @@ Sync with peers (2):
 
     #[test]
     fn what_came_of_a_comparison_is_told_by_peer() {
-        let expected = format!(
-            "\
+        let expected = "\
 ✓ Compared with peers (2):
-  {PEER}  in sync           2 records sent, 5 new; 3104 B out, 412 B in, 1 round trip
-  {ME}  not compared yet  interrupted; will be retried
-"
-        );
+  kit\\u{7}chen  in sync           2 records sent, 5 new; 3104 B out, 412 B in, 1 round trip
+  desk          not compared yet  interrupted; will be retried
+";
         assert_eq!(synced(&some_synced()), expected);
         assert!(synced(&[]).starts_with("✗ No connected peer"));
     }
@@ -489,24 +498,22 @@ Sync with peers (2):
 
     #[test]
     fn lost_values_and_lost_deletions_are_shown_and_escaped() {
-        let expected = format!(
-            "\
+        let expected = "\
 Lost versions (the newest 3 of 7):
-  k = a\\u{{1b}}[2Jb
-    written 2026-01-04T08:30:15Z by {PEER}
+  k = a\\u{1b}[2Jb
+    written 2026-01-04T08:30:15Z by kit\\u{7}chen
     lost to k = \\xFF
-    written 2026-01-04T08:30:16Z by {PEER}, noticed 2026-01-04T08:30:17Z
+    written 2026-01-04T08:30:16Z by kit\\u{7}chen, noticed 2026-01-04T08:30:17Z
   k (deleted)
-    written 2026-01-04T08:30:15Z by {PEER}
+    written 2026-01-04T08:30:15Z by kit\\u{7}chen
     lost to k = v
-    written 2026-01-04T08:30:16Z by {PEER}, noticed 2026-01-04T08:30:17Z
+    written 2026-01-04T08:30:16Z by kit\\u{7}chen, noticed 2026-01-04T08:30:17Z
   k = 
-    written 2026-01-04T08:30:15Z by {PEER}
+    written 2026-01-04T08:30:15Z by kit\\u{7}chen
     lost to k (deleted)
-    written 2026-01-04T08:30:16Z by {PEER}, noticed 2026-01-04T08:30:17Z
+    written 2026-01-04T08:30:16Z by kit\\u{7}chen, noticed 2026-01-04T08:30:17Z
 To bring one back: restore KEY TIMESTAMP
-"
-        );
+";
         assert_eq!(conflicts(&some_conflicts()), expected);
         let list = |total, more| {
             conflicts(&ConflictList {

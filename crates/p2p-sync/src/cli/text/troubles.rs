@@ -21,7 +21,7 @@ pub(super) fn troubles(troubles: &[Trouble]) -> String {
 
 /// One row for each address.
 fn rows(trouble: &Trouble) -> Vec<Vec<String>> {
-    let whom = match (&trouble.peer_id, trouble.configured) {
+    let whom = match (&trouble.display_name, trouble.configured) {
         (Some(peer), _) => peer.clone(),
         (None, true) => "--peer".to_owned(),
         (None, false) => "-".to_owned(),
@@ -63,6 +63,8 @@ pub(in crate::cli) mod tests {
             examples::trouble(),
             Trouble {
                 peer_id: Some(examples::PEER.to_owned()),
+                name: None,
+                display_name: Some(examples::PEER.to_owned()),
                 configured: false,
                 cause: "version".to_owned(),
                 attempts: vec![

@@ -8,12 +8,12 @@ use super::*;
 use crate::report::examples::{ME, PEER, peers, trouble};
 use crate::report::{
     Ahead, Class, CommandHelp, Conflict, Count, Due, Last, Messages, Multicast, NotListening, Standing, StandingState,
-    Store, Sync, SyncPeer, SyncState, read,
+    Store, Sync, SyncPeer, SyncState, Version, read,
 };
 
 const LAST: &str = r#"{"at":"2026-01-04T08:30:15Z","bytes_sent":3104,"bytes_received":412,"round_trips":1,"records_sent":2,"records_changed":5}"#;
-const QUIC: &str = r#"{"peer_id":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","address":"/ip4/192.168.11.52/udp/4002/quic-v1","transport":"quic","direction":"outbound","rtt_ms":0.41,"connections":1,"subscribed":true,"in_mesh":true}"#;
-const TCP: &str = r#"{"peer_id":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","address":"/ip6/fd00::2/tcp/40000","transport":"tcp","direction":"inbound","rtt_ms":null,"connections":2,"subscribed":false,"in_mesh":false}"#;
+const QUIC: &str = r#"{"peer_id":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","name":"kit\u0007chen","display_name":"kit\\u{7}chen","address":"/ip4/192.168.11.52/udp/4002/quic-v1","transport":"quic","direction":"outbound","rtt_ms":0.41,"connections":1,"subscribed":true,"in_mesh":true}"#;
+const TCP: &str = r#"{"peer_id":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","name":null,"display_name":"12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa","address":"/ip6/fd00::2/tcp/40000","transport":"tcp","direction":"inbound","rtt_ms":null,"connections":2,"subscribed":false,"in_mesh":false}"#;
 
 /// Holds JSON to these bytes, and to reading back to the value that it was made of.
 fn assert_json<T>(value: &T, expected: &str)
@@ -50,6 +50,8 @@ fn synced(state: StandingState, [ahead, behind, waiting]: [u64; 3], has_last: bo
     };
     Synced {
         peer_id: PEER.to_owned(),
+        name: Some("kitchen".to_owned()),
+        display_name: "kitchen (…K6MKSyUwa)".to_owned(),
         standing: Standing {
             state,
             ahead,
@@ -118,12 +120,17 @@ fn what_was_stored_found_deleted_and_restored() {
     );
     let conflict = Conflict {
         key: "k".to_owned(),
-        lost: (&bytes).into(),
+        lost: Version {
+            author_name: Some("kitchen".to_owned()),
+            author_display_name: Some("kitchen".to_owned()),
+            ..(&bytes).into()
+        },
         won: (&deletion).into(),
         noticed: "2026-01-04T08:30:19Z".to_owned(),
     };
+    let named = tail.replace('}', r#","author_name":"kitchen","author_display_name":"kitchen"}"#);
     let expected = format!(
-        r#"{{"key":"k","lost":{{"value_b64":"//4=",{tail},"won":{{"deleted":true,{tail},"noticed":"2026-01-04T08:30:19Z"}}"#
+        r#"{{"key":"k","lost":{{"value_b64":"//4=",{named},"won":{{"deleted":true,{tail},"noticed":"2026-01-04T08:30:19Z"}}"#
     );
     assert_json(&conflict, &expected);
     let all = Reply::Conflicts(ConflictList {
@@ -180,9 +187,9 @@ fn a_status_in_full() {
         }],
     };
     let sync = format!(
-        r#"{{"ready":true,"peers":[{{"peer_id":"{PEER}","state":"differs","ahead":3,"behind":1,"waiting":0,"last":{LAST},"clock_ahead_seconds":-540.2}},{{"peer_id":"{PEER}","state":"waiting","ahead":0,"behind":0,"waiting":4,"last":null,"clock_ahead_seconds":0.002}}],"refused":[{{"cause":"too far ahead","count":9}}],"ahead":{{"records":3,"first":[{{"key":"a\u202eb","due":"2027-01-04T08:30:15Z"}}]}},"conflicts":2,"repaired":1,"state":"no_room","full":true}}"#
+        r#"{{"ready":true,"peers":[{{"peer_id":"{PEER}","name":"kitchen","display_name":"kitchen (…K6MKSyUwa)","state":"differs","ahead":3,"behind":1,"waiting":0,"last":{LAST},"clock_ahead_seconds":-540.2}},{{"peer_id":"{PEER}","name":"kitchen","display_name":"kitchen (…K6MKSyUwa)","state":"waiting","ahead":0,"behind":0,"waiting":4,"last":null,"clock_ahead_seconds":0.002}}],"refused":[{{"cause":"too far ahead","count":9}}],"ahead":{{"records":3,"first":[{{"key":"a\u202eb","due":"2027-01-04T08:30:15Z"}}]}},"conflicts":2,"repaired":1,"state":"no_room","full":true}}"#
     );
-    let trouble = r#"{"peer_id":null,"configured":true,"cause":"refused","since":"2027-01-15T08:00:00Z","last":"2027-01-15T08:00:07Z","times":12,"attempts":[{"address":"/ip4/10.0.0.9/tcp/4002","cause":"refused","text":"connection refused","at":"2027-01-15T08:00:07Z"}]}"#;
+    let trouble = r#"{"peer_id":null,"name":null,"display_name":null,"configured":true,"cause":"refused","since":"2027-01-15T08:00:00Z","last":"2027-01-15T08:00:07Z","times":12,"attempts":[{"address":"/ip4/10.0.0.9/tcp/4002","cause":"refused","text":"connection refused","at":"2027-01-15T08:00:07Z"}]}"#;
     let expected = format!(
         r#"{{"peer_id":"{ME}","name":"a\u202eb","network":"lab","port":4002,"addresses":["/ip4/192.168.11.34/tcp/4002"],"keys":7,"deleted":2,"peers":[{QUIC},{TCP}],"known_peers":3,"mesh":1,"messages":{{"sent":4,"received":5,"unheard":8}},"dropped":[{{"cause":"rate limited","count":6}}],"sync":{sync},"version":"1.2.3","uptime_seconds":90061,"data_dir":"/var/lib/p2p-sync","store":{{"bytes":1230000,"log_bytes":null,"free_bytes":20300000000}},"troubles":[{trouble}],"multicast":"heard","multicast_heard_seconds_ago":7,"not_listening":[{{"address":"/ip6/::/tcp/4002","reason":"in\u0007use"}}]}}"#
     );
@@ -200,8 +207,9 @@ fn peers_and_comparisons_come_one_a_line_and_then_their_number() {
         assert_eq!(read::<Peer>(&line(&one)).unwrap(), one);
     }
     let one = synced(StandingState::InSync, [0, 0, 0], true);
-    let expected =
-        format!(r#"{{"peer_id":"{PEER}","state":"in_sync","ahead":0,"behind":0,"waiting":0,"last":{LAST}}}"#);
+    let expected = format!(
+        r#"{{"peer_id":"{PEER}","name":"kitchen","display_name":"kitchen (…K6MKSyUwa)","state":"in_sync","ahead":0,"behind":0,"waiting":0,"last":{LAST}}}"#
+    );
     assert_json(&one, &expected);
     assert_eq!(Reply::Synced(vec![one]).json(), expected + "\n{\"peers\":1}\n");
     assert_eq!(Reply::Synced(vec![]).json(), "{\"peers\":0}\n");

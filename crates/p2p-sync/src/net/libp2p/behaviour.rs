@@ -59,23 +59,13 @@ pub(super) fn sync_protocol(network: &NetworkName) -> Result<StreamProtocol, lib
     StreamProtocol::try_from_owned(network.protocol(SYNC))
 }
 
-/// The agent version that tells other nodes of this run: a peer that comes back with another nonce has restarted.
-pub(super) fn agent_version(boot_nonce: u64) -> String {
-    format!("p2p-sync/{}/{boot_nonce:016x}", env!("CARGO_PKG_VERSION"))
-}
-
-/// The boot nonce in an agent version, if it is that of a node.
-pub(super) fn boot_nonce(agent_version: &str) -> Option<u64> {
-    let (_, nonce) = agent_version.strip_prefix("p2p-sync/")?.split_once('/')?;
-    u64::from_str_radix(nonce, 16).ok()
-}
-
 impl Behaviour {
-    /// The protocols for one run of a node. The streams of the sync that peers open go to `incoming`.
+    /// The protocols for one run of a node, which others learn from its agent version. The streams of the sync that peers open go
+    /// to `incoming`.
     pub(super) fn new(
         key: &Keypair,
         network: &NetworkName,
-        boot_nonce: u64,
+        agent_version: String,
         discovery: Option<discovery::Behaviour>,
         incoming: mpsc::Sender<streams::Incoming>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
@@ -86,7 +76,7 @@ impl Behaviour {
             .with_max_established_incoming(Some(CONNECTIONS_INBOUND_MAX))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
         let identify = identify::Config::new("/p2p-sync/1".to_owned(), key.public())
-            .with_agent_version(agent_version(boot_nonce))
+            .with_agent_version(agent_version)
             .with_push_listen_addr_updates(true);
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
@@ -178,19 +168,5 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 4);
-    }
-
-    #[test]
-    fn the_agent_version_carries_the_nonce() {
-        assert_eq!(boot_nonce(&agent_version(0xfeed)), Some(0xfeed));
-        for foreign in [
-            "",
-            "rust-libp2p/0.57",
-            "p2p-sync/1.0",
-            "p2p-sync/1.0/",
-            "p2p-sync/1.0/xyz",
-        ] {
-            assert_eq!(boot_nonce(foreign), None, "{foreign}");
-        }
     }
 }

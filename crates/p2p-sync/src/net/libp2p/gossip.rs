@@ -15,8 +15,9 @@ use p2p_sync_core::{NodeId, Record, Timestamp, Via};
 
 use super::complaints::Complaints;
 use super::log_budget::LogBudget;
-use super::node_id;
 use super::peers::connections::Connections;
+use super::{called, node_id};
+use crate::names::Names;
 use crate::system::{self, Stopwatch};
 
 /// Why a change was not announced: more came at once than the budget and the queues hold.
@@ -41,6 +42,7 @@ pub(super) struct Gossip {
     /// Something was due and did not go out.
     unsent: bool,
     pub(super) complaints: Complaints,
+    names: Names,
     pub(super) sent: u64,
     /// Changes that found nobody to hear them.
     pub(super) unheard: u64,
@@ -48,7 +50,7 @@ pub(super) struct Gossip {
 }
 
 impl Gossip {
-    pub(super) fn new(topic: TopicHash, limits: GateLimits, log: Arc<LogBudget>) -> Self {
+    pub(super) fn new(topic: TopicHash, limits: GateLimits, log: Arc<LogBudget>, names: Names) -> Self {
         Self {
             topic,
             gate: Gate::new(limits),
@@ -58,6 +60,7 @@ impl Gossip {
             newest: None,
             unsent: false,
             complaints: Complaints::new(log),
+            names,
             sent: 0,
             unheard: 0,
             received: 0,
@@ -204,8 +207,9 @@ impl Gossip {
             Refusal::InvalidKey(why) => tracing::warn!("Invalid key from peer {source}: {why}; message dropped"),
             Refusal::InvalidValue(why) => tracing::warn!("Invalid value from peer {source}: {why}; message dropped"),
             Refusal::Future { ahead } => tracing::warn!(
-                "Message from peer {source} is dated {:.0} s ahead of this machine's clock; dropped. Check the clocks \
-                 of both machines",
+                "Message from peer {} is dated {:.0} s ahead of this machine's clock; dropped. Check the clocks of both \
+                 machines",
+                called(&self.names, &source),
                 ahead.as_secs_f64()
             ),
         }
@@ -214,19 +218,19 @@ impl Gossip {
 
 /// A node makes good by sync what was dropped. Another program has nothing but its messages, so its user must know what to do.
 fn rate_limited(peer: NodeId, agents: &Connections) -> String {
-    let agent = PeerId::from_bytes(peer.as_bytes())
+    let program = PeerId::from_bytes(peer.as_bytes())
         .ok()
-        .and_then(|peer| agents.agent(peer));
-    match agent {
-        Some(agent) if !agent.starts_with("p2p-sync/") => format!(
+        .and_then(|peer| agents.program(peer));
+    match program {
+        Some(program) if !program.starts_with("p2p-sync/") => format!(
             "Rate limit exceeded for peer {peer} ({}); message dropped, and its changes are lost unless that program \
              sends them again. Have it put several changes into one message (Batch), or raise --message-limit on \
              every node",
-            printable(agent.as_bytes())
+            printable(program.as_bytes())
         ),
-        Some(agent) => format!(
+        Some(program) => format!(
             "Rate limit exceeded for peer {peer} ({}); message dropped",
-            printable(agent.as_bytes())
+            printable(program.as_bytes())
         ),
         None => format!("Rate limit exceeded for peer {peer}; message dropped"),
     }
@@ -260,7 +264,8 @@ mod tests {
     #[test]
     fn what_was_published_is_repeated_once_however_often_a_connection_ends() {
         let topic = TopicHash::from_raw("topic");
-        let mut gossip = Gossip::new(topic, GateLimits::default(), Arc::new(LogBudget::new()));
+        let log = Arc::new(LogBudget::new());
+        let mut gossip = Gossip::new(topic, GateLimits::default(), log, Names::default());
         let now = Instant::now();
         gossip.push(record(1));
         gossip.push(record(2));

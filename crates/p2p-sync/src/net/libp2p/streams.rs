@@ -15,9 +15,10 @@ use tokio::time::timeout;
 
 use super::complaints::Complaints;
 use super::log_budget::LogBudget;
-use super::node_id;
 use super::streams::links::Links;
 use super::transport::pulse::Pulse;
+use super::{called, node_id};
+use crate::names::Names;
 use crate::net::{FromPeers, STREAM_BYTES_MAX, StreamEvent, StreamId, StreamOrder};
 
 mod behaviour;
@@ -76,6 +77,7 @@ pub(super) struct Common {
     patience: Patience,
     traffic: Arc<ByteCounters>,
     complaints: Mutex<Complaints>,
+    names: Names,
     next_stream: AtomicU64,
     places: Places,
 }
@@ -99,6 +101,7 @@ impl Common {
         links: Links,
         patience: Patience,
         log: Arc<LogBudget>,
+        names: Names,
     ) -> Self {
         Self {
             events,
@@ -108,6 +111,7 @@ impl Common {
             patience,
             traffic: Arc::default(),
             complaints: Mutex::new(Complaints::new(log)),
+            names,
             next_stream: AtomicU64::new(0),
             places: Places::default(),
         }
@@ -116,6 +120,11 @@ impl Common {
     /// What was refused or given up, by cause.
     pub(super) fn complaints(&self) -> Vec<(String, u64)> {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner).all()
+    }
+
+    /// A peer as people see it.
+    fn called(&self, peer: &PeerId) -> String {
+        called(&self.names, peer)
     }
 
     /// Bytes read and written.
@@ -138,14 +147,17 @@ impl Common {
     /// A stream that a peer opened is dropped.
     pub(super) fn refuse(&self, peer: PeerId) {
         if self.complain(peer, "too many streams", 1) {
-            tracing::warn!("Peer {peer} opened too many streams; this one was dropped");
+            tracing::warn!(
+                "Peer {} opened too many streams; this one was dropped",
+                self.called(&peer)
+            );
         }
     }
 
     /// A stream ended before its time: the log gets to know, and the counts if it was the peer's fault.
     fn note_end(&self, peer: PeerId, what: &str, error: &StreamError) {
         if error.is_fault() && self.complain(peer, "invalid sync frame", 1) {
-            tracing::warn!("Ended a {what} with peer {peer}: {error}");
+            tracing::warn!("Ended a {what} with peer {}: {error}", self.called(&peer));
         } else {
             tracing::debug!(%peer, "a {what} ended: {error}");
         }

@@ -28,6 +28,7 @@ use super::transport::late_dials::Arrivals;
 use super::transport::muxer::CutOff;
 use super::transport::pulse::Pulses;
 use super::{NetConfig, discovery};
+use crate::names::Names;
 use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, StreamOrder, ToPeers};
 use crate::report::NotListening;
 
@@ -88,6 +89,7 @@ pub(super) struct Task {
     arrivals: Arrivals,
     cut_off: mpsc::Receiver<CutOff>,
     log: Arc<LogBudget>,
+    names: Names,
     gossip: Gossip,
     streams: Arc<streams::Common>,
     feeds: Feeds,
@@ -137,7 +139,9 @@ impl Task {
                 IdentTopic::new(config.network.topic()).hash(),
                 GateLimits::with_author_messages(config.message_limit),
                 Arc::clone(&ends.log),
+                config.names.clone(),
             ),
+            names: config.names.clone(),
             log: ends.log,
             feeds: Feeds::new(Arc::clone(&ends.streams)),
             streams: ends.streams,

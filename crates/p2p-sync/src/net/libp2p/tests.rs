@@ -50,6 +50,7 @@ impl Net {
         let config = NetConfig {
             key,
             name: "test".to_owned(),
+            names: Names::default(),
             port,
             network: network.parse().unwrap(),
             configured,
@@ -429,6 +430,7 @@ async fn a_transport_that_cannot_listen_is_told_with_the_reason() {
     let config = NetConfig {
         key: Keypair::generate_ed25519(),
         name: "test".to_owned(),
+        names: Names::default(),
         port,
         network: "listening".parse().unwrap(),
         configured: Vec::new(),

@@ -5,7 +5,7 @@ use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
 
 use crate::node::{NodeError, Restored};
-use crate::store::RememberedPeer;
+use crate::store::{NamesHeard, RememberedPeer};
 
 /// One piece of work in a transaction.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,8 @@ pub enum Entry<'a> {
     SetAside(&'a [i64]),
     /// Save where peers were reached.
     Remember(&'a [RememberedPeer]),
+    /// Save what known nodes are called.
+    RememberNames(&'a NamesHeard),
     /// Save the patrol's progress.
     Patrolled(i64),
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{Content, Key, Record, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Value};
 
 use super::{Ledger, NodeError, Open};
 use crate::node::Restored;
@@ -104,6 +104,11 @@ impl Open<'_> {
 }
 
 impl Ledger {
+    /// The author of local writes: this node.
+    pub(in crate::node) fn id(&self) -> NodeId {
+        self.replica.id()
+    }
+
     /// How many damaged records were set aside since this was last asked.
     pub(in crate::node) fn take_set_aside(&mut self) -> u64 {
         std::mem::take(&mut self.aside.done)

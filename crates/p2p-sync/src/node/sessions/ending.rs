@@ -134,6 +134,7 @@ impl Sessions {
         }
         if outcome.is_some_and(|outcome| outcome != Outcome::Busy) {
             self.met = true;
+            self.names.met(peer, at);
             // Worth a note, not worth a wait: there will be other sessions.
             let _ = self.to_peers.try_send(ToPeers::Vouch { peer });
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use p2p_sync_core::sync::{Outcome, Report, SessionError};
 use p2p_sync_core::{NodeId, Uptime};
 
+use crate::names::Names;
 use crate::node::NodeError;
 use crate::throttle::KeyedThrottle;
 
@@ -19,6 +20,7 @@ pub(in crate::node) const REMEMBERED_MAX: usize = 1_024;
 /// The lines about sessions.
 #[derive(Debug)]
 pub(super) struct SessionLog {
+    names: Names,
     synced: KeyedThrottle<NodeId, Uptime>,
     broken_off: KeyedThrottle<NodeId, Uptime>,
     violations: KeyedThrottle<NodeId, Uptime>,
@@ -26,9 +28,10 @@ pub(super) struct SessionLog {
     full: KeyedThrottle<NodeId, Uptime>,
 }
 
-impl Default for SessionLog {
-    fn default() -> Self {
+impl SessionLog {
+    pub(super) fn new(names: Names) -> Self {
         Self {
+            names,
             synced: KeyedThrottle::once(LINE_INTERVAL, REMEMBERED_MAX),
             broken_off: KeyedThrottle::once(LINE_INTERVAL, REMEMBERED_MAX),
             violations: KeyedThrottle::once(LINE_INTERVAL, REMEMBERED_MAX),
@@ -36,9 +39,7 @@ impl Default for SessionLog {
             full: KeyedThrottle::once(FULL_INTERVAL, REMEMBERED_MAX),
         }
     }
-}
 
-impl SessionLog {
     /// What a session came to.
     pub(super) fn tell(&mut self, peer: NodeId, outcome: Option<Outcome>, report: &Report, at: Uptime) {
         tracing::debug!(
@@ -57,8 +58,9 @@ impl SessionLog {
             && let Some(_) = self.full.pass(peer, at)
         {
             tracing::warn!(
-                "Peer {peer} has no space for the records it is missing: it stores only what needs no extra space. \
-                 Free space on its disk, or give it a larger --max-store; it then fetches the rest"
+                "Peer {} has no space for the records it is missing: it stores only what needs no extra space. Free \
+                 space on its disk, or give it a larger --max-store; it then fetches the rest",
+                self.names.peer(peer)
             );
         }
         let Some(what) = moved(report) else { return };
@@ -68,7 +70,7 @@ impl SessionLog {
             &mut self.broken_off
         };
         let Some(left_out) = lines.pass(peer, at) else { return };
-        let more = and_more(left_out);
+        let (more, peer) = (and_more(left_out), self.names.peer(peer));
         if outcome.is_some() {
             tracing::info!("Synced with peer {peer}: {what}{more}");
         } else {
@@ -87,6 +89,7 @@ impl SessionLog {
         match error {
             SessionError::Violation(violation) => {
                 if let Some(left_out) = self.violations.pass(peer, at) {
+                    let peer = self.names.peer(peer);
                     tracing::warn!("Ended a sync with peer {peer}: {violation}{}", and_more(left_out));
                 }
                 Some("broke the rules of the sync")
@@ -95,6 +98,7 @@ impl SessionLog {
             SessionError::Store(NodeError::NoRoom) => None,
             SessionError::Store(error) => {
                 if let Some(left_out) = self.failures.pass(peer, at) {
+                    let peer = self.names.peer(peer);
                     tracing::error!("Ended a sync with peer {peer}: {error}{}", and_more(left_out));
                 }
                 None

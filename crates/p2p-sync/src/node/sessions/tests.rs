@@ -49,7 +49,7 @@ impl Node {
         Self {
             id,
             ledger: Ledger::new(Replica::new(id, Clock::new(None)), store).unwrap(),
-            sessions: Sessions::new(id, to_peers),
+            sessions: Sessions::new(id, to_peers, Names::default()),
             watch: Stopwatch::start(),
             orders,
             sending: Vec::new(),

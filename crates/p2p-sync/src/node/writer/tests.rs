@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::sync::Frame;
-use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, Record, Value, Via};
+use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, NodeId, Record, Value, Via};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -81,13 +81,13 @@ fn start(capacity: Capacity, waiting: impl FnOnce(&Path, &mpsc::Sender<Request>)
     let runtime = Runtime::new().unwrap();
     let ledger = ledger.with_capacity(capacity);
     let writer = Writer::new(
-        me(),
         ledger,
         readers,
         asked,
         link,
         runtime.handle().clone(),
         watch::channel(None).0,
+        Names::default(),
     );
     waiting(&file, &requests);
     let thread = std::thread::spawn(|| writer.run());

@@ -254,8 +254,9 @@ mod tests {
     use p2p_sync_core::{Record, item::Item};
 
     use super::*;
+    use crate::names::Name;
     use crate::store::testing::{Place, at, deleted, id, key, put, shell};
-    use crate::store::{Depth, Readers, RememberedPeer, StoreErrorKind, testing};
+    use crate::store::{Depth, NamesHeard, Readers, RememberedPeer, StoreErrorKind, testing};
 
     const RECORDS: i64 = 20_000;
 
@@ -292,6 +293,8 @@ mod tests {
             last_reached: at(5),
         };
         transaction.remember_peers(&[peer]).unwrap();
+        let named = NamesHeard::from([(id(3), Name::new("kitchen"))]);
+        transaction.remember_names(&named, at(6)).unwrap();
         transaction.keep_conflict(&lost(), at(7)).unwrap();
         transaction.keep_unshared_after(Some(at(77))).unwrap();
         let position = Cursor {
@@ -346,6 +349,8 @@ mod tests {
             lost_record()
         );
         assert_eq!(sqlite.remembered_peers(9).unwrap().len(), 1);
+        let named = sqlite.remembered_names().unwrap();
+        assert_eq!((named.len(), named[0].last_heard), (1, at(6)));
         assert_eq!(sqlite.unshared_after().unwrap(), Some(at(77)));
         assert_eq!(
             sqlite.position(StoreId(9)).unwrap(),

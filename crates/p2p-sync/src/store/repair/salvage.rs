@@ -17,6 +17,7 @@ use crate::store::directory::size_of;
 use crate::store::error::StoreError;
 use crate::store::migrations::{self, Found};
 use crate::store::opening;
+use crate::store::peer_names::{self, NamesHeard};
 use crate::store::peers::{self, REMEMBERED_PEERS_MAX};
 use crate::store::rows::{self, Authors};
 use crate::store::sqlite::SqliteStore;
@@ -202,6 +203,9 @@ fn copy_the_rest(old: &Damaged, transaction: &mut Transaction<'_>) -> Result<(),
     if old.version < 2 {
         return Ok(());
     }
+    if old.version >= 6 {
+        copy_names(old, transaction)?;
+    }
     let unshared_after = old.undamaged(sync::read_unshared_after(&old.connection))?;
     transaction.keep_unshared_after(unshared_after.flatten())?;
     let mut authors = Authors::default();
@@ -217,6 +221,15 @@ fn copy_the_rest(old: &Damaged, transaction: &mut Transaction<'_>) -> Result<(),
     })?;
     if gaps > 0 {
         tracing::warn!(gaps, most = CONFLICTS_MAX, "Cannot copy some lost versions");
+    }
+    Ok(())
+}
+
+fn copy_names(old: &Damaged, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+    let names = old.undamaged(peer_names::recall(&old.connection))?.unwrap_or_default();
+    for known in names {
+        let heard = NamesHeard::from([(known.id, Some(known.name))]);
+        transaction.remember_names(&heard, known.last_heard)?;
     }
     Ok(())
 }

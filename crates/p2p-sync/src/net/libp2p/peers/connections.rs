@@ -11,6 +11,7 @@ use libp2p::{Multiaddr, PeerId};
 use p2p_sync_core::NodeId;
 
 use super::boots::{Boots, Run};
+use crate::net::libp2p::agent;
 use crate::net::libp2p::multiaddrs::{is_quic, split_peer};
 use crate::net::libp2p::node_id;
 use crate::net::libp2p::transport::pulse::Pulse;
@@ -34,8 +35,6 @@ const STILLBORN: Duration = Duration::from_secs(1);
 const CUT_OFF_MAX: u32 = 4;
 /// How often a peer that was cut off is nudged: for a minute, at the pace of the checks.
 const NUDGES_MAX: u32 = 120;
-/// Characters that are kept of what a peer says of its program.
-const AGENT_CHARS_MAX: usize = 64;
 /// Peers whose earlier connections are remembered.
 const FORMER_MAX: usize = 4_096;
 
@@ -65,8 +64,8 @@ pub(in crate::net::libp2p) struct Peer {
     pub(in crate::net::libp2p) is_node: bool,
     /// It speaks the sync of this network.
     pub(in crate::net::libp2p) syncs: bool,
-    /// What program it says that it is; cut to [`AGENT_CHARS_MAX`].
-    agent: Option<String>,
+    /// What [program](agent::program) it says that it is.
+    program: Option<String>,
     gossiped: Instant,
     unsubscribed_since: Instant,
     /// How often gossip gave up what it sent, and how often it is still to be nudged to send again.
@@ -169,7 +168,7 @@ impl Connections {
             is_identified: false,
             is_node: false,
             syncs: false,
-            agent: None,
+            program: None,
             gossiped: now,
             unsubscribed_since: now,
             cut_off: 0,
@@ -303,15 +302,15 @@ impl Connections {
     }
 
     /// What program a peer says that it is.
-    pub(in crate::net::libp2p) fn says_agent(&mut self, peer: PeerId, agent: &str) {
+    pub(in crate::net::libp2p) fn says_agent(&mut self, peer: PeerId, agent_version: &str) {
         if let Some(known) = self.peers.get_mut(&peer) {
-            known.agent = Some(agent.chars().take(AGENT_CHARS_MAX).collect());
+            known.program = Some(agent::program(agent_version));
         }
     }
 
     /// The same, as it said it: not fit to be shown as it is.
-    pub(in crate::net::libp2p) fn agent(&self, peer: PeerId) -> Option<&str> {
-        self.peers.get(&peer)?.agent.as_deref()
+    pub(in crate::net::libp2p) fn program(&self, peer: PeerId) -> Option<&str> {
+        self.peers.get(&peer)?.program.as_deref()
     }
 
     /// Who takes part in gossip, as far as it is known.

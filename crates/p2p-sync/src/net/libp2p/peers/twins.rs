@@ -14,7 +14,7 @@ use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, identify, noise, tcp, yamux};
 use tokio::sync::mpsc;
 
-use crate::net::libp2p::behaviour::boot_nonce;
+use crate::net::libp2p::agent::boot_nonce;
 use crate::net::libp2p::listening::local_ips;
 use crate::net::libp2p::multiaddrs::{ip, port};
 

@@ -28,7 +28,7 @@ fn ends(patience: Patience) -> Ends {
     let peer = PeerId::random();
     let node = node_id(&peer).unwrap();
     let log = Arc::new(LogBudget::new());
-    let common = Common::new(happened, to_node, Links::new(told), patience, log);
+    let common = Common::new(happened, to_node, Links::new(told), patience, log, Names::default());
     common.links.set(&[node].into());
     Ends {
         common: Arc::new(common),

@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 
 use super::Task;
 use crate::net::FromPeers;
-use crate::net::libp2p::behaviour::{BehaviourEvent, boot_nonce};
+use crate::net::libp2p::agent::Agent;
+use crate::net::libp2p::behaviour::BehaviourEvent;
 use crate::net::libp2p::log_budget::About;
 use crate::net::libp2p::multiaddrs::{ip, split_peer};
 use crate::net::libp2p::peers::address_book::Source;
@@ -148,6 +149,9 @@ impl Task {
         if self.log.allows(About::Peer(peer), "closed", now) {
             tracing::info!("Connection closed with peer {peer}");
         }
+        if let Ok(node) = node_id(&peer) {
+            self.names.left(node);
+        }
         self.dialer.disconnected(peer, now);
         self.arrivals.left(peer);
         self.count_peers();
@@ -252,8 +256,10 @@ impl Task {
             .is_some_and(|own| info.protocols.contains(own));
         self.connections.speaks_sync(peer, syncs);
         self.connections.says_agent(peer, &info.agent_version);
-        self.note_identified(peer, id, info, is_node && syncs);
-        let boot = boot_nonce(&info.agent_version);
+        let agent = Agent::of(&info.agent_version);
+        let boot = agent.as_ref().and_then(|agent| agent.boot_nonce);
+        self.note_identified(peer, id, info, agent.as_ref(), is_node && syncs);
+        self.note_name(peer, agent.and_then(|agent| agent.name), now);
         match self.connections.identified(peer, id, boot, is_node) {
             Boot::Known => {}
             Boot::Repeated => return,

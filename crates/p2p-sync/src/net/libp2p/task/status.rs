@@ -33,8 +33,11 @@ impl Task {
             .filter_map(|(peer, known)| {
                 let first = known.connections.first()?;
                 let id = node_id(peer).ok()?;
+                let called = self.names.called(id);
                 let of_peer = Peer {
                     peer_id: id.to_string(),
+                    name: called.name.map(Into::into),
+                    display_name: called.display,
                     address: first.address.to_string(),
                     transport: first.transport,
                     direction: first.direction,

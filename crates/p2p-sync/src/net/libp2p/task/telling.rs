@@ -5,21 +5,22 @@ use std::time::{Duration, Instant};
 
 use libp2p::swarm::{ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, identify};
+use p2p_sync_core::text::shortened;
 
 use super::Task;
+use crate::names::{Heard, Name};
+use crate::net::libp2p::agent::Agent;
 use crate::net::libp2p::log_budget::About;
 use crate::net::libp2p::multiaddrs::{ip, split_peer};
 use crate::net::libp2p::peers::dialer::Order;
 use crate::net::libp2p::peers::troubles::{Expected, Troubles, Visits, Whom, warning};
 use crate::net::libp2p::peers::twins::{Answer, Answered, Twins};
 use crate::net::libp2p::transport::dial_errors;
-use crate::net::libp2p::{NetConfig, behaviour, listening};
+use crate::net::libp2p::{NetConfig, behaviour, listening, node_id};
 use crate::net::{Multicast, TroubleCause};
 
 /// How long nobody may be found before the user is told what may be the reason.
 const NOBODY_AFTER: Duration = Duration::from_secs(20);
-/// Characters that are kept of a peer's version.
-const VERSION_CHARS_MAX: usize = 32;
 
 /// What is known of those with whom there is no contact.
 pub(super) struct Telling {
@@ -139,14 +140,21 @@ impl Task {
     }
 
     /// A peer said what it speaks.
-    pub(super) fn note_identified(&mut self, peer: PeerId, id: ConnectionId, info: &identify::Info, is_ours: bool) {
+    pub(super) fn note_identified(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        info: &identify::Info,
+        agent: Option<&Agent>,
+        is_ours: bool,
+    ) {
         let now = Instant::now();
         if is_ours {
             self.telling.hint.found();
             self.telling.accept(peer);
             return;
         }
-        let Some(version) = info.agent_version.strip_prefix("p2p-sync/") else {
+        let Some(agent) = agent else {
             self.telling.visits.identified(id);
             return;
         };
@@ -158,8 +166,7 @@ impl Task {
         let cause = if is_of_another_network {
             TroubleCause::AnotherNetwork
         } else {
-            let version = version.split('/').next().unwrap_or_default();
-            TroubleCause::Version(version.chars().take(VERSION_CHARS_MAX).collect())
+            TroubleCause::Version(agent.version.clone())
         };
         self.telling.visits.known(peer);
         if let Some(address) = self.connections.address(peer, id) {
@@ -167,6 +174,25 @@ impl Task {
             self.telling
                 .troubles
                 .note(Whom::Peer(peer), Expected::Perhaps, came, now);
+        }
+    }
+
+    /// A peer told its name. The log tells which peer id it belongs to, because other lines have the name alone.
+    pub(super) fn note_name(&mut self, peer: PeerId, name: Option<Name>, now: Instant) {
+        let Ok(node) = node_id(&peer) else { return };
+        let is_named = name.is_some();
+        let heard = self.names.heard(node, name);
+        if heard == Heard::Again || !self.log.allows(About::Peer(peer), "name", now) {
+            return;
+        }
+        let called = self.names.peer(node);
+        match heard {
+            Heard::Renamed(Some(before)) if is_named => {
+                let before = shortened(before.as_str().as_bytes());
+                tracing::info!("Peer {peer} calls itself {called}; it was {before} before");
+            }
+            _ if is_named => tracing::info!("Peer {peer} calls itself {called}"),
+            _ => {}
         }
     }
 
@@ -230,7 +256,7 @@ impl Task {
             }
         }
         for (trouble, expected) in self.telling.troubles.take_due(now) {
-            let text = warning::of(&trouble, expected);
+            let text = warning::of(&trouble, expected, &self.names);
             match trouble.attempts.first().map(|attempt| &attempt.cause) {
                 Some(TroubleCause::SameIdentity) => tracing::error!("{text}"),
                 _ => tracing::warn!("{text}"),

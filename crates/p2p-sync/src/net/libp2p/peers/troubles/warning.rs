@@ -1,24 +1,27 @@
-//! The log line for a trouble: which peer, where, what error, and what to do about it.
+//! The log line for a trouble: which peer, where, what error, and what to do about it. Where peer ids are the trouble, it names
+//! them instead of names.
 
 use super::Expected;
+use crate::names::Names;
 use crate::net::{Trouble, TroubleCause};
 
 /// Addresses that are named in one line.
 const NAMED_MAX: usize = 4;
 
 /// One sentence or two, for a person.
-pub(in crate::net::libp2p) fn of(trouble: &Trouble, expected: Expected) -> String {
+pub(in crate::net::libp2p) fn of(trouble: &Trouble, expected: Expected, names: &Names) -> String {
     let Some(first) = trouble.attempts.first() else {
         return String::new();
     };
-    let whom = trouble.peer.map(|peer| format!("peer {peer}"));
+    let whom = trouble.peer.map(|peer| format!("peer {}", names.peer(peer)));
+    let id = || trouble.peer.map(|peer| format!("peer {peer}")).unwrap_or_default();
     let address = &first.address;
     match &first.cause {
         TroubleCause::SameIdentity => format!(
             "Another machine has the same identity as this node, {}: it answers at {address}. Was the data directory \
              copied? On the copy, stop the node, delete identity.key from its data directory, and start it once with \
              --new-identity; its data is kept. Until then, neither node gets the other's changes",
-            whom.unwrap_or_default()
+            id()
         ),
         TroubleCause::AnotherNetwork => format!(
             "{} at {address} belongs to another network, so nothing is shared with it. To connect the two, start both \
@@ -39,7 +42,7 @@ pub(in crate::net::libp2p) fn of(trouble: &Trouble, expected: Expected) -> Strin
         TroubleCause::AnotherIdentity(found) => format!(
             "Peer {found}, not {}, answers at {address}. If that is the right machine, correct the peer id or leave \
              it out",
-            whom.unwrap_or_default()
+            id()
         ),
         TroubleCause::Ourselves => match whom {
             Some(whom) => format!("Cannot reach {whom}: {address} is also an address of this node"),
@@ -141,14 +144,48 @@ mod tests {
             (TroubleCause::NoAnswer, "firewall"),
             (TroubleCause::Other("odd".to_owned()), "odd"),
         ] {
-            let text = of(&trouble(&[cause]), Expected::Configured);
+            let text = of(&trouble(&[cause]), Expected::Configured, &Names::default());
             assert!(text.contains("/ip4/192.0.2.0/tcp/1") && text.contains(part), "{text}");
         }
     }
 
     #[test]
+    fn a_peer_is_told_by_its_name_unless_the_matter_is_its_id() {
+        let me = NodeId::from_bytes(&[2; 38]).expect("an id");
+        let of_two = |cause: &TroubleCause| trouble(&[cause.clone(), cause.clone()]);
+        let peer = of_two(&TroubleCause::NoAnswer).peer.expect("a peer");
+        let names = Names::new(
+            me,
+            "desk",
+            [(peer, crate::names::Name::new("kitchen").expect("a name"))],
+        );
+        for cause in [
+            TroubleCause::NoAnswer,
+            TroubleCause::AnotherNetwork,
+            TroubleCause::Version("9".to_owned()),
+        ] {
+            let text = of(&of_two(&cause), Expected::Announced, &names);
+            assert!(
+                text.contains("eer kitchen") && !text.contains(&peer.to_string()),
+                "{text}"
+            );
+        }
+        for cause in [TroubleCause::SameIdentity, TroubleCause::AnotherIdentity(me)] {
+            let text = of(&of_two(&cause), Expected::Announced, &names);
+            assert!(
+                text.contains(&format!("peer {peer}")) && !text.contains("kitchen"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn a_line_names_a_few_addresses() {
-        let many = of(&trouble(&[const { TroubleCause::NoAnswer }; 6]), Expected::Announced);
+        let many = of(
+            &trouble(&[const { TroubleCause::NoAnswer }; 6]),
+            Expected::Announced,
+            &Names::default(),
+        );
         assert_eq!(many.matches("no answer at").count(), NAMED_MAX);
         assert!(
             many.contains("and 2 more addresses") && many.contains("guest Wi-Fi"),

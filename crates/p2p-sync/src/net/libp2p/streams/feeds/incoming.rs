@@ -87,8 +87,9 @@ fn complain_of_clock(common: &Common, peer: PeerId, left_out: TooFarAhead) {
         usize::try_from(left_out.records).unwrap_or(usize::MAX),
     ) {
         tracing::warn!(
-            "Changes from peer {peer} are dated {:.0} s ahead of this machine's clock; they are fetched again when \
-             they fall due. Check the clocks of both machines",
+            "Changes from peer {} are dated {:.0} s ahead of this machine's clock; they are fetched again when they fall \
+             due. Check the clocks of both machines",
+            common.called(&peer),
             left_out.furthest.as_secs_f64()
         );
     }

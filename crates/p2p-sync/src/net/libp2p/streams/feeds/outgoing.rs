@@ -199,6 +199,7 @@ pub(in crate::net::libp2p::streams) async fn send(
         Err(error) => {
             let is_slow = matches!(error, StreamError::TooSlow | StreamError::Stalled(_));
             if is_slow && common.complain(peer, "feed too slow", 1) {
+                let peer = common.called(&peer);
                 tracing::warn!("Peer {peer} reads our live changes too slowly; sync delivers the rest");
             }
             // A connection that ends is no reason to wait for long: there may be another one.
