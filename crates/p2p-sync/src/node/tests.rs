@@ -27,7 +27,14 @@ impl Machines {
     }
 
     async fn start(&self, machine: usize) -> Node {
-        let config = Config::new(self.directories[machine].path());
+        self.start_as(machine, &format!("n{machine}")).await
+    }
+
+    async fn start_as(&self, machine: usize, name: &str) -> Node {
+        let config = Config {
+            name: name.to_owned(),
+            ..Config::new(self.directories[machine].path())
+        };
         Node::start_on(self.hub.clone(), config, |_| {}).await.unwrap()
     }
 
@@ -133,4 +140,53 @@ async fn a_write_that_lost_to_one_made_apart_is_shown_and_can_be_brought_back() 
     for node in nodes {
         node.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_known_by_its_name_to_those_who_met_it_and_by_its_last_name() {
+    let machines = Machines::new(3);
+    let (desk, kitchen) = (
+        machines.start_as(0, "desk").await,
+        machines.start_as(1, "kitchen").await,
+    );
+    let author = kitchen.id();
+    put(&kitchen, "meal", "soup").await;
+    let has = async |node: &Node| get(node, "meal").await.is_some();
+    eventually("the value is not everywhere", &[desk.clone()], has).await;
+    desk.sync().await.unwrap();
+    let [peer] = desk.status().await.unwrap().peers.try_into().unwrap();
+    assert_eq!(
+        (peer.name.as_deref(), peer.display_name.as_str()),
+        (Some("kitchen"), "kitchen")
+    );
+    for node in [kitchen, desk] {
+        node.stop().await;
+    }
+
+    let desk = machines.start_as(0, "desk").await;
+    assert_eq!(
+        desk.names().author(author).display,
+        "kitchen",
+        "it is away since the start"
+    );
+    let other = machines.start_as(2, "attic").await;
+    eventually("the value does not come from another", &[other.clone()], has).await;
+    let id = author.to_string();
+    assert_eq!(
+        other.names().author(author).display,
+        format!("…{}", &id[id.len() - 8..])
+    );
+
+    let cellar = machines.start_as(1, "cellar").await;
+    let renamed = async |node: &Node| node.names().author(author).display == "cellar";
+    eventually("nobody hears the new name", &[desk.clone(), other.clone()], renamed).await;
+    for synced in desk.sync().await.unwrap() {
+        assert_eq!(synced.standing, Standing::InSync);
+    }
+    for node in [cellar, desk, other] {
+        node.stop().await;
+    }
+    let desk = machines.start_as(0, "desk").await;
+    assert!(renamed(&desk).await, "the old name is back");
+    desk.stop().await;
 }

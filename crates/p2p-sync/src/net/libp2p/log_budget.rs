@@ -11,8 +11,9 @@ use crate::throttle::{KeyedThrottle, Throttle};
 
 /// How often the same is logged of the same peer, and how often the budget is renewed.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Lines in that time about all peers together. Names and addresses of peers are free.
-const LINES_MAX: u32 = 50;
+/// Lines in that time about all peers together. Names and addresses of peers are free. A connection takes two: that it stands,
+/// and what the peer calls itself.
+const LINES_MAX: u32 = 100;
 
 /// Whom a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -182,17 +182,15 @@ impl Task {
         let Ok(node) = node_id(&peer) else { return };
         let is_named = name.is_some();
         let heard = self.names.heard(node, name);
-        if heard == Heard::Again || !self.log.allows(About::Peer(peer), "name", now) {
+        if heard == Heard::Again || !is_named || !self.log.allows(About::Peer(peer), "name", now) {
             return;
         }
         let called = self.names.peer(node);
-        match heard {
-            Heard::Renamed(Some(before)) if is_named => {
-                let before = shortened(before.as_str().as_bytes());
-                tracing::info!("Peer {peer} calls itself {called}; it was {before} before");
-            }
-            _ if is_named => tracing::info!("Peer {peer} calls itself {called}"),
-            _ => {}
+        if let Heard::Renamed(Some(before)) = heard {
+            let before = shortened(before.as_str().as_bytes());
+            tracing::info!("Peer {peer} calls itself {called}; it was {before} before");
+        } else {
+            tracing::info!("Peer {peer} calls itself {called}");
         }
     }
 
