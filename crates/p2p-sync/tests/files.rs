@@ -5,7 +5,7 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,6 +119,77 @@ fn no_write_is_acknowledged_into_a_file_that_was_taken_away() {
             assert_eq!(node.json("verify --json")["damaged"], 0);
         }
     }
+}
+
+/// SQLite itself would go on and, after a crash, read the log only as far as it is sound.
+#[test]
+fn no_write_is_lost_to_a_log_that_was_damaged_under_the_node() {
+    type Deed = fn(&fs::File);
+    let deeds: [(&str, bool, Deed); 3] = [
+        ("its head overwritten", true, |log| {
+            log.write_all_at(&[0; 32], 0).unwrap()
+        }),
+        ("another log's head", true, |log| {
+            log.write_all_at(&[0x5a; 32], 0).unwrap()
+        }),
+        ("a part overwritten", false, |log| {
+            let from = log.metadata().unwrap().len() / 3;
+            log.write_all_at(&[0; 20_000], from).unwrap();
+        }),
+    ];
+    for (what, is_harmless, deed) in deeds {
+        let node = launch(what).start();
+        for number in 0..60 {
+            node.add(&format!("early{number}"), &"v".repeat(500));
+        }
+        let log = fs::OpenOptions::new()
+            .write(true)
+            .open(file(&node, "store.db-wal"))
+            .unwrap();
+        let mark = node.stderr().mark();
+        deed(&log);
+        if !is_harmless {
+            // All of the log is read every few seconds.
+            node.wait_log(mark, "another program damaged its write-ahead log", PATIENCE);
+            node.wait_log(mark, "The store has been repaired", PATIENCE);
+        }
+        for number in 0..10 {
+            node.add(&format!("late{number}"), "1");
+        }
+        if is_harmless {
+            node.wait_log(mark, "Nothing is lost", PATIENCE);
+        }
+        node.kill9();
+        node.restart();
+        for number in 0..10 {
+            assert_eq!(node.get(&format!("late{number}")).as_deref(), Some("1"), "{what}");
+        }
+        let verified = node.json("verify --json");
+        assert_eq!(verified["damaged"], 0, "{what}: {verified}");
+        if is_harmless {
+            assert_eq!(verified["records"], 70, "{what}: {verified}");
+        }
+    }
+}
+
+/// SQLite maps the index of the log into memory, and the system ends a process that looks into a page which is no more.
+#[test]
+fn a_truncated_index_of_the_log_ends_the_node_and_costs_nothing() {
+    let node = launch("node").start();
+    for number in 0..20 {
+        node.add(&format!("early{number}"), "1");
+    }
+    fs::OpenOptions::new()
+        .write(true)
+        .open(file(&node, "store.db-shm"))
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    assert_eq!(node.wait_exit(PATIENCE).code(), None, "a signal");
+    node.restart();
+    let verified = node.json("verify --json");
+    assert_eq!((&verified["records"], &verified["damaged"]), (&20.into(), &0.into()));
+    assert_eq!(node.get("early19").as_deref(), Some("1"));
 }
 
 /// A store may be a link from the start. Everything that belongs to it then lies beside the file that it leads to.

@@ -338,7 +338,32 @@ fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
         );
     }
 
-    for name in ["store.db-wal", "store.db-shm"] {
+    // Also beside a store that is there, where SQLite speaks of an error of the disk.
+    for name in ["store.db-wal", "store.db-shm", "store.db-journal"] {
+        let directory = tempfile::tempdir().unwrap();
+        launch("node").data_dir(&directory).start().stop();
+        let path = directory.path().join(name);
+        let _ = std::fs::remove_file(&path);
+        for is_pipe in [false, true] {
+            if is_pipe {
+                let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+                assert!(made.success());
+            } else {
+                std::fs::create_dir(&path).unwrap();
+            }
+            let (code, errors) = refused(launch("node").data_dir(&directory));
+            assert_eq!(code, Some(9), "{errors}");
+            assert!(
+                errors.contains(&format!("{name} is not a file")) && errors.contains("move it away"),
+                "{errors}"
+            );
+            if !is_pipe {
+                std::fs::remove_dir(&path).unwrap();
+            }
+        }
+    }
+
+    for name in ["store.db-wal", "store.db-shm", "store.db-journal"] {
         let directory = tempfile::tempdir().unwrap();
         launch("node").data_dir(&directory).start().stop();
         let link = directory.path().join(name);

@@ -127,6 +127,12 @@ impl Ledger {
         Ok(self.store.check_files()?)
     }
 
+    /// Checks that the log of the store is as it was written; see [`SqliteStore::check_log_content`].
+    pub(super) fn check_log_content(&mut self) -> Result<(), NodeError> {
+        let checked = self.store.check_log_content().map_err(NodeError::from);
+        self.noted(checked)
+    }
+
     /// Whether the files of the store were taken away, which is final.
     pub(super) fn is_displaced(&self) -> bool {
         self.store.is_displaced()

@@ -13,21 +13,33 @@ use super::presence::{Displacement, Needed, Part};
 use super::sqlite::SqliteStore;
 use super::wal;
 
+/// Why nothing is written to a store any more, for good.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    /// A file of it is no longer the one that is open.
+    Displaced(Displacement),
+    /// Its log was damaged, and could not be begun anew.
+    LogDamaged {
+        /// Everything that was acknowledged is in the store's file.
+        is_saved: bool,
+    },
+}
+
 impl SqliteStore {
     /// Makes sure that the files that are open are those under the store's name.
     ///
     /// # Errors
     /// [`StoreError::Displaced`] when they are not. The store is broken then, and stays so: what is written to it would be lost.
     pub fn check_files(&mut self) -> Result<(), StoreError> {
-        if let Some(displacement) = self.displacement {
-            return Err(StoreError::displaced(&self.file, displacement));
+        if self.end.is_some() {
+            return Err(self.ended());
         }
         let Some(connection) = &self.connection else {
             return Ok(());
         };
         match self.presence.check(self.link.as_deref(), &BySqlite(connection)) {
             Ok(()) => Ok(()),
-            Err(displacement) => Err(self.give_up(displacement)),
+            Err(displacement) => Err(self.end(End::Displaced(displacement))),
         }
     }
 
@@ -40,18 +52,46 @@ impl SqliteStore {
             return Ok(());
         };
         match self.presence.check_log(&BySqlite(connection)) {
+            Ok(()) if self.presence.log_is_suspect() => self.check_log_head(),
             Ok(()) => Ok(()),
-            Err(displacement) => Err(self.give_up(displacement)),
+            Err(displacement) => Err(self.end(End::Displaced(displacement))),
         }
     }
 
     /// Whether the files were removed, moved or replaced while they were open.
     pub fn is_displaced(&self) -> bool {
-        self.displacement.is_some()
+        self.end.is_some()
+    }
+
+    /// Uses the files no more.
+    pub(super) fn end(&mut self, end: End) -> StoreError {
+        match end {
+            End::Displaced(displacement) => self.give_up(displacement),
+            End::LogDamaged { is_saved } => {
+                self.end = Some(end);
+                self.abandon();
+                // Read as far as it is sound, it would lay old pages over the new ones.
+                if is_saved && let Some(aside) = self.put_log_aside() {
+                    tracing::warn!(log = %aside.display(), "The damaged write-ahead log was moved aside");
+                }
+                self.ended()
+            }
+        }
+    }
+
+    fn ended(&self) -> StoreError {
+        match self.end {
+            Some(End::LogDamaged { is_saved }) => StoreError::LogDamaged {
+                log: self.wal.clone(),
+                is_saved,
+            },
+            Some(End::Displaced(displacement)) => StoreError::displaced(&self.file, displacement),
+            None => StoreError::Misuse("the store has not ended"),
+        }
     }
 
     fn give_up(&mut self, displacement: Displacement) -> StoreError {
-        self.displacement = Some(displacement);
+        self.end = Some(End::Displaced(displacement));
         self.stop_scan();
         let overwritten = displacement.now == Some(displacement.was);
         // Wherever the file lies now, what is in the log belongs into it. Without emptying the log: if only that was replaced,
@@ -73,7 +113,7 @@ impl SqliteStore {
                  replaced it"
             );
         }
-        StoreError::displaced(&self.file, displacement)
+        self.ended()
     }
 
     /// Moves our log away from a file that is not the one it belongs to.
@@ -123,6 +163,17 @@ impl Needed for BySqlite<'_> {
         frames
             .checked_mul(page.checked_add(wal::FRAME_HEADER_BYTES)?)?
             .checked_add(wal::HEADER_BYTES)
+    }
+}
+
+/// What became of the data of a damaged log, and what to do next.
+pub(super) fn advice_on_log(is_saved: bool) -> &'static str {
+    if is_saved {
+        "Everything acknowledged is in the store: start again, and leave the files beside it alone while p2p-sync is \
+         running"
+    } else {
+        "The newest of the earlier writes, which were only in this file, are lost here: start again, and they come back \
+         from other nodes that have them. Leave the files beside the store alone while p2p-sync is running"
     }
 }
 

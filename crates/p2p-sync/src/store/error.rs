@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 
 use crate::system;
 
-use super::displaced::{advice, fate, ids};
+use super::displaced::{advice, advice_on_log, fate, ids};
 use super::opening::beside;
 use super::presence::Displacement;
 
@@ -99,6 +99,15 @@ pub enum StoreError {
         path: PathBuf,
         /// What happened to it.
         displacement: Displacement,
+    },
+    /// The log of the store was damaged while it was open, and could not be begun anew. Nothing more is written.
+    #[error("{} was damaged by another program while it was open: nothing more is stored, and unacknowledged writes may be \
+         lost. {}", log.display(), advice_on_log(*.is_saved))]
+    LogDamaged {
+        /// The log.
+        log: PathBuf,
+        /// Whether everything that was acknowledged is in the store's file.
+        is_saved: bool,
     },
     /// Another program holds a lock.
     #[error("{} is locked by another program, such as an SQLite shell: nothing was stored; close that program and try again", file.display())]
@@ -194,7 +203,11 @@ impl StoreError {
             Self::Full { .. } => StoreErrorKind::Full,
             Self::ReadOnly { .. } => StoreErrorKind::NotPermitted,
             Self::Locked { .. } | Self::ReadersBusy { .. } | Self::Stopped { .. } => StoreErrorKind::Busy,
-            Self::Gone { .. } | Self::Displaced { .. } | Self::Disk { .. } | Self::Broken { .. } => StoreErrorKind::Io,
+            Self::Gone { .. }
+            | Self::Displaced { .. }
+            | Self::LogDamaged { .. }
+            | Self::Disk { .. }
+            | Self::Broken { .. } => StoreErrorKind::Io,
             Self::Io { cause, .. } if system::is_out_of_files(cause) => StoreErrorKind::Busy,
             Self::Io { cause, .. } => match cause.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::NotPermitted,
@@ -305,9 +318,9 @@ impl StoreError {
         }
     }
 
-    /// Whether the store's files were taken away, so that it must not be used any more.
+    /// Whether the store's files were taken away or damaged, so that it must not be used any more.
     pub fn is_displaced(&self) -> bool {
-        matches!(self, Self::Displaced { .. })
+        matches!(self, Self::Displaced { .. } | Self::LogDamaged { .. })
     }
 
     /// What the operating system reports about a path; `doing` as in "cannot … PATH".

@@ -72,7 +72,7 @@ impl DataPaths {
     /// When that cannot be told, or what has the name of the store is no file.
     pub fn has_store(&self) -> Result<bool, StoreError> {
         let file = self.store_file();
-        for name in ["", "-wal", "-shm"] {
+        for name in ["", "-wal", "-shm", "-journal"] {
             let part = beside(&file, name);
             if fs::metadata(&part).is_ok_and(|found| !found.is_file()) {
                 return Err(OpenError::NotAFile { file: part }.into());

@@ -73,6 +73,8 @@ pub struct Displacement {
 struct Seen {
     id: FileId,
     bytes: u64,
+    /// How much of the disk it takes, in units of 512 bytes.
+    blocks: u64,
 }
 
 /// The sizes that the files must have for what they hold, in bytes. They are asked for only where a file has shrunk.
@@ -89,6 +91,9 @@ pub(super) struct Presence {
     bytes: u64,
     /// The same of the log, which shrinks only once its content is in the store's file.
     log_bytes: u64,
+    /// How much of the disk the log took when it was last seen. Less is a sign of a hole in it.
+    log_blocks: u64,
+    log_is_suspect: bool,
 }
 
 impl Presence {
@@ -175,7 +180,18 @@ impl Presence {
             });
         }
         self.log_bytes = seen.bytes;
+        self.log_is_suspect |= seen.blocks < self.log_blocks;
+        self.log_blocks = seen.blocks;
         Ok(())
+    }
+
+    /// Whether the log takes less of the disk than it did, since that was last forgotten.
+    pub(super) fn log_is_suspect(&self) -> bool {
+        self.log_is_suspect
+    }
+
+    pub(super) fn forget_suspicion(&mut self) {
+        self.log_is_suspect = false;
     }
 
     /// Whether the file of this part is still in place.
@@ -212,13 +228,15 @@ fn id_behind(link: &Path) -> Option<FileId> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn look(path: &Path) -> Look {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::SIZE) {
+    let wanted = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::BLOCKS;
+    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted) {
         Ok(found) => Look::Seen(Seen {
             id: FileId {
                 device: (found.stx_dev_major, found.stx_dev_minor),
                 inode: found.stx_ino,
             },
             bytes: found.stx_size,
+            blocks: found.stx_blocks,
         }),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Look::Nothing,
         // Old kernels and some sandboxes know no such call.
@@ -242,6 +260,7 @@ fn look_with_times(path: &Path) -> Look {
                 inode: found.ino(),
             },
             bytes: found.len(),
+            blocks: found.blocks(),
         }),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Look::Nothing,
         Err(_) => Look::Unknown,

@@ -13,12 +13,14 @@ use rusqlite::Connection;
 
 use super::conflicts;
 use super::directory::size_of;
+use super::displaced::End;
 use super::error::StoreError;
+use super::log_damage::LogWatch;
 use super::migrations::Observer;
 use super::opening::{self, beside};
 use super::others::Others;
 use super::overwriting::Overwriting;
-use super::presence::{self, Displacement, Presence};
+use super::presence::{self, Presence};
 use super::repair::{self, IfUnreadable, Incomplete};
 use super::reserve::{self, Reserve};
 use super::rows::{self, Authors, Which};
@@ -74,10 +76,11 @@ pub struct SqliteStore {
     pub(super) scan: Weak<repair::Hold>,
     pub(super) presence: Presence,
     pub(super) overwriting: Overwriting,
+    pub(super) log_watch: LogWatch,
     /// A link under which the file is known as well.
     pub(super) link: Option<PathBuf>,
     /// What became of the files under it. Nothing is written any more.
-    pub(super) displacement: Option<Displacement>,
+    pub(super) end: Option<End>,
     pub(super) if_unreadable: IfUnreadable,
     pub(super) reserve: Reserve,
 }
@@ -121,6 +124,7 @@ impl SqliteStore {
             Err(error) if !error.is_full() => Err(error),
             _ => {
                 store.set_patience(store.patience());
+                store.watch_log();
                 store.note_sequence();
                 store.watch_overwriting();
                 Ok(store)
@@ -153,8 +157,9 @@ impl SqliteStore {
             scan: Weak::new(),
             presence,
             overwriting: Overwriting::default(),
+            log_watch: LogWatch::default(),
             link: None,
-            displacement: None,
+            end: None,
             if_unreadable: IfUnreadable::Refuse,
             reserve: Reserve::default(),
         })
@@ -205,6 +210,7 @@ impl SqliteStore {
         self.set_patience(self.patience());
         match self.settle()? {
             Checkpoint::Complete => {
+                self.watch_log();
                 self.note_sequence();
                 self.watch_overwriting();
                 Ok(())
@@ -234,7 +240,9 @@ impl SqliteStore {
         {
             tracing::warn!(%error, "Cannot save the summary of the records; no data is lost, the next start rebuilds it");
         }
-        let settled = self.settle().map(drop);
+        // What is damaged there must not be moved into the file unseen.
+        let settled = self.check_log_content().and_then(|()| self.settle()).map(drop);
+        self.log_watch = LogWatch::default();
         match self.connection.take().map(Connection::close) {
             Some(Err((_, cause))) => settled.and(Err(StoreError::sqlite(&self.file, cause))),
             _ => settled,
@@ -273,6 +281,7 @@ impl SqliteStore {
         self.tracker.forget_pending();
         self.tracker.lose();
         self.conflicts = None;
+        self.log_watch = LogWatch::default();
         if let Some(connection) = self.connection.take() {
             // Should this fail, closing moves the WAL into the file, which no reader of either can tell.
             let _ = opening::checkpoint_on_close(&connection, false);

@@ -245,6 +245,7 @@ fn commit(store: &mut SqliteStore) -> Result<(), StoreError> {
     store.overwriting.note_committed();
     // The transaction is in the file that is open. If that is not the one under the name of the store, nobody will find it.
     store.check_files()?;
+    store.check_log_head()?;
     store.tracker.committed();
     store.numbers.committed();
     store.bound_wal();

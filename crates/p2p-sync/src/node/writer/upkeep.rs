@@ -33,9 +33,15 @@ impl Writer {
             return;
         }
         self.look_at_files = at.after(FILES_INTERVAL);
-        if let Err(error) = self.ledger.check_files() {
+        let checked = self.ledger.check_files().and_then(|()| self.ledger.check_log_content());
+        if let Err(error) = checked {
             self.sessions.break_off(now);
-            self.failure.send_replace(Some(error));
+            // A damaged file is mended.
+            if self.ledger.is_displaced() {
+                self.failure.send_replace(Some(error));
+            } else {
+                tracing::error!("{error}");
+            }
         } else if self.ledger.was_overwritten() {
             self.distrust_file(now);
         }

@@ -64,14 +64,14 @@ pub enum OpenError {
         /// The store file.
         file: PathBuf,
     },
-    /// A directory, or something else that is not a file, has the store's name. It was not changed.
-    #[error("{} is not a file, so it cannot be the store; it was left untouched: move it away, or choose another data \
-         directory", file.display())]
+    /// A directory, or something else that is not a file, has the name of one of the store's files. It was not changed.
+    #[error("{} is not a file, although the store needs one of this name; it was left untouched: move it away, or choose \
+         another data directory", file.display())]
     NotAFile {
-        /// What should be the store file.
+        /// What should be a file.
         file: PathBuf,
     },
-    /// A link has the name of the log or its index. It was not changed.
+    /// A link has the name of the log, its index or the journal. It was not changed.
     #[error("{} is a link, which SQLite does not follow for this file; it was left untouched: put the file itself in \
          its place. To keep the store on another disk, make store.db a link", file.display())]
     LinkedPart {
