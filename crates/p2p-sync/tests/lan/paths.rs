@@ -1,6 +1,6 @@
 //! Whatever way the network leaves open is found: one transport only, one address family only, no multicast.
 
-use p2p_sync_testbed::{Addresses, Lab, Node, wait_until};
+use p2p_sync_testbed::{Addresses, Lab, Node, poll, wait_until};
 
 use crate::support::{PATIENCE, launch, peer_field, quic, seconds, share_both_ways, tcp, wait_flow};
 
@@ -44,7 +44,8 @@ fn ipv6_alone_is_enough() {
     let (a, b) = (launch(&host_a, "a").start(), launch(&host_b, "b").start());
     a.wait_linked(&b, PATIENCE);
     share_both_ways(&a, &b, "over IPv6");
-    let address = peer_field(&a, &b.peer_id(), "address").unwrap();
+    let address = poll(PATIENCE, || peer_field(&a, &b.peer_id(), "address"));
+    let address = address.expect("a connection");
     assert!(address.as_str().unwrap().starts_with("/ip6/"), "{address}");
 }
 
