@@ -49,6 +49,7 @@ mod migrations;
 mod opening;
 mod others;
 mod overwriting;
+mod pairing;
 mod paths;
 mod peer_names;
 mod peers;

@@ -172,6 +172,51 @@ fn no_write_is_lost_to_a_log_that_was_damaged_under_the_node() {
     }
 }
 
+/// SQLite would mix the pages of the log with those of a file of another time.
+#[test]
+fn a_copy_that_is_restored_beside_the_log_of_a_killed_node_is_refused_with_what_to_do() {
+    let node = launch("node").start();
+    node.add("old", "1");
+    node.stop();
+    let copy = fs::read(file(&node, "store.db")).unwrap();
+    node.restart();
+    for number in 0..50 {
+        node.add(&format!("moved{number}"), "1");
+    }
+    node.stop();
+    node.restart();
+    for number in 0..3 {
+        node.add(&format!("logged{number}"), "1");
+    }
+    node.kill9();
+    let path = file(&node, "store.db");
+    let right = fs::read(&path).unwrap();
+    fs::write(&path, &copy).unwrap();
+    let refused = launch("copy").data_dir(node.data_dir()).spawn();
+    assert_refuses(
+        &refused,
+        &[
+            "do not belong together",
+            "store.db-wal",
+            "move the log away",
+            "Put back the store",
+        ],
+    );
+    assert!(fs::read(&path).unwrap() == copy, "it was left untouched");
+    // Both ways out that the message names.
+    fs::write(&path, right).unwrap();
+    node.restart();
+    assert_eq!(node.get("logged2").as_deref(), Some("1"));
+    node.kill9();
+    fs::write(&path, &copy).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(file(&node, &format!("store.db{suffix}")));
+    }
+    node.restart();
+    assert_eq!(node.get("old").as_deref(), Some("1"));
+    assert_eq!(node.json("verify --json")["damaged"], 0);
+}
+
 /// SQLite maps the index of the log into memory, and the system ends a process that looks into a page which is no more.
 #[test]
 fn a_truncated_index_of_the_log_ends_the_node_and_costs_nothing() {

@@ -62,7 +62,6 @@ impl Head {
         part(&self.bytes, 16, 8)
     }
 
-    #[cfg(test)]
     /// How many frames a log of this size can hold.
     pub(super) fn frames_in(&self, bytes: u64) -> u64 {
         bytes.saturating_sub(HEADER_BYTES) / (FRAME_HEADER_BYTES + self.page_bytes() as u64)

@@ -38,6 +38,8 @@ pub(super) struct LogWatch {
     hinted: Option<Instant>,
     /// When it had last been changed, when all of it was last read.
     modified: Option<SystemTime>,
+    /// It may have begun anew without being noticed at once.
+    is_unsure: bool,
 }
 
 /// What one look at the log came to.
@@ -51,8 +53,11 @@ enum Look {
 impl SqliteStore {
     /// Begins to watch the log of a store that was just opened. SQLite holds no lock on the log that closing it could take away.
     pub(super) fn watch_log(&mut self) {
+        let log = File::open(&self.wal).ok();
         self.log_watch = LogWatch {
-            log: File::open(&self.wal).ok(),
+            // One that another program keeps from being emptied has begun earlier.
+            head: log.as_ref().and_then(|log| Head::read(log).ok()?),
+            log,
             ..LogWatch::default()
         };
     }
@@ -66,12 +71,31 @@ impl SqliteStore {
         let Some(log) = &self.log_watch.log else {
             return Ok(());
         };
-        // What cannot be read now is no sign of anything.
-        let Ok(head) = Head::read(log) else { return Ok(()) };
+        let Ok(head) = Head::read(log) else {
+            // What cannot be read now is no sign of anything.
+            self.log_watch.is_unsure = true;
+            return Ok(());
+        };
         if head == self.log_watch.head && !self.is_hinted() {
             return Ok(());
         }
-        self.check_whole_log()
+        let before = self.log_watch.head;
+        self.check_whole_log()?;
+        self.note_log_began(before);
+        Ok(())
+    }
+
+    /// Writes down which log this is, if it has just begun.
+    fn note_log_began(&mut self, before: Option<[u8; HEAD_BYTES]>) {
+        let head = self.log_watch.head.filter(|head| Some(*head) != before);
+        let is_unsure = self.log_watch.is_unsure;
+        self.log_watch.is_unsure = is_unsure && head.is_none();
+        if let Some(head) = head.and_then(Head::of)
+            && !is_unsure
+        {
+            // Of the transaction that was just committed, the numbers are not counted yet.
+            self.note_origin(&head, self.numbers.committed_number());
+        }
     }
 
     fn is_hinted(&mut self) -> bool {
@@ -97,16 +121,19 @@ impl SqliteStore {
         if modified.is_some() && modified == self.log_watch.modified {
             return Ok(());
         }
+        let before = self.log_watch.head;
         self.check_whole_log()?;
+        self.note_log_began(before);
         self.log_watch.modified = modified;
         Ok(())
     }
 
     fn check_whole_log(&mut self) -> Result<(), StoreError> {
-        match self.look_at_log(None) {
-            Look::Sound | Look::Unknown => return Ok(()),
-            Look::Damaged(_) => {}
+        if let Look::Sound = self.look_at_log(None) {
+            return Ok(());
         }
+        // Until it is known what has become of it.
+        self.log_watch.is_unsure = true;
         // Another program may have begun the log anew just now: with its lock in our hands nobody can.
         for _ in 0..ATTEMPTS {
             let before = self.asked(others::version)?;

@@ -16,6 +16,7 @@ use super::error::{OpenError, StoreError};
 use super::files;
 use super::migrations::{self, Found, Observer};
 use super::others;
+use super::pairing;
 use super::rows;
 use super::shape;
 
@@ -85,6 +86,7 @@ fn writer_in_place(file: &Path, network: &NetworkName, observe: Observer<'_>) ->
     shape::restore(&connection, file)?;
     join_network(&connection, file, network)?;
     others::watch(&connection).map_err(|error| unreadable(file, error))?;
+    pairing::prepare(&connection).map_err(|error| unreadable(file, error))?;
     rows::prepare(&connection).map_err(|error| unreadable(file, error))?;
     checkpoint_on_close(&connection, true).map_err(failed)?;
     Ok(connection)
@@ -157,6 +159,9 @@ fn look(file: &Path, network: &NetworkName) -> Result<(), StoreError> {
         // SQLite overwrites a file of a single byte.
         Some(1..PAGE_BYTES_MIN) => return damaged("it is too short for a database"),
         Some(_) => {}
+    }
+    if has_wal {
+        pairing::check(file)?;
     }
     if bytes(&beside(file, "-journal"))? > 0 {
         // The very first start was cut off. The writer undoes it, and then looks itself.
@@ -273,7 +278,7 @@ fn unreadable(file: &Path, error: rusqlite::Error) -> StoreError {
 }
 
 /// The path as a URI that SQLite turns back into exactly this path.
-fn uri(file: &Path, query: &str) -> String {
+pub(super) fn uri(file: &Path, query: &str) -> String {
     #[cfg(unix)]
     let path = std::os::unix::ffi::OsStrExt::as_bytes(file.as_os_str()).to_vec();
     #[cfg(not(unix))]

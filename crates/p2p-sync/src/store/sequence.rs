@@ -152,6 +152,11 @@ impl Numbers {
         self.sequence.cursor(number.unsigned_abs())
     }
 
+    /// The last number that is committed.
+    pub(super) fn committed_number(&self) -> u64 {
+        self.sequence.last()
+    }
+
     pub(super) fn latest(&self) -> Option<Timestamp> {
         self.latest
     }

@@ -87,6 +87,16 @@ pub enum OpenError {
         /// Where the log of that store belongs.
         place: PathBuf,
     },
+    /// The log beside the store is that of a store of another time. Nothing was changed.
+    #[error("{} and {} do not belong together, as when an older copy of the store was restored beside the log of a newer \
+         one; both were left untouched. Put back the store that the log belongs to. Or move the log away, together with \
+         the file whose name ends in -shm, and start again: what was only in the log then comes back from other nodes", log.display(), file.display())]
+    LogOfAnother {
+        /// The store file.
+        file: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
     /// The store is a link to a missing file, as when a disk is not mounted. Nothing was changed.
     #[error("{} is a link to a missing file, and was left untouched: mount the disk that holds the file, or remove \
          the link to start with an empty store", file.display())]
@@ -110,6 +120,7 @@ impl OpenError {
             Self::InUse { .. } => StoreErrorKind::InUse,
             Self::Newer { .. } => StoreErrorKind::Newer,
             Self::OtherNetwork { .. } => StoreErrorKind::OtherNetwork,
+            Self::LogOfAnother { .. } => StoreErrorKind::Damaged,
             Self::SqliteTooOld { .. }
             | Self::Unsupported { .. }
             | Self::Foreign { .. }
