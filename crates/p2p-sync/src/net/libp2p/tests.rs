@@ -44,12 +44,16 @@ impl Net {
     }
 
     async fn start_at(network: &str, configured: Vec<Multiaddr>) -> Self {
+        Self::start_as("test", network, configured).await
+    }
+
+    async fn start_as(name: &str, network: &str, configured: Vec<Multiaddr>) -> Self {
         let key = Keypair::generate_ed25519();
         let peer = key.public().to_peer_id();
         let port = claim_port(0).unwrap();
         let config = NetConfig {
             key,
-            name: "test".to_owned(),
+            name: name.to_owned(),
             names: Names::default(),
             port,
             network: network.parse().unwrap(),
