@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use p2p_sync_core::{NodeId, Timestamp};
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use super::error::StoreError;
+use super::peers;
 use super::sqlite::SqliteStore;
 use crate::names::{KNOWN_NAMES_MAX, Name};
 
@@ -71,23 +71,11 @@ pub(super) fn recall(connection: &Connection) -> rusqlite::Result<Vec<Remembered
     Ok(names)
 }
 
-/// None when the row was changed by hand into something else.
 fn name(row: &Row<'_>) -> rusqlite::Result<Option<RememberedName>> {
-    let (ValueRef::Text(id), ValueRef::Text(name), ValueRef::Integer(nanos)) =
-        (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?)
-    else {
-        return Ok(None);
-    };
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    let parsed = (
-        text(id).and_then(|id| id.parse().ok()),
-        text(name).and_then(Name::new),
-        Timestamp::from_nanos(nanos),
-    );
-    Ok(match parsed {
-        (Some(id), Some(name), Ok(last_heard)) => Some(RememberedName { id, name, last_heard }),
-        _ => None,
-    })
+    Ok(peers::noted(row)?.and_then(|(id, name, last_heard)| {
+        let name = Name::new(name)?;
+        Some(RememberedName { id, name, last_heard })
+    }))
 }
 
 fn bound() -> i64 {

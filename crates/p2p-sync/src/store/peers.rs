@@ -95,27 +95,25 @@ pub(super) fn recall(connection: &Connection, limit: usize) -> rusqlite::Result<
     Ok(peers)
 }
 
-/// None when the row was changed by hand into something else.
 fn peer(row: &Row<'_>) -> rusqlite::Result<Option<RememberedPeer>> {
-    let (ValueRef::Text(id), ValueRef::Text(address), ValueRef::Integer(nanos)) =
+    Ok(noted(row)?.map(|(id, address, last_reached)| RememberedPeer {
+        id,
+        address: address.to_owned(),
+        last_reached,
+    }))
+}
+
+/// A row that says something of a node: who, what, and when. None when it was changed by hand into something else.
+pub(super) fn noted<'a>(row: &'a Row<'_>) -> rusqlite::Result<Option<(NodeId, &'a str, Timestamp)>> {
+    let (ValueRef::Text(id), ValueRef::Text(said), ValueRef::Integer(nanos)) =
         (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?)
     else {
         return Ok(None);
     };
-    let text = |bytes| std::str::from_utf8(bytes).ok();
-    let parsed = (
-        text(id).and_then(|id| id.parse().ok()),
-        text(address),
-        Timestamp::from_nanos(nanos),
-    );
-    Ok(match parsed {
-        (Some(id), Some(address), Ok(last_reached)) => Some(RememberedPeer {
-            id,
-            address: address.to_owned(),
-            last_reached,
-        }),
-        _ => None,
-    })
+    let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
+    let said = std::str::from_utf8(said).ok();
+    let when = Timestamp::from_nanos(nanos).ok();
+    Ok(id.zip(said).zip(when).map(|((id, said), when)| (id, said, when)))
 }
 
 fn bound(rows: usize) -> i64 {
