@@ -2,7 +2,7 @@
 
 use p2p_sync_testbed::{Addresses, Lab, Process, Stdin, json, wait_until};
 
-use crate::support::{PATIENCE, RECOVERY, Stranger, launch, seconds, tcp};
+use crate::support::{PATIENCE, RECOVERY, Stranger, launch, quic, seconds, tcp};
 
 /// Opens connections to an address, says nothing on them, and opens them again when they are closed.
 const SILENT_CROWD: &str = r#"
@@ -170,6 +170,61 @@ fn what_a_stranger_says_wrong_is_refused_named_and_counted() {
     let count: u64 = dropped.iter().map(|cause| cause["count"].as_u64().unwrap()).sum();
     assert_eq!(count, 3, "{status}");
     assert_eq!(stranger.process().stdout().count(0, "disconnected"), 0);
+}
+
+/// Opens connections from many addresses of its machine and never says a word; each one that is closed is replaced.
+const HALF_OPEN_CROWD: &str = r#"
+import selectors, socket, sys
+crowd = selectors.DefaultSelector()
+def join(source):
+    one = socket.socket()
+    one.bind((source, 0))
+    one.setblocking(False)
+    one.connect_ex((sys.argv[1], 4002))
+    crowd.register(one, selectors.EVENT_READ, source)
+for source in sys.argv[2:]:
+    for _ in range(16):
+        join(source)
+print("here", flush=True)
+while True:
+    for key, _ in crowd.select():
+        try:
+            closed = not key.fileobj.recv(65536)
+        except OSError:
+            closed = True
+        if closed:
+            crowd.unregister(key.fileobj)
+            key.fileobj.close()
+            join(key.data)
+"#;
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn handshakes_that_never_end_keep_no_node_out() {
+    let lab = Lab::new();
+    let hosts = [(); 4].map(|()| lab.host(Addresses::V4));
+    let a = launch(&hosts[0], "a").no_lan().start();
+    let prefix = hosts[1].ip4().rsplit_once('.').unwrap().0.to_owned();
+    let sources: Vec<String> = (150..180).map(|number| format!("{prefix}.{number}")).collect();
+    for source in &sources {
+        hosts[1].add_address(&format!("{source}/24"));
+    }
+    let mut command = hosts[1].command("python3");
+    command.args(["-c", HALF_OPEN_CROWD, &hosts[0].ip4()]).args(&sources);
+    let crowd = Process::spawn("crowd", command, Stdin::Null);
+    crowd.stdout().wait_line(0, PATIENCE, |line| line == b"here").unwrap();
+    a.wait_log(0, "inbound connections are being set up at once", PATIENCE);
+    // They know where it is, and it does not know them.
+    for (host, address) in [(&hosts[2], tcp(&hosts[0])), (&hosts[3], quic(&hosts[0]))] {
+        let begun = std::time::Instant::now();
+        let honest = launch(host, &address).no_lan().peer(&address).start();
+        wait_until("it is connected", PATIENCE, || {
+            honest.status()["peers"].as_array().unwrap().len() == 1
+        });
+        assert!(begun.elapsed() < seconds(5), "{address}: {:?}", begun.elapsed());
+    }
+    let lines = a.stderr().count(0, "inbound connections are being set up at once");
+    assert!(lines <= 2, "{lines} lines");
 }
 
 #[test]

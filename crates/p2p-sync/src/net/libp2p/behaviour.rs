@@ -14,6 +14,7 @@ use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 use tokio::sync::mpsc;
 
 use super::peers::per_address;
+use super::transport::half_open::HALF_OPEN_MAX;
 use super::transport::liveness;
 use super::{discovery, streams};
 
@@ -27,8 +28,11 @@ const CONNECTIONS_MAX: u32 = 1_024;
 const CONNECTIONS_INBOUND_MAX: u32 = 768;
 /// Open connections to one peer. More than one is passing: both sides dialled, or a restarted peer's dead ones linger.
 const CONNECTIONS_PER_PEER_MAX: u32 = 8;
-/// Connections being set up, in each direction.
-const PENDING_MAX: u32 = 256;
+/// Connections that this node dials at a time.
+const DIALS_MAX: u32 = 256;
+/// Inbound connections being set up, for the swarm. One that has to make way for another (`half_open`) counts until the swarm has
+/// heard of it.
+const PENDING_INBOUND_MAX: u32 = 2 * HALF_OPEN_MAX as u32;
 
 /// How long a message counts as seen. gossipsub keeps an id of each, whether it was let in or not, without any other bound, so
 /// this is what bounds its memory: a neighbour that sends junk as fast as a core can check it makes some ten thousand ids
@@ -70,8 +74,8 @@ impl Behaviour {
         incoming: mpsc::Sender<streams::Incoming>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let limits = ConnectionLimits::default()
-            .with_max_pending_incoming(Some(PENDING_MAX))
-            .with_max_pending_outgoing(Some(PENDING_MAX))
+            .with_max_pending_incoming(Some(PENDING_INBOUND_MAX))
+            .with_max_pending_outgoing(Some(DIALS_MAX))
             .with_max_established(Some(CONNECTIONS_MAX))
             .with_max_established_incoming(Some(CONNECTIONS_INBOUND_MAX))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));

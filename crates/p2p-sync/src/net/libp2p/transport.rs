@@ -14,7 +14,9 @@ use libp2p::{PeerId, noise, quic, tcp};
 use tokio::sync::mpsc;
 
 use self::dial_errors::Visible;
+use self::fair::Fair;
 use self::fresh_port::FreshPort;
+use self::half_open::HalfOpen;
 use self::kept::kept;
 use self::late_dials::{Arrivals, GivesUp};
 use self::muxer::{CutOff, Muxer};
@@ -22,7 +24,9 @@ use self::pulse::{Felt, Pulses};
 use self::staggered::Staggered;
 
 pub(in crate::net::libp2p) mod dial_errors;
+mod fair;
 pub(in crate::net::libp2p) mod fresh_port;
+pub(in crate::net::libp2p) mod half_open;
 mod kept;
 pub(in crate::net::libp2p) mod late_dials;
 pub(in crate::net::libp2p) mod liveness;
@@ -61,12 +65,15 @@ pub(super) fn build(
     let quic = quic::tokio::Transport::new(config)
         .map_err(Visible)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Muxer::new(muxer, peer, cut_off))));
-    let both = tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed();
+    let both = Fair::new(tcp)
+        .or_transport(quic)
+        .map(|either, _| either.into_inner())
+        .boxed();
     let own = key.public().to_peer_id();
     let both = both
         .and_then(move |made, endpoint| kept(own, made, endpoint))
         .map_err(|error| error.into_inner())
         .boxed();
     let both = TransportTimeout::new(both, DIAL_TIMEOUT).map_err(Visible).boxed();
-    Ok(GivesUp::new(Staggered::new(both), arrivals).boxed())
+    Ok(GivesUp::new(Staggered::new(HalfOpen::new(both)), arrivals).boxed())
 }
