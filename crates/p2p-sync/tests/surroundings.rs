@@ -180,7 +180,7 @@ fn a_log_that_is_kept_has_dates_the_version_and_no_values() {
     let log = log_of(&a);
     assert!(!log.contains("secret"), "{log}");
     for text in [
-        format!("p2p-sync {version} started: peer id {}", a.peer_id()),
+        format!("p2p-sync {version} started: peer id {}, name a, process ", a.peer_id()),
         format!("p2p-sync {version} stopping: standard input has ended"),
     ] {
         assert!(log.contains(&text), "{text} is missing: {log}");

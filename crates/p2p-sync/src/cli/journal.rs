@@ -11,9 +11,10 @@ use crate::node::Node;
 pub(super) fn started(node: &Node) {
     if logging::is_kept() {
         tracing::info!(
-            "p2p-sync {} started: peer id {}, process {}, {}",
+            "p2p-sync {} started: peer id {}, name {}, process {}, {}",
             env!("CARGO_PKG_VERSION"),
             node.id(),
+            node.names().peer(node.id()),
             std::process::id(),
             node.listening().join(", ")
         );
