@@ -22,7 +22,7 @@ use p2p_sync_core::sync::{
     Applied, Frame, MemorySyncStore, Next, Opening, Outcome, Page, PageLimit, Report, Session, Slots, StoreId,
     SyncStore,
 };
-use p2p_sync_core::{Base, Content, Key, NodeId, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NodeId, Seen, Timestamp, Value};
 
 /// What a peer's store must answer for a measurement: its summary covers a million records, of which only those that
 /// differ are ever asked for.
@@ -120,7 +120,7 @@ fn record(number: u64, version: u64) -> Result<Record, Anything> {
         content: Content::Put(Value::new(value)?),
         timestamp: Timestamp::from_nanos(nanos.cast_signed())?,
         author: NodeId::from_bytes(&[u8::try_from(1 + number % 5)?; 38])?,
-        base: Base::Nothing,
+        seen: Seen::NOTHING,
     })
 }
 
@@ -142,7 +142,7 @@ fn differ<S: Writable>(stores: &mut [S; 2], keys: u64, differences: u64, run: u6
                 timestamp: old
                     .timestamp
                     .saturating_add(Duration::from_nanos(scatter(chance ^ version) >> 20)),
-                base: Base::Version(old.timestamp),
+                seen: Seen::NOTHING,
                 ..written
             })
         };

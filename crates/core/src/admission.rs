@@ -63,7 +63,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Base, Content, Key, NodeId};
+    use crate::{Content, Key, NodeId, Seen};
 
     fn record(timestamp: Timestamp) -> Record {
         Record {
@@ -71,7 +71,7 @@ mod tests {
             content: Content::Deleted,
             timestamp,
             author: NodeId::from_bytes(&[1]).unwrap(),
-            base: Base::Nothing,
+            seen: Seen::NOTHING,
         }
     }
 

@@ -103,7 +103,7 @@ fn read_u64(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Base, Content, NodeId};
+    use crate::{Content, NodeId, Seen};
 
     #[test]
     fn an_item_is_pinned() {
@@ -112,7 +112,7 @@ mod tests {
             content: Content::Deleted,
             timestamp: Timestamp::from_nanos(0x0102_0304_0506_0708).unwrap(),
             author: NodeId::from_bytes(&[7; 38]).unwrap(),
-            base: Base::Nothing,
+            seen: Seen::NOTHING,
         };
         let item = Item::of(&record);
         let bytes = item.to_bytes();

@@ -6,7 +6,8 @@
 //! - [`limits`]: all limits, with units and reasons.
 //! - [`id`]: who a node is; [`network`]: which nodes belong together.
 //! - [`time`]: instants and their text form; [`clock`]: the hybrid logical clock that stamps writes.
-//! - [`record`]: keys, values and versions; which version wins, and which one was lost unseen.
+//! - [`record`]: keys, values and versions; which version wins, and which one covers which; [`seen`]: what the author of a
+//!   version had seen; [`versions`]: all versions of a key that a node holds.
 //! - [`message`]: the live changes that nodes gossip, as JSON.
 //! - [`via`]: how a change arrived; [`admission`]: the check that every remote record must pass.
 //! - [`limiter`] and [`gate`]: which gossip messages are accepted, and who is charged for them.
@@ -30,6 +31,7 @@ pub mod pacer;
 mod random;
 pub mod record;
 pub mod replica;
+pub mod seen;
 pub mod sequence;
 pub mod set_digest;
 pub mod sketch;
@@ -38,6 +40,7 @@ pub mod summary;
 pub mod sync;
 pub mod text;
 pub mod time;
+pub mod versions;
 pub mod via;
 
 pub use admission::Admission;
@@ -45,5 +48,7 @@ pub use clock::Clock;
 pub use id::NodeId;
 pub use network::NetworkName;
 pub use record::{Content, Key, Record, Value};
-pub use time::{Base, Timestamp, Uptime};
+pub use seen::Seen;
+pub use time::{Timestamp, Uptime};
+pub use versions::Versions;
 pub use via::Via;

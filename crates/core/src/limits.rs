@@ -5,6 +5,10 @@ use std::time::Duration;
 
 /// Longest key. Long enough for a path, short enough to list and to index.
 pub const KEY_BYTES_MAX: usize = 256;
+/// Authors that a version names as seen, beside the floor: see [`seen`](crate::seen). A key that so many nodes write in turn is rare.
+pub const SEEN_AUTHORS_MAX: usize = 16;
+/// Versions that are held of one key: its value, and conflicts. Nobody looks through more of them.
+pub const VERSIONS_MAX: usize = 8;
 /// Longest value. The store holds shared state, not files.
 pub const VALUE_BYTES_MAX: usize = 65_536;
 /// Longest peer id: 38 bytes for an Ed25519 key, 39 for a secp256k1 key, 34 for the longer ones (RSA, ECDSA), which are hashed
@@ -75,6 +79,8 @@ pub const SYNC_PAGE_BYTES_MAX: usize = 256 * 1024;
 pub const SYNC_PAGE_RECORDS_MAX: usize = 1_000;
 /// What a record costs beyond the bytes of its key and value: an upper bound for timestamps, author and lengths.
 pub const SYNC_RECORD_OVERHEAD_BYTES: usize = 96;
+/// What each author that a record names as seen costs: an upper bound for its id, its index, and a timestamp.
+pub const SYNC_SEEN_COST_BYTES: usize = 56;
 /// Cost of the records that may be in flight before the receiver acknowledges them: enough to keep a fast link busy.
 pub const SYNC_CREDIT_BYTES: usize = 1024 * 1024;
 /// Records that may be in flight before the receiver acknowledges them.
@@ -85,9 +91,9 @@ pub const SYNC_CELLS_PAGE: usize = 4_096;
 pub const SYNC_WANTED_PAGE: usize = 8_192;
 /// Keys looked up at once, a few milliseconds of store time, before others get their turn.
 pub const SYNC_LOOKUPS_MAX: usize = 256;
-/// Records looked up for one key hash. More than one is a collision of 64 bits: with patience, two can be produced on
-/// purpose, but not this many.
-pub const SYNC_KEY_HASH_RECORDS_MAX: usize = 16;
+/// Records looked up for one key hash: the versions of one key, or, after a collision of 64 bits, of several. With patience,
+/// two colliding keys can be produced on purpose, but not this many.
+pub const SYNC_KEY_HASH_RECORDS_MAX: usize = 4 * VERSIONS_MAX;
 /// Requests queued because the peer does not read. A peer that keeps requesting is cut off.
 pub const SYNC_ORDERS_MAX: usize = 32;
 /// Keys queued for one peer in all its requests together, 512 KiB: no more are requested at a time than a sketch has cells.
@@ -161,12 +167,17 @@ pub const SYNC_RANGES_PAUSE: Duration = Duration::from_secs(2);
 pub const SYNC_RANGES_PEER_PAUSE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(
-    SYNC_PAGE_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_PAGE_RECORDS_MAX * NODE_ID_BYTES_MAX
+    SYNC_PAGE_BYTES_MAX
+        + KEY_BYTES_MAX
+        + VALUE_BYTES_MAX
+        + SEEN_AUTHORS_MAX * SYNC_SEEN_COST_BYTES
+        + SYNC_PAGE_RECORDS_MAX * NODE_ID_BYTES_MAX
         < SYNC_FRAME_BYTES_MAX,
     "any page fits a frame"
 );
 const _: () = assert!(
-    KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_RECORD_OVERHEAD_BYTES <= SYNC_PAGE_BYTES_MAX
+    KEY_BYTES_MAX + VALUE_BYTES_MAX + SYNC_RECORD_OVERHEAD_BYTES + SEEN_AUTHORS_MAX * SYNC_SEEN_COST_BYTES
+        <= SYNC_PAGE_BYTES_MAX
         && SYNC_PAGE_BYTES_MAX * 2 <= SYNC_CREDIT_BYTES,
     "credit is given back before it runs out"
 );

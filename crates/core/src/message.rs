@@ -2,27 +2,33 @@
 //! not; the [`gate`](crate::gate) decides whether to accept it.
 //!
 //! ```json
-//! {"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","base":"1970-01-01T00:00:00Z"}}
-//! {"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","base":"2025-01-04T08:30:15Z"}}
+//! {"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","seen":{}}}
+//! {"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","seen":{"12D3Koo…":"2025-01-04T08:30:15Z"}}}
 //! {"Batch":[{"Put":{...}},{"Delete":{...}}]}
 //! ```
 //!
-//! A value that is not UTF-8 travels as `value_b64` (RFC 4648, standard alphabet, padded) in place of `value`. `base` may
-//! be missing. Unknown fields are ignored, and `null` is the same as a missing field. A batch contains one or more changes,
-//! and no batches; an empty one is malformed. One bad change makes the whole message bad.
+//! A value that is not UTF-8 travels as `value_b64` (RFC 4648, standard alphabet, padded) in place of `value`. `seen` says
+//! what the author had seen of the key (see [`Seen`]): `floor`, and the latest timestamp of other authors by peer id. If it
+//! is missing, the change overwrites everything older. Unknown fields are ignored, and `null` is the same as a missing
+//! field. A batch contains one or more changes, and no batches; an empty one is malformed. One bad change makes the whole
+//! message bad.
 
 use std::io;
 
 use data_encoding::BASE64;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::id::NodeId;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::record::{Content, InvalidKey, Key, Record, ValueTooLarge};
+use crate::seen::Seen;
 use crate::text::shortened;
-use crate::time::{Base, Timestamp};
+use crate::time::Timestamp;
 
 mod incoming;
+
+/// The field of `seen` that is no peer id.
+const FLOOR: &str = "floor";
 
 /// Bytes that a batch needs in addition to its changes, plus one more for each change.
 pub const BATCH_BYTES: usize = br#"{"Batch":[]}"#.len();
@@ -36,8 +42,8 @@ pub struct Change {
     pub content: Content,
     /// When it was written, by its author's clock.
     pub timestamp: Timestamp,
-    /// What it replaced there.
-    pub base: Base,
+    /// What its author had seen of the key; an entry for the author itself means nothing.
+    pub seen: Seen,
 }
 
 impl Change {
@@ -48,7 +54,7 @@ impl Change {
             content: self.content,
             timestamp: self.timestamp,
             author,
-            base: self.base,
+            seen: self.seen.without(&author),
         }
     }
 }
@@ -143,13 +149,13 @@ enum Outgoing<'a> {
         value_b64: Option<String>,
         timestamp: String,
         #[serde(skip_serializing_if = "Option::is_none")]
-        base: Option<String>,
+        seen: Option<OutgoingSeen<'a>>,
     },
     Delete {
         key: &'a str,
         timestamp: String,
         #[serde(skip_serializing_if = "Option::is_none")]
-        base: Option<String>,
+        seen: Option<OutgoingSeen<'a>>,
     },
 }
 
@@ -159,11 +165,31 @@ struct OutgoingBatch<'a> {
     batch: Vec<Outgoing<'a>>,
 }
 
+/// What was seen, as an object: the floor first, then the others in the order of their ids.
+struct OutgoingSeen<'a>(&'a Seen);
+
+impl<'a> OutgoingSeen<'a> {
+    /// None where nothing need be said.
+    fn of(record: &'a Record) -> Option<Self> {
+        let says_nothing = record.seen == Seen::everything_before(record.timestamp);
+        (!says_nothing).then_some(Self(&record.seen))
+    }
+}
+
+impl Serialize for OutgoingSeen<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let floor = self.0.floor().map(|floor| (FLOOR.to_owned(), floor.to_string()));
+        let others = self.0.others().iter();
+        let others = others.map(|(author, timestamp)| (author.to_string(), timestamp.to_string()));
+        serializer.collect_map(floor.into_iter().chain(others))
+    }
+}
+
 impl<'a> From<&'a Record> for Outgoing<'a> {
     fn from(record: &'a Record) -> Self {
         let key = record.key.as_str();
         let timestamp = record.timestamp.to_string();
-        let base = record.base.to_text();
+        let seen = OutgoingSeen::of(record);
         match &record.content {
             Content::Put(bytes) => {
                 let value = bytes.as_text();
@@ -173,10 +199,10 @@ impl<'a> From<&'a Record> for Outgoing<'a> {
                     value,
                     value_b64,
                     timestamp,
-                    base,
+                    seen,
                 }
             }
-            Content::Deleted => Self::Delete { key, timestamp, base },
+            Content::Deleted => Self::Delete { key, timestamp, seen },
         }
     }
 }
@@ -187,25 +213,31 @@ mod tests {
     use crate::limits::VALUE_BYTES_MAX;
     use crate::record::Value;
 
-    fn record(content: Content, base: Base) -> Record {
+    fn record(content: Content, seen: Seen) -> Record {
         let author = NodeId::from_bytes(&[7; 38]).unwrap();
         Record {
             key: Key::new("a \"key\"").unwrap(),
             content,
             timestamp: Timestamp::from_nanos(1_735_979_415_000_000_001).unwrap(),
             author,
-            base,
+            seen,
         }
     }
 
     fn records() -> Vec<Record> {
         let bytes = |bytes: &[u8]| Content::Put(Value::new(bytes).unwrap());
+        let now = Timestamp::from_nanos(1_735_979_415_000_000_001).unwrap();
+        let other = |number: u8| (NodeId::from_bytes(&[number; 38]).unwrap(), now.previous().unwrap());
+        let others: Vec<_> = (10..26).map(other).collect();
         vec![
-            record(bytes(b"world"), Base::Unknown),
-            record(bytes(b""), Base::Nothing),
-            record(bytes(b"\xff\x00\x01"), Base::Version(Timestamp::MIN)),
-            record(bytes(&[0; VALUE_BYTES_MAX]), Base::Version(Timestamp::MAX)),
-            record(Content::Deleted, Base::Nothing),
+            record(bytes(b"world"), Seen::NOTHING),
+            record(bytes(b""), Seen::everything_before(now)),
+            record(
+                bytes(b"\xff\x00\x01"),
+                Seen::everything_before(Timestamp::MIN.next().unwrap()),
+            ),
+            record(bytes(&[0; VALUE_BYTES_MAX]), Seen::new(None, others.clone()).unwrap()),
+            record(Content::Deleted, Seen::new(Some(Timestamp::MIN), others).unwrap()),
         ]
     }
 

@@ -161,7 +161,8 @@ mod tests {
     use super::*;
     use crate::message::encode;
     use crate::record::{Content, Key, Value};
-    use crate::time::{Base, Timestamp};
+    use crate::seen::Seen;
+    use crate::time::Timestamp;
     use crate::{NodeId, limits::VALUE_BYTES_MAX};
 
     fn record(number: i64, value_bytes: usize) -> Record {
@@ -170,7 +171,7 @@ mod tests {
             content: Content::Put(Value::new(vec![0; value_bytes]).unwrap()),
             timestamp: Timestamp::from_nanos(number + 1).unwrap(),
             author: NodeId::from_bytes(&[1; 38]).unwrap(),
-            base: Base::Nothing,
+            seen: Seen::NOTHING,
         }
     }
 

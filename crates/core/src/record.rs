@@ -1,5 +1,5 @@
-//! Records: a key and the version of it that a node holds. Only this module decides which of two versions wins, and whether
-//! the winner's author had seen the loser.
+//! Records: a record is one version of one key. Only this module decides which of two versions wins, and whether one covers
+//! the other: whether its author had seen it. [`versions`](crate::versions) says which versions of a key a node holds.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::id::NodeId;
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use crate::time::{Base, Timestamp};
+use crate::seen::Seen;
+use crate::time::Timestamp;
 
 /// A key: UTF-8, 1 to [`KEY_BYTES_MAX`] bytes, no control characters. Cheap to clone; ordered by its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,8 +144,8 @@ pub struct Record {
     pub timestamp: Timestamp,
     /// The node on which it was written.
     pub author: NodeId,
-    /// The version that it replaced there.
-    pub base: Base,
+    /// What its author had seen of the key.
+    pub seen: Seen,
 }
 
 /// BLAKE3 over the canonical encoding of a record: two records with the same digest are identical byte for byte.
@@ -168,9 +169,13 @@ impl Record {
         }
         field(&self.timestamp.as_nanos().to_le_bytes());
         field(self.author.as_bytes());
-        match self.base.as_nanos() {
-            Some(nanos) => field(&nanos.to_le_bytes()),
+        match self.seen.floor() {
+            Some(floor) => field(&floor.as_nanos().to_le_bytes()),
             None => field(&[]),
+        }
+        for (author, timestamp) in self.seen.others() {
+            field(author.as_bytes());
+            field(&timestamp.as_nanos().to_le_bytes());
         }
         *hasher.finalize().as_bytes()
     }
@@ -190,56 +195,14 @@ impl Record {
             })
     }
 
-    /// Whether the author of `winner`, which replaces this version, had not seen it: `winner` replaced something older.
-    /// False whenever that cannot be proved.
-    pub fn lost_unseen_to(&self, winner: &Self) -> bool {
-        match winner.base {
-            Base::Unknown => false,
-            Base::Nothing => true,
-            Base::Version(replaced) => self.timestamp > replaced,
+    /// Whether the author of this version had seen the other version of the same key, which it then overwrites.
+    ///
+    /// Covering is transitive, and a version that covers another one is above it in [order](Self::precedence).
+    pub fn covers(&self, other: &Self) -> bool {
+        if self.author == other.author {
+            self.precedence(other) == Ordering::Greater
+        } else {
+            Some(other.timestamp) <= self.seen.of(&other.author)
         }
-    }
-}
-
-/// The result of merging a version with the one held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Merge {
-    /// There was none; the new one is now held.
-    Inserted,
-    /// The new one won and is now held.
-    Replaced {
-        /// Whether the old one was overwritten by an author who had not seen it.
-        lost_unseen: bool,
-    },
-    /// The held one won and stays.
-    Kept {
-        /// Whether the new one was overwritten by an author who had not seen it.
-        lost_unseen: bool,
-    },
-    /// It is the version that is already held.
-    Same,
-}
-
-impl Merge {
-    /// Whether the incoming version is to be stored.
-    pub fn stores_incoming(self) -> bool {
-        matches!(self, Self::Inserted | Self::Replaced { .. })
-    }
-}
-
-/// Decides between the held version of a key and another version of the same key.
-///
-/// The result depends on the two versions alone: merging is commutative, associative and idempotent because it is the
-/// maximum in a total order.
-pub fn merge(held: Option<&Record>, incoming: &Record) -> Merge {
-    let Some(held) = held else { return Merge::Inserted };
-    match incoming.precedence(held) {
-        Ordering::Greater => Merge::Replaced {
-            lost_unseen: held.lost_unseen_to(incoming),
-        },
-        Ordering::Less => Merge::Kept {
-            lost_unseen: incoming.lost_unseen_to(held),
-        },
-        Ordering::Equal => Merge::Same,
     }
 }

@@ -1,19 +1,20 @@
 //! One node's copy of the data: stamps local writes, and merges received records with those held. The store holds the
-//! records; [`record`](crate::record) decides between two versions.
+//! records; [`record`](crate::record) and [`versions`](crate::versions) decide between versions.
 
 use crate::clock::{Clock, ClockExhausted};
 use crate::id::NodeId;
-use crate::record::{Content, Key, Merge, Record, merge};
+use crate::limits::FUTURE_MAX;
+use crate::record::{Content, Key, Record};
+use crate::seen::Seen;
 use crate::store::Transaction;
-use crate::time::{Base, Timestamp};
+use crate::time::Timestamp;
+use crate::versions::{Merged, Versions};
 
 /// The rules by which one node changes its store.
 #[derive(Debug, Clone)]
 pub struct Replica {
     id: NodeId,
     clock: Clock,
-    /// Local writes later than this have reached nobody.
-    unshared_after: Option<Timestamp>,
 }
 
 /// A local write that did not happen. Nothing was stored.
@@ -32,42 +33,23 @@ pub enum WriteError<E> {
 pub struct Written {
     /// The new version.
     pub record: Record,
-    /// The version that it replaced.
-    pub replaced: Option<Record>,
+    /// The versions that it replaced.
+    pub replaced: Versions,
 }
 
 /// The result of receiving a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// Which version is held now.
-    pub merge: Merge,
-    /// The version that was lost, if it can be proved that the other one's author had not seen it.
-    pub lost: Option<Lost>,
-}
-
-/// A version that lost to one whose author had not seen it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    /// The version that lost.
-    pub loser: Record,
-    /// The version that won over it.
-    pub winner: Record,
+    /// What became of the record.
+    pub merged: Merged,
+    /// The versions of its key that are held now.
+    pub held: Versions,
 }
 
 impl Replica {
     /// A replica whose writes carry `id`, with a clock that continues after the store's last timestamp.
     pub fn new(id: NodeId, clock: Clock) -> Self {
-        Self {
-            id,
-            clock,
-            unshared_after: None,
-        }
-    }
-
-    /// Local writes later than this cannot have reached any other node; none: any of them may have. The author of a version
-    /// that replaces an unreceived write had not seen it, whatever its base says.
-    pub fn set_unshared_after(&mut self, timestamp: Option<Timestamp>) {
-        self.unshared_after = timestamp;
+        Self { id, clock }
     }
 
     /// The id that local writes carry.
@@ -75,7 +57,8 @@ impl Replica {
         self.id
     }
 
-    /// Stores a value or a deletion as the newest version of a key, whether or not the key exists.
+    /// Stores a value or a deletion as the newest version of a key, whether or not the key exists. The new version has seen
+    /// every version held, so it settles the key's conflicts.
     ///
     /// # Errors
     /// When the clock is exhausted or the store fails; the transaction must be rolled back then.
@@ -86,8 +69,27 @@ impl Replica {
         content: Content,
         now: Timestamp,
     ) -> Result<Written, WriteError<S::Error>> {
-        let replaced = transaction.get(&key).map_err(WriteError::Store)?;
-        self.write_over(transaction, replaced, key, content, now)
+        let held = transaction.versions(&key).map_err(WriteError::Store)?;
+        let seen = held.clone();
+        self.write_over(transaction, (held, &seen), key, content, now)
+    }
+
+    /// Stores a value or a deletion dated now. Versions of the key that are dated further ahead of `now` than other nodes accept
+    /// ([`FUTURE_MAX`]) are dropped: nobody else can have them, and a write that had to be later would be refused as well. It is
+    /// the one case in which a key goes back to an earlier version.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_now<S: Transaction>(
+        &mut self,
+        transaction: &mut S,
+        key: Key,
+        content: Content,
+        now: Timestamp,
+    ) -> Result<Written, WriteError<S::Error>> {
+        let held = transaction.versions(&key).map_err(WriteError::Store)?;
+        let seen = held.up_to(now.saturating_add(FUTURE_MAX));
+        self.write_over(transaction, (held, &seen), key, content, now)
     }
 
     /// Stores a deletion as the newest version of an existing key. If the key does not exist, nothing is written.
@@ -100,10 +102,13 @@ impl Replica {
         key: Key,
         now: Timestamp,
     ) -> Result<Option<Written>, WriteError<S::Error>> {
-        match transaction.get(&key).map_err(WriteError::Store)? {
-            Some(held) if held.content.value().is_some() => self
-                .write_over(transaction, Some(held), key, Content::Deleted, now)
-                .map(Some),
+        let held = transaction.versions(&key).map_err(WriteError::Store)?;
+        match held.winner() {
+            Some(winner) if winner.content.value().is_some() => {
+                let seen = held.clone();
+                self.write_over(transaction, (held, &seen), key, Content::Deleted, now)
+                    .map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -113,56 +118,35 @@ impl Replica {
     /// # Errors
     /// When the store fails; the transaction must be rolled back then.
     pub fn receive<S: Transaction>(&mut self, transaction: &mut S, record: &Record) -> Result<Received, S::Error> {
-        let held = transaction.get(&record.key)?;
-        let merge = merge(held.as_ref(), record);
-        if merge.stores_incoming() {
-            transaction.put(record)?;
+        let before = transaction.versions(&record.key)?;
+        let mut held = before.clone();
+        let merged = held.merge(record);
+        if merged.merge.stores_incoming() {
+            transaction.replace(&before, &held)?;
             self.clock.observe(record.timestamp);
         }
-        let lost = held.and_then(|held| self.lost(merge, held, record));
-        Ok(Received { merge, lost })
+        Ok(Received { merged, held })
     }
 
-    fn lost(&self, merge: Merge, held: Record, incoming: &Record) -> Option<Lost> {
-        let (lost_unseen, loser, winner) = match merge {
-            Merge::Replaced { lost_unseen } => (
-                lost_unseen || self.is_unshared_loss(&held, incoming),
-                held,
-                incoming.clone(),
-            ),
-            Merge::Kept { lost_unseen } => (lost_unseen, incoming.clone(), held),
-            Merge::Inserted | Merge::Same => return None,
-        };
-        lost_unseen.then_some(Lost { loser, winner })
-    }
-
-    /// Whether this version is our own, nobody else can have received it, and its replacement does not say otherwise.
-    fn is_unshared_loss(&self, held: &Record, winner: &Record) -> bool {
-        held.author == self.id
-            && self.unshared_after.is_some_and(|shared| held.timestamp > shared)
-            && winner.base != Base::Version(held.timestamp)
-    }
-
+    /// Replaces what is held of a key by a write that has seen some of it.
     fn write_over<S: Transaction>(
         &mut self,
         transaction: &mut S,
-        replaced: Option<Record>,
+        (replaced, seen): (Versions, &Versions),
         key: Key,
         content: Content,
         now: Timestamp,
     ) -> Result<Written, WriteError<S::Error>> {
-        let base = replaced
-            .as_ref()
-            .map_or(Base::Nothing, |held| Base::Version(held.timestamp));
-        let timestamp = self.clock.tick(now, replaced.as_ref().map(|held| held.timestamp))?;
+        let timestamp = self.clock.tick(now, seen.latest())?;
         let record = Record {
             key,
             content,
             timestamp,
             author: self.id,
-            base,
+            seen: Seen::by(&self.id, seen.all()),
         };
-        transaction.put(&record).map_err(WriteError::Store)?;
+        let held = Versions::of([record.clone()]);
+        transaction.replace(&replaced, &held).map_err(WriteError::Store)?;
         Ok(Written { record, replaced })
     }
 }
@@ -173,64 +157,49 @@ mod tests {
     use crate::record::Value;
     use crate::store::{MemoryStore, Store};
 
-    fn at(nanos: i64) -> Timestamp {
-        Timestamp::from_nanos(nanos).unwrap()
-    }
-
-    fn node(id: u8) -> NodeId {
-        NodeId::from_bytes(&[id]).unwrap()
-    }
-
-    fn theirs(nanos: i64, base: Base) -> Record {
-        Record {
-            key: Key::new("k").unwrap(),
-            content: Content::Deleted,
-            timestamp: at(nanos),
-            author: node(2),
-            base,
-        }
-    }
-
-    /// What is lost when `winner` meets a write of our own at 100, which nobody can have received after `shared`.
-    fn lost(winner: &Record, shared: Option<Timestamp>) -> Option<Lost> {
-        let mut store = MemoryStore::new();
-        let mut replica = Replica::new(node(1), Clock::new(None));
-        replica.set_unshared_after(shared);
-        let mut transaction = store.begin().unwrap();
-        let value = Content::Put(Value::new(*b"v").unwrap());
-        let written = replica
-            .write(&mut transaction, winner.key.clone(), value, at(100))
-            .unwrap();
-        let received = replica.receive(&mut transaction, winner).unwrap();
-        assert!(
-            received
-                .lost
-                .iter()
-                .all(|lost| lost.loser == written.record && lost.winner == *winner)
-        );
-        received.lost
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000).unwrap()
     }
 
     #[test]
-    fn a_loss_is_proved_by_the_base_or_by_having_been_alone() {
-        assert!(lost(&theirs(200, Base::Nothing), None).is_some(), "it replaced nothing");
+    fn a_write_dated_now_drops_what_nobody_else_accepts_and_has_seen_the_rest() {
+        let [me, other] = [1, 2].map(|byte| NodeId::from_bytes(&[byte]).unwrap());
+        let key = Key::new("k").unwrap();
+        let value = |text: &str| Content::Put(Value::new(text.as_bytes()).unwrap());
+        let mut store = MemoryStore::new();
+        let mut replica = Replica::new(me, Clock::new(None));
+        let mut transaction = store.begin().unwrap();
+        let theirs = Record {
+            key: key.clone(),
+            content: value("theirs"),
+            timestamp: at(900),
+            author: other,
+            seen: Seen::NOTHING,
+        };
+        replica.receive(&mut transaction, &theirs).unwrap();
+        // A clock that stood far ahead, and was set right.
+        let ahead = replica
+            .write(&mut transaction, key.clone(), value("2099"), at(9_000))
+            .unwrap();
+        let later = replica
+            .write(&mut transaction, key.clone(), value("lost"), at(1_000))
+            .unwrap();
         assert!(
-            lost(&theirs(200, Base::Version(at(50))), None).is_some(),
-            "it replaced something older"
+            later.record.timestamp > ahead.record.timestamp,
+            "it would be refused as well"
         );
-        assert!(
-            lost(&theirs(200, Base::Version(at(150))), None).is_none(),
-            "what was between may have replaced ours"
+        let written = replica
+            .write_now(&mut transaction, key.clone(), value("now"), at(1_000))
+            .unwrap();
+        assert_eq!(written.replaced.all(), [later.record]);
+        assert!(written.record.timestamp <= at(1_000).saturating_add(FUTURE_MAX));
+        assert_eq!(
+            transaction.versions(&key).unwrap().all(),
+            std::slice::from_ref(&written.record)
         );
-        assert!(
-            lost(&theirs(200, Base::Version(at(150))), Some(at(99))).is_some(),
-            "but not if nobody had ours"
-        );
-        assert!(lost(&theirs(200, Base::Version(at(150))), Some(at(100))).is_none());
-        assert!(lost(&theirs(200, Base::Unknown), Some(at(99))).is_some());
-        assert!(
-            lost(&theirs(200, Base::Version(at(100))), Some(at(99))).is_none(),
-            "it names ours: it was seen"
-        );
+        let again = replica
+            .write_now(&mut transaction, key, value("again"), at(1_001))
+            .unwrap();
+        assert!(again.record.covers(&theirs) && again.record.covers(&written.record));
     }
 }

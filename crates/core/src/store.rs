@@ -3,6 +3,7 @@
 
 use crate::record::{Key, Record};
 use crate::time::Timestamp;
+use crate::versions::Versions;
 
 mod conformance;
 mod memory;
@@ -10,9 +11,9 @@ mod memory;
 pub use conformance::conformance;
 pub use memory::{MemoryStore, MemoryTransaction};
 
-/// Holds at most one version of each key.
+/// Holds the [versions](Versions) of each key.
 ///
-/// Writes happen in a [`Transaction`]: [`begin`](Store::begin), any number of [`put`](Transaction::put), then
+/// Writes happen in a [`Transaction`]: [`begin`](Store::begin), any number of [`replace`](Transaction::replace), then
 /// [`commit`](Transaction::commit), after which they survive everything that the implementation promises to survive. A
 /// transaction that is dropped without a commit is rolled back.
 pub trait Store {
@@ -24,14 +25,22 @@ pub trait Store {
     where
         Self: 'a;
 
-    /// The held version of a key, which may be a deletion.
+    /// The value of a key, or its deletion: the highest version held.
     ///
     /// # Errors
     /// If the store cannot be read.
-    fn get(&mut self, key: &Key) -> Result<Option<Record>, Self::Error>;
+    fn get(&mut self, key: &Key) -> Result<Option<Record>, Self::Error> {
+        Ok(self.versions(key)?.winner().cloned())
+    }
 
-    /// Up to `limit` records in key order, deletions included: those whose key starts with `prefix` and comes after
-    /// `after`.
+    /// All versions of a key that are held.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn versions(&mut self, key: &Key) -> Result<Versions, Self::Error>;
+
+    /// The winners of up to `limit` keys in key order, deletions included: those whose key starts with `prefix` and comes
+    /// after `after`.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -55,17 +64,18 @@ pub trait Transaction {
     /// What can go wrong.
     type Error;
 
-    /// The held version of a key, which may be a deletion. The transaction sees its own writes.
+    /// All versions of a key that are held. The transaction sees its own writes.
     ///
     /// # Errors
     /// If the store cannot be read.
-    fn get(&mut self, key: &Key) -> Result<Option<Record>, Self::Error>;
+    fn versions(&mut self, key: &Key) -> Result<Versions, Self::Error>;
 
-    /// Stores this version in place of any other of its key.
+    /// Holds the versions `after`, at least one, in place of `before`, which [`versions`](Self::versions) returned for the
+    /// same key in this transaction.
     ///
     /// # Errors
     /// If it cannot be written; the transaction must not be committed then.
-    fn put(&mut self, record: &Record) -> Result<(), Self::Error>;
+    fn replace(&mut self, before: &Versions, after: &Versions) -> Result<(), Self::Error>;
 
     /// Makes the writes durable.
     ///

@@ -1,5 +1,5 @@
-//! Instants as types: [`Timestamp`] for the wall clock and the versions it stamps, [`Base`] for the version that a write
-//! replaced, [`Uptime`] for windows and intervals. The caller reads the time.
+//! Instants as types: [`Timestamp`] for the wall clock and the versions it stamps, [`Uptime`] for windows and intervals. The
+//! caller reads the time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -49,6 +49,11 @@ impl Timestamp {
     /// The next nanosecond; none after [`Self::MAX`].
     pub fn next(self) -> Option<Self> {
         self.0.checked_add(1).map(Self)
+    }
+
+    /// The nanosecond before; none before [`Self::MIN`].
+    pub fn previous(self) -> Option<Self> {
+        (self > Self::MIN).then(|| Self(self.0 - 1))
     }
 
     /// Later by `distance`, at most [`Self::MAX`].
@@ -200,59 +205,6 @@ impl FromStr for Timestamp {
     }
 }
 
-/// What a write replaced on its author's node, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Base {
-    /// The author did not say; such a write never proves a conflict.
-    Unknown,
-    /// The author had no version of the key. Its text form is the epoch.
-    Nothing,
-    /// The author had the version with this timestamp.
-    Version(Timestamp),
-}
-
-impl Base {
-    /// From nanoseconds since the epoch, where zero is [`Base::Nothing`].
-    ///
-    /// # Errors
-    /// When `nanos` is negative.
-    pub fn from_nanos(nanos: i64) -> Result<Self, InvalidTimestamp> {
-        if nanos == 0 {
-            Ok(Self::Nothing)
-        } else {
-            Timestamp::from_nanos(nanos).map(Self::Version)
-        }
-    }
-
-    /// Nanoseconds since the epoch, zero for [`Base::Nothing`]; none when it is unknown.
-    pub fn as_nanos(self) -> Option<i64> {
-        match self {
-            Self::Unknown => None,
-            Self::Nothing => Some(0),
-            Self::Version(timestamp) => Some(timestamp.as_nanos()),
-        }
-    }
-
-    /// The RFC 3339 text, the epoch for [`Base::Nothing`]; none when it is unknown.
-    pub fn to_text(self) -> Option<String> {
-        struct Text(i64);
-        impl fmt::Display for Text {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                format_nanos(self.0, f)
-            }
-        }
-        self.as_nanos().map(|nanos| Text(nanos).to_string())
-    }
-}
-
-impl FromStr for Base {
-    type Err = InvalidTimestamp;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::from_nanos(parse_nanos(text)?)
-    }
-}
-
 /// How long the process has been running, by a clock that never steps: for windows and intervals only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Uptime(pub Duration);
@@ -387,12 +339,5 @@ mod tests {
         }
         let exact: Timestamp = "2025-01-04T08:30:15.123456789Z".parse().unwrap();
         assert_eq!("2025-01-04 08:30:15.123456789+00:00".parse(), Ok(exact));
-    }
-
-    #[test]
-    fn the_epoch_is_a_base_but_not_a_timestamp() {
-        assert_eq!("1970-01-01T00:00:00Z".parse(), Ok(Base::Nothing));
-        assert_eq!(Base::Nothing.to_text().as_deref(), Some("1970-01-01T00:00:00Z"));
-        assert_eq!(Base::Unknown.to_text(), None);
     }
 }

@@ -17,18 +17,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use p2p_sync_core::gate::{Arrival, Gate, GateLimits, Verdict};
 use p2p_sync_core::limits::{
-    FUTURE_MAX, KEY_BYTES_MAX, LIMITED_PEERS_MAX, MESSAGE_BYTES_MAX, NODE_ID_BYTES_MAX, VALUE_BYTES_MAX,
+    FUTURE_MAX, KEY_BYTES_MAX, LIMITED_PEERS_MAX, MESSAGE_BYTES_MAX, NODE_ID_BYTES_MAX, SEEN_AUTHORS_MAX,
+    VALUE_BYTES_MAX,
 };
 use p2p_sync_core::message::{decode, encode};
 use p2p_sync_core::text::{SHORTENED_CHARACTERS_MAX, printable, shortened};
-use p2p_sync_core::{Base, Key, NetworkName, NodeId, Record, Timestamp, Uptime};
+use p2p_sync_core::{Key, NetworkName, NodeId, Record, Timestamp, Uptime};
 use support::{Random, instant, node};
 
 const MESSAGES: [&str; 7] = [
     r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}"#,
-    r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","base":"1970-01-01T00:00:00Z"}}"#,
-    r#"{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","base":"2025-01-04T08:30:15Z"}}"#,
-    r#"{"Put":{"key":"bytes","value_b64":"//4AAQID","timestamp":"1970-01-01T00:00:00.000000001Z","base":"2262-04-11T23:47:16.854775807Z"}}"#,
+    r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","seen":{}}}"#,
+    r#"{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","seen":{"floor":"2025-01-04T08:30:15Z"}}}"#,
+    r#"{"Put":{"key":"bytes","value_b64":"//4AAQID","timestamp":"2262-04-11T23:47:16.854775807Z","seen":{"floor":"1970-01-01T00:00:00.000000001Z","12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj":"2025-01-04T08:30:15Z"}}}"#,
     r#"{"Put":{"key":"a/\"b\" 🔑","value":"tab\tline\n\u0000\u001b[2J日本","timestamp":"2025-01-04T08:30:15.5+09:00","ttl":[{"a":null}]}}"#,
     r#"{"Batch":[{"Put":{"key":"k","value":"v","timestamp":"2025-01-04T08:30:15Z"}},{"Delete":{"key":"k","timestamp":"2025-01-04T08:30:16Z"}}]}"#,
     r#"{"v":2,"Rename":{"from":"a","to":"b"}}"#,
@@ -71,7 +72,7 @@ const TOKENS: [&str; 34] = [
     "\"key\":\"",
     "\"value\":",
     "\"value_b64\":\"",
-    "\"base\":\"",
+    "\"seen\":{\"floor\":\"",
     "\"timestamp\":\"",
     "=",
     "Z",
@@ -173,7 +174,8 @@ fn assert_within_limits(record: &Record) {
             .is_none_or(|value| value.as_bytes().len() <= VALUE_BYTES_MAX)
     );
     assert!(record.timestamp.as_nanos() >= 1);
-    assert!(record.base.as_nanos().is_none_or(|nanos| nanos >= 0));
+    assert!(record.seen.is_before(record.timestamp) && !record.seen.names(&record.author));
+    assert!(record.seen.others().len() <= SEEN_AUTHORS_MAX);
 }
 
 fn assert_harmless(shown: &str) {
@@ -307,9 +309,6 @@ fn nothing_that_is_parsed_panics_and_what_is_accepted_comes_back() {
         }
         if let Ok(timestamp) = text.parse::<Timestamp>() {
             assert_eq!(timestamp.to_string().parse(), Ok(timestamp), "{text}");
-        }
-        if let Ok(base) = text.parse::<Base>() {
-            assert_eq!(base.to_text().unwrap().parse(), Ok(base), "{text}");
         }
         if let Ok(name) = text.parse::<NetworkName>() {
             assert_eq!(name.as_str(), text);

@@ -6,17 +6,18 @@ mod observed;
 mod support;
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use observed::Node;
-use p2p_sync_core::limits::{CLOCK_LEAD_MAX, KEY_BYTES_MAX};
+use p2p_sync_core::limits::{CLOCK_LEAD_MAX, KEY_BYTES_MAX, SEEN_AUTHORS_MAX, VERSIONS_MAX};
 use p2p_sync_core::message::{decode, encode};
-use p2p_sync_core::record::{Merge, merge};
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};
+use p2p_sync_core::versions::Merge;
+use p2p_sync_core::{Content, Key, Record, Seen, Timestamp, Value, Versions};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use support::{key, nanos, node, put, record, winners};
+use support::{Saw, held, key, nanos, node, put, record};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -30,19 +31,34 @@ fn cases(count: u32) -> ProptestConfig {
 
 /// Few of everything, so that ties are the rule and not the exception.
 fn colliding_record() -> impl Strategy<Value = Record> {
-    let base = prop_oneof![
-        Just(Base::Unknown),
-        Just(Base::Nothing),
-        (1..6_i64).prop_map(|n| Base::Version(nanos(n)))
+    let saw = prop_oneof![
+        1 => Just(None),
+        3 => (0..6_i64, prop::collection::vec((0..3_u8, 1..6_i64), 0..3)).prop_map(Some)
     ];
     let content = prop_oneof![
         Just(Content::Deleted),
         (0..3_u8).prop_map(|value| put(&[value])),
         Just(put(b""))
     ];
-    (0..3_usize, content, 1..6_i64, 0..3_u8, base).prop_map(|(name, content, timestamp, author, base)| {
-        record(["a", "b", "c"][name], content, nanos(timestamp), author, base)
+    (0..3_usize, content, 1..6_i64, 0..3_u8, saw).prop_map(|(name, content, timestamp, author, saw)| Record {
+        seen: colliding_seen(saw, timestamp, author),
+        ..record(["a", "b", "c"][name], content, nanos(timestamp), author, Saw::Nothing)
     })
+}
+
+/// What of this may be: earlier than the timestamp, above the floor, and of others.
+fn colliding_seen(saw: Option<(i64, Vec<(u8, i64)>)>, timestamp: i64, author: u8) -> Seen {
+    let Some((floor, others)) = saw else {
+        return Seen::everything_before(nanos(timestamp));
+    };
+    let floor = floor.min(timestamp - 1);
+    let others: BTreeMap<_, _> = others.into_iter().collect();
+    let fits = |(other, seen): &(u8, i64)| *other != author && *seen > floor && *seen < timestamp;
+    let others = others
+        .into_iter()
+        .filter(fits)
+        .map(|(other, seen)| (node(other), nanos(seen)));
+    Seen::new(Timestamp::from_nanos(floor).ok(), others.collect()).unwrap()
 }
 
 fn one_key() -> impl Strategy<Value = Record> {
@@ -79,45 +95,154 @@ fn any_timestamp() -> impl Strategy<Value = Timestamp> {
 }
 
 fn any_record() -> impl Strategy<Value = Record> {
-    let base = prop_oneof![
-        Just(Base::Unknown),
-        Just(Base::Nothing),
-        any_timestamp().prop_map(Base::Version)
-    ];
-    (any_key(), any_content(), any_timestamp(), base).prop_map(|(key, content, timestamp, base)| Record {
+    let others = prop::collection::btree_map(2..100_u8, any_timestamp(), 0..=SEEN_AUTHORS_MAX);
+    let seen = prop::option::of((prop::option::of(any_timestamp()), others));
+    (any_key(), any_content(), any_timestamp(), seen).prop_map(|(key, content, timestamp, seen)| Record {
         key,
         content,
         timestamp,
         author: node(1),
-        base,
+        seen: match seen {
+            None => Seen::everything_before(timestamp),
+            Some((floor, others)) => {
+                let floor = floor.min(timestamp.previous());
+                let fits = |seen: &Timestamp| Some(*seen) > floor && *seen < timestamp;
+                let others = others.into_iter().filter(|(_, seen)| fits(seen));
+                Seen::new(floor, others.map(|(other, seen)| (node(other), seen)).collect()).unwrap()
+            }
+        },
     })
 }
 
-/// What is held after `incoming` met `held`.
-fn merged<'a>(held: &'a Record, incoming: &'a Record) -> &'a Record {
-    if merge(Some(held), incoming).stores_incoming() {
-        incoming
-    } else {
-        held
-    }
+/// All versions that a few nodes, and a program that says nothing of what it has seen, write of one key, of which they hear now and
+/// then from each other. Only of such it is true that whoever has seen a version has also seen what that had seen.
+fn history() -> impl Strategy<Value = Vec<Record>> {
+    let step = (0..4_usize, 0..4_usize, 0..4_i64, 0..10_u8);
+    prop::collection::vec(step, 0..24).prop_map(|steps| {
+        let mut held = vec![Versions::NONE; 4];
+        let (mut all, mut wall) = (Vec::new(), 0);
+        for (number, (node, other, passed, kind)) in steps.into_iter().enumerate() {
+            wall += passed;
+            let author = u8::try_from(node).unwrap();
+            let content = put(&[u8::try_from(number).unwrap()]);
+            match kind {
+                0..5 => {
+                    let stamp = wall.max(held[node].latest().map_or(0, Timestamp::as_nanos)) + 1;
+                    let written = Record {
+                        seen: Seen::by(&support::node(author), held[node].all()),
+                        ..record("a", content, nanos(stamp), author, Saw::Nothing)
+                    };
+                    held[node] = versions([&written]);
+                    all.push(written);
+                }
+                5 => {
+                    let foreign = record("a", content, nanos(wall + 1), 9, Saw::AllOlder);
+                    held[node].merge(&foreign);
+                    all.push(foreign);
+                }
+                _ => held[node] = merged(&held[node], &held[other].clone()),
+            }
+        }
+        all
+    })
 }
 
-fn lost_unseen(merged: Merge) -> bool {
-    matches!(
-        merged,
-        Merge::Replaced { lost_unseen: true } | Merge::Kept { lost_unseen: true }
-    )
+/// Some of them, in any order.
+fn some(all: Vec<Record>) -> impl Strategy<Value = Versions> {
+    let count = all.len();
+    prop::sample::subsequence(all, 0..=count)
+        .prop_shuffle()
+        .prop_map(|some| versions(&some))
+}
+
+/// What is held of a key where these came, in this order.
+fn versions<'a>(records: impl IntoIterator<Item = &'a Record>) -> Versions {
+    Versions::of(records.into_iter().cloned())
+}
+
+/// What is held after another set was merged in.
+fn merged(a: &Versions, b: &Versions) -> Versions {
+    versions(a.all().iter().chain(b.all()))
 }
 
 proptest! {
     #![proptest_config(cases(512))]
 
+    /// Of five authors at most five versions are held: the bound is not reached.
     #[test]
-    fn merging_is_commutative_associative_and_idempotent(a in one_key(), b in one_key(), c in one_key()) {
+    fn merging_is_commutative_associative_and_idempotent(
+        (a, b, c) in history().prop_flat_map(|all| (some(all.clone()), some(all.clone()), some(all))),
+    ) {
         prop_assert_eq!(merged(&a, &b), merged(&b, &a));
-        prop_assert_eq!(merged(merged(&a, &b), &c), merged(&a, merged(&b, &c)));
-        prop_assert_eq!(merge(Some(&a), &a), Merge::Same);
-        prop_assert_eq!(merge(None, &a), Merge::Inserted);
+        prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
+        prop_assert_eq!(merged(&a, &a), a);
+    }
+
+    #[test]
+    fn covering_is_transitive(all in history()) {
+        for a in &all {
+            for b in all.iter().filter(|b| a.covers(b)) {
+                for c in all.iter().filter(|c| b.covers(c)) {
+                    prop_assert!(a.covers(c), "{:?}\n{:?}\n{:?}", a, b, c);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn covering_is_inside_the_order_whatever_a_version_says(a in one_key(), b in one_key()) {
+        prop_assert_eq!(a.covers(&b), support::covers(&a, &b), "as the contract has it");
+        if a.covers(&b) {
+            prop_assert_eq!(a.precedence(&b), Ordering::Greater);
+        }
+    }
+
+    /// What lies about what it has seen may get versions lost, but nodes that tell each other what they hold end equal.
+    #[test]
+    fn whatever_versions_say_nodes_that_exchange_them_end_equal(
+        (first, second) in (prop::collection::vec(one_key(), 0..12), prop::collection::vec(one_key(), 0..12)),
+    ) {
+        let (mut a, mut b) = (versions(&first), versions(&second));
+        for _ in 0..VERSIONS_MAX {
+            (a, b) = (merged(&a, &b), merged(&b, &a));
+        }
+        prop_assert_eq!(a, b);
+    }
+
+    #[test]
+    fn what_is_held_is_what_no_other_covers(records in history().prop_shuffle()) {
+        let (mut versions, mut dropped) = (Versions::NONE, 0);
+        for record in &records {
+            let before = versions.clone();
+            let merged = versions.merge(record);
+            dropped += merged.dropped;
+            prop_assert_eq!(versions.all().contains(record), merged.merge.stores_incoming() || merged.merge == Merge::Same);
+            prop_assert_eq!(versions == before, !merged.merge.stores_incoming());
+            prop_assert_eq!(versions.winner() == Some(record), matches!(merged.merge, Merge::Won { .. }) || before.winner() == Some(record));
+            let is_lost = |version: &&Record| !versions.all().iter().any(|held| held == *version || held.covers(version));
+            prop_assert_eq!(before.all().iter().filter(is_lost).count(), 0);
+        }
+        prop_assert_eq!(dropped, 0);
+        prop_assert_eq!(versions.all(), held(&records).remove(&key("a")).unwrap_or_default());
+    }
+
+    /// Each of many authors wrote apart: the highest are held, whatever the order, and each one that is not is counted.
+    #[test]
+    fn beyond_the_bound_the_lowest_fall_and_are_counted(
+        stamps in prop::collection::vec(1..50_i64, 0..20),
+        order in any::<u64>(),
+    ) {
+        let write = |(author, stamp): (usize, &i64)| record("a", put(b""), nanos(*stamp), u8::try_from(author).unwrap(), Saw::Nothing);
+        let mut records: Vec<Record> = stamps.iter().enumerate().map(write).collect();
+        let model = held(&records).remove(&key("a")).unwrap_or_default();
+        support::Random::new(order).shuffle(&mut records);
+        let (mut versions, mut dropped) = (Versions::NONE, 0);
+        for record in &records {
+            let merged = versions.merge(record);
+            dropped += merged.dropped + usize::from(merged.merge == Merge::BeyondBound);
+        }
+        prop_assert_eq!(versions.all(), model);
+        prop_assert_eq!(versions.all().len() + dropped, records.len());
     }
 
     /// However a program writes an instant, of the ways that are taken, it is that instant; and with anything else in its
@@ -162,11 +287,6 @@ proptest! {
     }
 
     #[test]
-    fn both_sides_agree_on_who_lost_unseen(a in one_key(), b in one_key()) {
-        prop_assert_eq!(lost_unseen(merge(Some(&a), &b)), lost_unseen(merge(Some(&b), &a)));
-    }
-
-    #[test]
     fn what_is_encoded_is_decoded_unchanged(records in prop::collection::vec(any_record(), 1..5)) {
         let changes = decode(&encode(&records)).unwrap();
         let decoded: Vec<_> = changes.into_iter().map(|change| change.by(node(1))).collect();
@@ -176,7 +296,6 @@ proptest! {
     #[test]
     fn every_nanosecond_survives_the_text_form(timestamp in any_timestamp()) {
         prop_assert_eq!(timestamp.to_string().parse(), Ok(timestamp));
-        prop_assert_eq!(Base::Version(timestamp).to_text().unwrap().parse(), Ok(Base::Version(timestamp)));
     }
 }
 
@@ -248,7 +367,7 @@ proptest! {
                 Operation::Deliver { node, record } => drop(nodes[node].receive(&written[record.index(written.len())])),
                 Operation::DeliverForeign { node, key, ahead } => {
                     let timestamp = step(nodes[node].wall, ahead * 1_000);
-                    let foreign = record(keys[key].as_str(), put(b"foreign"), timestamp, 9, Base::Unknown);
+                    let foreign = record(keys[key].as_str(), put(b"foreign"), timestamp, 9, Saw::AllOlder);
                     nodes[node].receive(&foreign);
                     written.push(foreign);
                 }
@@ -256,7 +375,7 @@ proptest! {
                 Operation::Restart { node } => nodes[node].restart(),
             }
         }
-        let model = winners(&written);
+        let model = held(&written);
         for (node, order) in nodes.iter_mut().zip(orders) {
             support::Random::new(order).shuffle(&mut written);
             for record in &written {
@@ -267,12 +386,11 @@ proptest! {
     }
 
     #[test]
-    fn records_of_any_origin_end_equal_in_any_order(
-        (first, second) in prop::collection::vec(colliding_record(), 0..40)
-            .prop_flat_map(|records| (Just(records.clone()).prop_shuffle(), Just(records).prop_shuffle())),
+    fn a_history_ends_equal_in_any_order(
+        (first, second) in history().prop_flat_map(|all| (Just(all.clone()).prop_shuffle(), Just(all).prop_shuffle())),
         repeated in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
     ) {
-        let (mut a, mut b) = (Node::new(1), Node::new(2));
+        let (mut a, mut b) = (Node::new(11), Node::new(12));
         for record in &first {
             a.receive(record);
         }
@@ -285,7 +403,7 @@ proptest! {
             }
         }
         prop_assert_eq!(a.held(), b.held());
-        prop_assert_eq!(a.held(), winners(&first));
+        prop_assert_eq!(a.held(), held(&first));
     }
 
     #[test]
@@ -309,50 +427,77 @@ proptest! {
         let mut observer = Node::new(9);
         for record in &history {
             let merged = observer.receive(record);
-            prop_assert!(!lost_unseen(merged), "{record:?}: {merged:?}");
+            prop_assert!(!merged.is_new_conflict(), "{record:?}: {merged:?}");
         }
         prop_assert_eq!(observer.store.get(&key("a")).unwrap(), newest);
     }
 
+    /// However often either side edits a key while they are apart: of the one that loses, the last edit is a conflict everywhere, and
+    /// ends with the next write that has seen it.
     #[test]
-    fn of_two_concurrent_writes_on_one_base_the_loser_is_reported(
-        base in prop::option::of(any::<bool>()),
+    fn of_writes_made_apart_the_last_of_the_loser_is_a_conflict_on_every_node(
+        common in 0..3_usize,
+        (edits_a, edits_b) in (prop::collection::vec(any::<bool>(), 1..11), prop::collection::vec(any::<bool>(), 1..11)),
         (skew_a, skew_b) in (-50_000..50_000_i64, -50_000..50_000_i64),
-        deletes in any::<bool>(),
-        swap in any::<bool>(),
+        order in any::<u64>(),
     ) {
-        let (mut a, mut b) = (Node::new(1), Node::new(2));
-        let mut known = Vec::new();
-        if let Some(deleted) = base {
-            known.extend(a.write(&key("a"), put(b"base")));
-            if deleted {
-                known.extend(a.write(&key("a"), Content::Deleted));
+        let mut nodes = [Node::new(1), Node::new(2), Node::new(3)];
+        let mut all = Vec::new();
+        for number in 0..common {
+            let written = nodes[number % 2].write(&key("a"), put(b"common")).unwrap();
+            for node in &mut nodes {
+                node.receive(&written);
             }
-            b.receive(known.last().unwrap());
+            all.push(written);
         }
-        a.wall = step(a.wall, skew_a);
-        b.wall = step(b.wall, skew_b);
-        let by_a = a.write(&key("a"), put(b"by a")).unwrap();
+        let mut last = Vec::new();
+        for (node, (edits, skew)) in [(edits_a, skew_a), (edits_b, skew_b)].into_iter().enumerate() {
+            let node = &mut nodes[node];
+            node.wall = step(node.wall, skew);
+            let mut own = Vec::new();
+            for (number, deletes) in edits.into_iter().enumerate() {
+                let content = if deletes { Content::Deleted } else { put(&[u8::try_from(number).unwrap()]) };
+                own.extend(node.write(&key("a"), content));
+            }
+            last.extend(own.last().cloned());
+            all.extend(own);
+        }
+        support::Random::new(order).shuffle(&mut all);
+        for node in &mut nodes {
+            for record in &all {
+                node.receive(record);
+            }
+        }
         // A deletion of what is not there is no write at all.
-        let content = if deletes && base == Some(false) { Content::Deleted } else { put(b"by b") };
-        let by_b = b.write(&key("a"), content).unwrap();
-        let (first, second) = if swap { (&by_b, &by_a) } else { (&by_a, &by_b) };
-        let mut observer = Node::new(9);
-        for record in known.iter().chain([first]) {
-            let merged = observer.receive(record);
-            prop_assert!(!lost_unseen(merged), "{merged:?}");
+        let mut expected: Vec<Record> = last;
+        expected.sort_by(Record::precedence);
+        for node in &mut nodes {
+            let held = node.store.versions(&key("a")).unwrap();
+            prop_assert_eq!(held.all(), &expected);
         }
-        let merged = observer.receive(second);
-        prop_assert!(lost_unseen(merged), "{merged:?}");
+        let settled = nodes[2].write(&key("a"), put(b"settled")).unwrap();
+        for node in &mut nodes {
+            node.receive(&settled);
+            let held = node.store.versions(&key("a")).unwrap();
+            prop_assert_eq!(held.all(), std::slice::from_ref(&settled));
+        }
     }
 }
 
 #[test]
-fn a_write_on_an_unknown_base_never_proves_a_loss() {
-    let held = record("a", put(b"1"), nanos(5), 1, Base::Nothing);
-    let unknown = record("a", put(b"2"), nanos(6), 2, Base::Unknown);
-    assert_eq!(merge(Some(&held), &unknown), Merge::Replaced { lost_unseen: false });
-    assert_eq!(merge(Some(&unknown), &held), Merge::Kept { lost_unseen: false });
+fn many_authors_in_turn_make_no_conflict_and_name_no_more_than_they_may() {
+    let mut nodes: Vec<Node> = (0..20).map(Node::new).collect();
+    let mut last = nodes[0].write(&key("a"), put(b"0")).unwrap();
+    for turn in 1..1_000_usize {
+        let node = &mut nodes[turn % 20];
+        node.receive(&last);
+        last = node.write(&key("a"), put(&turn.to_le_bytes())).unwrap();
+        assert_eq!(
+            node.store.versions(&key("a")).unwrap().all(),
+            std::slice::from_ref(&last)
+        );
+        assert!(last.seen.others().len() <= SEEN_AUTHORS_MAX);
+    }
 }
 
 #[test]

@@ -12,10 +12,10 @@ use p2p_sync_core::limiter::{Limiter, Tag};
 use p2p_sync_core::limits::{MESSAGE_BYTES_MAX, PACED_BACKLOG_RECORDS_MAX, PACED_MESSAGES_MAX, PACING_WINDOW};
 use p2p_sync_core::message::encode;
 use p2p_sync_core::pacer::{Pace, Pacer};
-use p2p_sync_core::{Base, Record, Uptime};
+use p2p_sync_core::{Record, Uptime};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use support::{nanos, node, put, record};
+use support::{Saw, nanos, node, put, record};
 
 /// Inputs that once failed are kept beside this file, to be committed and tried first ever after.
 fn cases(count: u32) -> ProptestConfig {
@@ -27,7 +27,7 @@ fn cases(count: u32) -> ProptestConfig {
 
 fn write(number: usize) -> Record {
     let timestamp = nanos(i64::try_from(number).unwrap() + 1);
-    record("k", put(&number.to_le_bytes()), timestamp, 1, Base::Unknown)
+    record("k", put(&number.to_le_bytes()), timestamp, 1, Saw::AllOlder)
 }
 
 /// Pauses between writes: none, short, about the distance of paced messages, long; in nanoseconds.
@@ -160,12 +160,12 @@ fn a_full_backlog_is_gone_within_a_minute() {
         assert!(matches!(pacer.next(Uptime::default()), Pace::Publish(_)));
     }
     // As JSON a NUL takes six bytes, so that few of these fit into one message.
-    let large = record("k", put(&[0; 60_000]), nanos(1), 1, Base::Unknown);
+    let large = record("k", put(&[0; 60_000]), nanos(1), 1, Saw::AllOlder);
     let mut pushed = 0;
     while pacer.push(large.clone()).is_ok() {
         pushed += 1;
     }
-    let small = record("k", put(b""), nanos(1), 1, Base::Unknown);
+    let small = record("k", put(b""), nanos(1), 1, Saw::AllOlder);
     while pacer.push(small.clone()).is_ok() {
         pushed += 1;
     }

@@ -5,7 +5,6 @@
 mod support;
 mod sync_support;
 
-use p2p_sync_core::Base;
 use p2p_sync_core::Timestamp;
 use p2p_sync_core::item::KeyHash;
 use p2p_sync_core::limits::{SYNC_ORDERED_KEYS_MAX, SYNC_RANGE_MESSAGES_MIN};
@@ -14,7 +13,7 @@ use p2p_sync_core::sketch::Reconciler;
 use p2p_sync_core::sync::{
     Frame, MemorySyncStore, Opening, Outcome, Session, SessionError, Slots, State, StoreId, SyncStore, VERSION,
 };
-use support::{nanos, put, record};
+use support::{Saw, nanos, put, record};
 use sync_support::{Odd, fill, next};
 
 /// To this range every side has another fingerprint: all there is, and a fingerprint of zeros.
@@ -34,7 +33,7 @@ fn filled(count: usize) -> Odd {
     let mut store = MemorySyncStore::new(StoreId(1));
     let one = |number: usize| {
         let at = nanos(number as i64 + 1);
-        record(&format!("{number:06}"), put(b"v"), at, 1, Base::Nothing)
+        record(&format!("{number:06}"), put(b"v"), at, 1, Saw::Nothing)
     };
     fill(&mut store, &(0..count).map(one).collect::<Vec<Record>>());
     Odd::new(store)

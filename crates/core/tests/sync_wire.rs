@@ -12,9 +12,9 @@ use p2p_sync_core::sketch::Cell;
 use p2p_sync_core::sync::{
     Frame, FrameBuffer, InvalidFrame, MemorySyncStore, Opening, Session, Slots, State, StoreId, cost,
 };
-use p2p_sync_core::{Base, Content, Record, Timestamp};
+use p2p_sync_core::{Content, Record, Timestamp};
 use proptest::prelude::*;
-use support::{Random, nanos, put, record};
+use support::{Random, Saw, nanos, put, record};
 
 fn state() -> State {
     State {
@@ -37,9 +37,16 @@ fn cell(number: u8, count: i64) -> Cell {
 
 fn page() -> Vec<Record> {
     vec![
-        record("a", put(b"value"), nanos(1_000), 7, Base::Nothing),
-        record("b", Content::Deleted, nanos(990), 7, Base::Version(nanos(900))),
-        record("ü", put(b""), nanos(i64::MAX), 8, Base::Unknown),
+        record("a", put(b"value"), nanos(1_000), 7, Saw::Nothing),
+        record("b", Content::Deleted, nanos(990), 7, Saw::UpTo(nanos(900))),
+        record("ü", put(b""), nanos(i64::MAX), 8, Saw::AllOlder),
+        record(
+            "o",
+            put(b""),
+            nanos(1_000),
+            7,
+            Saw::Of(vec![(8, nanos(990)), (9, nanos(999))]),
+        ),
     ]
 }
 
@@ -105,9 +112,10 @@ const GOLDEN: &[&str] = &[
     "0403808004",
     "30048020c0843d010303030303030303030303030303030303030303030303030303030303030303887766554433221118",
     "130501020100000000000000ffffffffffffffff",
-    "7806000226070707070707070707070707070707070707070707070707070707070707070707070707070726080808080808\
-     0808080808080808080808080808080808080808080808080808080808080808030c0200d00f01610576616c756507050013\
-     b4010162100001c2f0ffffffffffffff0102c3bc00",
+    "b401060003260707070707070707070707070707070707070707070707070707070707070707070707070707260808080808\
+     0808080808080808080808080808080808080808080808080808080808080808082609090909090909090909090909090909\
+     09090909090909090909090909090909090909090909040c0000d00f01610576616c756506030013590162110201c2f0ffff\
+     ffffffffff010002c3bc00140400adf0ffffffffffffff010201090200016f00",
     "1006010807060504030201ac0290030000",
     "0107",
     "020800",
@@ -203,18 +211,22 @@ fn what_cannot_be_is_refused() {
     assert!(matches!(decode(&[0xff; 11]), Err(Malformed(_))));
     assert_eq!(decode(&[0]), Err(Short), "a frame without a kind");
     for (kind, body) in [
-        (1, &[0; 60][..]),                             // version 0
-        (3, &[0x81, 0x80, 0x04]),                      // 65,537 cells
-        (5, &[1, 0x81, 0x40]),                         // 8,193 keys
-        (6, &[0, 0, 0xe9, 0x07]),                      // 1,001 records
-        (6, &[0, 0, 1, 5, 0, 0, 2, 1, b'k']),          // no such author
-        (6, &[0, 1, 1, 9, 1, 6, 8, 0, 2, 1, b'k', 0]), // an unknown flag
-        (6, &[0, 1, 1, 9, 1, 6, 6, 0, 2, 1, b'k', 0]), // an unknown base
-        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 0, 1, b'k', 0]), // timestamp 0
-        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 1, 1, b'k', 0]), // timestamp −1
-        (6, &[0, 1, 1, 9, 1, 5, 0, 0, 2, 0, 0]),       // no key
-        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 2, 1, 0x07, 0]), // a control character as a key
-        (6, &[0, 1, 0, 0]),                            // an author of no bytes
+        (1, &[0; 60][..]),                                                    // version 0
+        (3, &[0x81, 0x80, 0x04]),                                             // 65,537 cells
+        (5, &[1, 0x81, 0x40]),                                                // 8,193 keys
+        (6, &[0, 0, 0xe9, 0x07]),                                             // 1,001 records
+        (6, &[0, 0, 1, 5, 0, 0, 2, 1, b'k']),                                 // no such author
+        (6, &[0, 1, 1, 9, 1, 6, 8, 0, 2, 1, b'k', 0]),                        // an unknown flag
+        (6, &[0, 1, 1, 9, 1, 7, 2, 0, 2, 0, 1, b'k', 0]),                     // a floor before the first instant
+        (6, &[0, 1, 1, 9, 1, 9, 4, 0, 20, 1, 0, 0, 1, b'k', 0]),              // an author that names itself as seen
+        (6, &[0, 1, 1, 9, 1, 9, 4, 0, 20, 1, 1, 0, 1, b'k', 0]),              // nobody named as seen
+        (6, &[0, 2, 1, 8, 1, 9, 1, 11, 4, 1, 20, 2, 0, 0, 0, 1, 1, b'k', 0]), // somebody named twice
+        (6, &[0, 2, 1, 8, 1, 9, 1, 10, 6, 1, 20, 0, 1, 0, 0, 1, b'k', 0]), // an entry that the floor makes superfluous
+        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 0, 1, b'k', 0]),                     // timestamp 0
+        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 1, 1, b'k', 0]),                     // timestamp −1
+        (6, &[0, 1, 1, 9, 1, 5, 0, 0, 2, 0, 0]),                           // no key
+        (6, &[0, 1, 1, 9, 1, 6, 0, 0, 2, 1, 0x07, 0]),                     // a control character as a key
+        (6, &[0, 1, 0, 0]),                                                // an author of no bytes
     ] {
         assert!(decode(&framed(kind, body)).is_err(), "{kind} {body:?}");
     }
@@ -251,7 +263,7 @@ fn a_full_page_fits_a_frame_and_costs_no_more_than_it_says() {
         put(&random.bytes(65_536)),
         Timestamp::MAX,
         200,
-        Base::Version(nanos(1)),
+        Saw::UpTo(nanos(1)),
     );
     let frame = Frame::Records {
         bulk: Some(place()),
@@ -265,7 +277,7 @@ fn a_full_page_fits_a_frame_and_costs_no_more_than_it_says() {
                 Content::Deleted,
                 nanos(1 + i64::try_from(random.bits() >> 2).unwrap()),
                 u8::try_from(n % 250).unwrap(),
-                Base::Version(nanos(1)),
+                Saw::UpTo(nanos(1)),
             )
         })
         .collect();

@@ -8,8 +8,8 @@ mod support;
 use p2p_sync_core::limits::{KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NODE_ID_BYTES_MAX, VALUE_BYTES_MAX};
 use p2p_sync_core::message::{BATCH_BYTES, Change, InvalidMessage, decode, encode, encoded_bytes};
 use p2p_sync_core::record::{InvalidKey, ValueTooLarge};
-use p2p_sync_core::{Base, Content, NodeId, Record};
-use support::{change, instant, key, nanos, node, put, record};
+use p2p_sync_core::{Content, NodeId, Record, Seen};
+use support::{Saw, change, instant, key, nanos, node, put, record};
 
 const TIME: &str = "2025-01-04T08:30:15Z";
 
@@ -17,39 +17,39 @@ const TIME: &str = "2025-01-04T08:30:15Z";
 fn golden() -> Vec<(&'static str, Vec<Record>)> {
     let first = instant(TIME);
     let second = instant("2025-01-04T08:30:16.000000001Z");
-    let hello = record("hello", put(b"world"), first, 1, Base::Nothing);
-    let bye = record("hello", Content::Deleted, second, 1, Base::Version(first));
+    let hello = record("hello", put(b"world"), first, 1, Saw::Nothing);
+    let bye = record("hello", Content::Deleted, second, 1, Saw::Of(vec![(2, first)]));
     vec![
         (
             r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}"#,
             vec![Record {
-                base: Base::Unknown,
+                seen: Seen::everything_before(first),
                 ..hello.clone()
             }],
         ),
         (
-            r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","base":"1970-01-01T00:00:00Z"}}"#,
+            r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","seen":{}}}"#,
             vec![hello.clone()],
         ),
         (
             r#"{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z"}}"#,
             vec![Record {
-                base: Base::Unknown,
+                seen: Seen::everything_before(second),
                 ..bye.clone()
             }],
         ),
         (
-            r#"{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","base":"2025-01-04T08:30:15Z"}}"#,
+            r#"{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","seen":{"JEAWxsNy6cxMuXf3zVubV16mgEAKkGtDpMTYxQHiG1erPrYs2sj":"2025-01-04T08:30:15Z"}}}"#,
             vec![bye.clone()],
         ),
         (
-            r#"{"Put":{"key":"bytes","value_b64":"//4A","timestamp":"1970-01-01T00:00:00.000000001Z","base":"2262-04-11T23:47:16.854775807Z"}}"#,
+            r#"{"Put":{"key":"bytes","value_b64":"//4A","timestamp":"2262-04-11T23:47:16.854775807Z","seen":{"floor":"1970-01-01T00:00:00.000000001Z"}}}"#,
             vec![record(
                 "bytes",
                 put(b"\xff\xfe\0"),
-                nanos(1),
+                nanos(i64::MAX),
                 1,
-                Base::Version(nanos(i64::MAX)),
+                Saw::UpTo(nanos(1)),
             )],
         ),
         (
@@ -59,7 +59,7 @@ fn golden() -> Vec<(&'static str, Vec<Record>)> {
                 put("tab\tline\n\0\u{1b}[2J日本".as_bytes()),
                 nanos(i64::MAX),
                 1,
-                Base::Unknown,
+                Saw::AllOlder,
             )],
         ),
         (
@@ -69,11 +69,11 @@ fn golden() -> Vec<(&'static str, Vec<Record>)> {
                 put(b""),
                 instant("2025-01-04T08:30:15.100Z"),
                 1,
-                Base::Unknown,
+                Saw::AllOlder,
             )],
         ),
         (
-            r#"{"Batch":[{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","base":"1970-01-01T00:00:00Z"}},{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","base":"2025-01-04T08:30:15Z"}}]}"#,
+            r#"{"Batch":[{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","seen":{}}},{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","seen":{"JEAWxsNy6cxMuXf3zVubV16mgEAKkGtDpMTYxQHiG1erPrYs2sj":"2025-01-04T08:30:15Z"}}}]}"#,
             vec![hello, bye],
         ),
     ]
@@ -96,10 +96,10 @@ fn golden_messages_are_written_and_read() {
     assert_eq!(BATCH_BYTES, 12);
 }
 
-/// What nodes do not send, but understand: each says the put of `world` under `hello` on an unknown base.
+/// What nodes do not send, but understand: each says the put of `world` under `hello`, which overwrites all that is older.
 #[test]
 fn other_ways_to_say_the_same_are_understood() {
-    let plain = change("hello", put(b"world"), instant(TIME), Base::Unknown);
+    let plain = change("hello", put(b"world"), instant(TIME), Saw::AllOlder);
     for text in [
         r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}"#,
         " {\n\"Put\" : {\t\"timestamp\":\"2025-01-04T08:30:15Z\", \"value\":\"world\",\r\n\"key\":\"hello\" } } \n",
@@ -107,7 +107,7 @@ fn other_ways_to_say_the_same_are_understood() {
         r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04t08:30:15z"}}"#,
         r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15+0000"}}"#,
         r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T17:30:15,0+09"}}"#,
-        r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","base":null,"value_b64":null}}"#,
+        r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","seen":null,"value_b64":null}}"#,
         r#"{"Put":{"key":"hello","value_b64":"d29ybGQ=","timestamp":"2025-01-04T08:30:15Z"}}"#,
         r#"{"\u0050ut":{"k\u0065y":"h\u0065llo","value":"\u0077orld","timestamp":"2025-01-04T08:30:15\u005a"}}"#,
         r#"{"Batch":[{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}]}"#,
@@ -127,7 +127,7 @@ fn other_ways_to_say_the_same_are_understood() {
         "what is skipped is skipped at any depth"
     );
     let delete = r#"{"Delete":{"key":"hello","value":5,"timestamp":"2025-01-04T08:30:15Z"}}"#;
-    let expected = change("hello", Content::Deleted, instant(TIME), Base::Unknown);
+    let expected = change("hello", Content::Deleted, instant(TIME), Saw::AllOlder);
     assert_eq!(
         decode(delete.as_bytes()),
         Ok(vec![expected]),
@@ -141,7 +141,11 @@ fn malformed_messages_are_refused() {
     let hello = format!(r#"{{"Put":{{"key":"hello","value":"world","timestamp":"{TIME}"}}}}"#);
     let deep = |open: &str, close: &str| format!("{}{hello}{}", open.repeat(10_000), close.repeat(10_000));
     let stamped = |timestamp: &str| put(&format!(r#""key":"k","value":"v","timestamp":{timestamp}"#));
-    let based = |base: &str| put(&format!(r#""key":"k","value":"v","timestamp":"{TIME}","base":{base}"#));
+    let saw = |seen: &str| put(&format!(r#""key":"k","value":"v","timestamp":"{TIME}","seen":{seen}"#));
+    let id = node(2);
+    let authors: String = (10..27)
+        .map(|number| format!(r#","{}":"2025-01-04T08:30:14Z""#, node(number)))
+        .collect();
     let valued = |value: &str| put(&format!(r#""key":"k",{value}"timestamp":"{TIME}""#));
     let table = [
         // Not the JSON of one object.
@@ -209,7 +213,7 @@ fn malformed_messages_are_refused() {
         valued(r#""value_b64":"dg==dg==","#),
         valued(r#""value_b64":"-_8A","#),
         valued(r#""value_b64":" dg==","#),
-        // Timestamps and bases that are not one, or cannot be kept.
+        // Timestamps that are not one, or cannot be kept.
         stamped("1735979415000000000"),
         stamped("18446744073709551616"),
         stamped("1e999"),
@@ -225,11 +229,31 @@ fn malformed_messages_are_refused() {
         stamped("\"2026-12-31T23:59:60Z\""),
         stamped("\"2025-01-04T08:30:15\""),
         stamped("\"2025-01-04T08:30:15Z\",\"timestamp\":\"2025-01-04T08:30:15Z\""),
-        based("0"),
-        based("\"\""),
-        based("\"1969-12-31T23:59:59Z\""),
-        based("\"1970-01-01T00:00:00.0000000000Z\""),
-        based("null,\"base\":null"),
+        saw("0"),
+        saw("[]"),
+        saw("\"\""),
+        saw("\"2025-01-04T08:30:14Z\""),
+        saw("{},\"seen\":{}"),
+        // What was seen: a floor or an entry that is no timestamp, not earlier, superfluous, twice, of nobody, or one too many.
+        saw(r#"{"floor":null}"#),
+        saw(r#"{"floor":5}"#),
+        saw(r#"{"floor":"now"}"#),
+        saw(r#"{"floor":"1970-01-01T00:00:00Z"}"#),
+        saw(&format!(r#"{{"floor":"{TIME}"}}"#)),
+        saw(r#"{"floor":"2262-04-11T23:47:16.854775807Z"}"#),
+        saw(r#"{"floor":"2025-01-04T08:30:14Z","floor":"2025-01-04T08:30:14Z"}"#),
+        saw(&format!(r#"{{"{id}":"{TIME}"}}"#)),
+        saw(&format!(r#"{{"{id}":"2262-04-11T23:47:16.854775807Z"}}"#)),
+        saw(&format!(
+            r#"{{"floor":"2025-01-04T08:30:14Z","{id}":"2025-01-04T08:30:14Z"}}"#
+        )),
+        saw(&format!(
+            r#"{{"{id}":"2025-01-04T08:30:13Z","{id}":"2025-01-04T08:30:14Z"}}"#
+        )),
+        saw(&format!(r#"{{"{id}":{{}}}}"#)),
+        saw(r#"{"0OIl":"2025-01-04T08:30:14Z"}"#),
+        saw(r#"{"":"2025-01-04T08:30:14Z"}"#),
+        saw(&format!("{{{}}}", &authors[1..])),
     ];
     for text in table {
         let shown: String = text.chars().take(120).collect();
@@ -291,13 +315,7 @@ fn keys_and_values_that_break_a_rule_are_refused_by_name() {
 fn the_largest_key_and_value_pass() {
     let long_key = "🔑".repeat(KEY_BYTES_MAX / 4);
     for byte in [b'v', 0, 0xff, b'"'] {
-        let record = record(
-            &long_key,
-            put(&[byte; VALUE_BYTES_MAX]),
-            instant(TIME),
-            1,
-            Base::Nothing,
-        );
+        let record = record(&long_key, put(&[byte; VALUE_BYTES_MAX]), instant(TIME), 1, Saw::Nothing);
         let data = encode(std::slice::from_ref(&record));
         assert!(data.len() <= MESSAGE_BYTES_MAX);
         assert_eq!(data.len(), encoded_bytes(&record));
@@ -322,7 +340,7 @@ fn a_full_message_of_the_smallest_changes_is_read() {
     let count = (MESSAGE_BYTES_MAX - BATCH_BYTES + 1) / (small.len() + 1);
     let text = format!(r#"{{"Batch":[{}]}}"#, vec![small; count].join(","));
     assert!(text.len() <= MESSAGE_BYTES_MAX);
-    let expected: Change = change("k", Content::Deleted, instant(TIME), Base::Unknown);
+    let expected: Change = change("k", Content::Deleted, instant(TIME), Saw::AllOlder);
     let changes = decode(text.as_bytes()).unwrap();
     assert!(changes.len() == count && changes.iter().all(|change| *change == expected));
 }
@@ -334,14 +352,21 @@ fn canonical(record: &Record) -> Vec<u8> {
         Content::Deleted => (0, None),
     };
     let nanos = record.timestamp.as_nanos().to_le_bytes();
-    let base = record.base.as_nanos().map(i64::to_le_bytes);
+    let floor = record.seen.floor().map(|floor| floor.as_nanos().to_le_bytes());
+    let others: Vec<_> = record
+        .seen
+        .others()
+        .iter()
+        .map(|(author, seen)| (*author, seen.as_nanos().to_le_bytes()))
+        .collect();
     let mut fields: Vec<&[u8]> = vec![record.key.as_str().as_bytes()];
     let kind = [kind];
     fields.push(&kind);
     fields.extend(value);
     fields.push(&nanos);
     fields.push(record.author.as_bytes());
-    fields.push(base.as_ref().map_or(&[], |nanos| nanos));
+    fields.push(floor.as_ref().map_or(&[], |nanos| nanos));
+    fields.extend(others.iter().flat_map(|(author, seen)| [author.as_bytes(), &seen[..]]));
     fields
         .iter()
         .flat_map(|field| [&u64::try_from(field.len()).unwrap().to_le_bytes(), *field].concat())
@@ -350,10 +375,10 @@ fn canonical(record: &Record) -> Vec<u8> {
 
 #[test]
 fn digests_are_pinned() {
-    let hello = record("hello", put(b"world"), instant(TIME), 1, Base::Nothing);
+    let hello = record("hello", put(b"world"), instant(TIME), 1, Saw::Nothing);
     let mut changed = vec![hello.clone(); 9];
-    changed[1].base = Base::Unknown;
-    changed[2].base = Base::Version(nanos(1));
+    changed[1].seen = Saw::AllOlder.before(instant(TIME));
+    changed[2].seen = Saw::Of(vec![(2, nanos(1)), (3, nanos(2))]).before(instant(TIME));
     changed[3].content = Content::Deleted;
     changed[4].content = put(b"");
     changed[5].content = put(b"\xff\xfe\0");
@@ -361,15 +386,15 @@ fn digests_are_pinned() {
     changed[7].timestamp = nanos(i64::MAX);
     changed[8].key = key("日本 🔑");
     let golden = [
-        "951b9bf90a17b19a5402538ddc7689d9a1113e9c4d214457dec0fe63165796dd",
         "32bbe8f3661aa07ba7a9e057388850963dc42357adbcb57da5048f02a25b5b86",
-        "df7c89d40335295257e27858125284e52a6b934f5ac089f238a754563fcee7bf",
-        "5141f00fdc5c06f156dce9eec0f285cf7b491ea7721bec353d973a7d68421044",
-        "98a689df8daae7b15dfc6d02ad446b67961d7de456bdee330c39b8ebc76f41c9",
-        "a4ada6a4ab6942a065f1b3e9ac6d775a7fde8338e541575442e0106b6e22ed00",
-        "06a23ee7b7b78c3b6bc12abdcc67182e09b971e33a829592035d5f6f4004cd6c",
-        "d1740e5358f13b1b0898ff69d1c02fcac3b8749983e6641586c68a29e6a39b7b",
-        "4e9aa27af261843da8fa149bce5cb6df834abd187e5521a28aaa88b913d34bfe",
+        "ef7fda7eee84fc5b519b4a285b548d32ee02ea44b9507ad6f11c1f4a516c63e8",
+        "c6d46fb52c265d619c8bc45809322cc5308242e60a35d923e8cb50d78ce27c17",
+        "8fae6e706d0f6920f6af51b45a64a8402f25efa8dd20672df4f8ecd4f37c18d1",
+        "7932038b471640148b5c76660fe00562d7a9cc300f72a655a56aa903e695df60",
+        "7f1bf1cbdc600155311724f25ea3f49a54f5b9346d8e0434ef80820768bea45c",
+        "8070da86d4a4361a31eb3e624d1f01334edca9eb8d8244505b4f5bf1c8958da0",
+        "1ab101dc96a9d29fd017a7f1ae7874d72de2bacab5bd22938450b105e6687807",
+        "e16623663d3391dcc02208fcdc4a44e8c435deaf1aeba97b9c1ea18cf5e959fd",
     ];
     let digests: Vec<_> = changed
         .iter()

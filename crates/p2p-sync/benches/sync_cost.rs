@@ -15,7 +15,7 @@ use p2p_sync::system::Stopwatch;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::{Next, Opening, Outcome, Report, Session, Slots, SyncStore};
-use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, Record, Timestamp};
+use p2p_sync_core::{Clock, Content, Key, NetworkName, Record, Seen, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::time::{ClockId, clock_gettime};
@@ -45,7 +45,7 @@ fn main() {
 fn open(file: &Path) -> PeerView<Ledger> {
     let store = SqliteStore::open(file, &NetworkName::default()).unwrap();
     assert!(store.summary().is_some(), "it was closed in good order");
-    let ledger = Ledger::new(Replica::new(author(), Clock::new(None)), store).unwrap();
+    let ledger = Ledger::new(Replica::new(author(), Clock::new(None)), store);
     PeerView::new(ledger, author(), Stopwatch::start().now())
 }
 
@@ -96,7 +96,7 @@ fn differ(nodes: &mut [PeerView<Ledger>; 2], random: &mut StdRng, keys: u64, fre
     let version = |n: u64, timestamp: Timestamp| Record {
         content: content(random_free(n, timestamp)),
         timestamp,
-        base: Base::Unknown,
+        seen: Seen::NOTHING,
         ..record(n)
     };
     match random.random_range(0..3) {

@@ -16,6 +16,7 @@ mod descriptors;
 mod environment;
 mod execute;
 mod here_document;
+mod in_conflict;
 mod interrupt;
 mod journal;
 mod lines;

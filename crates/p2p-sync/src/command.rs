@@ -1,7 +1,11 @@
 //! The commands of a user: words in, a plain reply out. One file per command. Reading the words and showing the reply is
 //! left to the callers; the rules are the node's.
 
-use crate::node::Node;
+use std::ffi::OsString;
+
+use p2p_sync_core::Record;
+
+use crate::node::{Dating, Node};
 
 mod add;
 mod conflicts;
@@ -14,8 +18,9 @@ mod help;
 mod line;
 mod list;
 mod peers;
+mod repair_clock;
 mod reply;
-mod restore;
+mod resolve;
 mod schema;
 mod status;
 mod sync;
@@ -32,8 +37,9 @@ pub use help::{Help, overview};
 pub use line::{ParseError, asks_for_json, parse_line};
 pub use list::{List, Page};
 pub use peers::Peers;
+pub use repair_clock::RepairClock;
 pub use reply::Reply;
-pub use restore::Restore;
+pub use resolve::Resolve;
 #[cfg(test)]
 pub(crate) use schema::assert_lines;
 pub use schema::{schema, schema_names};
@@ -60,7 +66,9 @@ pub enum Command {
     Sync(SyncNow),
     Verify(Verify),
     Conflicts(Conflicts),
-    Restore(Restore),
+    #[command(visible_alias = "restore")]
+    Resolve(Resolve),
+    RepairClock(RepairClock),
     Help(Help),
     #[command(visible_alias = "quit")]
     Exit(Exit),
@@ -72,6 +80,15 @@ pub struct Format {
     /// Replies with one JSON object per line
     #[arg(long)]
     pub json: bool,
+}
+
+/// What a command shows of the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shows {
+    /// The value of a key.
+    Key(String),
+    /// The keys with this prefix.
+    Prefix(String),
 }
 
 impl Command {
@@ -87,9 +104,24 @@ impl Command {
             Self::Sync(sync) => sync.format.json,
             Self::Verify(verify) => verify.format.json,
             Self::Conflicts(conflicts) => conflicts.format.json,
-            Self::Restore(restore) => restore.format.json,
+            Self::Resolve(resolve) => resolve.format.json,
+            Self::RepairClock(repair) => repair.format.json,
             Self::Help(help) => help.format.json,
             Self::Exit(exit) => exit.format.json,
+        }
+    }
+
+    /// What the command shows of the data, for what else there is to say about that.
+    pub fn shows(&self) -> Option<Shows> {
+        let text = |word: &OsString| word.clone().into_string().ok();
+        match self {
+            Self::Get(get) => text(&get.key).map(Shows::Key),
+            Self::List(list) => list
+                .prefix
+                .as_ref()
+                .map_or(Some(String::new()), text)
+                .map(Shows::Prefix),
+            _ => None,
         }
     }
 
@@ -108,9 +140,20 @@ impl Command {
             Self::Sync(sync) => sync.run(node).await,
             Self::Verify(verify) => verify.run(node).await,
             Self::Conflicts(conflicts) => conflicts.run(node).await,
-            Self::Restore(restore) => restore.run(node).await,
+            Self::Resolve(resolve) => resolve.run(node).await,
+            Self::RepairClock(repair) => repair.run(node).await,
             Self::Help(help) => help.run(),
             Self::Exit(exit) => Ok(exit.run()),
         }
     }
+}
+
+/// How a write with or without `--now` is dated.
+fn dating(now: bool) -> Dating {
+    if now { Dating::Now } else { Dating::AfterHeld }
+}
+
+/// From when on other nodes accept what was written, if they do not now.
+fn accepted_from(node: &Node, record: &Record) -> Option<String> {
+    node.accepted_from(record).map(|at| at.to_string())
 }

@@ -93,7 +93,6 @@ pub enum FromPeers {
 #[derive(Debug, Default)]
 pub struct Audience {
     listens: AtomicBool,
-    has_strangers: AtomicBool,
     unheard: AtomicU64,
     crowded_out: AtomicU64,
 }
@@ -108,20 +107,13 @@ impl Audience {
         listens
     }
 
-    /// Whether a listener is known not to sync, such as another libp2p program. A peer that has not identified itself does
-    /// not count.
-    pub fn has_strangers(&self) -> bool {
-        self.has_strangers.load(Ordering::Relaxed)
-    }
-
     /// A change found the queue to the network full.
     pub fn crowd_out(&self) {
         self.crowded_out.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn set_listening(&self, listens: bool, has_strangers: bool) {
+    fn set_listening(&self, listens: bool) {
         self.listens.store(listens, Ordering::Relaxed);
-        self.has_strangers.store(has_strangers, Ordering::Relaxed);
     }
 
     /// How many changes had no listener, and how many found the queue full, since the last call.

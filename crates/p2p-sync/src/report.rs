@@ -17,7 +17,9 @@ mod trouble;
 pub use error::{Class, Failure};
 pub use help::{Argument, CommandHelp, Help};
 pub use line::{InvalidLine, line, read};
-pub use record::{Added, Conflict, Conflicts, Content, Deleted, Items, Record, Restored, Version};
+pub use record::{
+    Added, Conflict, Conflicts, Content, Deleted, Found, Items, Record, RepairedKeys, Resolved, ResolvedKeys, Version,
+};
 pub use schema::Schema;
 #[cfg(test)]
 pub(crate) use schema::matches;

@@ -59,18 +59,20 @@ mod repair;
 mod reserve;
 mod room;
 mod rows;
+mod seen;
 mod sequence;
 mod shape;
 mod sqlite;
 mod summary;
 mod sync;
+mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transaction;
 mod wal;
 
 pub use changes::{Changed, Changes};
-pub use conflicts::{CONFLICT_BYTES_MAX, CONFLICTS_MAX, Conflict};
+pub use conflicts::Conflicts;
 pub use directory::DataDir;
 pub use error::{OpenError, StoreError, StoreErrorKind};
 pub use footprint::Footprint;
@@ -89,4 +91,5 @@ pub use repair::{
 pub use room::{Capacity, Load, Room};
 pub use sqlite::SqliteStore;
 pub use sync::POSITIONS_MAX;
+pub use table::{RowId, Table};
 pub use transaction::Transaction;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 #[cfg(unix)]
 use p2p_sync_testbed::Process;
-use p2p_sync_testbed::{Launch, Node, Stdin};
+use p2p_sync_testbed::{Launch, Node, Stdin, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -383,4 +383,33 @@ fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
     assert!(errors.contains("store.db is locked by another program"), "{errors}");
     shell.execute_batch("ROLLBACK").unwrap();
     launch("node").data_dir(&directory).start().stop();
+}
+
+#[test]
+fn a_write_over_what_a_wrong_clock_dated_ahead_says_so_and_can_be_dated_now() {
+    let node = launch("node").start();
+    let shell = rusqlite::Connection::open(node.data_dir().join("store.db")).unwrap();
+    for key in ["k", "l", "m"] {
+        // As a clock left it that stood at 2099.
+        let sql = "INSERT INTO kv_store (key, value, timestamp, author) VALUES (?1, 'v', 4077648000000000000, ?2)";
+        shell.execute(sql, [key, &node.peer_id()]).unwrap();
+    }
+    drop(shell);
+    let told = "  (dated ahead of this clock: other nodes refuse it until 2099-03-19T23:58:00.000000001Z. To date it now: \
+        the same with --now, or repair-clock for all keys)";
+    assert_eq!(node.lines("add k w"), ["✓ Added: k = w", told]);
+    assert_eq!(node.lines("delete l"), ["✓ Deleted: l", told]);
+    let added = node.json("add --json k w");
+    assert_eq!(added["accepted_from"], "2099-03-19T23:58:00.000000002Z", "{added}");
+    assert_eq!(node.lines("add --now k x"), ["✓ Added: k = x"]);
+    assert_eq!(node.lines("delete --now l"), ["✓ Deleted: l"]);
+    assert_eq!((node.get("k").as_deref(), node.get("l")), (Some("x"), None));
+    assert_eq!(node.lines("delete --now l"), ["✗ Not found: l"]);
+    assert_eq!(node.lines("repair-clock"), ["✓ Repaired: 1 key is dated now"]);
+    let nothing = "✓ Repaired: nothing, no key is dated too far ahead of this clock";
+    assert_eq!(node.lines("repair-clock"), [nothing]);
+    assert_eq!(node.json("repair-clock --json"), json!({ "repaired_keys": 0 }));
+    assert_eq!(node.get("m").as_deref(), Some("v"));
+    assert_eq!(node.status()["sync"]["ahead"]["records"], 0);
+    node.stop();
 }

@@ -13,9 +13,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Change, InvalidMessage, malformed};
+use super::{Change, FLOOR, InvalidMessage, malformed};
+use crate::id::NodeId;
+use crate::limits::SEEN_AUTHORS_MAX;
 use crate::record::{Content, Key, Value};
-use crate::time::Base;
+use crate::seen::{InvalidSeen, Seen};
+use crate::time::Timestamp;
 
 /// Reads and checks the changes of one message.
 pub(super) fn read(text: &str) -> Result<Vec<Change>, InvalidMessage> {
@@ -132,8 +135,7 @@ struct Put<'a> {
     value_b64: Option<Text<'a>>,
     #[serde(borrow)]
     timestamp: Text<'a>,
-    #[serde(borrow)]
-    base: Option<Text<'a>>,
+    seen: Option<Object<SeenFields>>,
 }
 
 #[derive(Deserialize)]
@@ -142,8 +144,7 @@ struct Delete<'a> {
     key: Text<'a>,
     #[serde(borrow)]
     timestamp: Text<'a>,
-    #[serde(borrow)]
-    base: Option<Text<'a>>,
+    seen: Option<Object<SeenFields>>,
 }
 
 impl Put<'_> {
@@ -154,13 +155,13 @@ impl Put<'_> {
             (Some(_), Some(_)) => return Err(malformed("both value and value_b64")),
             (None, None) => return Err(malformed("neither value nor value_b64")),
         };
-        check_change(&self.key, Content::Put(value), &self.timestamp, self.base.as_ref())
+        check_change(&self.key, Content::Put(value), &self.timestamp, self.seen)
     }
 }
 
 impl Delete<'_> {
     fn check(self) -> Result<Change, InvalidMessage> {
-        check_change(&self.key, Content::Deleted, &self.timestamp, self.base.as_ref())
+        check_change(&self.key, Content::Deleted, &self.timestamp, self.seen)
     }
 }
 
@@ -168,26 +169,66 @@ fn check_change(
     key: &Text<'_>,
     content: Content,
     timestamp: &Text<'_>,
-    base: Option<&Text<'_>>,
+    seen: Option<Object<SeenFields>>,
 ) -> Result<Change, InvalidMessage> {
     let key = Key::new(key.0.as_ref())?;
-    let timestamp = timestamp
+    let timestamp: Timestamp = timestamp
         .0
         .parse()
         .map_err(|_| malformed("the timestamp is not RFC 3339 with at most nine digits, from 1970 to 2262"))?;
-    let base = match base {
-        Some(text) => text
-            .0
-            .parse()
-            .map_err(|_| malformed("the base is not RFC 3339 with at most nine digits, from 1970 to 2262"))?,
-        None => Base::Unknown,
+    let seen = match seen {
+        Some(Object(fields)) => {
+            Seen::new(fields.floor, fields.others).map_err(|error| malformed(&error.to_string()))?
+        }
+        None => Seen::everything_before(timestamp),
     };
+    if !seen.is_before(timestamp) {
+        return Err(malformed("what its author had seen is not earlier than the change"));
+    }
     Ok(Change {
         key,
         content,
         timestamp,
-        base,
+        seen,
     })
+}
+
+/// What was seen: a floor, and timestamps by peer id. Reading ends with the first one too many.
+#[derive(Default)]
+struct SeenFields {
+    floor: Option<Timestamp>,
+    others: Vec<(NodeId, Timestamp)>,
+}
+
+impl<'de> Deserialize<'de> for SeenFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SeenVisitor;
+        impl<'de> Visitor<'de> for SeenVisitor {
+            type Value = SeenFields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of timestamps")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SeenFields, A::Error> {
+                let mut seen = SeenFields::default();
+                while let Some((name, text)) = map.next_entry::<Text<'de>, Text<'de>>()? {
+                    let timestamp = text.0.parse().map_err(A::Error::custom)?;
+                    if name.0 == FLOOR {
+                        if seen.floor.replace(timestamp).is_some() {
+                            return Err(A::Error::duplicate_field(FLOOR));
+                        }
+                    } else {
+                        let author = name.0.parse().map_err(A::Error::custom)?;
+                        seen.others.push((author, timestamp));
+                    }
+                    if seen.others.len() > SEEN_AUTHORS_MAX {
+                        return Err(A::Error::custom(InvalidSeen));
+                    }
+                }
+                Ok(seen)
+            }
+        }
+        deserializer.deserialize_map(SeenVisitor)
+    }
 }
 
 fn decode_base64(text: &str) -> Result<Value, InvalidMessage> {

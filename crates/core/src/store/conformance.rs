@@ -5,9 +5,11 @@ use std::fmt::Debug;
 
 use super::{Store, Transaction};
 use crate::id::NodeId;
-use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, SEEN_AUTHORS_MAX, VALUE_BYTES_MAX, VERSIONS_MAX};
 use crate::record::{Content, Key, Record, Value};
-use crate::time::{Base, Timestamp};
+use crate::seen::Seen;
+use crate::time::Timestamp;
+use crate::versions::Versions;
 
 /// Checks that a store keeps every promise of [`Store`]. For tests.
 ///
@@ -22,6 +24,7 @@ where
     starts_empty(&mut open());
     keeps_every_field(&mut open());
     decides_nothing(&mut open());
+    keeps_conflicts(&mut open());
     keeps_keys_apart(&mut open());
     scans_in_order(&mut open());
     scans_by_prefix(&mut open());
@@ -53,7 +56,7 @@ fn deleted(text: &str, nanos: i64) -> Record {
         content: Content::Deleted,
         timestamp: at(nanos),
         author,
-        base: Base::Nothing,
+        seen: Seen::NOTHING,
     }
 }
 
@@ -64,11 +67,22 @@ where
 {
     let mut transaction = store.begin().expect("a transaction can be opened");
     for record in records {
-        transaction
-            .put(record)
-            .unwrap_or_else(|error| panic!("{:?} can be stored: {error:?}", record.key));
+        hold(&mut transaction, std::slice::from_ref(record));
     }
     transaction.commit().expect("a transaction can be committed");
+}
+
+/// Holds these versions of one key in place of any other.
+fn hold<T: Transaction>(transaction: &mut T, versions: &[Record])
+where
+    T::Error: Debug,
+{
+    let after = Versions::of(versions.iter().cloned());
+    let key = after.winner().map(|winner| winner.key.clone());
+    let before = key.map(|key| transaction.versions(&key).expect("versions can be read"));
+    transaction
+        .replace(&before.unwrap_or_default(), &after)
+        .unwrap_or_else(|error| panic!("{versions:?} can be stored: {error:?}"));
 }
 
 fn get<S: Store>(store: &mut S, text: &str) -> Option<Record>
@@ -139,22 +153,27 @@ where
         timestamp: Timestamp::MAX,
         ..put("last", b"", 5)
     });
-    for (n, base) in [
-        Base::Unknown,
-        Base::Nothing,
-        Base::Version(Timestamp::MIN),
-        Base::Version(Timestamp::MAX),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    let other = |number: u8| {
+        (
+            NodeId::from_bytes(&[number; 38]).expect("38 bytes are a valid id"),
+            at(4),
+        )
+    };
+    let many: Vec<_> = (10..10 + SEEN_AUTHORS_MAX as u8).map(other).collect();
+    let seen = [
+        Seen::NOTHING,
+        Seen::everything_before(at(5)),
+        Seen::new(None, many.clone()).expect("it is in the valid form"),
+        Seen::new(Some(Timestamp::MIN), many).expect("it is in the valid form"),
+    ];
+    for (n, seen) in seen.into_iter().enumerate() {
         records.push(Record {
-            base,
-            ..put(&format!("base {n}"), b"", 5)
+            seen: seen.clone(),
+            ..put(&format!("seen {n}"), b"", 5)
         });
         records.push(Record {
-            base,
-            ..deleted(&format!("deleted base {n}"), 5)
+            seen,
+            ..deleted(&format!("deleted seen {n}"), 5)
         });
     }
     for (n, id) in [&[0][..], &[0, 0, 7], &[0xff; 42]].into_iter().enumerate() {
@@ -194,6 +213,39 @@ where
         );
         assert_eq!(scan(tested, "", None, 10), ["a"], "one version of a key is held");
     }
+}
+
+fn keeps_conflicts<S: Store>(tested: &mut S)
+where
+    S::Error: Debug,
+{
+    let version = |number: u8| Record {
+        author: NodeId::from_bytes(&[number]).expect("one byte is a valid id"),
+        ..put("a", &[number], i64::from(number))
+    };
+    let versions: Vec<Record> = (1..=VERSIONS_MAX as u8).map(version).collect();
+    let mut hold_all = |versions: &[Record]| {
+        let mut transaction = tested.begin().expect("a transaction can be opened");
+        hold(&mut transaction, versions);
+        let held = transaction.versions(&key("a")).expect("a transaction can be read");
+        assert_eq!(held.all(), versions, "a transaction sees its own writes");
+        transaction.commit().expect("a transaction can be committed");
+        let held = tested.versions(&key("a")).expect("versions can be read");
+        assert_eq!(held.all(), versions, "all versions are held, the highest last");
+        assert_eq!(get(tested, "a").as_ref(), versions.last(), "the highest is the value");
+        assert_eq!(scan(tested, "", None, 10), ["a"], "a scan gives a key once");
+    };
+    hold_all(&versions);
+    hold_all(versions.get(2..5).expect("there are 8"));
+    hold_all(versions.get(4..).expect("there are 8"));
+    hold_all(versions.get(7..).expect("there are 8"));
+    hold_all(versions.get(..1).expect("there are 8"));
+    let before = tested.versions(&key("a")).expect("versions can be read");
+    let mut transaction = tested.begin().expect("a transaction can be opened");
+    hold(&mut transaction, &versions);
+    drop(transaction);
+    let after = tested.versions(&key("a")).expect("versions can be read");
+    assert_eq!(after, before, "conflicts are rolled back, too");
 }
 
 fn keeps_keys_apart<S: Store>(tested: &mut S)
@@ -347,15 +399,10 @@ where
 {
     store(tested, &[]);
     let mut transaction = tested.begin().expect("a transaction can be opened after another");
-    let held = |transaction: &mut S::Transaction<'_>| transaction.get(&key("a")).expect("a transaction can be read");
-    assert_eq!(held(&mut transaction), None);
     for record in [put("a", b"1", 5), put("a", b"2", 6)] {
-        transaction.put(&record).expect("a record can be stored over another");
-        assert_eq!(
-            held(&mut transaction),
-            Some(record),
-            "a transaction sees its own writes"
-        );
+        hold(&mut transaction, std::slice::from_ref(&record));
+        let held = transaction.versions(&key("a")).expect("a transaction can be read");
+        assert_eq!(held.all(), [record], "a transaction sees its own writes");
     }
     transaction.commit().expect("a transaction can be committed");
     assert_eq!(get(tested, "a"), Some(put("a", b"2", 6)), "what was committed is held");
@@ -369,7 +416,7 @@ where
     store(tested, &[put("a", b"1", 5), put("b", b"1", 5)]);
     let mut transaction = tested.begin().expect("a transaction can be opened");
     for record in [put("a", b"2", 6), deleted("a", 7), put("c", b"1", 8), put("c", b"2", 9)] {
-        transaction.put(&record).expect("a record can be stored");
+        hold(&mut transaction, &[record]);
     }
     drop(transaction);
     assert_eq!(

@@ -7,11 +7,12 @@ use std::ops::Bound;
 use super::{Store, Transaction};
 use crate::record::{Key, Record};
 use crate::time::Timestamp;
+use crate::versions::Versions;
 
 /// Records in a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryStore {
-    records: BTreeMap<Key, Record>,
+    versions: BTreeMap<Key, Versions>,
     last: Option<Timestamp>,
 }
 
@@ -20,7 +21,7 @@ pub struct MemoryStore {
 pub struct MemoryTransaction<'a> {
     store: &'a mut MemoryStore,
     /// What was held before each of its writes, in their order.
-    replaced: Vec<(Key, Option<Record>)>,
+    replaced: Vec<(Key, Option<Versions>)>,
     last: Option<Timestamp>,
 }
 
@@ -30,9 +31,14 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Every held record in key order, deletions included.
+    /// The winner of every key in key order, deletions included.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.values()
+        self.versions.values().filter_map(Versions::winner)
+    }
+
+    /// Every version held, in the order of keys and versions.
+    pub fn all(&self) -> impl Iterator<Item = &Record> {
+        self.versions.values().flat_map(Versions::all)
     }
 }
 
@@ -40,8 +46,8 @@ impl Store for MemoryStore {
     type Error = Infallible;
     type Transaction<'a> = MemoryTransaction<'a>;
 
-    fn get(&mut self, key: &Key) -> Result<Option<Record>, Self::Error> {
-        Ok(self.records.get(key).cloned())
+    fn versions(&mut self, key: &Key) -> Result<Versions, Self::Error> {
+        Ok(self.versions.get(key).cloned().unwrap_or_default())
     }
 
     fn scan(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, Self::Error> {
@@ -50,9 +56,9 @@ impl Store for MemoryStore {
             Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
             _ => Bound::Included(prefix),
         };
-        let range = self.records.range::<str, _>((start, Bound::Unbounded));
+        let range = self.versions.range::<str, _>((start, Bound::Unbounded));
         Ok(range
-            .map(|(_, record)| record)
+            .filter_map(|(_, versions)| versions.winner())
             .take_while(|record| record.key.as_str().starts_with(prefix))
             .take(limit)
             .cloned()
@@ -76,14 +82,16 @@ impl Store for MemoryStore {
 impl Transaction for MemoryTransaction<'_> {
     type Error = Infallible;
 
-    fn get(&mut self, key: &Key) -> Result<Option<Record>, Infallible> {
-        self.store.get(key)
+    fn versions(&mut self, key: &Key) -> Result<Versions, Infallible> {
+        self.store.versions(key)
     }
 
-    fn put(&mut self, record: &Record) -> Result<(), Infallible> {
-        let replaced = self.store.records.insert(record.key.clone(), record.clone());
-        self.replaced.push((record.key.clone(), replaced));
-        self.store.last = self.store.last.max(Some(record.timestamp));
+    fn replace(&mut self, _before: &Versions, after: &Versions) -> Result<(), Infallible> {
+        if let Some(winner) = after.winner() {
+            let replaced = self.store.versions.insert(winner.key.clone(), after.clone());
+            self.replaced.push((winner.key.clone(), replaced));
+            self.store.last = self.store.last.max(after.latest());
+        }
         Ok(())
     }
 
@@ -99,8 +107,8 @@ impl Drop for MemoryTransaction<'_> {
         self.store.last = self.last;
         for (key, replaced) in self.replaced.drain(..).rev() {
             match replaced {
-                Some(record) => self.store.records.insert(key, record),
-                None => self.store.records.remove(&key),
+                Some(versions) => self.store.versions.insert(key, versions),
+                None => self.store.versions.remove(&key),
             };
         }
     }

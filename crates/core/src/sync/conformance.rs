@@ -8,9 +8,10 @@ use super::store::{PageLimit, SyncStore};
 use super::wire::StoreId;
 use crate::item::{Item, KeyHash};
 use crate::record::{Content, Key, Record, Value};
+use crate::seen::Seen;
 use crate::sequence::{Cursor, Epoch};
 use crate::summary::Summary;
-use crate::time::{Base, Timestamp};
+use crate::time::Timestamp;
 use crate::{NodeId, limits};
 
 /// Checks that an implementation keeps its promises. For tests: `open` returns an empty store each time.
@@ -31,12 +32,13 @@ where
 
 #[expect(clippy::unwrap_used, reason = "a test helper with fixed inputs")]
 fn record(key: &str, nanos: i64, value: &[u8]) -> Record {
+    let timestamp = Timestamp::from_nanos(nanos).unwrap();
     Record {
         key: Key::new(key).unwrap(),
         content: Content::Put(Value::new(value).unwrap()),
-        timestamp: Timestamp::from_nanos(nanos).unwrap(),
+        timestamp,
         author: NodeId::from_bytes(&[1]).unwrap(),
-        base: Base::Unknown,
+        seen: Seen::everything_before(timestamp),
     }
 }
 

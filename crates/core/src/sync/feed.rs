@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::limits::FUTURE_MAX;
-    use crate::{Base, Content, Key, NodeId, Value};
+    use crate::{Content, Key, NodeId, Seen, Value};
 
     fn record(number: i64, bytes: usize) -> Record {
         Record {
@@ -167,7 +167,7 @@ mod tests {
             content: Content::Put(Value::new(vec![0; bytes]).unwrap()),
             timestamp: Timestamp::from_nanos(number + 1).unwrap(),
             author: NodeId::from_bytes(&[1]).unwrap(),
-            base: Base::Nothing,
+            seen: Seen::NOTHING,
         }
     }
 

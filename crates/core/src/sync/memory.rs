@@ -8,19 +8,20 @@ use super::page::cost;
 use super::store::{Applied, Page, PageLimit, SyncStore};
 use super::wire::StoreId;
 use crate::item::{Item, KeyHash};
-use crate::record::{Key, Merge, Record, merge};
+use crate::record::{Key, Record};
 use crate::sequence::{Cursor, Epoch, Epochs, Sequence};
 use crate::summary::Summary;
+use crate::versions::{Merged, Versions};
 
 /// Records with the indexes that sync needs. Nothing survives the process.
 #[derive(Debug, Clone)]
 pub struct MemorySyncStore {
     id: StoreId,
-    records: BTreeMap<Key, Record>,
+    versions: BTreeMap<Key, Versions>,
     by_hash: BTreeMap<KeyHash, BTreeSet<Key>>,
-    /// The number of each key's version, and the keys by their numbers.
-    numbers: BTreeMap<Key, u64>,
-    by_number: BTreeMap<u64, Key>,
+    /// The number of each version, and the versions by their numbers.
+    numbers: BTreeMap<Item, u64>,
+    by_number: BTreeMap<u64, Record>,
     sequence: Sequence,
     positions: BTreeMap<StoreId, Cursor>,
     summary: Summary,
@@ -31,7 +32,7 @@ impl MemorySyncStore {
     pub fn new(id: StoreId) -> Self {
         Self {
             id,
-            records: BTreeMap::new(),
+            versions: BTreeMap::new(),
             by_hash: BTreeMap::new(),
             numbers: BTreeMap::new(),
             by_number: BTreeMap::new(),
@@ -46,14 +47,19 @@ impl MemorySyncStore {
         self.sequence.restart(drawn);
     }
 
-    /// The version held of a key.
+    /// The value of a key, or its deletion.
     pub fn get(&self, key: &Key) -> Option<&Record> {
-        self.records.get(key)
+        self.versions.get(key).and_then(Versions::winner)
     }
 
-    /// Every held record in key order.
-    pub fn records(&self) -> &BTreeMap<Key, Record> {
-        &self.records
+    /// All versions of every key, in key order.
+    pub fn versions(&self) -> &BTreeMap<Key, Versions> {
+        &self.versions
+    }
+
+    /// Every version held, in the order of keys and versions.
+    pub fn all(&self) -> impl Iterator<Item = &Record> {
+        self.versions.values().flat_map(Versions::all)
     }
 
     /// Replaces the summary: to install a damaged one, or to correct it.
@@ -62,32 +68,36 @@ impl MemorySyncStore {
     }
 
     /// Merges one record.
-    pub fn merge(&mut self, record: &Record) -> Merge {
-        let merged = merge(self.records.get(&record.key), record);
-        if merged.stores_incoming() {
-            self.put(record);
+    pub fn merge(&mut self, record: &Record) -> Merged {
+        let before = self.versions.get(&record.key).cloned().unwrap_or_default();
+        let mut after = before.clone();
+        let merged = after.merge(record);
+        if merged.merge.stores_incoming() {
+            self.replace(&record.key, &before, after);
         }
         merged
     }
 
-    /// Stores this version in place of any other of its key, whichever wins.
-    fn put(&mut self, record: &Record) {
-        let item = Item::of(record);
-        match self.records.insert(record.key.clone(), record.clone()) {
-            Some(old) => self.summary.replaced(&Item::of(&old), &item),
-            None => self.summary.inserted(&item),
+    /// Holds the versions `after` of a key in place of `before`.
+    pub fn replace(&mut self, key: &Key, before: &Versions, after: Versions) {
+        for gone in before.all().iter().filter(|version| !after.all().contains(version)) {
+            let item = Item::of(gone);
+            self.summary.removed(&item);
+            if let Some(number) = self.numbers.remove(&item) {
+                self.by_number.remove(&number);
+            }
         }
-        self.by_hash
-            .entry(item.key_hash())
-            .or_default()
-            .insert(record.key.clone());
-        // There are more numbers than a process can take.
-        let number = self.sequence.take().unwrap_or(u64::MAX);
-        self.sequence.committed();
-        if let Some(old) = self.numbers.insert(record.key.clone(), number) {
-            self.by_number.remove(&old);
+        for new in after.all().iter().filter(|version| !before.all().contains(version)) {
+            let item = Item::of(new);
+            self.summary.inserted(&item);
+            // There are more numbers than a process can take.
+            let number = self.sequence.take().unwrap_or(u64::MAX);
+            self.sequence.committed();
+            self.numbers.insert(item, number);
+            self.by_number.insert(number, new.clone());
         }
-        self.by_number.insert(number, record.key.clone());
+        self.by_hash.entry(KeyHash::of(key)).or_default().insert(key.clone());
+        self.versions.insert(key.clone(), after);
     }
 }
 
@@ -103,15 +113,13 @@ impl SyncStore for MemorySyncStore {
     }
 
     fn items(&mut self) -> Result<Vec<Item>, Infallible> {
-        Ok(self.records.values().map(Item::of).collect())
+        Ok(self.by_number.values().map(Item::of).collect())
     }
 
     fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, Infallible> {
         let keys = self.by_hash.get(&key_hash).into_iter().flatten();
-        Ok(keys
-            .take(limit)
-            .filter_map(|key| self.records.get(key).cloned())
-            .collect())
+        let versions = keys.filter_map(|key| self.versions.get(key)).flat_map(Versions::all);
+        Ok(versions.take(limit).cloned().collect())
     }
 
     fn page(&mut self, after: Option<Cursor>, limit: PageLimit) -> Result<Page, Infallible> {
@@ -119,8 +127,7 @@ impl SyncStore for MemorySyncStore {
         let start = Bound::Excluded(after.map_or(0, |after| after.number));
         let (mut records, mut reached) = (Vec::new(), None);
         let mut bytes = 0;
-        for (number, key) in self.by_number.range((start, Bound::Unbounded)) {
-            let Some(record) = self.records.get(key) else { continue };
+        for (number, record) in self.by_number.range((start, Bound::Unbounded)) {
             bytes += cost(record);
             if records.len() >= limit.records.max(1) || (bytes > limit.bytes && !records.is_empty()) {
                 break;
@@ -138,14 +145,17 @@ impl SyncStore for MemorySyncStore {
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, Cursor)>) -> Result<Applied, Infallible> {
         let changed = records
             .iter()
-            .filter(|record| self.merge(record).stores_incoming())
-            .count();
+            .filter(|record| self.merge(record).merge.stores_incoming());
+        let changed = changed.count() as u64;
         if let Some((source, position)) = progress {
             self.positions.insert(source, position);
         }
+        let held = records.iter().map(|record| &record.key).collect::<BTreeSet<_>>();
+        let held = held.into_iter().filter_map(|key| self.versions.get(key));
         Ok(Applied {
-            changed: changed as u64,
+            changed,
             refused: 0,
+            survived: held.flat_map(|held| held.survivors(records)).collect(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What a session still has to send. It holds orders, not frames: a page of records is read only when the stream accepts it
 //! and the receiver's credit allows it, so that a slow peer costs no memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::vec;
 
 use super::credit::Credit;
@@ -10,7 +10,7 @@ use super::page::cost;
 use super::slots::Slot;
 use super::store::{Page, PageLimit, SyncStore};
 use super::wire::Frame;
-use crate::item::KeyHash;
+use crate::item::{Item, KeyHash};
 use crate::limits::{SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_LOOKUPS_MAX, SYNC_ORDERS_MAX, SYNC_WANTED_PAGE};
 use crate::record::Record;
 use crate::sequence::Cursor;
@@ -41,6 +41,8 @@ pub(super) enum Order {
 /// Records being looked up key by key.
 pub(super) struct Lookup {
     keys: vec::IntoIter<KeyHash>,
+    /// Only the versions of these keys with these items; none: all versions.
+    only: Option<BTreeSet<Item>>,
     /// Found, but not yet sent.
     found: VecDeque<Record>,
     /// Their cost.
@@ -48,11 +50,26 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
+    /// Versions with these items, as far as they are still held.
+    pub(super) fn of(items: BTreeSet<Item>) -> Self {
+        let keys: BTreeSet<KeyHash> = items.iter().map(Item::key_hash).collect();
+        let mut lookup = Self::from(keys.into_iter().collect::<Vec<_>>());
+        lookup.only = Some(items);
+        lookup
+    }
+
     fn add(&mut self, records: impl Iterator<Item = Record>) {
-        for record in records {
+        let only = self.only.as_ref();
+        let is_meant = |record: &Record| only.is_none_or(|only| only.contains(&Item::of(record)));
+        for record in records.filter(is_meant) {
             self.found_bytes += cost(&record);
             self.found.push_back(record);
         }
+    }
+
+    fn held_bytes(&self) -> usize {
+        let items = self.only.as_ref().map_or(0, |only| only.len() * size_of::<Item>());
+        size_of_val(self.keys.as_slice()) + items + self.found_bytes
     }
 
     /// Whether no more records are needed for a page.
@@ -78,6 +95,7 @@ impl From<Vec<KeyHash>> for Lookup {
     fn from(keys: Vec<KeyHash>) -> Self {
         Self {
             keys: keys.into_iter(),
+            only: None,
             found: VecDeque::new(),
             found_bytes: 0,
         }
@@ -168,7 +186,7 @@ impl Outbox {
         let held = self.orders.iter().map(|order| match order {
             Order::Cells { cells, .. } => size_of_val(cells.as_slice()),
             Order::Want(keys) => size_of_val(keys.as_slice()),
-            Order::Records(lookup) => size_of_val(lookup.keys.as_slice()) + lookup.found_bytes,
+            Order::Records(lookup) => lookup.held_bytes(),
             Order::Frame(_) | Order::Check | Order::Bulk(_) => size_of::<Order>(),
         });
         held.sum()

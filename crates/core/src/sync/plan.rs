@@ -1,6 +1,6 @@
-//! Who sends what, once the difference is known: for each key only the winning version, as far as the items show it, and
-//! nothing that is too far ahead for the receiver's clock. From the same difference, both sides reach the same plan, each
-//! from its own point of view.
+//! Who sends what, once the difference is known: for each key, the side with the newest version, as far as the items show
+//! it, and nothing that is too far ahead for the receiver's clock. From the same difference, both sides reach the same plan,
+//! each from its own point of view.
 
 use crate::item::{Item, KeyHash};
 use crate::sketch::Difference;
@@ -54,31 +54,30 @@ impl Plan {
         (before - self.send.len()) as u64
     }
 
-    /// Decides for the items of one key hash. The timestamps are a hint: if they do not show which version wins, both send,
-    /// and merging decides. Several items on one side mean several keys that cannot be matched up.
+    /// Decides for the items of one key hash: the side with the newest version that may be sent now sends what it holds, and
+    /// what survives of the other side's comes back. The timestamps are a hint: if they do not show which side that is, both
+    /// send, and merging decides.
     fn add(&mut self, key: KeyHash, mine: &[Item], theirs: &[Item], horizons: Horizons) {
-        let several_keys = mine.len() > 1 || theirs.len() > 1;
-        let newest = |items: &[Item]| items.iter().map(Item::nanos).max();
-        let sends = |from: &[Item], to: &[Item]| several_keys || newest(from) >= newest(to);
-        if !mine.is_empty() && sends(mine, theirs) && self.are_due(mine, horizons.theirs) {
+        let newest_of_mine = self.newest_due(mine, horizons.theirs);
+        let newest_of_theirs = self.newest_due(theirs, horizons.mine);
+        if newest_of_mine.is_some() && newest_of_mine >= newest_of_theirs {
             self.send.push(key);
         }
-        if !theirs.is_empty() && sends(theirs, mine) && self.are_due(theirs, horizons.mine) {
+        if newest_of_theirs.is_some() && newest_of_theirs >= newest_of_mine {
             self.want.push(key);
         }
     }
 
-    /// Whether any of these is not too far ahead; those that are, are counted.
-    fn are_due(&mut self, items: &[Item], horizon: Timestamp) -> bool {
+    /// When the newest of these was written that is not too far ahead; those that are, are counted.
+    fn newest_due(&mut self, items: &[Item], horizon: Timestamp) -> Option<u64> {
         let horizon = horizon.as_nanos().unsigned_abs();
-        let ahead = items.iter().map(Item::nanos).filter(|nanos| *nanos > horizon);
-        let earliest = ahead.clone().min();
+        let (due, ahead): (Vec<u64>, Vec<u64>) = items.iter().map(Item::nanos).partition(|nanos| *nanos <= horizon);
+        let earliest = ahead.iter().copied().min();
         let due_in = earliest.map(|nanos| nanos - horizon);
         self.earliest_waiting = self.earliest_waiting.into_iter().chain(earliest).min();
         self.due_in = self.due_in.into_iter().chain(due_in).min();
-        let ahead = ahead.count();
-        self.waiting += ahead as u64;
-        ahead < items.len()
+        self.waiting += ahead.len() as u64;
+        due.into_iter().max()
     }
 }
 
@@ -157,17 +156,20 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_share_a_hash_all_travel() {
-        assert_eq!(
-            plan(&[item(1, 10, 0), item(1, 30, 0)], &[item(1, 20, 0)]),
-            (vec![1], vec![1], 0)
-        );
+    fn whoever_has_the_newest_of_several_versions_sends() {
+        let older = [item(1, 20, 0), item(1, 5, 0)];
+        assert_eq!(plan(&[item(1, 10, 0), item(1, 30, 0)], &older), (vec![1], vec![], 0));
+        assert_eq!(plan(&[item(1, 10, 0), item(1, 20, 1)], &older), (vec![1], vec![1], 0));
         assert_eq!(plan(&[item(1, 10, 0), item(1, 30, 0)], &[]), (vec![1], vec![], 0));
     }
 
     #[test]
-    fn what_is_ahead_waits_and_keeps_what_it_beats_at_home() {
-        assert_eq!(plan(&[item(1, 501, 0)], &[item(1, 10, 0)]), (vec![], vec![], 1));
+    fn what_is_ahead_waits_and_keeps_nothing_else_from_travelling() {
+        assert_eq!(plan(&[item(1, 501, 0)], &[item(1, 10, 0)]), (vec![], vec![1], 1));
+        assert_eq!(
+            plan(&[item(1, 501, 0), item(1, 20, 0)], &[item(1, 10, 0)]),
+            (vec![1], vec![], 1)
+        );
         assert_eq!(plan(&[item(1, 500, 0)], &[item(1, 10, 0)]), (vec![1], vec![], 0));
         assert_eq!(plan(&[item(1, 10, 0)], &[item(1, 900, 0)]), (vec![], vec![1], 0));
         assert_eq!(plan(&[], &[item(1, 1_001, 0)]), (vec![], vec![], 1));

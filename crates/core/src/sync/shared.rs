@@ -1,18 +1,19 @@
 //! What both sides of a session have in common: sending their state, storing records, respecting the credit, finishing.
 //! [`Shared`] does what needs only the session itself; [`Turn`] what also needs our records or the time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::credit::Allowance;
-use super::outbox::{Order, Outbox};
+use super::outbox::{Lookup, Order, Outbox};
 use super::outcome::{Outcome, Report, SessionError, Settled, Violation};
 use super::plan::{Horizons, Plan};
 use super::slots::{Slot, Slots};
 use super::store::SyncStore;
 use super::wire::{Frame, State, VERSION};
 use crate::admission::Admission;
-use crate::item::KeyHash;
-use crate::limits::{SYNC_RANGE_MESSAGE_RECORDS, SYNC_RANGE_MESSAGES_MIN};
+use crate::item::{Item, KeyHash};
+use crate::limits::{SYNC_ORDERED_KEYS_MAX, SYNC_RANGE_MESSAGE_RECORDS, SYNC_RANGE_MESSAGES_MIN};
 use crate::record::Record;
 use crate::sequence::Cursor;
 use crate::set_digest::SetDigestValue;
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) allowance: Allowance,
     /// Messages of the range-based fallback so far.
     range_messages: u64,
+    /// Keys whose records were ordered to be sent: what comes for one of them is what survived of it.
+    sent: BTreeSet<KeyHash>,
 }
 
 /// What a step of the session works with.
@@ -52,6 +55,7 @@ impl Shared {
             outcome: None,
             allowance: Allowance::new(),
             range_messages: 0,
+            sent: BTreeSet::new(),
         }
     }
 
@@ -65,10 +69,26 @@ impl Shared {
     /// Orders the records of these keys to be sent.
     pub(super) fn send_records(&mut self, keys: Vec<KeyHash>) -> Result<(), Violation> {
         if keys.is_empty() {
-            Ok(())
-        } else {
-            self.outbox.push(Order::Records(keys.into()))
+            return Ok(());
         }
+        if self.sent.len() + keys.len() > SYNC_ORDERED_KEYS_MAX {
+            // That costs a record too many here and there, and no memory.
+            self.sent.clear();
+        }
+        self.sent.extend(&keys);
+        self.outbox.push(Order::Records(keys.into()))
+    }
+
+    /// Orders versions to be sent back that survived what the peer sent of their keys, unless they were sent before.
+    fn send_back(&mut self, survived: Vec<Item>) -> Result<(), Violation> {
+        let unsent = survived
+            .into_iter()
+            .filter(|item| !self.sent.contains(&item.key_hash()));
+        let unsent: BTreeSet<Item> = unsent.collect();
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        self.outbox.push(Order::Records(Lookup::of(unsent)))
     }
 
     /// Counts another message of the range-based fallback. False if there were too many for what they transferred.
@@ -231,6 +251,9 @@ impl<S: SyncStore> Turn<'_, S> {
         shared.report.refused += applied.refused;
         if applied.refused > 0 {
             self.tell_if_full();
+        }
+        if bulk.is_none() {
+            self.shared.send_back(applied.survived)?;
         }
         Ok(())
     }

@@ -36,13 +36,15 @@ pub struct Page {
 }
 
 /// The result of a page of received records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Applied {
-    /// Records that won, and are now held.
+    /// Records that are now held and were not before.
     pub changed: u64,
-    /// Records that won, or may have won, but were not stored, because there is no space for them. The rest of the page was
-    /// stored.
+    /// Records that would be held, or may have been, but were not stored, because there is no space for them. The rest of
+    /// the page was stored.
     pub refused: u64,
+    /// The versions held of the same keys that were not among the records: their sender may lack them.
+    pub survived: Vec<Item>,
 }
 
 /// The records of a node, as sync sees them. Only one session uses it during a call; between calls anything may change.
@@ -67,8 +69,7 @@ pub trait SyncStore {
     /// When they cannot be read.
     fn items(&mut self) -> Result<Vec<Item>, Self::Error>;
 
-    /// The held records of all keys with this hash: one, none, or, after a collision, several, of which up to `limit` are
-    /// returned.
+    /// The held versions of all keys with this hash: nearly always one or none, of which up to `limit` are returned.
     ///
     /// # Errors
     /// When they cannot be read.

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
-use p2p_sync_core::record::Merge;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::{MemoryStore, MemoryTransaction, Store, Transaction};
-use p2p_sync_core::{Base, Clock, Content, Key, Record, Timestamp};
+use p2p_sync_core::versions::Merge;
+use p2p_sync_core::{Clock, Content, Key, Record, Timestamp};
 
 use crate::support::{instant, node};
 
@@ -66,14 +66,15 @@ impl Node {
             "an own write is held"
         );
         assert!(record.timestamp >= wall, "a write is not dated back");
-        if let Some(replaced) = written.replaced {
+        for replaced in written.replaced.all() {
             assert_eq!(
-                record.precedence(&replaced),
+                record.precedence(replaced),
                 Ordering::Greater,
                 "a write beats what its author could see"
             );
-            assert_eq!(record.base, Base::Version(replaced.timestamp));
+            assert!(record.covers(replaced), "and has seen it");
         }
+        assert!(record.seen.is_before(record.timestamp) && !record.seen.names(&record.author));
         if let Some(counted) = self.counted {
             assert!(record.timestamp > counted.min(bound), "the clock went back");
         }
@@ -85,7 +86,7 @@ impl Node {
 
     pub(crate) fn receive(&mut self, record: &Record) -> Merge {
         let merged = self.change(&record.key, |replica, store| {
-            replica.receive(store, record).unwrap().merge
+            replica.receive(store, record).unwrap().merged.merge
         });
         if merged.stores_incoming() {
             self.counted = self.counted.max(Some(record.timestamp));
@@ -100,10 +101,12 @@ impl Node {
         self.counted = last;
     }
 
-    pub(crate) fn held(&self) -> BTreeMap<Key, Record> {
-        self.store
-            .records()
-            .map(|record| (record.key.clone(), record.clone()))
-            .collect()
+    /// All versions of each key, the lowest first.
+    pub(crate) fn held(&self) -> BTreeMap<Key, Vec<Record>> {
+        let mut held: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
+        for version in self.store.all() {
+            held.entry(version.key.clone()).or_default().push(version.clone());
+        }
+        held
     }
 }

@@ -2,13 +2,14 @@
 //! step, messages that are lost, repeated and late, processes that die between write and commit. Nothing here depends
 //! on the machine, so a seed that failed once fails for ever.
 //!
-//! Three oracles watch: all replicas end equal; they hold what a model holds that heard every write; and no version of
-//! any key at any replica ever goes down. The first alone is not enough: replicas can agree on having lost a write.
+//! Four oracles watch: all replicas end equal; they hold what a model holds that heard every write; no version of any key at any
+//! replica ever goes down; and whatever was written is held at the end, or was there, by the world's own account and not by what
+//! versions say, when something was written that is held. The first alone is not enough: replicas can agree on having lost a write.
 
 mod parts;
 pub(crate) mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,9 +18,9 @@ use p2p_sync_core::limits::PACED_MESSAGES_MAX;
 use p2p_sync_core::message::{decode, encode};
 use p2p_sync_core::pacer::{Pace, Pacer};
 use p2p_sync_core::store::{MemoryStore, Store, Transaction};
-use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Uptime};
+use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Uptime, Versions};
 
-use crate::support::{Random, key, node, put, winners};
+use crate::support::{Random, held, key, node, put};
 pub(crate) use parts::Outcome;
 use parts::{Event, Failure, Host, Message, Process, Weather};
 use rules::{Rules, rank};
@@ -28,6 +29,8 @@ use rules::{Rules, rank};
 const WRITING_MILLIS: u64 = 150_000;
 /// When that begins by a clock that is right: 2025-01-04T08:30:15Z.
 const START_NANOS: i64 = 1_735_979_415_000_000_000;
+
+type Rank = (Timestamp, NodeId, [u8; 32]);
 
 struct World<'a, R> {
     start: &'a dyn Fn(NodeId, Option<Timestamp>) -> R,
@@ -39,6 +42,8 @@ struct World<'a, R> {
     scheduled: u64,
     now: u64,
     written: Vec<Record>,
+    /// What was there, of the same key, when a version was written.
+    histories: BTreeMap<Rank, BTreeSet<Rank>>,
     outcome: Outcome,
     story: Option<Vec<String>>,
 }
@@ -70,6 +75,7 @@ impl<'a, R: Rules> World<'a, R> {
             scheduled: 0,
             now: 0,
             written: Vec::new(),
+            histories: BTreeMap::new(),
             outcome: Outcome::default(),
             story: tell.then(Vec::new),
         };
@@ -140,7 +146,7 @@ impl<'a, R: Rules> World<'a, R> {
 
     /// Brings everything that was acknowledged to everybody, in an order of each one's own, and compares.
     fn settle(&mut self) -> Result<(), String> {
-        let model: Vec<_> = winners(&self.written).into_values().collect();
+        let model: Vec<_> = held(&self.written).into_values().flatten().collect();
         let mut arrived = Vec::new();
         for record in &self.written {
             let message = encode(std::slice::from_ref(record));
@@ -154,7 +160,7 @@ impl<'a, R: Rules> World<'a, R> {
         let mut held = self
             .hosts
             .iter()
-            .map(|host| host.store.records().cloned().collect::<Vec<_>>());
+            .map(|host| host.store.all().cloned().collect::<Vec<_>>());
         let first = held.next().unwrap_or_default();
         if let Some(other) = held.find(|other| *other != first) {
             return Err(format!("two replicas end different:\n{first:?}\n{other:?}"));
@@ -164,15 +170,49 @@ impl<'a, R: Rules> World<'a, R> {
                 "all replicas lost what was written:\n{first:?}\nthe model holds\n{model:?}"
             ));
         }
+        self.nothing_is_lost_in_silence(&first)?;
+        self.outcome.conflicts = first.len() - self.keys_held(&first);
         let stamps: Vec<_> = self
             .written
             .iter()
             .map(|record| (&record.key, record.timestamp))
             .collect();
-        self.outcome.ties = stamps.len() - stamps.iter().collect::<std::collections::BTreeSet<_>>().len();
+        self.outcome.ties = stamps.len() - stamps.iter().collect::<BTreeSet<_>>().len();
         self.outcome.writes = self.written.len();
         self.outcome.held = model;
         Ok(())
+    }
+
+    fn keys_held(&self, held: &[Record]) -> usize {
+        held.iter().map(|version| &version.key).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The fourth oracle.
+    fn nothing_is_lost_in_silence(&self, held: &[Record]) -> Result<(), String> {
+        let accounted: BTreeSet<_> = held
+            .iter()
+            .map(rank)
+            .chain(
+                held.iter()
+                    .filter_map(|version| self.histories.get(&rank(version)))
+                    .flatten()
+                    .copied(),
+            )
+            .collect();
+        match self.written.iter().find(|version| !accounted.contains(&rank(version))) {
+            Some(lost) => Err(format!("nobody who overwrote this had it: {lost:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what was there when something was written, and what was there when that was written, and so on.
+    fn note_history(&mut self, written: &Record, held: &Versions) {
+        let mut history = BTreeSet::new();
+        for version in held.all() {
+            history.insert(rank(version));
+            history.extend(self.histories.get(&rank(version)).into_iter().flatten().copied());
+        }
+        self.histories.insert(rank(written), history);
     }
 
     fn write(&mut self, node: usize) -> Result<(), String> {
@@ -189,7 +229,7 @@ impl<'a, R: Rules> World<'a, R> {
             return Ok(());
         };
         let dies = std::mem::take(&mut process.doomed);
-        let held = host.store.get(&key).unwrap();
+        let held = host.store.versions(&key).unwrap();
         let mut transaction = host.store.begin().unwrap();
         let record = process.rules.write(&mut transaction, key, content, wall);
         if dies && before_commit {
@@ -205,7 +245,8 @@ impl<'a, R: Rules> World<'a, R> {
         let queued = process.pacer.push(record.clone()).is_ok();
         self.tell(|| format!("{node} writes {record:?}"));
         self.written.push(record.clone());
-        self.went_up(node, held.as_ref(), &record.key)?;
+        self.note_history(&record, &held);
+        self.went_up(node, held.winner(), &record.key)?;
         if dies {
             self.kill(node);
         } else if queued {

@@ -16,6 +16,8 @@ pub(crate) struct Outcome {
     pub(crate) writes: usize,
     pub(crate) unacknowledged: usize,
     pub(crate) ties: usize,
+    /// Versions held at the end beside those that won.
+    pub(crate) conflicts: usize,
     pub(crate) lost: usize,
     pub(crate) repeated: usize,
     pub(crate) batches: usize,

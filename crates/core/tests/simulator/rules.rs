@@ -1,15 +1,13 @@
 //! What a simulated process goes by: the real replica, or one with a fault of our choice, to see that the simulator
 //! would notice it.
 
-use p2p_sync_core::record::Digest;
+use p2p_sync_core::limits::VERSIONS_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::{MemoryTransaction, Transaction};
-use p2p_sync_core::{Base, Clock, Content, Key, NodeId, Record, Timestamp};
+use p2p_sync_core::{Clock, Content, Key, NodeId, Record, Seen, Timestamp, Versions};
 
-/// The order that the contract demands, stated a second time so that the oracles do not ask the code under test.
-pub(crate) fn rank(record: &Record) -> (Timestamp, NodeId, Digest) {
-    (record.timestamp, record.author, record.digest())
-}
+use crate::support::covers;
+pub(crate) use crate::support::rank;
 
 /// Local writes and received records meet the store of one process, inside a transaction.
 pub(crate) trait Rules {
@@ -42,7 +40,11 @@ impl Rules for Replica {
     }
 
     fn receive(&mut self, store: &mut MemoryTransaction<'_>, record: &Record) -> bool {
-        Replica::receive(self, store, record).unwrap().merge.stores_incoming()
+        Replica::receive(self, store, record)
+            .unwrap()
+            .merged
+            .merge
+            .stores_incoming()
     }
 }
 
@@ -50,8 +52,12 @@ impl Rules for Replica {
 pub(crate) struct Faulty {
     pub(crate) id: NodeId,
     pub(crate) clock: Clock,
-    /// Whether the second of two versions takes the place of the first.
+    /// Whether the second of two versions becomes the value in place of the first.
     pub(crate) wins: fn(&Record, &Record) -> bool,
+    /// Whether the author of the first of two versions had seen the second.
+    pub(crate) covers: fn(&Record, &Record) -> bool,
+    /// What a write says that it has seen.
+    pub(crate) sees: fn(&NodeId, &[Record]) -> Seen,
     /// Whether local writes are stamped behind what was seen.
     pub(crate) minds_what_it_has_seen: bool,
     /// Whether deletions are kept as versions.
@@ -65,6 +71,8 @@ impl Faulty {
             id,
             clock: Clock::new(last),
             wins: |held, incoming| rank(incoming) > rank(held),
+            covers,
+            sees: Seen::by,
             minds_what_it_has_seen: true,
             keeps_deletions: true,
         }
@@ -79,26 +87,25 @@ impl Rules for Faulty {
         content: Content,
         now: Timestamp,
     ) -> Option<Record> {
-        let held = store.get(&key).unwrap();
-        let lives = held.as_ref().is_some_and(|held| held.content.value().is_some());
+        let held = store.versions(&key).unwrap();
+        let lives = held.winner().is_some_and(|held| held.content.value().is_some());
         if content == Content::Deleted && !lives {
             return None;
         }
-        let replaced = held.map(|held| held.timestamp);
         let timestamp = if self.minds_what_it_has_seen {
-            self.clock.tick(now, replaced).unwrap()
+            self.clock.tick(now, held.latest()).unwrap()
         } else {
             now
         };
-        let base = replaced.map_or(Base::Nothing, Base::Version);
         let record = Record {
             key,
             content,
             timestamp,
             author: self.id,
-            base,
+            seen: (self.sees)(&self.id, held.all()),
         };
-        store.put(&record).unwrap();
+        let after = Versions::from_stored(Vec::new(), record.clone());
+        store.replace(&held, &after).unwrap();
         Some(record)
     }
 
@@ -106,14 +113,24 @@ impl Rules for Faulty {
         if record.content == Content::Deleted && !self.keeps_deletions {
             return false;
         }
-        let wins = store
-            .get(&record.key)
-            .unwrap()
-            .is_none_or(|held| (self.wins)(&held, record));
-        if wins {
-            store.put(record).unwrap();
-            self.clock.observe(record.timestamp);
+        let before = store.versions(&record.key).unwrap();
+        let mut held = before.all().to_vec();
+        if held.contains(record) || held.iter().any(|held| (self.covers)(held, record)) {
+            return false;
         }
-        wins
+        held.retain(|held| !(self.covers)(record, held));
+        let mut winner = record.clone();
+        if let Some(former) = held.pop() {
+            if (self.wins)(&former, record) {
+                held.push(former);
+            } else {
+                held.push(std::mem::replace(&mut winner, former));
+            }
+        }
+        let excess = (held.len() + 1).saturating_sub(VERSIONS_MAX);
+        held.drain(..excess);
+        store.replace(&before, &Versions::from_stored(held, winner)).unwrap();
+        self.clock.observe(record.timestamp);
+        true
     }
 }

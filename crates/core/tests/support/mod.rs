@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use p2p_sync_core::limits::VERSIONS_MAX;
 use p2p_sync_core::message::Change;
-use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and every seed is a good one.
 pub(crate) struct Random(u64);
@@ -67,36 +68,79 @@ pub(crate) fn instant(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub(crate) fn record(text: &str, content: Content, timestamp: Timestamp, author: u8, base: Base) -> Record {
+/// What the author of a version had seen, in few words.
+#[derive(Debug, Clone)]
+pub(crate) enum Saw {
+    Nothing,
+    /// Everything that is older: what a message of three fields means.
+    AllOlder,
+    UpTo(Timestamp),
+    /// Of these authors, up to these timestamps.
+    Of(Vec<(u8, Timestamp)>),
+}
+
+impl Saw {
+    pub(crate) fn before(self, timestamp: Timestamp) -> Seen {
+        let (floor, others) = match self {
+            Self::Nothing => (None, vec![]),
+            Self::AllOlder => return Seen::everything_before(timestamp),
+            Self::UpTo(floor) => (Some(floor), vec![]),
+            Self::Of(others) => (None, others),
+        };
+        let others = others.into_iter().map(|(author, timestamp)| (node(author), timestamp));
+        let seen = Seen::new(floor, others.collect()).unwrap();
+        assert!(seen.is_before(timestamp), "{seen:?} is not before {timestamp}");
+        seen
+    }
+}
+
+pub(crate) fn record(text: &str, content: Content, timestamp: Timestamp, author: u8, saw: Saw) -> Record {
     Record {
         key: key(text),
         content,
         timestamp,
         author: node(author),
-        base,
+        seen: saw.before(timestamp),
     }
 }
 
-pub(crate) fn change(text: &str, content: Content, timestamp: Timestamp, base: Base) -> Change {
+pub(crate) fn change(text: &str, content: Content, timestamp: Timestamp, saw: Saw) -> Change {
     Change {
         key: key(text),
         content,
         timestamp,
-        base,
+        seen: saw.before(timestamp),
     }
 }
 
-/// What a replica that heard all of these holds: the oracle, independent of the order in which they are given.
-pub(crate) fn winners<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeMap<Key, Record> {
-    let mut winners: BTreeMap<Key, Record> = BTreeMap::new();
+/// The contract's order and relation, stated a second time so that the oracles do not ask the code under test.
+pub(crate) fn rank(record: &Record) -> (Timestamp, NodeId, [u8; 32]) {
+    (record.timestamp, record.author, record.digest())
+}
+
+pub(crate) fn covers(x: &Record, y: &Record) -> bool {
+    let entry = x.seen.others().iter().find(|(author, _)| *author == y.author);
+    x != y
+        && (Some(y.timestamp) <= x.seen.floor()
+            || (x.author == y.author && rank(y) < rank(x))
+            || entry.is_some_and(|(_, seen)| y.timestamp <= *seen))
+}
+
+/// What a replica holds that heard all of these: the oracle, independent of the order in which they are given. Each key's versions,
+/// the lowest first; at most as many as are held of a key.
+pub(crate) fn held<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeMap<Key, Vec<Record>> {
+    let mut keys: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
     for record in records {
-        let rank = |record: &Record| (record.timestamp, record.author, record.digest());
-        match winners.get(&record.key) {
-            Some(held) if rank(held) >= rank(record) => {}
-            _ => {
-                winners.insert(record.key.clone(), record.clone());
-            }
+        let versions = keys.entry(record.key.clone()).or_default();
+        if !versions.contains(record) {
+            versions.push(record.clone());
         }
     }
-    winners
+    for versions in keys.values_mut() {
+        let all = versions.clone();
+        versions.retain(|version| !all.iter().any(|other| covers(other, version)));
+        versions.sort_by_key(rank);
+        versions.drain(..versions.len().saturating_sub(VERSIONS_MAX));
+    }
+    keys
 }

@@ -4,7 +4,7 @@ use p2p_sync_core::Record;
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::sync::Frame;
 
-use crate::support::{Random, nanos, put, record};
+use crate::support::{Random, Saw, nanos, put, record};
 
 /// How a node lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,12 @@ pub(crate) fn twist(lie: Lie, mut frame: Frame, random: &mut Random, made_up: &m
                     -1 - i64::try_from(random.below(1_000_000)).unwrap()
                 };
                 let stamp = nanos(held.timestamp.as_nanos() + distance);
-                *held = record(&name, put(&random.bytes(3)), stamp, 250, held.base);
+                let saw = [
+                    Saw::Nothing,
+                    Saw::AllOlder,
+                    Saw::Of(vec![(1, nanos(stamp.as_nanos() - 1))]),
+                ];
+                *held = record(&name, put(&random.bytes(3)), stamp, 250, random.pick(&saw).clone());
                 made_up.push(held.clone());
             }
         }

@@ -1,14 +1,14 @@
 //! One node: a store that watches itself, a clock that may be wrong, and what it owes to whom.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use p2p_sync_core::item::{Item, KeyHash};
-use p2p_sync_core::record::{Merge, merge};
 use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::set_digest::SetDigestValue;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{Agenda, Applied, MemorySyncStore, Page, PageLimit, Rights, Slots, StoreId, SyncStore, cost};
-use p2p_sync_core::{Clock, Key, Record, Timestamp};
+use p2p_sync_core::versions::Merge;
+use p2p_sync_core::{Clock, Key, Record, Timestamp, Versions};
 
 use crate::connections::peer_id;
 use crate::liar::Lie;
@@ -58,7 +58,7 @@ impl Watched {
     }
 
     pub(crate) fn merge(&mut self, record: &Record) -> Merge {
-        let merged = self.store.merge(record);
+        let merged = self.store.merge(record).merge;
         let held = rank(self.store.get(&record.key).expect("a merged key is there"));
         let highest = self.highest.entry(record.key.clone()).or_insert_with(|| held.clone());
         assert!(held >= *highest, "the version of {} went down", record.key);
@@ -68,10 +68,17 @@ impl Watched {
 
     /// Merges a record as a node does. None: it wins, and there is no room for it.
     pub(crate) fn take(&mut self, record: &Record) -> Option<Merge> {
-        let held = self.store.get(&record.key);
-        let fits = !self.full || held.is_some_and(|held| cost(record) <= cost(held));
-        let refused = !fits && merge(held, record).stores_incoming();
-        (!refused).then(|| self.merge(record))
+        let fits = !self.full || self.leaves_room(record);
+        fits.then(|| self.merge(record))
+    }
+
+    /// Whether the versions of a key take no more room than before when this one was merged.
+    fn leaves_room(&self, record: &Record) -> bool {
+        let before = self.store.versions().get(&record.key).cloned().unwrap_or_default();
+        let mut after = before.clone();
+        after.merge(record);
+        let takes = |versions: &Versions| versions.all().iter().map(cost).sum::<usize>();
+        after == before || takes(&after) <= takes(&before)
     }
 
     /// A disk that tells something else than what it holds: the summary is that of other records.
@@ -82,7 +89,7 @@ impl Watched {
             0 => summary.inserted(&Item::from_bytes(random.bytes(32).as_slice().try_into().unwrap())),
             // One that is taken for another.
             1 => {
-                if let Some(record) = self.store.records().values().next() {
+                if let Some(record) = self.store.all().next() {
                     let other = Item::from_bytes(random.bytes(32).as_slice().try_into().unwrap());
                     summary.replaced(&Item::of(record), &other);
                 }
@@ -106,7 +113,7 @@ impl Watched {
 
     /// Makes the summary anew from the records; whether it was wrong.
     pub(crate) fn verify(&mut self) -> bool {
-        let right = Summary::of(self.store.records().values().map(Item::of));
+        let right = Summary::of(self.store.all().map(Item::of));
         let wrong = *self.store.summary() != right;
         self.store.set_summary(right);
         wrong
@@ -160,6 +167,9 @@ impl SyncStore for Watched {
                 None => applied.refused += 1,
             }
         }
+        let keys: BTreeSet<&Key> = records.iter().map(|record| &record.key).collect();
+        let held = keys.into_iter().filter_map(|key| self.store.versions().get(key));
+        applied.survived = held.flat_map(|held| held.survivors(records)).collect();
         let Some((source, position)) = progress else {
             return Ok(applied);
         };
@@ -169,8 +179,10 @@ impl SyncStore for Watched {
         }
         let (reached, in_vain) = self.passed.entry(source).or_insert((position, 0));
         *reached = position;
-        match applied {
-            Applied { changed: 0, refused: 0 } => {}
+        match &applied {
+            Applied {
+                changed: 0, refused: 0, ..
+            } => {}
             Applied { changed: 0, .. } => *in_vain += 1,
             _ => *in_vain = 0,
         }

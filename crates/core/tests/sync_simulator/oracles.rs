@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use p2p_sync_core::item::Item;
-use p2p_sync_core::limits::FUTURE_MAX;
+use p2p_sync_core::limits::{FUTURE_MAX, VERSIONS_MAX};
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::SyncStore;
+use p2p_sync_core::{NodeId, Record};
 
+use crate::connections::peer_id;
 use crate::node::{Node, Rank, rank};
-use crate::support::winners;
+use crate::support::{covers, held};
 use crate::world::{Tally, World};
 
 /// How long a world that is equal may take to find that out everywhere, and how long it is watched then.
@@ -22,7 +24,7 @@ impl World {
     }
 
     pub(crate) fn all_equal(&self) -> bool {
-        let mut stores = self.honest().map(|node| node.store.store.records());
+        let mut stores = self.honest().map(|node| node.store.store.versions());
         let first = stores.next().unwrap();
         stores.all(|records| records == first)
     }
@@ -43,12 +45,11 @@ impl World {
         let mut due = self.nodes[from]
             .store
             .store
-            .records()
-            .values()
+            .all()
             .filter(|record| record.timestamp <= horizon);
         due.all(|record| {
-            let held = self.nodes[to].store.store.get(&record.key);
-            held.is_some_and(|held| held == record || rank(held) >= rank(record))
+            let held = self.nodes[to].store.store.versions().get(&record.key);
+            held.is_some_and(|held| !held.clone().merge(record).merge.stores_incoming())
         })
     }
 
@@ -56,15 +57,42 @@ impl World {
         let written: BTreeSet<Rank> = self.written.iter().map(rank).collect();
         for node in self.honest() {
             node.store.check();
-            let held = node.store.store.records();
-            for record in held.values() {
+            let store = &node.store.store;
+            for record in store.all() {
                 assert!(written.contains(&rank(record)), "nobody wrote {record:?}");
             }
             for (key, least) in &self.must_keep {
                 assert!(
-                    held.get(key).is_some_and(|record| rank(record) >= *least),
+                    store.get(key).is_some_and(|record| rank(record) >= *least),
                     "a write of {key} was lost"
                 );
+            }
+        }
+    }
+
+    /// No write of an honest node is gone in silence: it is held, or was there when something was written that is held, or was
+    /// overwritten by what a liar made up, or fell to the bound of the versions of a key.
+    fn check_that_nothing_is_lost_in_silence(&self) {
+        let honest = self.nodes.iter().enumerate().filter(|(_, node)| node.lie.is_none());
+        let honest: BTreeSet<NodeId> = honest.map(|(number, _)| peer_id(number)).collect();
+        let made_up = |version: &&Record| !self.histories.contains_key(&rank(version));
+        let made_up: Vec<&Record> = self.written.iter().filter(made_up).collect();
+        for node in self.honest() {
+            for versions in node.store.store.versions().values() {
+                let held: BTreeSet<Rank> = versions.all().iter().map(rank).collect();
+                let histories = held.iter().filter_map(|version| self.histories.get(version));
+                let accounted: BTreeSet<&Rank> = held.iter().chain(histories.flatten()).collect();
+                let key = versions.winner().map(|winner| &winner.key);
+                let lost = self.written.iter().find(|version| {
+                    Some(&version.key) == key
+                        && honest.contains(&version.author)
+                        && !accounted.contains(&rank(version))
+                        && !made_up
+                            .iter()
+                            .any(|made_up| made_up.key == version.key && covers(made_up, version))
+                });
+                let is_full = versions.all().len() >= VERSIONS_MAX;
+                assert!(is_full || lost.is_none(), "nobody who overwrote this had it: {lost:?}");
             }
         }
     }
@@ -72,14 +100,17 @@ impl World {
     /// Everything that was written is held as if one node had heard all of it, and every node knows what it holds.
     pub(crate) fn check_against_the_model(&self) {
         let heard_all = !self.scenario.lost_disks && self.scenario.liars == 0;
-        let model = winners(&self.written);
+        if !self.scenario.lost_disks {
+            self.check_that_nothing_is_lost_in_silence();
+        }
+        let model = held(&self.written);
         for node in self.honest() {
-            let held = node.store.store.records();
+            let store = &node.store.store;
             assert!(
-                !heard_all || *held == model,
+                !heard_all || store.all().eq(model.values().flatten()),
                 "not what a node holds that heard everything"
             );
-            let right = Summary::of(held.values().map(Item::of));
+            let right = Summary::of(store.all().map(Item::of));
             assert!(*node.store.summary() == right, "the summary is that of other records");
         }
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use p2p_sync_core::sync::{
     Asker, Frame, MemorySyncStore, Next, Opening, Outcome, Rights, Session, Slots, State, StoreId, SyncStore, VERSION,
 };
-use p2p_sync_core::{Base, NodeId, Uptime};
+use p2p_sync_core::{NodeId, Uptime};
 
-use crate::support::{nanos, node, put, record};
+use crate::support::{Saw, nanos, node, put, record};
 
 const NOW: i64 = 1_000_000_000_000_000_000;
 /// What the liar moves: 4 kB a second.
@@ -47,7 +47,7 @@ fn a_peer_that_drips_keeps_nobody_from_the_bulk_for_long() {
     let mut full = MemorySyncStore::new(StoreId(2));
     for number in 0..3_000 {
         let stamp = nanos(NOW - 10_000 + number);
-        full.merge(&record(&format!("{number}"), put(b"honest"), stamp, 3, Base::Nothing));
+        full.merge(&record(&format!("{number}"), put(b"honest"), stamp, 3, Saw::Nothing));
     }
     let (liar, honest) = (node(7), node(3));
     let mut dripping = offered(&mut empty, &rights, &slots, liar, 0);

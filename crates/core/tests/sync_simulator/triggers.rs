@@ -1,10 +1,8 @@
 //! Each reason for a session by itself, in a world where nothing else goes wrong: it must bring everybody what was
 //! missed, and in time. Gossip brings nothing in any of these.
 
-use p2p_sync_core::Base;
-
 use crate::scenario::{Scenario, Shape};
-use crate::support::{put, record};
+use crate::support::{Saw, put, record};
 use crate::world::World;
 
 /// A world in which everybody has met everybody that there is to meet.
@@ -131,7 +129,7 @@ fn two_halves_become_equal_when_they_meet_again() {
 fn what_nobody_noticed_is_found_in_the_end() {
     for_each_seed(|seed| {
         let mut world = settled(seed, Scenario::untroubled(2, Shape::Full));
-        let unnoticed = record("unnoticed", put(b""), world.now(0), 0, Base::Nothing);
+        let unnoticed = record("unnoticed", put(b""), world.now(0), 0, Saw::Nothing);
         world.nodes[0].store.merge(&unnoticed);
         equal_within(&mut world, 61_000, "a check without a reason");
     });

@@ -113,13 +113,7 @@ impl World {
 
     /// After a start the clock goes on behind what the store holds.
     fn restart_clock(&mut self, node: usize) {
-        let last = self.nodes[node]
-            .store
-            .store
-            .records()
-            .values()
-            .map(|record| record.timestamp)
-            .max();
+        let last = self.nodes[node].store.store.all().map(|record| record.timestamp).max();
         self.nodes[node].clock = Clock::new(last);
     }
 
@@ -133,7 +127,7 @@ impl World {
         self.nodes[node].note_digest(self.time);
         self.must_keep.clear();
         for node in self.nodes.iter().filter(|node| node.lie.is_none()) {
-            for record in node.store.store.records().values() {
+            for record in node.store.store.all() {
                 let rank = rank(record);
                 let highest = self.must_keep.entry(record.key.clone()).or_insert_with(|| rank.clone());
                 *highest = rank.max(highest.clone());

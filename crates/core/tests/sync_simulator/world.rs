@@ -169,6 +169,8 @@ pub(crate) struct World {
     pub(crate) written: Vec<Record>,
     /// What must not be lost: of each key the highest version that an honest node wrote, lost disks aside.
     pub(crate) must_keep: BTreeMap<Key, Rank>,
+    /// What was there, of the same key, when a node wrote a version: by the world's own account.
+    pub(crate) histories: BTreeMap<Rank, BTreeSet<Rank>>,
     /// No trouble any longer.
     pub(crate) calm: bool,
     pub(crate) tally: Tally,
@@ -203,6 +205,7 @@ impl World {
             touched: BTreeSet::new(),
             written: Vec::new(),
             must_keep: BTreeMap::new(),
+            histories: BTreeMap::new(),
             calm: false,
             tally: Tally::default(),
         };

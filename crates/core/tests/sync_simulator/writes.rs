@@ -1,8 +1,10 @@
 //! What is written, and how it is told: by gossip, which may be lost, or by the feeds, when it is too much for the gossip.
 
+use std::collections::BTreeSet;
+
 use p2p_sync_core::Via;
 use p2p_sync_core::limits::FUTURE_MAX;
-use p2p_sync_core::{Base, Content, Record};
+use p2p_sync_core::{Content, Record, Seen, Versions};
 
 use crate::connections::peer_id;
 use crate::node::rank;
@@ -36,20 +38,28 @@ impl World {
         let (now, value) = (self.now(node), self.random.bytes(8));
         let deletes = self.random.percent(20);
         let writer = &mut self.nodes[node];
-        let replaced = writer.store.store.get(&key(name)).map(|held| held.timestamp);
+        let replaced = writer
+            .store
+            .store
+            .versions()
+            .get(&key(name))
+            .cloned()
+            .unwrap_or_default();
         let record = Record {
             key: key(name),
             content: if deletes { Content::Deleted } else { put(&value) },
-            timestamp: writer.clock.tick(now, replaced).unwrap(),
+            timestamp: writer.clock.tick(now, replaced.latest()).unwrap(),
             author: peer_id(node),
-            base: replaced.map_or(Base::Nothing, Base::Version),
+            seen: Seen::by(&peer_id(node), replaced.all()),
         };
         assert!(
             writer.store.merge(&record).stores_incoming(),
             "a local write beats what it replaces"
         );
         writer.note_digest(self.time);
-        if writer.lie.is_none() {
+        let is_honest = writer.lie.is_none();
+        self.note_history(&record, &replaced);
+        if is_honest {
             let rank = rank(&record);
             let highest = self.must_keep.entry(record.key.clone()).or_insert_with(|| rank.clone());
             *highest = rank.max(highest.clone());
@@ -59,6 +69,15 @@ impl World {
         let at = self.uptime();
         self.agenda(node).changed(Via::Local, at);
         record
+    }
+
+    fn note_history(&mut self, record: &Record, replaced: &Versions) {
+        let mut history = BTreeSet::new();
+        for version in replaced.all() {
+            history.extend(self.histories.get(&rank(version)).into_iter().flatten().cloned());
+            history.insert(rank(version));
+        }
+        self.histories.insert(rank(record), history);
     }
 
     /// Tells some neighbours. What is lost on the way is for the sync to bring.
@@ -90,8 +109,14 @@ impl World {
             self.tally.gossip_lost += 1;
             return;
         }
-        let held = node.store.store.get(&record.key);
-        let news = held.is_none_or(|held| rank(held) < rank(&record)) && !node.arrived.contains(&record);
+        let held = node
+            .store
+            .store
+            .versions()
+            .get(&record.key)
+            .cloned()
+            .unwrap_or_default();
+        let news = held.clone().merge(&record).merge.stores_incoming() && !node.arrived.contains(&record);
         if !news {
             return;
         }

@@ -197,8 +197,8 @@ impl SyncStore for Odd {
         }
         if self.full {
             return Ok(Applied {
-                changed: 0,
                 refused: records.len() as u64,
+                ..Applied::default()
             });
         }
         self.store.apply(records, progress)

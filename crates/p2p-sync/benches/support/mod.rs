@@ -9,7 +9,7 @@ use p2p_sync::store::SqliteStore;
 use p2p_sync_core::item::Item;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
+use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Seen, Timestamp, Value};
 use rusqlite::{Connection, params};
 
 pub(crate) const VALUE_BYTES: usize = 100;
@@ -37,7 +37,7 @@ pub(crate) fn record(n: u64) -> Record {
         content: content(n),
         timestamp: Timestamp::from_nanos(1_700_000_000_000_000_000 + n as i64 * 1_000_000).unwrap(),
         author: author(),
-        base: Base::Nothing,
+        seen: Seen::NOTHING,
     }
 }
 

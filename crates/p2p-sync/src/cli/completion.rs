@@ -1,6 +1,5 @@
 //! What the Tab key offers: words of commands, then keys.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::command::{Unclosed, Words, overview};
-use crate::node::{Conflict, Node};
+use crate::node::{Conflicts, Node};
 
 /// Keys that are offered at once.
 const KEYS_MAX: usize = 100;
@@ -29,8 +28,8 @@ type Keys = Arc<dyn Fn(Candidates, &str) -> Vec<String> + Send + Sync>;
 enum Candidates {
     /// Those that have a value.
     Stored,
-    /// Those of which a version was lost.
-    Lost,
+    /// Those in conflict.
+    Conflicting,
 }
 
 /// Offers what may stand at the cursor.
@@ -47,10 +46,10 @@ impl Completion {
             let keys = async {
                 match source {
                     Candidates::Stored => node.list(prefix, None, KEYS_MAX).await.map(stored_keys),
-                    Candidates::Lost => node
-                        .conflicts(None, KEYS_MAX)
+                    Candidates::Conflicting => node
+                        .conflicts(prefix, None, KEYS_MAX)
                         .await
-                        .map(|lost| lost_keys(&lost, prefix)),
+                        .map(|found| conflicting_keys(&found)),
                 }
             };
             let keys = runtime.block_on(async { timeout(PATIENCE, keys).await });
@@ -84,7 +83,7 @@ impl Completion {
                     .collect(),
             ),
             ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(Candidates::Stored, typed)),
-            ["conflicts" | "restore"] => (start, self.keys(Candidates::Lost, typed)),
+            ["conflicts" | "resolve" | "restore"] => (start, self.keys(Candidates::Conflicting, typed)),
             _ => (cursor, Vec::new()),
         }
     }
@@ -103,10 +102,9 @@ fn stored_keys(records: Vec<Record>) -> Vec<String> {
     records.iter().map(|record| record.key.as_str().to_owned()).collect()
 }
 
-fn lost_keys(conflicts: &[Conflict], prefix: &str) -> Vec<String> {
-    let keys = conflicts.iter().map(|conflict| conflict.loser.key.as_str());
-    let keys: BTreeSet<_> = keys.filter(|key| key.starts_with(prefix)).collect();
-    keys.into_iter().map(str::to_owned).collect()
+fn conflicting_keys(conflicts: &Conflicts) -> Vec<String> {
+    let winners = conflicts.keys.iter().filter_map(|versions| versions.winner());
+    winners.map(|winner| winner.key.as_str().to_owned()).collect()
 }
 
 /// The words before the one that is being typed, options left out, and where that one starts.
@@ -182,7 +180,7 @@ mod tests {
 
     fn offered(before: &str) -> (usize, Vec<String>) {
         let keys = |source, prefix: &str| {
-            if source == Candidates::Lost {
+            if source == Candidates::Conflicting {
                 return vec!["lost".to_owned()];
             }
             KEYS.iter()
@@ -198,7 +196,7 @@ mod tests {
     fn the_first_word_is_a_command() {
         assert_eq!(offered("ge"), (0, vec!["get ".to_owned()]));
         assert_eq!(offered("  de"), (2, vec!["delete ".to_owned()]));
-        assert_eq!(offered("").1.len(), 12);
+        assert_eq!(offered("").1.len(), 13);
         assert_eq!(offered("help pe"), (5, vec!["peers ".to_owned()]));
         assert!(offered("x").1.is_empty());
     }

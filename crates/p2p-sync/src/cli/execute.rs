@@ -5,6 +5,7 @@ use std::io;
 use tokio::io::AsyncWrite;
 
 use super::here_document::HereDocument;
+use super::in_conflict;
 use super::lines::{LINE_BYTES_MAX, Line};
 use super::output::Output;
 use crate::command::{Class, Command, CommandError, ParseError, Reply, asks_for_json, parse_line};
@@ -99,6 +100,7 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
 
     async fn command(&mut self, command: Command) -> io::Result<Flow> {
         let json = command.json();
+        let shows = in_conflict::shown_by(&command).filter(|_| self.hints);
         let reply = command.run(self.node).await;
         let flow = if matches!(reply, Ok(Reply::Exit)) {
             Flow::Exit
@@ -111,13 +113,20 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
         if let Some(hint) = hint {
             self.output.print(&format!("  ({hint})\n")).await?;
         }
+        if let Some(shows) = shows
+            && let Some(notice) = in_conflict::notice(self.node, shows).await
+        {
+            self.output.print(&notice).await?;
+        }
         Ok(flow)
     }
 }
 
 fn written(reply: &Result<Reply, CommandError>) -> u64 {
     match reply {
-        Ok(Reply::Added(_) | Reply::Restored(_)) => 1,
+        Ok(Reply::Added(_) | Reply::Resolved(_)) => 1,
+        Ok(Reply::ResolvedAll(resolved)) => resolved.resolved_keys,
+        Ok(Reply::ClockRepaired(repaired)) => repaired.repaired_keys,
         Ok(Reply::Deleted(deletions)) => deletions.iter().filter(|deletion| deletion.is_ok()).count() as u64,
         _ => 0,
     }
@@ -339,7 +348,7 @@ Stored items (1):
             b"peers --json",
         ];
         let expected = r#"{"added":true,"key":"k","value":"v","timestamp":"NOW","author":"ME"}
-{"key":"k","value":"v","timestamp":"NOW","author":"ME"}
+{"key":"k","value":"v","timestamp":"NOW","author":"ME","conflicts":0}
 {"added":true,"key":"b","value_b64":"//4=","timestamp":"NOW","author":"ME"}
 {"added":true,"key":"c","value":"\u001b\u009b\u202e🌍\"\\","timestamp":"NOW","author":"ME"}
 {"error":"Not found: nope","code":3}
@@ -371,7 +380,7 @@ Stored items (1):
             b"conflicts",
             b"conflicts --json k",
             b"conflicts --json ''",
-            b"restore k",
+            b"resolve k",
             b"restore --json k 2025-01-04T08:30:15Z",
             b"restore --json k yesterday",
         ];
@@ -381,11 +390,11 @@ Stored items (1):
 {"peers":0}
 ✓ Verified: 1 record, all intact
 {"records":1,"damaged":0,"summary_was_right":true}
-Lost versions (0):
+Keys in conflict (0):
 {"conflicts":0}
-{"error":"Invalid key: the key is empty. Nothing was changed.","code":8}
-✗ Not found: no lost version of k. Nothing was changed. Try: conflicts
-{"error":"Not found: no lost version of k written at 2025-01-04T08:30:15Z. Nothing was changed. Try: conflicts","code":3}
+{"conflicts":0}
+✗ Not found: k is not in conflict. Nothing was changed. Try: conflicts
+{"error":"Not found: no conflict of k with a version written at 2025-01-04T08:30:15Z. Nothing was changed. Try: conflicts","code":3}
 {"error":"Invalid timestamp: yesterday. Write it as `conflicts` shows it. Nothing was changed.","code":8}
 "#;
         assert_eq!(shown(&node, lines).await, expected);

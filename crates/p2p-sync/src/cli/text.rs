@@ -18,8 +18,12 @@ pub(super) fn error(error: &CommandError) -> String {
 /// What came of a command. Of a list the items of its page only.
 pub(super) fn reply(reply: &Reply) -> String {
     match reply {
-        Reply::Added(added) => format!("✓ Added: {}\n", pair(&added.record)),
-        Reply::Found(record) => format!("✓ {}\n", pair(record)),
+        Reply::Added(added) => format!(
+            "✓ Added: {}\n{}",
+            pair(&added.record),
+            ahead(added.accepted_from.as_deref())
+        ),
+        Reply::Found(found) => format!("✓ {}\n", pair(&found.record)),
         Reply::Deleted(deletions) => deletions
             .iter()
             .map(|deletion| deletion.as_ref().map_or_else(error, deleted))
@@ -31,14 +35,44 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::Synced(all) => sync::synced(all),
         Reply::Verified(found) => sync::verified(found),
         Reply::Conflicts(list) => sync::conflicts(list),
-        Reply::Restored(restored) => format!("✓ Restored: {}\n", pair(&restored.record)),
+        Reply::Resolved(resolved) => {
+            format!(
+                "✓ Resolved: {}\n{}",
+                pair(&resolved.record),
+                ahead(resolved.accepted_from.as_deref())
+            )
+        }
+        Reply::ResolvedAll(resolved) => match resolved.resolved_keys {
+            0 => "✓ Resolved: nothing, no key is in conflict\n".to_owned(),
+            1 => "✓ Resolved: 1 key\n".to_owned(),
+            keys => format!("✓ Resolved: {keys} keys\n"),
+        },
+        Reply::ClockRepaired(repaired) => match repaired.repaired_keys {
+            0 => "✓ Repaired: nothing, no key is dated too far ahead of this clock\n".to_owned(),
+            1 => "✓ Repaired: 1 key is dated now\n".to_owned(),
+            keys => format!("✓ Repaired: {keys} keys are dated now\n"),
+        },
         Reply::Help(all) => help(&all.commands),
         Reply::Exit => String::new(),
     }
 }
 
 fn deleted(deleted: &Deleted) -> String {
-    format!("✓ Deleted: {}\n", shown(&deleted.key))
+    format!(
+        "✓ Deleted: {}\n{}",
+        shown(&deleted.key),
+        ahead(deleted.accepted_from.as_deref())
+    )
+}
+
+/// What there is to say of a write that is dated too far ahead.
+fn ahead(accepted_from: Option<&str>) -> String {
+    accepted_from.map_or_else(String::new, |from| {
+        format!(
+            "  (dated ahead of this clock: other nodes refuse it until {from}. To date it now: the same with --now, or \
+             repair-clock for all keys)\n"
+        )
+    })
 }
 
 pub(super) fn list_head(count: u64) -> String {
@@ -375,7 +409,7 @@ Gossip:     in the mesh
         let text = help(&all);
         assert_eq!(text.lines().count(), all.len() + 1);
         assert!(
-            text.contains("\n  get [--json] KEY                       Shows the value of a key\n"),
+            text.contains("\n  get [--json] KEY                            Shows the value of a key\n"),
             "{text}"
         );
         let page = help(&all[..1]);

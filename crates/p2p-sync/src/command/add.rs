@@ -6,8 +6,9 @@ use data_encoding::BASE64;
 use p2p_sync_core::{Key, Value};
 
 use super::error::key;
-use super::{Class, CommandError, Format, Reply};
+use super::{Class, CommandError, Format, Reply, accepted_from, dating};
 use crate::node::Node;
+use crate::report::Added;
 
 /// Stores a value under a key
 ///
@@ -24,6 +25,9 @@ pub struct Add {
     /// Stores the bytes that this base64 text encodes; JSON replies show values that are not text this way
     #[arg(long, value_name = "BASE64", conflicts_with = "value", hide_short_help = true)]
     value_b64: Option<String>,
+    /// Dates the write by this machine's clock, and drops versions of the key that are dated too far ahead
+    #[arg(long, hide_short_help = true)]
+    now: bool,
     /// 1 to 256 bytes of text without control characters
     key: OsString,
     /// 0 to 65536 bytes of anything
@@ -69,8 +73,13 @@ impl Add {
     }
 
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+        let dating = dating(self.now);
         let (key, value) = self.checked()?;
-        Ok(Reply::Added((&node.put(key, value).await?).into()))
+        let record = node.put_dated(key, value, dating).await?;
+        Ok(Reply::Added(Added {
+            accepted_from: accepted_from(node, &record),
+            ..(&record).into()
+        }))
     }
 
     /// The key and the value, both within their limits.

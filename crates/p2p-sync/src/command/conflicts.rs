@@ -1,36 +1,37 @@
-//! `conflicts`: shows the writes that concurrent ones overwrote, as far as they are kept.
+//! `conflicts`: shows the keys that were written on several nodes without one write having seen the other.
 
 use std::ffi::OsString;
 
-use super::error::key;
+use p2p_sync_core::Versions;
+use p2p_sync_core::record::InvalidKey;
+
 use super::{CommandError, Format, Reply};
 use crate::node::{Node, conflict};
 use crate::report::Conflict;
 
-/// Lost versions that are shown unless another number is asked for.
+/// Keys that are shown unless another number is asked for.
 const SHOWN_DEFAULT: u16 = 100;
 
-/// Shows writes that were overwritten by concurrent ones
+/// Shows keys with writes that did not see each other
 ///
-/// The most recently noticed come first. `restore KEY TIMESTAMP` brings one back. A loss that cannot be proved is not listed,
-/// and only the newest ones are kept.
+/// Every node shows the same ones, with the value that the key has first. They end when the key is written, or with `resolve`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Conflicts {
     #[command(flatten)]
     pub(super) format: Format,
-    /// How many to show at most; 100 by default
+    /// How many keys to show at most; 100 by default
     #[arg(long, value_name = "N", default_value_t = SHOWN_DEFAULT)]
     limit: u16,
-    /// Only the lost writes of this key
-    key: Option<OsString>,
+    /// Only keys that begin with this
+    prefix: Option<OsString>,
 }
 
-/// Lost versions.
+/// Keys in conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflictList {
-    /// The ones that are shown, the one noticed last first.
-    pub newest: Vec<Conflict>,
-    /// How many there are, when it is known: of all keys that is counted, of a single one it is not.
+    /// Those that are shown, in key order.
+    pub keys: Vec<Conflict>,
+    /// How many there are, when it is known: of all keys that is counted, of those with a prefix it is not.
     pub total: Option<u64>,
     /// Whether there are more than are shown.
     pub more: bool,
@@ -38,15 +39,30 @@ pub struct ConflictList {
 
 impl Conflicts {
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        let key = self.key.as_deref().map(key).transpose()?;
-        let total = match key {
-            None => Some(node.status().await?.sync.conflicts),
-            Some(_) => None,
+        let prefix = self.prefix.unwrap_or_default().into_string();
+        let prefix = prefix.map_err(|_| InvalidKey::NotUtf8)?;
+        let total = if prefix.is_empty() {
+            Some(node.status().await?.sync.conflicts)
+        } else {
+            None
         };
         // One more than is shown tells whether there are more.
-        let found = node.conflicts(key, usize::from(self.limit) + 1).await?;
+        let found = find(node, &prefix, usize::from(self.limit) + 1).await?;
         let found = found.iter().map(|one| conflict(one, node.names())).collect();
         Ok(Reply::Conflicts(ConflictList::of(found, total, self.limit.into())))
+    }
+}
+
+async fn find(node: &Node, prefix: &str, limit: usize) -> Result<Vec<Versions>, CommandError> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let left = limit - found.len();
+        let conflicts = node.conflicts(prefix, after, left).await?;
+        found.extend(conflicts.keys);
+        match conflicts.next {
+            Some(next) if found.len() < limit => after = Some(next),
+            _ => return Ok(found),
+        }
     }
 }
 
@@ -61,7 +77,7 @@ impl ConflictList {
         };
         found.truncate(limit);
         Self {
-            newest: found,
+            keys: found,
             total,
             more,
         }
@@ -73,21 +89,11 @@ impl ConflictList {
 mod tests {
     use super::*;
     use crate::command::{Class, Command, parse_line};
-    use crate::report::{Content, Version};
 
     fn conflict() -> Conflict {
-        let version = Version {
-            content: Content::Deleted { deleted: true },
-            timestamp: String::new(),
-            author: String::new(),
-            author_name: None,
-            author_display_name: None,
-        };
         Conflict {
             key: "k".to_owned(),
-            lost: version.clone(),
-            won: version,
-            noticed: String::new(),
+            versions: Vec::new(),
         }
     }
 
@@ -95,7 +101,7 @@ mod tests {
     fn what_is_not_shown_is_counted_if_it_can_be() {
         let list = |found: usize, counted, limit| {
             let list = ConflictList::of(vec![conflict(); found], counted, limit);
-            (list.newest.len(), list.total, list.more)
+            (list.keys.len(), list.total, list.more)
         };
         assert_eq!(list(0, Some(0), 100), (0, Some(0), false));
         assert_eq!(list(100, Some(100), 100), (100, Some(100), false));
@@ -112,7 +118,7 @@ mod tests {
     #[test]
     fn a_limit_can_be_given() {
         let limit = |line: &str| match parse_line(line.as_bytes()).unwrap().unwrap() {
-            Command::Conflicts(conflicts) => (conflicts.limit, conflicts.key),
+            Command::Conflicts(conflicts) => (conflicts.limit, conflicts.prefix),
             other => panic!("{other:?}"),
         };
         assert_eq!(limit("conflicts"), (100, None));

@@ -3,8 +3,8 @@
 use std::ffi::{OsStr, OsString};
 
 use super::error::{found, key};
-use super::{CommandError, Format, Reply};
-use crate::node::Node;
+use super::{CommandError, Format, Reply, accepted_from, dating};
+use crate::node::{Dating, Node};
 use crate::report::Deleted;
 
 /// Deletes keys
@@ -14,6 +14,9 @@ use crate::report::Deleted;
 pub struct Delete {
     #[command(flatten)]
     pub(super) format: Format,
+    /// Dates the deletions by this machine's clock, and drops versions of the keys that are dated too far ahead
+    #[arg(long, hide_short_help = true)]
+    now: bool,
     /// The keys
     #[arg(required = true, value_name = "KEY")]
     pub(super) keys: Vec<OsString>,
@@ -23,14 +26,17 @@ impl Delete {
     pub(super) async fn run(self, node: &Node) -> Reply {
         let mut replies = Vec::with_capacity(self.keys.len());
         for word in &self.keys {
-            replies.push(delete(node, word).await);
+            replies.push(delete(node, word, dating(self.now)).await);
         }
         Reply::Deleted(replies)
     }
 }
 
-async fn delete(node: &Node, word: &OsStr) -> Result<Deleted, CommandError> {
+async fn delete(node: &Node, word: &OsStr, dating: Dating) -> Result<Deleted, CommandError> {
     let key = key(word)?;
-    let record = found(node.delete(key.clone()).await?, &key)?;
-    Ok((&record).into())
+    let record = found(node.delete_dated(key.clone(), dating).await?, &key)?;
+    Ok(Deleted {
+        accepted_from: accepted_from(node, &record),
+        ..(&record).into()
+    })
 }

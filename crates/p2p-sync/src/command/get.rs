@@ -2,9 +2,12 @@
 
 use std::ffi::OsString;
 
+use p2p_sync_core::Record;
+
 use super::error::{found, key};
 use super::{CommandError, Format, Reply};
 use crate::node::Node;
+use crate::report::Found;
 
 /// Shows the value of a key
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -18,7 +21,12 @@ pub struct Get {
 impl Get {
     pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let key = key(&self.key)?;
-        let record = found(node.get(&key).await?, &key)?;
-        Ok(Reply::Found((&record).into()))
+        let versions = node.versions(&key).await?;
+        let live = |winner: &&Record| winner.content.value().is_some();
+        let record = found(versions.winner().filter(live).cloned(), &key)?;
+        Ok(Reply::Found(Found {
+            record: (&record).into(),
+            conflicts: versions.shown().count() as u64,
+        }))
     }
 }

@@ -121,7 +121,8 @@ mod tests {
                 "sync",
                 "verify",
                 "conflicts",
-                "restore",
+                "resolve",
+                "repair-clock",
                 "help",
                 "exit"
             ]
@@ -138,8 +139,8 @@ mod tests {
         }
         assert_eq!(commands[0].usage, "add [--json] [--empty] KEY [VALUE...]");
         assert_eq!(commands[2].usage, "delete [--json] KEY...");
-        assert_eq!(commands[8].usage, "conflicts [--json] [--limit=N] [KEY]");
-        assert_eq!(commands[9].usage, "restore [--json] KEY [TIMESTAMP]");
+        assert_eq!(commands[8].usage, "conflicts [--json] [--limit=N] [PREFIX]");
+        assert_eq!(commands[9].usage, "resolve [--json] [--all] [KEY] [TIMESTAMP]");
     }
 
     #[test]

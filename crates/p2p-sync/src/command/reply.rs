@@ -2,7 +2,8 @@
 
 use super::{CommandError, ConflictList, Page};
 use crate::report::{
-    Added, Conflicts, Deleted, Exiting, Failure, Help, Peer, Peers, Record, Restored, Status, Synced, Verified, line,
+    Added, Conflicts, Deleted, Exiting, Failure, Found, Help, Peer, Peers, RepairedKeys, Resolved, ResolvedKeys,
+    Status, Synced, Verified, line,
 };
 
 /// The result of a command.
@@ -11,7 +12,7 @@ pub enum Reply {
     /// This version was stored and survives a crash.
     Added(Added),
     /// The current version of the key.
-    Found(Record),
+    Found(Found),
     /// For each key its deletion, or why it was not deleted.
     Deleted(Vec<Result<Deleted, CommandError>>),
     /// The first page of the records asked for.
@@ -26,10 +27,14 @@ pub enum Reply {
     Synced(Vec<Synced>),
     /// The result of a check of the store.
     Verified(Verified),
-    /// The versions that lost.
+    /// Keys in conflict.
     Conflicts(ConflictList),
-    /// The lost version was written again.
-    Restored(Restored),
+    /// The conflict of a key has ended.
+    Resolved(Resolved),
+    /// Those of all keys have.
+    ResolvedAll(ResolvedKeys),
+    /// What was dated ahead is dated now.
+    ClockRepaired(RepairedKeys),
     /// All commands, or the one asked for.
     Help(Help),
     /// The user wants to leave.
@@ -53,13 +58,15 @@ impl Reply {
             Self::Synced(synced) => lines(synced, &Peers { peers: synced.len() }),
             Self::Verified(verified) => line(verified),
             Self::Conflicts(list) => lines(
-                &list.newest,
+                &list.keys,
                 &Conflicts {
-                    conflicts: list.total.unwrap_or(list.newest.len() as u64),
+                    conflicts: list.total.unwrap_or(list.keys.len() as u64),
                     more: list.more,
                 },
             ),
-            Self::Restored(restored) => line(restored),
+            Self::Resolved(resolved) => line(resolved),
+            Self::ResolvedAll(resolved) => line(resolved),
+            Self::ClockRepaired(repaired) => line(repaired),
             Self::Help(help) => line(help),
             Self::Exit => line(&Exiting { exiting: true }),
         }

@@ -1,8 +1,8 @@
 //! The JSON Schemas of what commands print with `--json`.
 
 use crate::report::{
-    Added, Conflict, Conflicts, Deleted, Exiting, Failure, Help, Items, Peer, Peers, Record, Restored, Schema, Status,
-    Synced, Verified,
+    Added, Conflict, Conflicts, Deleted, Exiting, Failure, Found, Help, Items, Peer, Peers, Record, RepairedKeys,
+    Resolved, ResolvedKeys, Schema, Status, Synced, Verified,
 };
 
 /// The types of the lines that a command prints when it succeeds.
@@ -11,7 +11,7 @@ type Lines = fn(Schema) -> Schema;
 /// By command name. Every command may also print a [`Failure`]; input that is not a command prints nothing else.
 const SCHEMAS: &[(&str, Lines)] = &[
     ("add", Schema::line::<Added>),
-    ("get", Schema::line::<Record>),
+    ("get", Schema::line::<Found>),
     ("delete", Schema::line::<Deleted>),
     ("list", |schema| schema.line::<Record>().line::<Items>()),
     ("status", Schema::line::<Status>),
@@ -19,7 +19,8 @@ const SCHEMAS: &[(&str, Lines)] = &[
     ("sync", |schema| schema.line::<Synced>().line::<Peers>()),
     ("verify", Schema::line::<Verified>),
     ("conflicts", |schema| schema.line::<Conflict>().line::<Conflicts>()),
-    ("restore", Schema::line::<Restored>),
+    ("resolve", |schema| schema.line::<Resolved>().line::<ResolvedKeys>()),
+    ("repair-clock", Schema::line::<RepairedKeys>),
     ("help", Schema::line::<Help>),
     ("exit", Schema::line::<Exiting>),
     ("error", |schema| schema),

@@ -237,7 +237,7 @@ impl State {
         if let Some(member) = self.members.remove(&me) {
             self.members.keys().for_each(|other| member.names.left(*other));
             member.links.send_modify(PeerLinks::clear);
-            member.audience.set_listening(false, false);
+            member.audience.set_listening(false);
         }
         for other in self.members.values() {
             other.names.left(me);
@@ -251,7 +251,7 @@ impl State {
     fn tell_audiences(&self) {
         let listens = self.members.len() > 1;
         for member in self.members.values() {
-            member.audience.set_listening(listens, false);
+            member.audience.set_listening(listens);
         }
     }
 

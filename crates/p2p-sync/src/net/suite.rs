@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use p2p_sync_core::sync::Frame;
-use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -102,7 +102,7 @@ pub(super) fn record(author: NodeId, number: i64, bytes: usize) -> Record {
         content: Content::Put(Value::new(vec![0; bytes]).unwrap()),
         timestamp: Timestamp::from_nanos(number + 1).unwrap(),
         author,
-        base: Base::Nothing,
+        seen: Seen::NOTHING,
     }
 }
 

@@ -288,7 +288,7 @@ mod tests {
     fn ledger(directory: &TempDir) -> Ledger {
         let store = SqliteStore::open(&directory.path().join("store.db"), &NetworkName::default()).unwrap();
         let me = NodeId::from_bytes(&[9]).unwrap();
-        Ledger::new(Replica::new(me, Clock::new(None)), store).unwrap()
+        Ledger::new(Replica::new(me, Clock::new(None)), store)
     }
 
     fn at(seconds: u64) -> Uptime {

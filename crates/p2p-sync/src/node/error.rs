@@ -8,7 +8,7 @@ use p2p_sync_core::id::InvalidNodeId;
 use crate::identity::IdentityError;
 use crate::net::PortError;
 use crate::net::libp2p::NetError;
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{RowId, StoreError, StoreErrorKind};
 
 /// Why a node did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +100,7 @@ impl NodeError {
     }
 
     /// The damaged row that was met, if that is why.
-    pub(super) fn damaged_row(&self) -> Option<i64> {
+    pub(super) fn damaged_row(&self) -> Option<RowId> {
         match self {
             Self::Store(error) => error.damaged_row(),
             _ => None,

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
-use p2p_sync_core::{Timestamp, Uptime, Via};
+use p2p_sync_core::{Uptime, Via};
 
-use super::{NodeError, Restored};
+use super::NodeError;
 use crate::store::{
     Capacity, Depth, Readers, Room, Scan, Scanned, SqliteStore, StoreError, Transaction, Verified as ScanFound,
 };
@@ -25,7 +24,7 @@ mod tests;
 mod view;
 mod writing;
 
-pub use entry::{Change, Committed, Done, Entry, Merged, Refused};
+pub use entry::{Change, Committed, Dating, Done, Entry, Merged, Refused, Settled};
 use room::RoomWatch;
 pub use view::PeerView;
 
@@ -38,8 +37,6 @@ const FULL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Ledger {
     replica: Replica,
     store: SqliteStore,
-    /// Whether any peer may receive local writes now.
-    shared: bool,
     /// Damaged pages were found in the file.
     damaged: bool,
     aside: Aside,
@@ -72,33 +69,18 @@ struct Open<'a> {
 }
 
 impl Ledger {
-    /// Records present at startup count as known to others, unless the last run recorded that they are not.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn new(mut replica: Replica, mut store: SqliteStore) -> Result<Self, StoreError> {
-        let unshared_after = match store.unshared_after()? {
-            Some(noted) => noted,
-            None => {
-                let last = store.last_timestamp()?.unwrap_or(Timestamp::MIN);
-                let mut transaction = store.begin()?;
-                transaction.keep_unshared_after(Some(last))?;
-                transaction.commit()?;
-                last
-            }
-        };
-        replica.set_unshared_after(Some(unshared_after));
-        Ok(Self {
+    /// The rules and the records.
+    pub fn new(replica: Replica, store: SqliteStore) -> Self {
+        Self {
             replica,
             store,
-            shared: false,
             damaged: false,
             aside: Aside::default(),
             room: RoomWatch::default(),
             refused: Refused::default(),
             committed: Committed::default(),
             full_log: Throttle::once(FULL_LOG_INTERVAL),
-        })
+        }
     }
 
     /// Sets how far remote data may fill the disk.
@@ -138,11 +120,6 @@ impl Ledger {
         self.store.is_displaced()
     }
 
-    /// Whether there is no known obstacle to a write.
-    pub(super) fn takes_writes(&self) -> bool {
-        !self.store.is_broken() && !self.store.is_locked()
-    }
-
     /// Does all of this in one transaction; when this returns, it is on disk. If it fails for a reason that may lie in one
     /// entry, each entry gets its own transaction, so that only those that cannot be written are refused.
     pub fn commit(&mut self, batch: &[Entry<'_>], now: Now) -> Committed {
@@ -158,7 +135,10 @@ impl Ledger {
                 let no_room = batch.iter().map(|entry| entry.found_no_room(&error)).sum();
                 Committed {
                     done: batch.iter().map(|_| Err(error.clone())).collect(),
-                    refused: Refused { damaged: 0, no_room },
+                    refused: Refused {
+                        no_room,
+                        ..Refused::default()
+                    },
                     ..Committed::default()
                 }
             }
@@ -189,10 +169,11 @@ impl Ledger {
     /// Whether an entry does nothing, on a full disk, but what leaves about as much room as before.
     fn leaves_as_much_room(&mut self, entry: &Entry<'_>) -> bool {
         match entry {
-            Entry::Write { key, content } => writing::leaves_room(&mut self.store, key, content).unwrap_or(false),
+            Entry::Write { key, content, .. } => writing::leaves_room(&mut self.store, key, content).unwrap_or(false),
             // It is asked record by record.
             Entry::Receive { .. } => true,
-            Entry::Restore { .. }
+            Entry::Resolve { .. }
+            | Entry::Redate { .. }
             | Entry::SetAside(_)
             | Entry::Remember(_)
             | Entry::RememberNames(_)
@@ -319,30 +300,17 @@ impl Ledger {
 
     /// How many received records were refused since the start: cause and count.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let Refused { damaged, no_room } = self.refused;
-        let causes = [("damaged here", damaged), ("no room", no_room)];
+        let Refused {
+            damaged,
+            no_room,
+            beyond_bound,
+        } = self.refused;
+        let causes = [
+            ("damaged here", damaged),
+            ("no room", no_room),
+            ("too many conflicts of a key", beyond_bound),
+        ];
         causes.into_iter().filter(|(_, count)| *count > 0)
-    }
-
-    /// Sets whether any peer may receive local writes from now on. A write made while there is none cannot have been seen
-    /// by an author who overwrites it elsewhere.
-    pub(super) fn set_shared(&mut self, shared: bool, now: Now) -> Result<(), NodeError> {
-        if self.shared == shared {
-            return Ok(());
-        }
-        let unshared_after = if shared { None } else { Some(self.last_timestamp(now)?) };
-        self.transact(|open| Ok(open.store.keep_unshared_after(unshared_after)?))?;
-        self.replica.set_unshared_after(unshared_after);
-        self.shared = shared;
-        Ok(())
-    }
-
-    /// The latest of all timestamps that own writes were given so far. What a wrong clock once dated far ahead does not count: the
-    /// next write will be earlier.
-    fn last_timestamp(&mut self, now: Now) -> Result<Timestamp, NodeError> {
-        let last = self.store.last_timestamp().map_err(NodeError::from);
-        let last = self.noted(last)?.unwrap_or(Timestamp::MIN);
-        Ok(last.min(now.time.saturating_add(CLOCK_LEAD_MAX)))
     }
 
     /// Closes the store cleanly.
@@ -371,8 +339,13 @@ impl Open<'_> {
         committed: &mut Committed,
     ) -> Result<Result<Done, NodeError>, NodeError> {
         let done = match entry {
-            Entry::Write { key, content } => self.write(key, content, now).map(Done::Written),
-            Entry::Restore { key, timestamp } => self.restore(key, *timestamp, now).map(Done::Restored),
+            Entry::Write { key, content, dating } => {
+                self.write(key, content, (*dating, now), committed).map(Done::Written)
+            }
+            Entry::Resolve { key, timestamp, dating } => self
+                .resolve(key, *timestamp, (*dating, now), committed)
+                .map(Done::Resolved),
+            Entry::Redate { key } => self.redate(key, now, committed).map(Done::Redated),
             Entry::Receive { via, records, reached } => {
                 let merged = self.merge(*via, records, now, committed)?;
                 if let Some((source, position)) = reached
@@ -382,10 +355,10 @@ impl Open<'_> {
                 }
                 Ok(Done::Received(merged))
             }
-            Entry::SetAside(rowids) => {
+            Entry::SetAside(rows) => {
                 let mut any = false;
-                for rowid in *rowids {
-                    any |= self.set_aside(*rowid)?;
+                for row in *rows {
+                    any |= self.set_aside(*row)?;
                 }
                 Ok(Done::SetAside(any))
             }
@@ -405,7 +378,8 @@ impl Open<'_> {
         match done {
             // That concerns this one only, and nothing was written for it.
             Err(error @ NodeError::Clock(_)) => return Ok(Err(error)),
-            Ok(Done::Written(Some(ref record))) | Ok(Done::Restored(Some(Restored { ref record, .. }))) => {
+            Ok(Done::Written(Some(ref record)))
+            | Ok(Done::Resolved(Some(ref record)) | Done::Redated(Some(ref record))) => {
                 let (via, record) = (Via::Local, record.clone());
                 committed.changes.push(Change { via, record });
             }

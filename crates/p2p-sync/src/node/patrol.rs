@@ -84,8 +84,8 @@ async fn walk(readers: Readers, requests: mpsc::WeakSender<Request>, reached: Ar
                 reached.store(round.after, Ordering::Relaxed);
                 if !patrolled.damaged.is_empty() {
                     let (reply, done) = oneshot::channel();
-                    let rowids = patrolled.damaged;
-                    let work = Work::SetAside { rowids, reply };
+                    let rows = patrolled.damaged;
+                    let work = Work::SetAside { rows, reply };
                     if requests.send(Request::Work(work)).await.is_err() || done.await.is_err() {
                         return;
                     }

@@ -7,6 +7,8 @@ use p2p_sync_core::text::{printable, shortened};
 use p2p_sync_core::{Content, Record, Uptime};
 
 use super::NodeError;
+use super::ledger::Settled;
+use crate::names::Names;
 use crate::throttle::Throttle;
 
 /// Lines within [`WINDOW`].
@@ -21,9 +23,10 @@ pub(super) struct ReceivedLog {
     pub(super) values: bool,
     changes: Throttle<Uptime>,
     failures: Throttle<Uptime>,
-    losses: Throttle<Uptime>,
-    /// Lost versions of which no line has told yet.
-    lost: u64,
+    conflicting: Throttle<Uptime>,
+    settled: Throttle<Uptime>,
+    /// Conflicts of which no line has told yet.
+    conflicts: u64,
 }
 
 impl Default for ReceivedLog {
@@ -32,8 +35,9 @@ impl Default for ReceivedLog {
             values: false,
             changes: Throttle::new(LINES_MAX, WINDOW),
             failures: Throttle::once(WINDOW),
-            losses: Throttle::once(WINDOW),
-            lost: 0,
+            conflicting: Throttle::once(WINDOW),
+            settled: Throttle::new(LINES_MAX, WINDOW),
+            conflicts: 0,
         }
     }
 }
@@ -47,11 +51,18 @@ impl ReceivedLog {
         }
     }
 
-    /// So many versions lost to others whose authors had not seen them.
-    pub(super) fn lost(&mut self, count: u64, uptime: Uptime) {
-        self.lost += count;
-        if self.lost > 0 && self.losses.pass(uptime).is_some() {
-            self.tell_lost();
+    /// So many versions came into conflict with another one.
+    pub(super) fn conflicts(&mut self, count: u64, uptime: Uptime) {
+        self.conflicts += count;
+        if self.conflicts > 0 && self.conflicting.pass(uptime).is_some() {
+            self.tell_conflicts();
+        }
+    }
+
+    /// A local write has ended the conflicts of a key.
+    pub(super) fn settled(&mut self, settled: &Settled, names: &Names, uptime: Uptime) {
+        if self.settled.pass(uptime).is_some() {
+            tracing::info!("{}", settling(settled, names, self.values));
         }
     }
 
@@ -62,18 +73,20 @@ impl ReceivedLog {
         }
     }
 
-    fn tell_lost(&mut self) {
-        match std::mem::take(&mut self.lost) {
+    fn tell_conflicts(&mut self) {
+        match std::mem::take(&mut self.conflicts) {
             0 => {}
-            1 => tracing::warn!("A concurrent write was overwritten; run `conflicts`"),
-            count => tracing::warn!("{count} concurrent writes were overwritten; run `conflicts`"),
+            1 => tracing::warn!("A key was written on two nodes at once; both writes are kept: run `conflicts`"),
+            count => {
+                tracing::warn!("{count} writes conflict with others of the same keys; all are kept: run `conflicts`")
+            }
         }
     }
 
     /// Writes what had no line of its own since the last time.
     pub(super) fn summarise(&mut self) {
         tell_more(self.changes.take_held_back());
-        self.tell_lost();
+        self.tell_conflicts();
     }
 }
 
@@ -81,6 +94,24 @@ fn tell_more(left_out: u64) {
     if left_out > 0 {
         tracing::info!("Got {left_out} more changes");
     }
+}
+
+fn settling(settled: &Settled, names: &Names, values: bool) -> String {
+    let key = printable(settled.key.as_str().as_bytes());
+    let dropped: Vec<String> = (settled.dropped.iter())
+        .map(|record| {
+            let what = match &record.content {
+                Content::Put(value) if values => format!("{} ", shortened(value.as_bytes())),
+                Content::Put(_) => String::new(),
+                Content::Deleted => "a deletion ".to_owned(),
+            };
+            let author = names.author(record.author).display;
+            format!("{what}written {} by {author}", record.timestamp)
+        })
+        .collect();
+    let dropped = dropped.join(", ");
+    let not_kept = if dropped.is_empty() { "" } else { "; not kept: " };
+    format!("The conflict of {key} is settled{not_kept}{dropped}")
 }
 
 fn line(record: &Record, values: bool) -> String {
@@ -99,7 +130,7 @@ fn line(record: &Record, values: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2p_sync_core::{Base, Key, NodeId, Timestamp, Value};
+    use p2p_sync_core::{Key, NodeId, Seen, Timestamp, Value};
 
     fn record(content: Content) -> Record {
         let author = NodeId::from_bytes(&[0, 1, 2]).unwrap();
@@ -108,7 +139,7 @@ mod tests {
             content,
             timestamp: Timestamp::MIN,
             author,
-            base: Base::Nothing,
+            seen: Seen::NOTHING,
         }
     }
 
@@ -131,14 +162,31 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_told_at_once_and_then_together() {
+    fn conflicts_are_told_at_once_and_then_together() {
         let mut log = ReceivedLog::default();
-        log.lost(2, Uptime::default());
-        assert_eq!(log.lost, 0);
-        log.lost(3, Uptime::default());
-        assert_eq!(log.lost, 3, "a line a second");
-        log.lost(0, Uptime(WINDOW));
-        assert_eq!(log.lost, 0);
+        log.conflicts(2, Uptime::default());
+        assert_eq!(log.conflicts, 0);
+        log.conflicts(3, Uptime::default());
+        assert_eq!(log.conflicts, 3, "a line a second");
+        log.conflicts(0, Uptime(WINDOW));
+        assert_eq!(log.conflicts, 0);
+    }
+
+    #[test]
+    fn what_a_write_settled_is_told_without_values_unless_they_are_asked_for() {
+        let settled = Settled {
+            key: Key::new("hours").unwrap(),
+            dropped: vec![
+                record(Content::Put(Value::new(*b"9-17").unwrap())),
+                record(Content::Deleted),
+            ],
+        };
+        let rest = "written 1970-01-01T00:00:00.000000001Z by …15T";
+        assert_eq!(
+            settling(&settled, &Names::default(), true),
+            format!("The conflict of hours is settled; not kept: 9-17 {rest}, a deletion {rest}")
+        );
+        assert!(!settling(&settled, &Names::default(), false).contains("9-17"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the node reports about sync: the state of each peer, what waits, what was lost, what a check found. Plain values;
 //! callers decide how to show them.
 
-use p2p_sync_core::{Key, NodeId, Record, Timestamp};
+use p2p_sync_core::{Key, NodeId, Record, Timestamp, Versions};
 
 use crate::names::Names;
 use crate::net;
@@ -25,7 +25,7 @@ pub struct SyncStatus {
     pub refused: Vec<(String, u64)>,
     /// Records of this node that are dated further ahead than other nodes accept.
     pub ahead: Ahead,
-    /// Lost versions that are kept; see [`Conflict`](super::Conflict).
+    /// Keys in conflict; see [`Node::conflicts`](super::Node::conflicts).
     pub conflicts: u64,
     /// What has been repaired in the store since the start: damaged records, and wrong summaries.
     pub repaired: u64,
@@ -100,15 +100,6 @@ pub struct Ahead {
     pub records: u64,
     /// The ones that fall due first, with the time at which other nodes accept them; only some of them.
     pub first: Vec<(Key, Timestamp)>,
-}
-
-/// The result of restoring a lost version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
-    /// The new version, with the content of the lost one.
-    pub record: Record,
-    /// The version that it replaced.
-    pub replaced: Option<Record>,
 }
 
 /// The result of a requested session.
@@ -235,13 +226,15 @@ pub(super) fn trouble(trouble: &net::Trouble, names: &Names) -> report::Trouble 
     }
 }
 
-/// A lost version for those who read reports.
-pub fn conflict(conflict: &super::Conflict, names: &Names) -> report::Conflict {
+/// A key in conflict for those who read reports.
+pub fn conflict(versions: &Versions, names: &Names) -> report::Conflict {
+    let key = versions.winner().map(|winner| winner.key.as_str().to_owned());
     report::Conflict {
-        key: conflict.loser.key.as_str().to_owned(),
-        lost: version(&conflict.loser, names),
-        won: version(&conflict.winner, names),
-        noticed: conflict.noticed.to_string(),
+        key: key.unwrap_or_default(),
+        versions: (versions.winner().into_iter())
+            .chain(versions.shown().rev())
+            .map(|record| version(record, names))
+            .collect(),
     }
 }
 

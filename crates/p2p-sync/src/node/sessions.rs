@@ -44,8 +44,6 @@ pub(super) struct Sessions {
     ready: VecDeque<StreamId>,
     /// There is a summary to compare with those of others.
     can_compare: bool,
-    /// A session was held since there was nobody.
-    met: bool,
     /// A session gave reason to doubt the summary.
     doubt: bool,
     /// When overdue sessions are looked for next.
@@ -69,7 +67,6 @@ impl Sessions {
             open: BTreeMap::new(),
             ready: VecDeque::new(),
             can_compare: false,
-            met: false,
             doubt: false,
             look_at: Uptime::default(),
             slots_at: Uptime::default(),
@@ -104,18 +101,7 @@ impl Sessions {
                 }
             }
         }
-        self.met &= self.has_peers();
         self.standings.reply_to_the_satisfied(at);
-    }
-
-    /// Whether there is anybody to sync with.
-    pub(super) fn has_peers(&self) -> bool {
-        !self.links.is_empty()
-    }
-
-    /// Whether a session was held with one of them.
-    pub(super) fn has_met(&self) -> bool {
-        self.met
     }
 
     /// Whether a session, since this was last asked, ended in a way that a wrong summary would explain: everything was compared,

@@ -124,8 +124,8 @@ async fn what_a_node_missed_while_it_was_off_comes_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_lost_to_one_made_apart_is_shown_and_can_be_brought_back() {
-    let machines = Machines::new(2);
+async fn a_write_that_lost_to_one_made_apart_is_shown_everywhere_until_somebody_chooses() {
+    let machines = Machines::new(3);
     for (machine, value) in [(0, "mine"), (1, "theirs")] {
         let node = machines.start(machine).await;
         put(&node, "hours", value).await;
@@ -134,19 +134,21 @@ async fn a_write_that_lost_to_one_made_apart_is_shown_and_can_be_brought_back() 
     let nodes = machines.start_all().await;
     let has = async |node: &Node| get(node, "hours").await.as_deref() == Some("theirs");
     eventually("the later write does not win everywhere", &nodes, has).await;
-    let mut conflicts = Vec::new();
-    for node in &nodes {
-        conflicts.extend(node.conflicts(None, 10).await.unwrap());
-    }
-    let [conflict] = conflicts.as_slice() else {
+    let shows = async |node: &Node| node.conflicts("", None, 10).await.unwrap().keys.len() == 1;
+    eventually("the conflict is not shown everywhere", &nodes, shows).await;
+    let conflicts = nodes[2].conflicts("", None, 10).await.unwrap();
+    let [loser] = conflicts.keys[0].conflicts() else {
         panic!("{conflicts:?}")
     };
-    assert_eq!(conflict.loser.content.value().unwrap().as_bytes(), b"mine");
-    for node in &nodes {
-        node.restore(key("hours"), None).await.unwrap();
-    }
+    assert_eq!(loser.content.value().unwrap().as_bytes(), b"mine");
+    nodes[2]
+        .resolve(key("hours"), Some(loser.timestamp), Dating::AfterHeld)
+        .await
+        .unwrap();
     let has = async |node: &Node| get(node, "hours").await.as_deref() == Some("mine");
-    eventually("what was brought back is not everywhere", &nodes, has).await;
+    eventually("what was chosen is not everywhere", &nodes, has).await;
+    let shows_none = async |node: &Node| node.conflicts("", None, 10).await.unwrap().keys.is_empty();
+    eventually("the conflict has not ended everywhere", &nodes, shows_none).await;
     for node in nodes {
         node.stop().await;
     }

@@ -4,8 +4,9 @@
 use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::ledger::Entry;
-use super::{NodeError, Restored, SyncStatus, Synced, Verified};
+use super::ledger::{Dating, Entry};
+use super::{NodeError, SyncStatus, Synced, Verified};
+use crate::store::RowId;
 
 /// The reply channel of a piece of work.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, NodeError>>;
@@ -34,16 +35,20 @@ pub(super) enum Work {
     Write {
         key: Key,
         content: Content,
+        dating: Dating,
         reply: Reply<Option<Record>>,
     },
-    /// Restore a lost version; see [`Node::restore`](super::Node::restore).
-    Restore {
+    /// Choose between the versions of a key; see [`Node::resolve`](super::Node::resolve).
+    Resolve {
         key: Key,
         timestamp: Option<Timestamp>,
-        reply: Reply<Option<Restored>>,
+        dating: Dating,
+        reply: Reply<Option<Record>>,
     },
+    /// Date the value of a key now, if it is dated ahead; see [`Node::redate`](super::Node::redate).
+    Redate { key: Key, reply: Reply<Option<Record>> },
     /// Remove these damaged rows, unless they are sound by now. The reply is whether anything was done.
-    SetAside { rowids: Vec<i64>, reply: Reply<bool> },
+    SetAside { rows: Vec<RowId>, reply: Reply<bool> },
     /// The patrol has come to this row.
     Patrolled(i64),
     /// Merge remote records.
@@ -67,12 +72,22 @@ impl Work {
     /// As an entry for the ledger.
     pub(super) fn entry(&self) -> Entry<'_> {
         match self {
-            Self::Write { key, content, .. } => Entry::Write { key, content },
-            Self::Restore { key, timestamp, .. } => Entry::Restore {
+            Self::Write {
+                key, content, dating, ..
+            } => Entry::Write {
+                key,
+                content,
+                dating: *dating,
+            },
+            Self::Redate { key, .. } => Entry::Redate { key },
+            Self::Resolve {
+                key, timestamp, dating, ..
+            } => Entry::Resolve {
                 key,
                 timestamp: *timestamp,
+                dating: *dating,
             },
-            Self::SetAside { rowids, .. } => Entry::SetAside(rowids),
+            Self::SetAside { rows, .. } => Entry::SetAside(rows),
             Self::Patrolled(rowid) => Entry::Patrolled(*rowid),
             Self::Receive { via, records, .. } => Entry::Receive {
                 via: *via,

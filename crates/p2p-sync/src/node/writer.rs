@@ -64,8 +64,6 @@ pub(super) struct Writer {
     runtime: Handle,
     /// How many requests the last transaction had.
     expected: usize,
-    /// It could not be noted who listens; it is tried again then.
-    note_again_at: Option<Uptime>,
     stopping: bool,
     /// When the files of the store are looked at next, if no transaction does it before.
     look_at_files: Uptime,
@@ -114,7 +112,6 @@ impl Writer {
             reopened: None,
             runtime,
             expected: 0,
-            note_again_at: None,
             stopping: false,
             look_at_files: Uptime::default(),
             failure,
@@ -180,7 +177,6 @@ impl Writer {
         if self.sessions.take_doubt() {
             self.checking.doubt(now.uptime);
         }
-        self.note_who_listens(now);
     }
 
     /// The next thing to do; none if the handle is gone.

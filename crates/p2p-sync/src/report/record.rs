@@ -100,6 +100,16 @@ impl From<&core::Record> for Record {
     }
 }
 
+/// The value of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Found {
+    /// The key and its value.
+    #[serde(flatten)]
+    pub record: Record,
+    /// How many other writes of the key are in conflict with this one.
+    pub conflicts: u64,
+}
+
 /// The last line of a list of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Items {
@@ -115,6 +125,9 @@ pub struct Added {
     /// What was stored.
     #[serde(flatten)]
     pub record: Record,
+    /// From when on other nodes accept it, because it is dated ahead of this machine's clock (RFC 3339); left out if they do now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_from: Option<String>,
 }
 
 impl From<&core::Record> for Added {
@@ -122,6 +135,7 @@ impl From<&core::Record> for Added {
         Self {
             added: true,
             record: record.into(),
+            accepted_from: None,
         }
     }
 }
@@ -137,6 +151,9 @@ pub struct Deleted {
     pub timestamp: String,
     /// The peer id of the node on which it was deleted.
     pub author: String,
+    /// From when on other nodes accept it, because it is dated ahead of this machine's clock (RFC 3339); left out if they do now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_from: Option<String>,
 }
 
 impl From<&core::Record> for Deleted {
@@ -147,43 +164,58 @@ impl From<&core::Record> for Deleted {
             key: record.key.as_str().to_owned(),
             timestamp,
             author,
+            accepted_from: None,
         }
     }
 }
 
-/// A lost version was written again as a new one.
+/// The conflict of a key has ended, on every node that hears of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Restored {
+pub struct Resolved {
     /// Always true.
-    pub restored: bool,
+    pub resolved: bool,
     /// What was written.
     #[serde(flatten)]
     pub record: Record,
+    /// From when on other nodes accept it, because it is dated ahead of this machine's clock (RFC 3339); left out if they do now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_from: Option<String>,
 }
 
-impl From<&core::Record> for Restored {
+impl From<&core::Record> for Resolved {
     fn from(record: &core::Record) -> Self {
         Self {
-            restored: true,
+            resolved: true,
             record: record.into(),
+            accepted_from: None,
         }
     }
 }
 
-/// A version that lost to one whose author had not seen it.
+/// The conflicts of all keys have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ResolvedKeys {
+    /// How many keys were in conflict.
+    pub resolved_keys: u64,
+}
+
+/// Keys that were dated ahead of this machine's clock have been dated now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RepairedKeys {
+    /// How many there were.
+    pub repaired_keys: u64,
+}
+
+/// A key with writes that did not see each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Conflict {
     /// The key.
     pub key: String,
-    /// The version that lost.
-    pub lost: Version,
-    /// The version that replaced it.
-    pub won: Version,
-    /// When this node noticed the conflict (RFC 3339).
-    pub noticed: String,
+    /// What was written: the value that the key has, or its deletion, first, then the others, the latest first.
+    pub versions: Vec<Version>,
 }
 
-/// The last line of a list of conflicts.
+/// The last line of a list of keys in conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Conflicts {
     /// How many there are; at least those listed.

@@ -18,22 +18,27 @@ use super::sequence;
 /// cut short.
 const LOOKED_AT_PER_PAGE: usize = 4;
 
-pub(super) const BY_NUMBER: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest, sequence \
-    FROM kv_store WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence";
+/// Each table is in this order, so they are merged as they are read.
+pub(super) const BY_NUMBER: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, 0 AS conflict \
+    FROM kv_store WHERE sequence > ?1 AND sequence <= ?2 \
+    UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, 1 \
+    FROM kv_conflict WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence";
 
-/// A version that became the current one of its key.
+/// A version that the store took in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// The place behind it.
     pub cursor: Cursor,
     /// The version.
     pub record: Record,
+    /// It lost to another version of its key, whose author had not seen it.
+    pub is_conflict: bool,
 }
 
 /// What changed behind a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
-    /// The changes, in the order in which the store took them in, each key once with its newest version.
+    /// The changes, in the order in which the store took them in: of each key the versions that are held now.
     pub changes: Vec<Changed>,
     /// The place behind all of them, at which the next read begins.
     pub cursor: Cursor,
@@ -119,17 +124,25 @@ fn changes_since(
         cursor: place(end),
         is_all: read.is_all,
         changes: (read.records.into_iter())
-            .map(|(number, record)| Changed {
-                cursor: place(number.unsigned_abs()),
-                record,
+            .map(|found| Changed {
+                cursor: place(found.number.unsigned_abs()),
+                record: found.record,
+                is_conflict: found.is_conflict,
             })
             .collect(),
     }))
 }
 
-/// Sound records by their numbers, of rows that were read.
+/// The sound record of a row.
+pub(super) struct Found {
+    number: i64,
+    pub(super) record: Record,
+    is_conflict: bool,
+}
+
+/// Sound records in the order of their numbers, of rows that were read.
 pub(super) struct Read {
-    pub(super) records: Vec<(i64, Record)>,
+    pub(super) records: Vec<Found>,
     /// The number of the last row that was looked at.
     pub(super) reached: Option<i64>,
     /// There are no further rows in the range.
@@ -182,7 +195,12 @@ pub(super) fn read(
                     read.reached = before;
                     break;
                 }
-                read.records.push((number, record));
+                let is_conflict = row.get(8)?;
+                read.records.push(Found {
+                    number,
+                    record,
+                    is_conflict,
+                });
             }
             Err(why) => {
                 read.damaged += 1;
@@ -215,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::store::testing::{Place, deleted, key, put, store};
-    use crate::store::{SqliteStore, Transaction};
+    use crate::store::{RowId, SqliteStore, Transaction};
 
     fn limit(records: usize) -> PageLimit {
         PageLimit {
@@ -330,7 +348,7 @@ mod tests {
         // As a disk does it, of whose deeds no trigger knows.
         place.shell("DROP TRIGGER kv_store_others_update; UPDATE kv_store SET value = 'rot' WHERE key = 'b'");
         let mut transaction = sqlite.begin().unwrap();
-        assert!(transaction.set_aside(2).unwrap());
+        assert!(transaction.set_aside(RowId::value(2)).unwrap());
         transaction.commit().unwrap();
         sqlite.close().unwrap();
         let mut sqlite = place.open();

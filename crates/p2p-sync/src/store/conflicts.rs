@@ -1,344 +1,399 @@
-//! Versions that lost to one whose author had not seen them, kept so that the user can view and restore them. The core
-//! decides what counts as lost.
+//! Versions that lost to one whose author had not seen them, in the table `kv_conflict`. They are versions like any other, with
+//! numbers in the same change sequence. Which versions of a key are held is decided by the core.
 //!
-//! Their number is limited, because a peer can cause any number: the oldest are dropped.
+//! Rows that another program added are no versions before they have been completed, and are passed over until then.
 
-use p2p_sync_core::replica::Lost;
-use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, ToSql, params};
+use std::path::Path;
 
+use p2p_sync_core::item::Item;
+use p2p_sync_core::versions::Versions;
+use p2p_sync_core::{Content, Key, Record};
+use rusqlite::{Connection, params};
+
+use super::columns::columns;
 use super::error::StoreError;
+use super::reader::{Reader, Readers};
 use super::rows::{self, Authors, StoredContent};
-use super::sqlite::SqliteStore;
+use super::seen;
+use super::table::RowId;
 
-/// Lost versions that are kept.
-pub const CONFLICTS_MAX: u64 = 10_000;
-/// Bytes of keys and values of lost versions and their winners that are kept.
-pub const CONFLICT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const OF_KEY: &str = "SELECT value, timestamp, author, deleted_at, seen, digest, sequence \
+    FROM kv_conflict INDEXED BY kv_conflict_key WHERE key = ?1 AND digest IS NOT NULL";
+const ADD: &str = "INSERT INTO kv_conflict (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const REMOVE: &str = "DELETE FROM kv_conflict WHERE key_hash = ?1 AND timestamp = ?2 AND digest = ?3";
+const ANY: &str = "SELECT EXISTS (SELECT 1 FROM kv_conflict)";
+/// A conflict that says the same as the value is nothing to decide.
+const KEYS: &str = "SELECT COUNT(DISTINCT lost.key) FROM kv_conflict AS lost JOIN kv_store AS held ON held.key = lost.key \
+    WHERE lost.digest IS NOT NULL AND (lost.value IS NOT held.value OR (lost.deleted_at IS NULL) <> (held.deleted_at IS NULL))";
 
-/// What a conflict takes beyond keys and values: an upper bound for timestamps, authors and digest.
-const OVERHEAD_BYTES: usize = 256;
-
-macro_rules! select {
+macro_rules! keys {
     ($condition:literal) => {
         concat!(
-            "SELECT key, noticed, loser_timestamp, loser_author, loser_base, loser_value, winner_timestamp, \
-            winner_author, winner_base, winner_value, number, loser_digest FROM conflict WHERE ",
-            $condition
+            "SELECT DISTINCT key FROM kv_conflict INDEXED BY kv_conflict_key WHERE ",
+            $condition,
+            " ORDER BY key LIMIT ?2"
         )
     };
 }
-const NEWEST: &str =
-    select!("number IN (SELECT number FROM conflict ORDER BY number DESC LIMIT ?1) ORDER BY number DESC");
-const OF_KEY: &str = select!(
-    "number IN (SELECT number FROM conflict INDEXED BY conflict_key WHERE key = ?2 ORDER BY number DESC LIMIT ?1) ORDER BY number DESC"
-);
-const OF_LOSER: &str = select!("key = ?1 AND loser_timestamp = ?2 ORDER BY number DESC");
-/// From a number on, which column 10 gives, the oldest first.
-pub(super) const ALL: &str = select!("number >= ?1 ORDER BY number");
-const KEEP: &str = "INSERT INTO conflict (key, loser_digest, noticed, bytes, loser_timestamp, loser_author, loser_base, \
-    winner_timestamp, winner_author, winner_base, loser_value, winner_value) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (key, loser_digest) DO NOTHING";
-const DROP: &str = "DELETE FROM conflict WHERE key = ?1 AND loser_digest = ?2 RETURNING bytes";
-const DROP_OLDEST: &str = "DELETE FROM conflict WHERE number = (SELECT MIN(number) FROM conflict) RETURNING bytes";
-const SIZE: &str = "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM conflict";
-const COUNT: &str = "SELECT COUNT(*) FROM conflict";
+const KEYS_TO_END: &str = keys!("key >= ?1");
+const KEYS_BELOW: &str = keys!("key >= ?1 AND key < ?3");
 
-/// A version that lost to one whose author had not seen it.
+/// Keys looked at in one read of conflicts, for each that is wanted: most of them may have nothing to decide.
+const LOOKED_AT_PER_KEY: usize = 4;
+
+/// Some keys in conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
-    /// The version that lost.
-    pub loser: Record,
-    /// The version that won over it at the time.
-    pub winner: Record,
-    /// When this node noticed, by its clock.
-    pub noticed: Timestamp,
+pub struct Conflicts {
+    /// All versions of each key, in the order of the keys. Each has a conflict that [is shown](Versions::shown).
+    pub keys: Vec<Versions>,
+    /// The place behind them, at which the next read begins; none: there are no more.
+    pub next: Option<Key>,
 }
 
-/// The size of the table, so that it need not be counted for every conflict.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
-    count: u64,
-    bytes: u64,
-}
-
-impl SqliteStore {
-    /// The most recently noticed lost version of a key, or the one written at that timestamp.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn conflict(&mut self, key: &Key, timestamp: Option<Timestamp>) -> Result<Option<Conflict>, StoreError> {
-        let found = self.asked(|connection| match timestamp {
-            None => list(connection, Some(key), 1),
-            Some(timestamp) => select(connection, OF_LOSER, params![key.as_str(), timestamp.as_nanos()]),
-        })?;
-        Ok(found.into_iter().next())
-    }
-}
-
-pub(super) fn keep(
+/// The conflicts of a key, in any order.
+pub(super) fn of_key(
     connection: &Connection,
     authors: &mut Authors,
-    size: Option<Size>,
-    lost: &Lost,
-    noticed: Timestamp,
-) -> rusqlite::Result<Size> {
-    let mut size = size.map_or_else(|| measure(connection), Ok)?;
-    let bytes = |record: &Record| record.content.value().map_or(0, |value| value.as_bytes().len());
-    let (loser, winner) = (&lost.loser, &lost.winner);
-    let bytes = (loser.key.as_str().len() + bytes(loser) + bytes(winner) + OVERHEAD_BYTES) as u64;
-    let loser_author = authors.text(loser.author).to_owned();
-    let inserted = connection.prepare_cached(KEEP)?.execute(params![
-        loser.key.as_str(),
-        loser.digest(),
-        noticed.as_nanos(),
-        bytes.cast_signed(),
-        loser.timestamp.as_nanos(),
-        loser_author,
-        loser.base.as_nanos(),
-        winner.timestamp.as_nanos(),
-        authors.text(winner.author),
-        winner.base.as_nanos(),
-        StoredContent(&loser.content),
-        StoredContent(&winner.content),
-    ])?;
-    if inserted > 0 {
-        size.count += 1;
-        size.bytes += bytes;
-    }
-    while size.count > CONFLICTS_MAX || size.bytes > CONFLICT_BYTES_MAX {
-        let mut statement = connection.prepare_cached(DROP_OLDEST)?;
-        let mut rows = statement.query([])?;
-        let Some(row) = rows.next()? else { break };
-        let dropped: i64 = row.get(0)?;
-        size.count = size.count.saturating_sub(1);
-        size.bytes = size.bytes.saturating_sub(dropped.unsigned_abs());
-        // The row is gone for certain only once the statement has ended.
-        while rows.next()?.is_some() {}
-    }
-    Ok(size)
-}
-
-/// Forgets a lost version.
-pub(super) fn forget(connection: &Connection, conflict: &Conflict) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(DROP)?;
-    let mut rows = statement.query(params![conflict.loser.key.as_str(), conflict.loser.digest()])?;
-    while rows.next()?.is_some() {}
-    Ok(())
-}
-
-fn measure(connection: &Connection) -> rusqlite::Result<Size> {
-    connection.prepare_cached(SIZE)?.query_row([], |row| {
-        Ok(Size {
-            count: row.get::<_, i64>(0)?.unsigned_abs(),
-            bytes: row.get::<_, i64>(1)?.unsigned_abs(),
-        })
-    })
-}
-
-/// Up to `limit` lost versions, of one key if given, most recently noticed first.
-pub(super) fn list(connection: &Connection, key: Option<&Key>, limit: usize) -> rusqlite::Result<Vec<Conflict>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    match key {
-        None => select(connection, NEWEST, params![limit]),
-        Some(key) => select(connection, OF_KEY, params![limit, key.as_str()]),
-    }
-}
-
-pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
-    let count: i64 = connection.prepare_cached(COUNT)?.query_row([], |row| row.get(0))?;
-    Ok(count.unsigned_abs())
-}
-
-fn select(connection: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> rusqlite::Result<Vec<Conflict>> {
-    let mut authors = Authors::default();
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(parameters)?;
+    file: &Path,
+    key: &Key,
+) -> Result<Vec<Record>, StoreError> {
+    let failed = |cause| StoreError::sqlite(file, cause);
+    let mut statement = connection.prepare_cached(OF_KEY).map_err(failed)?;
+    let mut rows = statement.query([key.as_str()]).map_err(failed)?;
     let mut conflicts = Vec::new();
-    while let Some(row) = rows.next()? {
-        conflicts.extend(conflict(row, &mut authors)?);
+    while let Some(row) = rows.next().map_err(failed)? {
+        let digest = row.get_ref(5).map_err(failed)?;
+        match rows::proved(rows::record(row, authors, key.clone()), digest) {
+            Ok(record) => conflicts.push(record),
+            Err(why) => {
+                let row = RowId::conflict(row.get(6).map_err(failed)?);
+                return Err(rows::damaged(file, key.as_str().as_bytes(), (row, digest), why));
+            }
+        }
     }
     Ok(conflicts)
 }
 
-/// None if the row was changed by hand into something else.
-pub(super) fn conflict(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Option<Conflict>> {
-    let key = match row.get_ref(0)? {
-        ValueRef::Text(bytes) => rows::text_key(bytes).ok(),
-        _ => None,
-    };
-    let noticed = rows::timestamp(row.get_ref(1)?).ok();
-    let (Some(key), Some(noticed)) = (key, noticed) else {
-        return Ok(None);
-    };
-    let loser = version(row, 2, authors, &key)?;
-    let winner = version(row, 6, authors, &key)?;
-    // One that was damaged must not be brought back.
-    let sound = |loser: &Record| {
-        row.get_ref(11)
-            .is_ok_and(|digest| digest == ValueRef::Blob(&loser.digest()))
-    };
-    Ok(loser
-        .filter(sound)
-        .zip(winner)
-        .map(|(loser, winner)| Conflict { loser, winner, noticed }))
+/// Adds a conflict under the next number. Gives its item.
+pub(super) fn add(
+    connection: &Connection,
+    authors: &mut Authors,
+    number: i64,
+    record: &Record,
+) -> rusqlite::Result<Item> {
+    let timestamp = record.timestamp.as_nanos();
+    let deleted_at = matches!(record.content, Content::Deleted).then_some(timestamp);
+    let columns = columns(record);
+    connection.prepare_cached(ADD)?.execute(params![
+        number,
+        record.key.as_str(),
+        StoredContent(&record.content),
+        timestamp,
+        authors.text(record.author),
+        deleted_at,
+        seen::column(record),
+        columns.key_hash(),
+        columns.digest,
+    ])?;
+    Ok(columns.item(record.timestamp))
 }
 
-/// The version in four columns: timestamp, author, base, value.
-fn version(row: &Row<'_>, first: usize, authors: &mut Authors, key: &Key) -> rusqlite::Result<Option<Record>> {
-    let author = match row.get_ref(first + 1)? {
-        ValueRef::Text(text) => std::str::from_utf8(text).ok().and_then(|text| authors.id(text)),
-        _ => None,
-    };
-    let base = match row.get_ref(first + 2)? {
-        ValueRef::Null => Some(Base::Unknown),
-        ValueRef::Integer(nanos) => Base::from_nanos(nanos).ok(),
-        _ => None,
-    };
-    let content = match row.get_ref(first + 3)? {
-        ValueRef::Null => Some(Content::Deleted),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Value::new(bytes).ok().map(Content::Put),
-        _ => None,
-    };
-    let timestamp = rows::timestamp(row.get_ref(first)?).ok();
-    let (Some(timestamp), Some(author), Some(base), Some(content)) = (timestamp, author, base, content) else {
-        return Ok(None);
-    };
-    Ok(Some(Record {
-        key: key.clone(),
-        content,
-        timestamp,
-        author,
-        base,
-    }))
+/// Takes a conflict out. Gives its item, if it was there.
+pub(super) fn remove(connection: &Connection, record: &Record) -> rusqlite::Result<Option<Item>> {
+    let columns = columns(record);
+    let parameters = params![columns.key_hash(), record.timestamp.as_nanos(), columns.digest];
+    let removed = connection.prepare_cached(REMOVE)?.execute(parameters)?;
+    Ok((removed > 0).then(|| columns.item(record.timestamp)))
+}
+
+/// Whether the table has any row.
+pub(super) fn are_there(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached(ANY)?.query_row([], |row| row.get(0))
+}
+
+/// Prepares every statement, so that a table that was changed by hand is noticed when the file is opened.
+pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    [OF_KEY, ADD, REMOVE, ANY, KEYS, KEYS_TO_END, KEYS_BELOW]
+        .iter()
+        .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
+}
+
+impl Readers {
+    /// All versions of a key that are held.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a row of the key is damaged.
+    pub fn versions(&self, key: &Key) -> Result<Versions, StoreError> {
+        self.read(|reader, file| versions(reader, file, key))
+    }
+
+    /// Up to `limit` keys in conflict, in the order of the keys: those that start with `prefix` and come after `after`. There may
+    /// be fewer, or none, before the end.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a row of a key in conflict is damaged.
+    pub fn conflicts(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Conflicts, StoreError> {
+        self.read(|reader, file| {
+            let most = limit.saturating_mul(LOOKED_AT_PER_KEY);
+            let found = keys(&reader.connection, prefix, after, most);
+            let found = found.map_err(|cause| StoreError::sqlite(file, cause))?;
+            let is_all = found.len() < most;
+            let mut conflicts = Conflicts {
+                keys: Vec::new(),
+                next: None,
+            };
+            for key in &found {
+                if conflicts.keys.len() >= limit {
+                    return Ok(conflicts);
+                }
+                let versions = versions(reader, file, key)?;
+                if versions.shown().next().is_some() {
+                    conflicts.keys.push(versions);
+                }
+                conflicts.next = Some(key.clone());
+            }
+            if is_all {
+                conflicts.next = None;
+            }
+            Ok(conflicts)
+        })
+    }
+
+    /// How many keys are in conflict. Looks at every conflict, and at the value of its key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn conflict_count(&self) -> Result<u64, StoreError> {
+        self.ask(|connection| {
+            let count: i64 = connection.prepare_cached(KEYS)?.query_row([], |row| row.get(0))?;
+            Ok(count.unsigned_abs())
+        })
+    }
+}
+
+fn versions(reader: &mut Reader, file: &Path, key: &Key) -> Result<Versions, StoreError> {
+    let winner = reader.get(file, key)?;
+    let conflicts = of_key(&reader.connection, &mut reader.authors, file, key)?;
+    Ok(stored(winner, conflicts))
+}
+
+/// The versions that these rows of a key hold.
+pub(super) fn stored(winner: Option<Record>, conflicts: Vec<Record>) -> Versions {
+    match winner {
+        Some(winner) => Versions::from_stored(conflicts, winner),
+        // Somebody took the value away.
+        None => Versions::of(conflicts),
+    }
+}
+
+/// Keys with rows in the table.
+fn keys(connection: &Connection, prefix: &str, after: Option<&Key>, limit: usize) -> rusqlite::Result<Vec<Key>> {
+    let (from, below) = (rows::lower_bound(prefix, after), rows::upper_bound(prefix));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(below.as_ref().map_or(KEYS_TO_END, |_| KEYS_BELOW))?;
+    let mut rows = match &below {
+        None => statement.query(params![from, limit]),
+        Some(below) => statement.query(params![from, limit, below]),
+    }?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (_, key) = rows::key_of(row, 0)?;
+        keys.extend(key.ok());
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::store::Readers;
-    use crate::store::testing::{Place, at, deleted, key, put};
+    use p2p_sync_core::Seen;
     use p2p_sync_core::store::Store;
+    use p2p_sync_core::summary::Summary;
+    use p2p_sync_core::sync::PageLimit;
 
-    fn lost(loser: Record, winner: Record) -> Lost {
-        Lost { loser, winner }
-    }
+    use super::*;
+    use crate::store::testing::{Place, deleted, id, key, put};
+    use crate::store::{Depth, SqliteStore, Table};
 
-    fn keep_all(sqlite: &mut SqliteStore, all: &[(Lost, i64)]) {
-        let mut transaction = sqlite.begin().unwrap();
-        for (lost, noticed) in all {
-            transaction.keep_conflict(lost, at(*noticed)).unwrap();
+    /// A version whose author had seen nothing.
+    fn apart(author: u16, record: Record) -> Record {
+        Record {
+            author: id(author),
+            seen: Seen::NOTHING,
+            ..record
         }
-        transaction.commit().unwrap();
     }
 
-    fn as_kept(lost: &Lost, noticed: i64) -> Conflict {
-        Conflict {
-            loser: lost.loser.clone(),
-            winner: lost.winner.clone(),
-            noticed: at(noticed),
+    /// Merges versions one after the other, each in a transaction of its own.
+    fn merge(sqlite: &mut SqliteStore, versions: &[Record]) {
+        for version in versions {
+            let mut transaction = sqlite.begin().unwrap();
+            let before = transaction.versions(&version.key).unwrap();
+            let mut after = before.clone();
+            after.merge(version);
+            transaction.replace(&before, &after).unwrap();
+            transaction.commit().unwrap();
+        }
+    }
+
+    /// The summary is that of all versions, and a check of every row finds nothing.
+    fn check(sqlite: &mut SqliteStore) {
+        let held = sqlite.items().unwrap();
+        assert_eq!(sqlite.summary(), Some(&Summary::of(held)));
+        let scanned = sqlite.start_scan(Depth::Records).unwrap().run().unwrap();
+        let verified = sqlite.finish_scan(scanned).unwrap();
+        assert_eq!(
+            (verified.indexed, verified.removed.len(), verified.structure),
+            (0, 0, None)
+        );
+    }
+
+    fn shown(readers: &Readers, prefix: &str, limit: usize) -> Vec<String> {
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let conflicts = readers.conflicts(prefix, after.as_ref(), limit).unwrap();
+            assert!(conflicts.keys.len() <= limit);
+            let keys = conflicts.keys.iter().filter_map(Versions::winner);
+            names.extend(keys.map(|winner| winner.key.as_str().to_owned()));
+            match conflicts.next {
+                Some(next) => after = Some(next),
+                None => return names,
+            }
         }
     }
 
     #[test]
-    fn lost_versions_are_kept_once_and_whole() {
+    fn versions_apart_are_held_and_told_and_end_with_a_write_that_has_seen_them() {
         let place = Place::new();
         let mut sqlite = place.open();
         let readers = Readers::open(&place.file, 1).unwrap();
-        let based = Record {
-            base: Base::Version(at(3)),
-            ..put("a", b"\xff\0", 5)
+        let start = readers.cursor().unwrap().unwrap();
+        let [first, second] = [apart(1, put("a", b"1", 5)), apart(2, put("a", b"2", 6))];
+        merge(&mut sqlite, &[first.clone(), second.clone()]);
+        assert_eq!(
+            sqlite.get(&key("a")).unwrap(),
+            Some(second.clone()),
+            "the highest is the value"
+        );
+        assert_eq!(
+            readers.versions(&key("a")).unwrap().all(),
+            [first.clone(), second.clone()]
+        );
+        assert_eq!(
+            sqlite
+                .by_key_hash(p2p_sync_core::item::KeyHash::of(&key("a")), 9)
+                .unwrap()
+                .len(),
+            2
+        );
+        let told = |from| {
+            let changes = readers.changes_since(from, PageLimit::FULL).unwrap().unwrap();
+            let told = changes
+                .changes
+                .into_iter()
+                .map(|changed| (changed.record, changed.is_conflict));
+            (told.collect::<Vec<_>>(), changes.cursor)
         };
-        let nothing = Record {
-            base: Base::Nothing,
-            ..put("a", b"", 6)
+        let (all, middle) = told(start);
+        assert_eq!(
+            all,
+            [(second.clone(), false), (first.clone(), true)],
+            "it is told that it lost"
+        );
+        check(&mut sqlite);
+
+        let both = Record {
+            seen: Seen::by(&id(3), &[first, second]),
+            ..apart(3, put("a", b"3", 7))
         };
-        let all = [
-            (lost(based, deleted("a", 7)), 10),
-            (lost(deleted("b", 5), put("b", b"w", 6)), 11),
-            (lost(nothing, put("a", b"w", 9)), 12),
-        ];
-        keep_all(&mut sqlite, &all);
-        keep_all(&mut sqlite, &[(all[0].0.clone(), 99)]);
-        let kept: Vec<_> = all.iter().rev().map(|(lost, at)| as_kept(lost, *at)).collect();
-        assert_eq!(
-            readers.conflicts(None, 9).unwrap(),
-            kept,
-            "the newest first, a replay adds none"
-        );
-        assert_eq!(readers.conflicts(None, 1).unwrap(), kept[..1]);
-        assert_eq!(readers.conflict_count().unwrap(), 3);
-        let of_a = [kept[0].clone(), kept[2].clone()];
-        assert_eq!(readers.conflicts(Some(&key("a")), 9).unwrap(), of_a);
-        assert_eq!(sqlite.conflict(&key("a"), None).unwrap(), Some(kept[0].clone()));
-        assert_eq!(sqlite.conflict(&key("a"), Some(at(5))).unwrap(), Some(kept[2].clone()));
-        assert_eq!(sqlite.conflict(&key("a"), Some(at(8))).unwrap(), None);
-        assert_eq!(sqlite.conflict(&key("none"), None).unwrap(), None);
-
-        let mut transaction = sqlite.begin().unwrap();
-        transaction.drop_conflict(&kept[0]).unwrap();
-        transaction.drop_conflict(&kept[0]).unwrap();
-        transaction.commit().unwrap();
-        assert_eq!(readers.conflicts(None, 9).unwrap(), kept[1..]);
-        place.shell("UPDATE conflict SET loser_author = '0' WHERE key = 'b'");
-        assert_eq!(
-            readers.conflicts(None, 9).unwrap(),
-            kept[2..],
-            "what cannot be read is left out"
-        );
+        merge(&mut sqlite, std::slice::from_ref(&both));
+        assert_eq!(told(middle).0, [(both, false)]);
+        assert_eq!(place.rows("SELECT key FROM kv_conflict"), Vec::<String>::new());
+        check(&mut sqlite);
+        sqlite.close().unwrap();
+        assert!(place.open().summary().is_some());
     }
 
     #[test]
-    fn the_oldest_are_dropped_beyond_the_count() {
+    fn keys_in_conflict_are_listed_in_order_and_counted_unless_there_is_nothing_to_choose() {
         let place = Place::new();
         let mut sqlite = place.open();
-        let many: Vec<_> = (0..10_010)
-            .map(|n| {
-                (
-                    lost(put(&format!("key {n}"), b"", 5), put(&format!("key {n}"), b"", 6)),
-                    n + 1,
-                )
-            })
-            .collect();
-        keep_all(&mut sqlite, &many[..10_005]);
-        let mut transaction = sqlite.begin().unwrap();
-        transaction.keep_conflict(&many[10_006].0, at(5)).unwrap();
-        drop(transaction);
-        keep_all(&mut sqlite, &many[10_005..]);
-        let kept = Readers::open(&place.file, 1)
-            .unwrap()
-            .conflicts(None, usize::MAX)
-            .unwrap();
-        assert_eq!(kept.len() as u64, CONFLICTS_MAX);
-        assert_eq!((kept[0].noticed, kept[9_999].noticed), (at(10_010), at(11)));
-    }
-
-    #[test]
-    fn the_oldest_are_dropped_beyond_the_bytes() {
-        let place = Place::new();
-        let mut sqlite = place.open();
-        let value = [7; 65_536];
-        for n in 1..=600 {
-            keep_all(&mut sqlite, &[(lost(put("k", &value, n), put("k", &value, 9_999)), n)]);
+        let readers = Readers::open(&place.file, 1).unwrap();
+        for (name, other) in [
+            ("b/1", &b"2"[..]),
+            ("a", b"2"),
+            ("b/2", b"2"),
+            ("same", b"1"),
+            ("b/3", b"2"),
+        ] {
+            merge(
+                &mut sqlite,
+                &[apart(1, put(name, b"1", 5)), apart(2, put(name, other, 6))],
+            );
         }
-        let readers = Readers::open(&place.file, 1).unwrap();
-        let count = readers.conflict_count().unwrap();
-        assert_eq!(count, CONFLICT_BYTES_MAX / (2 * 65_536 + 1 + OVERHEAD_BYTES as u64));
-        assert_eq!(readers.conflicts(None, 1).unwrap()[0].noticed, at(600));
+        merge(
+            &mut sqlite,
+            &[apart(1, deleted("gone", 5)), apart(2, put("gone", b"1", 6))],
+        );
+        merge(&mut sqlite, &[apart(1, put("plain", b"1", 5))]);
+        for limit in [1, 2, 100] {
+            assert_eq!(shown(&readers, "", limit), ["a", "b/1", "b/2", "b/3", "gone"]);
+            assert_eq!(shown(&readers, "b/", limit), ["b/1", "b/2", "b/3"]);
+        }
+        assert_eq!(readers.conflict_count().unwrap(), 5);
+        check(&mut sqlite);
     }
 
     #[test]
-    fn records_ahead_are_counted_the_earliest_first() {
+    fn a_conflict_that_is_damaged_is_set_aside_and_the_value_stays() {
         let place = Place::new();
         let mut sqlite = place.open();
-        crate::store::testing::store(&mut sqlite, &[put("a", b"", 5), deleted("b", 7), put("c", b"", 6)]);
-        let readers = Readers::open(&place.file, 1).unwrap();
-        assert_eq!(readers.ahead(at(5), 1).unwrap(), (2, vec![(key("c"), at(6))]));
-        assert_eq!(
-            readers.ahead(at(4), 9).unwrap(),
-            (3, vec![(key("a"), at(5)), (key("c"), at(6)), (key("b"), at(7))])
-        );
-        assert_eq!(readers.ahead(at(7), 9).unwrap(), (0, vec![]));
+        merge(&mut sqlite, &[apart(1, put("a", b"1", 5)), apart(2, put("a", b"2", 6))]);
+        place.shell("UPDATE kv_conflict SET value = 'rotten'");
+        let error = sqlite.versions(&key("a")).unwrap_err();
+        let row = error.damaged_row().unwrap();
+        assert_eq!(row.table, Table::Conflicts, "{error}");
+        assert!(sqlite.get(&key("a")).unwrap().is_some());
+        let mut transaction = sqlite.begin().unwrap();
+        assert!(transaction.set_aside(row).unwrap());
+        transaction.commit().unwrap();
+        assert_eq!(sqlite.versions(&key("a")).unwrap().all().len(), 1);
+        assert_eq!(place.rows("SELECT value FROM damaged_row"), ["rotten"]);
+        let scanned = sqlite.start_scan(Depth::Records).unwrap().run().unwrap();
+        sqlite.finish_scan(scanned).unwrap();
+        check(&mut sqlite);
+    }
+
+    #[test]
+    fn what_another_program_does_to_a_key_in_conflict_leaves_versions_in_good_order() {
+        for (sql, left) in [
+            // A row of another program says that it overwrites all that is older.
+            (
+                "INSERT OR REPLACE INTO kv_store (key, value, timestamp, author) SELECT 'a', '3', 7, author FROM kv_store",
+                1,
+            ),
+            ("DELETE FROM kv_store", 1),
+            ("DELETE FROM kv_conflict", 1),
+            ("UPDATE kv_store SET timestamp = 1, digest = NULL, seen = NULL", 2),
+            (
+                "INSERT INTO kv_conflict (key, value, timestamp, author) SELECT 'a', '3', 4, author FROM kv_conflict",
+                2,
+            ),
+        ] {
+            let place = Place::new();
+            let mut sqlite = place.open();
+            merge(&mut sqlite, &[apart(1, put("a", b"1", 5)), apart(2, put("a", b"2", 6))]);
+            place.shell(sql);
+            sqlite.look_for_others().unwrap();
+            let scanned = sqlite.start_scan(Depth::Items).unwrap().run().unwrap();
+            sqlite.finish_scan(scanned).unwrap();
+            let mut transaction = sqlite.begin().unwrap();
+            let held = transaction.versions(&key("a")).unwrap();
+            transaction.commit().unwrap();
+            assert_eq!(held, Versions::of(held.all().iter().cloned()), "{sql}");
+            assert_eq!(held.all().len(), left, "{sql}: {held:?}");
+            assert_eq!(sqlite.get(&key("a")).unwrap().as_ref(), held.winner(), "{sql}");
+            check(&mut sqlite);
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::system;
 use super::displaced::{advice, advice_on_log, fate, ids};
 use super::opening::beside;
 use super::presence::Displacement;
+use super::table::RowId;
 
 pub use open::OpenError;
 
@@ -47,8 +48,8 @@ pub enum StoreError {
         file: PathBuf,
         /// The key, made printable.
         key: String,
-        /// The number of the row.
-        rowid: i64,
+        /// The row.
+        row: RowId,
         /// What is wrong with it.
         why: String,
     },
@@ -228,10 +229,10 @@ impl StoreError {
         matches!(self, Self::DamagedRecord { .. } | Self::NoRecord { .. })
     }
 
-    /// The number of the damaged row, to be [set aside](super::Transaction::set_aside).
-    pub fn damaged_row(&self) -> Option<i64> {
+    /// The damaged row, to be [set aside](super::Transaction::set_aside).
+    pub fn damaged_row(&self) -> Option<RowId> {
         match self {
-            Self::DamagedRecord { rowid, .. } => Some(*rowid),
+            Self::DamagedRecord { row, .. } => Some(*row),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::conflicts;
 use super::directory::{create_private, size_of};
 use super::error::{OpenError, StoreError};
 use super::files;
@@ -88,6 +89,7 @@ fn writer_in_place(file: &Path, network: &NetworkName, observe: Observer<'_>) ->
     others::watch(&connection).map_err(|error| unreadable(file, error))?;
     pairing::prepare(&connection).map_err(|error| unreadable(file, error))?;
     rows::prepare(&connection).map_err(|error| unreadable(file, error))?;
+    conflicts::prepare(&connection).map_err(|error| unreadable(file, error))?;
     checkpoint_on_close(&connection, true).map_err(failed)?;
     Ok(connection)
 }
@@ -461,7 +463,7 @@ mod tests {
         for sql in [
             "DROP TABLE kv_store",
             "DROP TABLE meta",
-            "ALTER TABLE kv_store RENAME COLUMN base TO basis",
+            "ALTER TABLE kv_store RENAME COLUMN seen TO viewed",
         ] {
             let place = closed();
             place.shell(sql);

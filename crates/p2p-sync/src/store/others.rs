@@ -1,5 +1,5 @@
 //! What other programs do to the file while this one uses it. Tables of their own are none of our business, however often they
-//! write to them; what they change in `kv_store` makes what is remembered of the records out of date.
+//! write to them; what they change in the versions makes what is remembered of the records out of date.
 //!
 //! SQLite tells a connection that the file was written to by another one, but not what was written. So triggers count the changed
 //! rows in a table beside. They are turned off for the one connection of ours that writes: they cost our own writes nothing, and
@@ -31,8 +31,18 @@ pub(super) const WATCH: &str = "
     CREATE TRIGGER IF NOT EXISTS kv_store_others_delete AFTER DELETE ON kv_store
         BEGIN UPDATE change_of_others SET number = number + 1; END;
 ";
+/// The triggers of the conflicts, as the seventh version of the file has them. Never changed either.
+pub(super) const WATCH_CONFLICTS: &str = "
+    CREATE TRIGGER IF NOT EXISTS kv_conflict_others_insert AFTER INSERT ON kv_conflict
+        BEGIN UPDATE change_of_others SET number = number + 1; END;
+    CREATE TRIGGER IF NOT EXISTS kv_conflict_others_update AFTER UPDATE ON kv_conflict
+        BEGIN UPDATE change_of_others SET number = number + 1; END;
+    CREATE TRIGGER IF NOT EXISTS kv_conflict_others_delete AFTER DELETE ON kv_conflict
+        BEGIN UPDATE change_of_others SET number = number + 1; END;
+";
 const IS_WATCHED: &str = "SELECT (SELECT COUNT(*) FROM sqlite_schema WHERE type = 'trigger' AND name IN \
-    ('kv_store_others_insert', 'kv_store_others_update', 'kv_store_others_delete')) = 3 \
+    ('kv_store_others_insert', 'kv_store_others_update', 'kv_store_others_delete', \
+    'kv_conflict_others_insert', 'kv_conflict_others_update', 'kv_conflict_others_delete')) = 6 \
     AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'change_of_others')";
 const NUMBER: &str = "SELECT COALESCE(MAX(number), -1) FROM change_of_others";
 const COUNT_UP: &str = "UPDATE change_of_others SET number = number + 1";
@@ -42,7 +52,7 @@ const COUNT_UP: &str = "UPDATE change_of_others SET number = number + 1";
 pub(super) struct Others {
     /// Changes when another connection has written anything at all.
     version: i64,
-    /// Rows of `kv_store` that other programs changed so far; none when nothing counts them.
+    /// Rows with versions that other programs changed so far; none when nothing counts them.
     number: Option<i64>,
     log: Throttle<Instant>,
 }
@@ -66,7 +76,9 @@ impl Others {
 /// as a change.
 pub(super) fn watch(connection: &Connection) -> rusqlite::Result<()> {
     if !is_watched(connection)? {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {WATCH} {COUNT_UP}; COMMIT"))?;
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {WATCH} {WATCH_CONFLICTS} {COUNT_UP}; COMMIT"
+        ))?;
     }
     // Ours are not to be counted.
     connection
@@ -108,7 +120,7 @@ impl SqliteStore {
         }
         let number = self.asked(number)?;
         self.others.version = seen;
-        self.conflicts = None;
+        self.has_conflicts = None;
         let before = std::mem::replace(&mut self.others.number, number);
         // Where nothing counts them, anything may have been changed.
         if number.is_some() && number == before {
@@ -175,11 +187,12 @@ mod tests {
     #[test]
     fn what_others_change_in_the_records_makes_the_summary_out_of_date_and_it_serves_meanwhile() {
         for sql in [
-            "INSERT INTO kv_store SELECT 7, 'c', value, timestamp, author, deleted_at, base, key_hash, digest FROM kv_store LIMIT 1",
+            "INSERT INTO kv_store SELECT 7, 'c', value, timestamp, author, deleted_at, key_hash, digest, seen FROM kv_store LIMIT 1",
             "UPDATE kv_store SET timestamp = 7 WHERE key = 'a'",
             "UPDATE kv_store SET key_hash = 7 WHERE key = 'a'",
             "DELETE FROM kv_store WHERE key = 'a'",
             "REPLACE INTO kv_store (key, value, timestamp, author) VALUES ('a', 'x', 9, 'me')",
+            "INSERT INTO kv_conflict SELECT 7, 'c', value, timestamp, author, deleted_at, key_hash, digest, seen FROM kv_store LIMIT 1",
             "DROP TRIGGER kv_store_others_update; UPDATE kv_store SET timestamp = 7 WHERE key = 'a'",
         ] {
             let place = Place::new();

@@ -10,7 +10,6 @@ use p2p_sync_core::{Key, Record, Timestamp};
 use rusqlite::Connection;
 
 use super::changes::KnownEpochs;
-use super::conflicts::{self, Conflict};
 use super::error::StoreError;
 use super::opening;
 use super::repair;
@@ -84,18 +83,7 @@ impl Readers {
     /// # Errors
     /// If the store cannot be read, or the row is damaged, or was damaged and has been set aside.
     pub fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        self.read(|reader, file| {
-            let held = rows::get(&reader.connection, &mut reader.authors, file, key)?;
-            if held.is_none()
-                && repair::is_set_aside(&reader.connection, key).map_err(|cause| StoreError::sqlite(file, cause))?
-            {
-                return Err(StoreError::SetAside {
-                    file: file.to_owned(),
-                    key: shortened(key.as_str().as_bytes()),
-                });
-            }
-            Ok(held)
-        })
+        self.read(|reader, file| reader.get(file, key))
     }
 
     /// Up to `limit` records that have a value, in key order: those whose key starts with `prefix` and comes after `after`.
@@ -136,22 +124,6 @@ impl Readers {
         })
     }
 
-    /// Up to `limit` lost versions, most recently noticed first; only of one key, if given.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn conflicts(&self, key: Option<&Key>, limit: usize) -> Result<Vec<Conflict>, StoreError> {
-        self.ask(|connection| conflicts::list(connection, key, limit))
-    }
-
-    /// How many lost versions are kept.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn conflict_count(&self) -> Result<u64, StoreError> {
-        self.ask(conflicts::count)
-    }
-
     /// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first.
     ///
     /// # Errors
@@ -175,7 +147,7 @@ impl Readers {
         Ok(Paused { _leases: leases })
     }
 
-    fn ask<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn ask<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         self.read(|reader, file| ask(&reader.connection).map_err(|cause| StoreError::sqlite(file, cause)))
     }
 
@@ -257,6 +229,19 @@ impl Drop for Lease<'_> {
 }
 
 impl Reader {
+    pub(super) fn get(&mut self, file: &Path, key: &Key) -> Result<Option<Record>, StoreError> {
+        let held = rows::get(&self.connection, &mut self.authors, file, key)?;
+        if held.is_none()
+            && repair::is_set_aside(&self.connection, key).map_err(|cause| StoreError::sqlite(file, cause))?
+        {
+            return Err(StoreError::SetAside {
+                file: file.to_owned(),
+                key: shortened(key.as_str().as_bytes()),
+            });
+        }
+        Ok(held)
+    }
+
     fn open(file: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             connection: opening::reader(file)?,

@@ -6,21 +6,23 @@ use std::path::Path;
 
 use p2p_sync_core::item::Item;
 use p2p_sync_core::text::shortened;
-use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, StatementStatus, params};
 
 use super::columns::{columns, item_of, vouch};
 use super::error::StoreError;
+use super::seen;
 use super::sequence;
+use super::table::RowId;
 
-const GET: &str = "SELECT value, timestamp, author, deleted_at, base, key_hash, digest, sequence \
+const GET: &str = "SELECT value, timestamp, author, deleted_at, seen, key_hash, digest, sequence \
     FROM kv_store WHERE key = ?1";
 /// A version that replaces another is a new row at the end, and never one in the place of a row of another key.
-const PUT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author, deleted_at, base, key_hash, digest) \
+const PUT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
     ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
-    deleted_at = excluded.deleted_at, base = excluded.base, key_hash = excluded.key_hash, digest = excluded.digest";
+    deleted_at = excluded.deleted_at, seen = excluded.seen, key_hash = excluded.key_hash, digest = excluded.digest";
 const ITEM: &str = "SELECT key_hash, timestamp, digest FROM kv_store WHERE key = ?1";
 const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
     (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
@@ -34,7 +36,7 @@ const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_ite
 macro_rules! page {
     ($condition:literal) => {
         concat!(
-            "SELECT value, timestamp, author, deleted_at, base, key, digest, sequence FROM kv_store WHERE ",
+            "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence FROM kv_store WHERE ",
             $condition,
             " ORDER BY key LIMIT ?2"
         )
@@ -87,8 +89,8 @@ pub(super) fn get_with_item(
     let record = match proved(record(row, authors, key.clone()), digest) {
         Ok(record) => record,
         Err(why) => {
-            let rowid = row.get(7).map_err(failed)?;
-            return Err(damaged(file, key.as_str().as_bytes(), (rowid, digest), why));
+            let row = RowId::value(row.get(7).map_err(failed)?);
+            return Err(damaged(file, key.as_str().as_bytes(), (row, digest), why));
         }
     };
     let item = item_of(row, 5, 1, 6).map_err(failed)?;
@@ -129,7 +131,7 @@ pub(super) fn put(
                 timestamp,
                 authors.text(record.author),
                 deleted_at,
-                record.base.as_nanos(),
+                seen::column(record),
                 columns.key_hash(),
                 columns.digest,
             ])
@@ -138,7 +140,7 @@ pub(super) fn put(
     Ok(columns.item(record.timestamp))
 }
 
-/// The record in a row whose first columns are value, timestamp, author, deleted_at, base and key; with the key for
+/// The record in a row whose first columns are value, timestamp, author, deleted_at, seen and key; with the key for
 /// messages.
 pub(super) fn whole<'row>(
     row: &'row Row<'_>,
@@ -178,7 +180,10 @@ pub(super) fn page(
         let digest = row.get_ref(6).map_err(failed)?;
         match proved(record, digest) {
             Ok(record) => records.push(record),
-            Err(why) => return Err(damaged(file, bytes, (row.get(7).map_err(failed)?, digest), why)),
+            Err(why) => {
+                let row = RowId::value(row.get(7).map_err(failed)?);
+                return Err(damaged(file, bytes, (row, digest), why));
+            }
         }
     }
     Ok(records)
@@ -296,7 +301,17 @@ impl ToSql for StoredContent<'_> {
 pub(super) type Why = String;
 
 /// The record in the first five columns of a row.
-fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why> {
+pub(super) fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why> {
+    record_by(row, authors, key, seen::read)
+}
+
+/// The same, where something else says what its author had seen.
+pub(super) fn record_by(
+    row: &Row<'_>,
+    authors: &mut Authors,
+    key: Key,
+    seen: fn(ValueRef<'_>, Timestamp, &NodeId) -> Result<Seen, Why>,
+) -> Result<Record, Why> {
     let column = |index| row.get_ref(index).map_err(|error| error.to_string());
     let timestamp = timestamp(column(1)?)?;
     let author = match column(2)? {
@@ -314,17 +329,13 @@ fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why>
         (_, ValueRef::Null) => return Err("the deletion time differs from the timestamp".to_owned()),
         (_, _) => return Err("it has both a value and a deletion time".to_owned()),
     };
-    let base = match column(4)? {
-        ValueRef::Null => Base::Unknown,
-        ValueRef::Integer(nanos) => Base::from_nanos(nanos).map_err(|_| "the base is negative")?,
-        _ => return Err("the base is not a number".to_owned()),
-    };
+    let seen = seen(column(4)?, timestamp, &author)?;
     Ok(Record {
         key,
         content,
         timestamp,
         author,
-        base,
+        seen,
     })
 }
 
@@ -338,7 +349,7 @@ pub(super) fn timestamp(column: ValueRef<'_>) -> Result<Timestamp, Why> {
 }
 
 /// The bytes of a row's key, for messages, and the key if it is one.
-fn key_of<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<(&'row [u8], Result<Key, Why>)> {
+pub(super) fn key_of<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<(&'row [u8], Result<Key, Why>)> {
     Ok(match row.get_ref(column)? {
         ValueRef::Text(bytes) => (bytes, text_key(bytes)),
         ValueRef::Blob(bytes) => (bytes, Err("the key is not text".to_owned())),
@@ -361,17 +372,17 @@ pub(super) fn proved(record: Result<Record, Why>, digest: ValueRef<'_>) -> Resul
     }
 }
 
-/// The error for a row with this number and digest.
-fn damaged(file: &Path, key: &[u8], (rowid, digest): (i64, ValueRef<'_>), why: Why) -> StoreError {
+/// The error for this row, with that digest.
+pub(super) fn damaged(file: &Path, key: &[u8], (row, digest): (RowId, ValueRef<'_>), why: Why) -> StoreError {
     let (file, key) = (file.to_owned(), shortened(key));
     match digest {
         ValueRef::Null => StoreError::NoRecord { file, key, why },
-        _ => StoreError::DamagedRecord { file, key, rowid, why },
+        _ => StoreError::DamagedRecord { file, key, row, why },
     }
 }
 
 /// The first text that a key of the page may be. SQLite and [`Key`] both order text by its bytes.
-fn lower_bound(prefix: &str, after: Option<&Key>) -> String {
+pub(super) fn lower_bound(prefix: &str, after: Option<&Key>) -> String {
     match after.map(Key::as_str) {
         // Nothing lies between a text and the same with a NUL behind it.
         Some(after) if after >= prefix => format!("{after}\0"),
@@ -380,7 +391,7 @@ fn lower_bound(prefix: &str, after: Option<&Key>) -> String {
 }
 
 /// The first text behind all that start with a prefix; none if there is no such text.
-fn upper_bound(prefix: &str) -> Option<String> {
+pub(super) fn upper_bound(prefix: &str) -> Option<String> {
     // UTF-8 sorts like the code points it encodes, so it is enough to count up the last character that has a next one.
     let (at, next) = prefix
         .char_indices()
@@ -480,12 +491,17 @@ mod tests {
         }
         assert_eq!(
             plan(changes::BY_NUMBER),
-            "SEARCH kv_store USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
-            "a range of the table, and nothing to sort"
+            "MERGE (UNION ALL); LEFT; SEARCH kv_store USING INTEGER PRIMARY KEY (rowid>? AND rowid<?); \
+            RIGHT; SEARCH kv_conflict USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+            "a range of each table, and nothing to sort"
         );
         assert_eq!(
             plan(sync::BY_KEY_HASH),
             "SEARCH kv_store USING INDEX kv_store_item (key_hash=?)"
+        );
+        assert_eq!(
+            plan(sync::CONFLICTS_BY_KEY_HASH),
+            "SEARCH kv_conflict USING INDEX kv_conflict_item (key_hash=?)"
         );
         assert_eq!(plan(sync::ITEMS), "SCAN kv_store USING COVERING INDEX kv_store_item");
         let count = plan(COUNT);
@@ -538,8 +554,8 @@ mod tests {
             ("timestamp = -5", "the timestamp is zero or negative"),
             ("timestamp = 'soon'", "the timestamp is not a number"),
             ("timestamp = 1.5", "the timestamp is not a number"),
-            ("base = -1", "the base is negative"),
-            ("base = 'x'", "the base is not a number"),
+            ("seen = 5", "what its author had seen is invalid"),
+            ("seen = x'05'", "what its author had seen is invalid"),
             ("value = NULL", "it has neither a value nor a deletion time"),
             ("deleted_at = 5", "it has both a value and a deletion time"),
             (

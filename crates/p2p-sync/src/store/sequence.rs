@@ -1,8 +1,9 @@
 //! How the change sequence of a store is kept: the numbers that were used and the epochs, in the transactions that use them; and what
 //! tells that they are good for nothing any more. What numbers, epochs and cursors mean is the core's.
 //!
-//! The number of a version is that of its row in `kv_store`: a new version is a new row at the end, and the old one goes. So what
-//! changed behind a place is one range of the table, and there is no log to be kept short.
+//! The number of a version is that of its row: a new version is a new row at the end of `kv_store`, and the old one goes, to the
+//! end of `kv_conflict` if it was not seen. So what changed behind a place is one range of each table, and there is no log to be kept
+//! short.
 //!
 //! Beside them the latest timestamp of all is kept, from which the clock goes on. No version that was ever held is later.
 
@@ -43,8 +44,10 @@ const BEGIN_EPOCH: &str = "INSERT INTO change_epoch (epoch, first) VALUES (?1, ?
 const FORGET_EPOCHS: &str = "DELETE FROM change_epoch";
 const FORGET_OLD_EPOCHS: &str = "DELETE FROM change_epoch WHERE ordinal NOT IN \
     (SELECT ordinal FROM change_epoch ORDER BY ordinal DESC LIMIT ?1)";
-const HIGHEST: &str = "SELECT COALESCE(MAX(sequence), 0) FROM kv_store WHERE sequence < ?1";
-/// By the narrowest index that holds them. Text and blobs are greater than any number.
+const HIGHEST: &str = "SELECT MAX((SELECT COALESCE(MAX(sequence), 0) FROM kv_store WHERE sequence < ?1), \
+    (SELECT COALESCE(MAX(sequence), 0) FROM kv_conflict WHERE sequence < ?1))";
+/// By the narrowest index that holds them: no conflict is later than the value of its key. Text and blobs are greater than any
+/// number.
 const LATEST: &str = "SELECT COALESCE(MAX(timestamp), 0) FROM kv_store INDEXED BY kv_store_item \
     WHERE timestamp BETWEEN 1 AND 9223372036854775807 AND typeof(timestamp) = 'integer'";
 

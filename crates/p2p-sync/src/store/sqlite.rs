@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use p2p_sync_core::item::Item;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::StoreId;
-use p2p_sync_core::{Key, NetworkName, Record, Timestamp};
+use p2p_sync_core::{Key, NetworkName, Record, Timestamp, Versions};
 use rusqlite::Connection;
 
 use super::conflicts;
@@ -40,9 +40,9 @@ const PATIENCE_WHILE_LOCKED: Duration = Duration::from_millis(50);
 /// The records of a node in an SQLite file, for the thread that writes them.
 ///
 /// # The writer's loop
-/// 1. [`begin`](Store::begin), then [`get`](Transaction::get) and [`put`](Transaction::put) for everything that is queued,
+/// 1. [`begin`](Store::begin), then [`versions`](Transaction::versions) and [`replace`](Transaction::replace) for everything that is queued,
 ///    then [`commit`](Transaction::commit). When that returns `Ok`, all of it is on disk: acknowledge.
-/// 2. If `get` fails with an error that [is one record's](StoreError::is_one_record), only that operation fails; the
+/// 2. If `versions` fails with an error that [is one record's](StoreError::is_one_record), only that operation fails; the
 ///    transaction is still good.
 /// 3. After any other error, drop the transaction and acknowledge nothing of it.
 /// 4. If the store [is broken](SqliteStore::is_broken) then, its connection is closed for good:
@@ -68,8 +68,8 @@ pub struct SqliteStore {
     pub(super) incomplete: Incomplete,
     /// Another program had the lock when we last wanted to write.
     pub(super) locked: bool,
-    /// None when it must be measured.
-    pub(super) conflicts: Option<conflicts::Size>,
+    /// Whether there may be conflicts; none when the table must be asked. Most stores have none, and nothing is read for them then.
+    pub(super) has_conflicts: Option<bool>,
     pub(super) damaged_seen: u64,
     pub(super) damage_log: Throttle<Instant>,
     /// The scan that runs, if one does.
@@ -151,7 +151,7 @@ impl SqliteStore {
             numbers,
             incomplete: Incomplete::default(),
             locked: false,
-            conflicts: None,
+            has_conflicts: None,
             damaged_seen: 0,
             damage_log: Throttle::once(sync::LOG_INTERVAL),
             scan: Weak::new(),
@@ -280,7 +280,7 @@ impl SqliteStore {
         self.incomplete = Incomplete::default();
         self.tracker.forget_pending();
         self.tracker.lose();
-        self.conflicts = None;
+        self.has_conflicts = None;
         self.log_watch = LogWatch::default();
         if let Some(connection) = self.connection.take() {
             // Should this fail, closing moves the WAL into the file, which no reader of either can tell.
@@ -295,6 +295,18 @@ impl SqliteStore {
         };
         let result = rows::get_with_item(connection, &mut self.authors, &self.file, key);
         self.noted(result)
+    }
+
+    /// Whether there may be conflicts.
+    pub(super) fn may_have_conflicts(&mut self) -> Result<bool, StoreError> {
+        match self.has_conflicts {
+            Some(known) => Ok(known),
+            None => {
+                let any = self.asked(conflicts::are_there)?;
+                self.has_conflicts = Some(any);
+                Ok(any)
+            }
+        }
     }
 
     pub(super) fn run(&self, connection: &Connection, sql: &str) -> Result<(), StoreError> {
@@ -318,6 +330,15 @@ impl Store for SqliteStore {
 
     fn get(&mut self, key: &Key) -> Result<Option<Record>, StoreError> {
         Ok(self.get_with_item(key)?.map(|(record, _)| record))
+    }
+
+    fn versions(&mut self, key: &Key) -> Result<Versions, StoreError> {
+        let winner = self.get(key)?;
+        let Some(connection) = &self.connection else {
+            return self.connection().map(|_| Versions::NONE);
+        };
+        let conflicts = conflicts::of_key(connection, &mut self.authors, &self.file, key);
+        Ok(conflicts::stored(winner, self.noted(conflicts)?))
     }
 
     fn scan(&mut self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, StoreError> {

@@ -14,13 +14,14 @@ use super::error::StoreError;
 use super::sqlite::SqliteStore;
 use super::transaction::Transaction;
 
-const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM kv_store)";
+const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM kv_store) AND NOT EXISTS (SELECT 1 FROM kv_conflict)";
 /// Valid until another program changes a record, too.
 const IS_VALID: &str = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'summary' AND value = 'valid ' || \
     (SELECT number FROM change_of_others))";
 const KEPT: &str = "SELECT bytes FROM summary";
-const HAS_UNINDEXED: &str = "SELECT EXISTS (SELECT 1 FROM kv_store INDEXED BY kv_store_item WHERE key_hash IS NULL)";
-const COUNT: &str = "SELECT COUNT(*) FROM kv_store";
+const HAS_UNINDEXED: &str = "SELECT EXISTS (SELECT 1 FROM kv_store INDEXED BY kv_store_item WHERE key_hash IS NULL) \
+    OR EXISTS (SELECT 1 FROM kv_conflict INDEXED BY kv_conflict_item WHERE key_hash IS NULL)";
+const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store) + (SELECT COUNT(*) FROM kv_conflict)";
 const KEEP: &str = "INSERT OR REPLACE INTO summary (id, bytes) VALUES (1, ?1)";
 const MARK: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES ('summary', 'valid ' || \
     (SELECT number FROM change_of_others))";
@@ -104,6 +105,13 @@ impl Tracker {
     pub(super) fn note_put(&mut self, record: &Record, old: Option<Item>, new: Item) {
         self.pending.push(Change { old, new: Some(new) });
         self.note_found(&record.key, Some(new));
+    }
+
+    pub(super) fn note_added(&mut self, new: Item) {
+        self.pending.push(Change {
+            old: None,
+            new: Some(new),
+        });
     }
 
     pub(super) fn note_removed(&mut self, old: Item) {

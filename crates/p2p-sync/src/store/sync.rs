@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use p2p_sync_core::Record;
 use p2p_sync_core::item::{Item, KeyHash};
 use p2p_sync_core::sequence::{Cursor, Epoch};
 use p2p_sync_core::sync::{Page, PageLimit, StoreId};
 use p2p_sync_core::text::shortened;
-use p2p_sync_core::{Record, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::changes::{self, BY_NUMBER};
@@ -24,9 +24,12 @@ pub const POSITIONS_MAX: usize = 256;
 /// How often damaged records are logged at most: nothing of them is new at the next attempt to hand them on.
 pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) const BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest \
+pub(super) const BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest \
     FROM kv_store INDEXED BY kv_store_item WHERE key_hash = ?1";
+pub(super) const CONFLICTS_BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest \
+    FROM kv_conflict INDEXED BY kv_conflict_item WHERE key_hash = ?1 AND digest IS NOT NULL";
 pub(super) const ITEMS: &str = "SELECT key_hash, timestamp, digest FROM kv_store INDEXED BY kv_store_item";
+const ITEMS_OF_CONFLICTS: &str = "SELECT key_hash, timestamp, digest FROM kv_conflict INDEXED BY kv_conflict_item";
 const POSITION: &str = "SELECT epoch, number, seen FROM sync_position WHERE source = ?1";
 const KEEP_POSITION: &str = "INSERT OR REPLACE INTO sync_position (source, epoch, number, seen, updated) \
     VALUES (?1, ?2, ?3, ?4, (SELECT COALESCE(MAX(updated), 0) + 1 FROM sync_position))";
@@ -34,10 +37,8 @@ const FORGET_POSITIONS: &str = "DELETE FROM sync_position WHERE source NOT IN \
     (SELECT source FROM sync_position ORDER BY updated DESC LIMIT ?1)";
 const META: &str = "SELECT value FROM meta WHERE name = ?1";
 const KEEP_META: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
-const FORGET_META: &str = "DELETE FROM meta WHERE name = ?1";
 
 const STORE_ID: &str = "store_id";
-const UNSHARED_AFTER: &str = "unshared_after";
 
 impl SqliteStore {
     /// The name of this store: chosen at random when the file was created, and again when it was [rescued](Self::rescue).
@@ -55,18 +56,21 @@ impl SqliteStore {
         self.damaged_seen = self.damaged_seen.saturating_add(1);
     }
 
-    /// The held records of all keys with this hash, up to `limit`, without damaged ones.
+    /// The held versions of all keys with this hash, conflicts included, up to `limit`, without damaged ones.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let conflicts = self.may_have_conflicts()?.then_some(CONFLICTS_BY_KEY_HASH);
         self.sound_records(|connection, records| {
-            let mut statement = connection.prepare_cached(BY_KEY_HASH)?;
-            let mut rows = statement.query([key_hash.bits().cast_signed()])?;
-            while records.sound.len() < limit
-                && let Some(row) = rows.next()?
-            {
-                records.take(row)?;
+            for sql in [Some(BY_KEY_HASH), conflicts].into_iter().flatten() {
+                let mut statement = connection.prepare_cached(sql)?;
+                let mut rows = statement.query([key_hash.bits().cast_signed()])?;
+                while records.sound.len() < limit
+                    && let Some(row) = rows.next()?
+                {
+                    records.take(row)?;
+                }
             }
             Ok(())
         })
@@ -84,7 +88,7 @@ impl SqliteStore {
         let records = self.sound_records(|connection, records| {
             let read = changes::read(connection, records.authors, range, limit)?;
             reached = read.reached;
-            records.sound = read.records.into_iter().map(|(_, record)| record).collect();
+            records.sound = read.records.into_iter().map(|found| found.record).collect();
             (records.damaged, records.first) = (read.damaged, read.first);
             Ok(())
         })?;
@@ -100,11 +104,13 @@ impl SqliteStore {
     /// When the store cannot be read.
     pub fn items(&mut self) -> Result<Vec<Item>, StoreError> {
         self.asked(|connection| {
-            let mut statement = connection.prepare_cached(ITEMS)?;
-            let mut rows = statement.query([])?;
             let mut items = Vec::new();
-            while let Some(row) = rows.next()? {
-                items.extend(columns::item_of(row, 0, 1, 2)?);
+            for sql in [ITEMS, ITEMS_OF_CONFLICTS] {
+                let mut statement = connection.prepare_cached(sql)?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    items.extend(columns::item_of(row, 0, 1, 2)?);
+                }
             }
             Ok(items)
         })
@@ -135,15 +141,12 @@ impl SqliteStore {
     /// # Errors
     /// When the store is broken.
     pub fn scan_steps(&mut self) -> Result<i64, StoreError> {
-        self.asked(|connection| rows::scan_steps(connection, &[BY_KEY_HASH, BY_NUMBER, POSITION, KEEP_POSITION]))
-    }
-
-    /// The timestamp after which no local write has reached anybody; none if unknown.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn unshared_after(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        self.asked(read_unshared_after)
+        self.asked(|connection| {
+            rows::scan_steps(
+                connection,
+                &[BY_KEY_HASH, CONFLICTS_BY_KEY_HASH, BY_NUMBER, POSITION, KEEP_POSITION],
+            )
+        })
     }
 
     /// Queries the connection, and handles a failure.
@@ -219,16 +222,6 @@ pub(super) fn keep_position(connection: &Connection, source: StoreId, position: 
     connection.prepare_cached(FORGET_POSITIONS)?.execute([kept]).map(drop)
 }
 
-pub(super) fn keep_unshared_after(connection: &Connection, timestamp: Option<Timestamp>) -> rusqlite::Result<()> {
-    match timestamp {
-        Some(timestamp) => keep_meta(connection, UNSHARED_AFTER, &timestamp.as_nanos().to_string()),
-        None => connection
-            .prepare_cached(FORGET_META)?
-            .execute([UNSHARED_AFTER])
-            .map(drop),
-    }
-}
-
 pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached(META)?
@@ -238,11 +231,6 @@ pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Opti
 
 pub(super) fn keep_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(KEEP_META)?.execute([name, value]).map(drop)
-}
-
-pub(super) fn read_unshared_after(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
-    let text = meta(connection, UNSHARED_AFTER)?;
-    Ok(text.and_then(|text| Timestamp::from_nanos(text.parse().ok()?).ok()))
 }
 
 /// The name of the store; a new one if another program removed it.
@@ -257,13 +245,12 @@ pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<StoreId> {
 
 #[cfg(test)]
 mod tests {
-    use p2p_sync_core::record;
     use p2p_sync_core::store::Store;
     use p2p_sync_core::summary::Summary;
     use p2p_sync_core::sync::{self as core_sync, Applied, SyncStore};
 
     use super::*;
-    use crate::store::testing::{Place, at, key, put, store};
+    use crate::store::testing::{Place, key, put, store};
 
     /// The least that makes the store one that the core can sync.
     struct Synced {
@@ -302,12 +289,19 @@ mod tests {
             let mut transaction = self.sqlite.begin()?;
             let mut applied = Applied::default();
             for incoming in records {
-                let held = transaction.get(&incoming.key)?;
-                if record::merge(held.as_ref(), incoming).stores_incoming() {
-                    transaction.put(incoming)?;
+                let before = transaction.versions(&incoming.key)?;
+                let mut held = before.clone();
+                if held.merge(incoming).merge.stores_incoming() {
+                    transaction.replace(&before, &held)?;
                     applied.changed += 1;
                 }
             }
+            for incoming in records {
+                let held = transaction.versions(&incoming.key)?;
+                applied.survived.extend(held.survivors(records));
+            }
+            applied.survived.sort_unstable();
+            applied.survived.dedup();
             if let Some((source, position)) = progress {
                 transaction.keep_position(source, position)?;
             }
@@ -487,20 +481,5 @@ mod tests {
         transaction.keep_position(StoreId(7), position(8)).unwrap();
         drop(transaction);
         assert_eq!(kept(&mut sqlite, 7), Some(position(7)));
-    }
-
-    #[test]
-    fn what_was_shared_is_remembered() {
-        let place = Place::new();
-        let mut sqlite = place.open();
-        assert_eq!(sqlite.unshared_after().unwrap(), None);
-        for value in [Some(at(5)), Some(at(9)), None, Some(at(7))] {
-            let mut transaction = sqlite.begin().unwrap();
-            transaction.keep_unshared_after(value).unwrap();
-            transaction.commit().unwrap();
-            assert_eq!(sqlite.unshared_after().unwrap(), value);
-        }
-        sqlite.close().unwrap();
-        assert_eq!(place.open().unshared_after().unwrap(), Some(at(7)));
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{Base, Content, Key, NetworkName, NodeId, Record, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NetworkName, NodeId, Record, Seen, Timestamp, Value};
 
 use super::SqliteStore;
 
@@ -121,7 +121,7 @@ pub(super) fn deleted(text: &str, nanos: i64) -> Record {
         content: Content::Deleted,
         timestamp: at(nanos),
         author: id(1),
-        base: Base::Unknown,
+        seen: Seen::everything_before(at(nanos)),
     }
 }
 

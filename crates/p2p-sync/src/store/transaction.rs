@@ -3,14 +3,13 @@
 
 use std::ops::{Deref, DerefMut};
 
-use p2p_sync_core::replica::Lost;
 use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::store as core_store;
 use p2p_sync_core::sync::StoreId;
-use p2p_sync_core::{Key, Record, Timestamp};
+use p2p_sync_core::{Key, Record, Timestamp, Versions};
 use rusqlite::Connection;
 
-use super::conflicts::{self, Conflict};
+use super::conflicts;
 use super::error::StoreError;
 use super::peer_names::{self, NamesHeard};
 use super::peers::{self, RememberedPeer};
@@ -71,7 +70,92 @@ impl Transaction<'_> {
         Ok(found.map(|(record, _)| record))
     }
 
-    /// Holds this version in place of any other of its key, under the next number of the change sequence.
+    /// All versions of a key that are held, deletions and own writes included. Where another program took away the value of a key
+    /// that has conflicts, the highest of them becomes its value.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a row of the key is damaged; the transaction is as good as before then.
+    pub fn versions(&mut self, key: &Key) -> Result<Versions, StoreError> {
+        let winner = self.get(key)?;
+        let conflicts = self.conflicts_of(key)?;
+        let is_orphaned = winner.is_none() && !conflicts.is_empty();
+        if is_orphaned {
+            let held = Versions::of(conflicts.iter().cloned());
+            self.replace_rows(None, &conflicts, &held)?;
+            return Ok(held);
+        }
+        Ok(conflicts::stored(winner, conflicts))
+    }
+
+    /// Holds the versions `after`, at least one, in place of `before`, which [`versions`](Self::versions) gave. What is new takes
+    /// the next numbers of the change sequence; so does a value that is a conflict now.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must not be committed then.
+    pub fn replace(&mut self, before: &Versions, after: &Versions) -> Result<(), StoreError> {
+        self.replace_rows(before.winner(), before.conflicts(), after)
+    }
+
+    fn replace_rows(
+        &mut self,
+        winner: Option<&Record>,
+        conflicts: &[Record],
+        after: &Versions,
+    ) -> Result<(), StoreError> {
+        if let Some(new) = after.winner().filter(|new| winner != Some(*new)) {
+            self.put(new)?;
+        }
+        for old in conflicts.iter().filter(|old| !after.conflicts().contains(old)) {
+            if let Some(item) = self.write(|connection| conflicts::remove(connection, old))? {
+                self.store.tracker.note_removed(item);
+            }
+        }
+        for new in after.conflicts().iter().filter(|new| !conflicts.contains(new)) {
+            self.add_conflict(new)?;
+        }
+        Ok(())
+    }
+
+    fn conflicts_of(&mut self, key: &Key) -> Result<Vec<Record>, StoreError> {
+        if !self.store.may_have_conflicts()? {
+            return Ok(Vec::new());
+        }
+        let store = &mut *self.store;
+        let Some(connection) = &store.connection else {
+            return store.connection().map(|_| Vec::new());
+        };
+        let found = conflicts::of_key(connection, &mut store.authors, &store.file, key);
+        store.noted(found)
+    }
+
+    fn add_conflict(&mut self, record: &Record) -> Result<(), StoreError> {
+        let store = &mut *self.store;
+        open(store)?;
+        let Some(connection) = &store.connection else {
+            return store.connection().map(drop);
+        };
+        let number = store.numbers.take(record.timestamp);
+        let added = number.and_then(|number| conflicts::add(connection, &mut store.authors, number, record));
+        let added = added.map_err(|cause| StoreError::sqlite(&store.file, cause));
+        let item = store.noted(added)?;
+        store.has_conflicts = Some(true);
+        store.tracker.note_added(item);
+        store.wal_size.note_put(record);
+        Ok(())
+    }
+
+    /// Another program may have changed what is held of a key: only versions that no other covers stay, and the highest is the value.
+    pub(super) fn settle(&mut self, key: &Key) -> Result<(), StoreError> {
+        let held = self.versions(key)?;
+        let settled = Versions::of(held.all().iter().cloned());
+        if settled == held {
+            return Ok(());
+        }
+        self.replace(&held, &settled)
+    }
+
+    /// Holds this version as the value of its key in place of the one before, under the next number of the change sequence. Conflicts
+    /// stay as they are.
     ///
     /// # Errors
     /// When it cannot be written; the transaction must not be committed then.
@@ -116,54 +200,20 @@ impl Transaction<'_> {
         begin(self.store)
     }
 
-    /// Keeps a version that was lost, unless it is kept already, and drops the oldest beyond
-    /// [`CONFLICTS_MAX`](super::CONFLICTS_MAX) and [`CONFLICT_BYTES_MAX`](super::CONFLICT_BYTES_MAX).
-    ///
-    /// # Errors
-    /// When it cannot be written; the transaction must not be committed then.
-    pub fn keep_conflict(&mut self, lost: &Lost, noticed: Timestamp) -> Result<(), StoreError> {
-        let store = &mut *self.store;
-        open(store)?;
-        let Some(connection) = &store.connection else {
-            return store.connection().map(drop);
-        };
-        let result = conflicts::keep(connection, &mut store.authors, store.conflicts, lost, noticed)
-            .map_err(|cause| StoreError::sqlite(&store.file, cause));
-        store.conflicts = Some(store.noted(result)?);
-        Ok(())
-    }
-
-    /// Forgets a lost version.
-    ///
-    /// # Errors
-    /// As for [`keep_conflict`](Self::keep_conflict).
-    pub fn drop_conflict(&mut self, conflict: &Conflict) -> Result<(), StoreError> {
-        self.store.conflicts = None;
-        self.write(|connection| conflicts::forget(connection, conflict))
-    }
-
     /// Keeps how far a bulk from that store came, and forgets the oldest beyond [`POSITIONS_MAX`](super::POSITIONS_MAX). To be
     /// called in the transaction that writes its records.
     ///
     /// # Errors
-    /// As for [`keep_conflict`](Self::keep_conflict).
+    /// As for [`put`](Self::put).
     pub fn keep_position(&mut self, source: StoreId, position: Cursor) -> Result<(), StoreError> {
         self.write(|connection| sync::keep_position(connection, source, position))
-    }
-
-    /// Keeps the timestamp after which no own write has reached anybody, or forgets it.
-    ///
-    /// # Errors
-    /// As for [`keep_conflict`](Self::keep_conflict).
-    pub fn keep_unshared_after(&mut self, timestamp: Option<Timestamp>) -> Result<(), StoreError> {
-        self.write(|connection| sync::keep_unshared_after(connection, timestamp))
     }
 
     /// Takes note of addresses, and forgets the oldest beyond [`REMEMBERED_PEERS_MAX`](super::REMEMBERED_PEERS_MAX) and
     /// [`PEER_ADDRESSES_MAX`](super::PEER_ADDRESSES_MAX).
     ///
     /// # Errors
-    /// As for [`keep_conflict`](Self::keep_conflict).
+    /// As for [`put`](Self::put).
     pub fn remember_peers(&mut self, peers: &[RememberedPeer]) -> Result<(), StoreError> {
         self.write(|connection| peers::remember(connection, peers))
     }
@@ -187,12 +237,12 @@ impl Transaction<'_> {
 impl core_store::Transaction for Transaction<'_> {
     type Error = StoreError;
 
-    fn get(&mut self, key: &Key) -> Result<Option<Record>, StoreError> {
-        Self::get(self, key)
+    fn versions(&mut self, key: &Key) -> Result<Versions, StoreError> {
+        Self::versions(self, key)
     }
 
-    fn put(&mut self, record: &Record) -> Result<(), StoreError> {
-        Self::put(self, record)
+    fn replace(&mut self, before: &Versions, after: &Versions) -> Result<(), StoreError> {
+        Self::replace(self, before, after)
     }
 
     fn commit(self) -> Result<(), StoreError> {
@@ -255,7 +305,7 @@ fn commit(store: &mut SqliteStore) -> Result<(), StoreError> {
 fn roll_back(store: &mut SqliteStore) {
     store.tracker.forget_pending();
     store.numbers.rolled_back();
-    store.conflicts = None;
+    store.has_conflicts = None;
     // After some failures SQLite has rolled back by itself.
     let Some(connection) = store
         .connection

@@ -15,7 +15,14 @@ impl Asking {
         theirs: State,
         turn: &mut Turn<'_, S>,
     ) -> Result<(), Violation> {
+        let (current, theirs_now) = (turn.store.summary().digest(), theirs.digest);
         turn.note_peer(theirs);
+        if current != turn.shared.told && current == theirs_now {
+            // What the peer sent back made us equal after we had told our state. It hears that, and need not answer.
+            let state = turn.told_state();
+            turn.shared.finish(Outcome::Equal);
+            return turn.shared.outbox.push_frame(Frame::Check(state));
+        }
         let shared = &mut *turn.shared;
         let after_all = progress(shared);
         if after_all.digests.0 == after_all.digests.1 {
@@ -56,6 +63,11 @@ impl Asking {
         self.fruitless += 1;
         if self.fruitless < FRUITLESS_MAX {
             return self.greet(turn);
+        }
+        // What travelled was known to lose, and the rest is not due.
+        if turn.shared.report.waiting > 0 {
+            let records = turn.shared.report.waiting;
+            return say_waiting(records, turn.shared);
         }
         self.compare_ranges(turn)
     }

@@ -190,37 +190,29 @@ pub(super) fn verified(verified: &Verified) -> String {
 }
 
 pub(super) fn conflicts(list: &ConflictList) -> String {
-    let shown = list.newest.len();
+    let shown = list.keys.len();
     let mut text = match (list.total, list.more) {
-        (Some(total), true) => format!("Lost versions (the newest {shown} of {total}):\n"),
-        (None, true) => format!("Lost versions (the newest {shown}, there are more):\n"),
-        (_, false) => format!("Lost versions ({shown}):\n"),
+        (Some(total), true) => format!("Keys in conflict ({shown} of {total}):\n"),
+        (None, true) => format!("Keys in conflict ({shown}, there are more):\n"),
+        (_, false) => format!("Keys in conflict ({shown}):\n"),
     };
-    for conflict in &list.newest {
-        text.push_str(&lost(conflict));
+    for Conflict { key, versions } in &list.keys {
+        for (place, one) in versions.iter().enumerate() {
+            let note = if place == 0 { " (the current state)" } else { "" };
+            let (indent, written) = (if place == 0 { "  " } else { "    " }, version(key, one));
+            text.push_str(&format!(
+                "{indent}{written}{note}\n{indent}  written {} by {}\n",
+                one.timestamp,
+                author(one)
+            ));
+        }
     }
     if shown > 0 {
-        text.push_str("To bring one back: restore KEY TIMESTAMP\n");
+        text.push_str(
+            "To keep the current state: resolve KEY, or resolve --all. To choose another one: resolve KEY TIMESTAMP\n",
+        );
     }
     text
-}
-
-fn lost(conflict: &Conflict) -> String {
-    let Conflict {
-        key,
-        lost,
-        won,
-        noticed,
-    } = conflict;
-    format!(
-        "  {}\n    written {} by {}\n    lost to {}\n    written {} by {}, noticed {noticed}\n",
-        version(key, lost),
-        lost.timestamp,
-        author(lost),
-        version(key, won),
-        won.timestamp,
-        author(won),
-    )
 }
 
 /// Who wrote a version.
@@ -236,7 +228,7 @@ fn count(number: u64, what: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(in crate::cli) mod tests {
-    use p2p_sync_core::{Base, Content, Key, NodeId, Record, Timestamp, Value};
+    use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value, Versions};
 
     use super::*;
     use crate::names::{Name, Names};
@@ -323,7 +315,7 @@ pub(in crate::cli) mod tests {
             content,
             timestamp: at(timestamp),
             author: peer_id(),
-            base: Base::Nothing,
+            seen: Seen::NOTHING,
         }
     }
 
@@ -332,19 +324,17 @@ pub(in crate::cli) mod tests {
     }
 
     pub(super) fn some_conflicts() -> ConflictList {
-        let conflict = |lost, won| {
-            let conflict = node::Conflict {
-                loser: record(lost, "2026-01-04T08:30:15Z"),
-                winner: record(won, "2026-01-04T08:30:16Z"),
-                noticed: at("2026-01-04T08:30:17Z"),
-            };
-            node::conflict(&conflict, &names())
+        let conflict = |contents: Vec<Content>| {
+            let records = contents.into_iter().enumerate();
+            let records = records.map(|(place, content)| record(content, &format!("2026-01-04T08:30:{}Z", 19 - place)));
+            let versions = records.rev().collect::<Vec<_>>();
+            let (winner, conflicts) = versions.split_last().unwrap();
+            node::conflict(&Versions::from_stored(conflicts.to_vec(), winner.clone()), &names())
         };
         ConflictList {
-            newest: vec![
-                conflict(value(b"a\x1b[2Jb"), value(b"\xff")),
-                conflict(Content::Deleted, value(b"v")),
-                conflict(value(b""), Content::Deleted),
+            keys: vec![
+                conflict(vec![value(b"a\x1b[2Jb"), value(b"\xff"), Content::Deleted]),
+                conflict(vec![Content::Deleted, value(b"")]),
             ],
             total: Some(7),
             more: true,
@@ -497,32 +487,30 @@ Sync with peers (2):
     }
 
     #[test]
-    fn lost_values_and_lost_deletions_are_shown_and_escaped() {
+    fn all_versions_of_a_key_in_conflict_are_shown_and_escaped() {
         let expected = "\
-Lost versions (the newest 3 of 7):
-  k = a\\u{1b}[2Jb
-    written 2026-01-04T08:30:15Z by kit\\u{7}chen
-    lost to k = \\xFF
-    written 2026-01-04T08:30:16Z by kit\\u{7}chen, noticed 2026-01-04T08:30:17Z
-  k (deleted)
-    written 2026-01-04T08:30:15Z by kit\\u{7}chen
-    lost to k = v
-    written 2026-01-04T08:30:16Z by kit\\u{7}chen, noticed 2026-01-04T08:30:17Z
-  k = 
-    written 2026-01-04T08:30:15Z by kit\\u{7}chen
-    lost to k (deleted)
-    written 2026-01-04T08:30:16Z by kit\\u{7}chen, noticed 2026-01-04T08:30:17Z
-To bring one back: restore KEY TIMESTAMP
+Keys in conflict (2 of 7):
+  k = a\\u{1b}[2Jb (the current state)
+    written 2026-01-04T08:30:19Z by kit\\u{7}chen
+    k = \\xFF
+      written 2026-01-04T08:30:18Z by kit\\u{7}chen
+    k (deleted)
+      written 2026-01-04T08:30:17Z by kit\\u{7}chen
+  k (deleted) (the current state)
+    written 2026-01-04T08:30:19Z by kit\\u{7}chen
+    k = 
+      written 2026-01-04T08:30:18Z by kit\\u{7}chen
+To keep the current state: resolve KEY, or resolve --all. To choose another one: resolve KEY TIMESTAMP
 ";
         assert_eq!(conflicts(&some_conflicts()), expected);
         let list = |total, more| {
             conflicts(&ConflictList {
-                newest: Vec::new(),
+                keys: Vec::new(),
                 total,
                 more,
             })
         };
-        assert_eq!(list(Some(0), false), "Lost versions (0):\n");
-        assert_eq!(list(None, true), "Lost versions (the newest 0, there are more):\n");
+        assert_eq!(list(Some(0), false), "Keys in conflict (0):\n");
+        assert_eq!(list(None, true), "Keys in conflict (0, there are more):\n");
     }
 }

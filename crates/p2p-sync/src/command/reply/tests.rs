@@ -1,14 +1,14 @@
 //! The JSON of every reply: its fields and their order are a promise, and it reads back to the same.
 
 use p2p_sync_core as core;
-use p2p_sync_core::{Base, Key, Timestamp, Value};
+use p2p_sync_core::{Key, Seen, Timestamp, Value};
 use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::report::examples::{ME, PEER, peers, trouble};
 use crate::report::{
     Ahead, Class, CommandHelp, Conflict, Count, Due, Last, Messages, Multicast, NotListening, Standing, StandingState,
-    Store, Sync, SyncPeer, SyncState, Version, read,
+    Store, Sync, SyncPeer, SyncState, read,
 };
 
 const LAST: &str = r#"{"at":"2026-01-04T08:30:15Z","bytes_sent":3104,"bytes_received":412,"round_trips":1,"records_sent":2,"records_changed":5}"#;
@@ -31,7 +31,7 @@ fn record(content: core::Content) -> core::Record {
         content,
         timestamp: "2026-01-04T08:30:18Z".parse::<Timestamp>().unwrap(),
         author: PEER.parse().unwrap(),
-        base: Base::Nothing,
+        seen: Seen::NOTHING,
     }
 }
 
@@ -94,7 +94,7 @@ fn sync() -> Sync {
 }
 
 #[test]
-fn what_was_stored_found_deleted_and_restored() {
+fn what_was_stored_found_deleted_and_resolved() {
     let tail = format!(r#""timestamp":"2026-01-04T08:30:18Z","author":"{PEER}"}}"#);
     let (text, bytes, deletion) = (put(b"x\x07y"), put(b"\xff\xfe"), record(core::Content::Deleted));
     assert_json(
@@ -106,35 +106,31 @@ fn what_was_stored_found_deleted_and_restored() {
         &format!(r#"{{"added":true,"key":"k","value_b64":"//4=",{tail}"#),
     );
     assert_json(
-        &Record::from(&text),
+        &crate::report::Record::from(&text),
         &format!(r#"{{"key":"k","value":"x\u0007y",{tail}"#),
     );
-    assert_json(&Record::from(&put(b"")), &format!(r#"{{"key":"k","value":"",{tail}"#));
+    let found = Found {
+        record: (&put(b"")).into(),
+        conflicts: 2,
+    };
+    let expected = format!(r#"{{"key":"k","value":"",{tail}"#);
+    assert_json(&found, &expected.replace("\"}", "\",\"conflicts\":2}"));
     assert_json(
         &Deleted::from(&deletion),
         &format!(r#"{{"deleted":true,"key":"k",{tail}"#),
     );
     assert_json(
-        &Restored::from(&deletion),
-        &format!(r#"{{"restored":true,"key":"k","deleted":true,{tail}"#),
+        &Resolved::from(&deletion),
+        &format!(r#"{{"resolved":true,"key":"k","deleted":true,{tail}"#),
     );
     let conflict = Conflict {
         key: "k".to_owned(),
-        lost: Version {
-            author_name: Some("kitchen".to_owned()),
-            author_display_name: Some("kitchen".to_owned()),
-            ..(&bytes).into()
-        },
-        won: (&deletion).into(),
-        noticed: "2026-01-04T08:30:19Z".to_owned(),
+        versions: vec![(&bytes).into(), (&deletion).into()],
     };
-    let named = tail.replace('}', r#","author_name":"kitchen","author_display_name":"kitchen"}"#);
-    let expected = format!(
-        r#"{{"key":"k","lost":{{"value_b64":"//4=",{named},"won":{{"deleted":true,{tail},"noticed":"2026-01-04T08:30:19Z"}}"#
-    );
+    let expected = format!(r#"{{"key":"k","versions":[{{"value_b64":"//4=",{tail},{{"deleted":true,{tail}]}}"#);
     assert_json(&conflict, &expected);
     let all = Reply::Conflicts(ConflictList {
-        newest: vec![conflict],
+        keys: vec![conflict],
         total: Some(7),
         more: true,
     });

@@ -239,7 +239,7 @@ fn rate_limited(peer: NodeId, agents: &Connections) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2p_sync_core::{Base, Content, Key};
+    use p2p_sync_core::{Content, Key, Seen};
 
     fn record(number: i64) -> Record {
         Record {
@@ -247,7 +247,7 @@ mod tests {
             content: Content::Deleted,
             timestamp: Timestamp::from_nanos(number).unwrap(),
             author: NodeId::from_bytes(&[1; 38]).unwrap(),
-            base: Base::Nothing,
+            seen: Seen::NOTHING,
         }
     }
 

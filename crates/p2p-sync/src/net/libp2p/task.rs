@@ -234,12 +234,8 @@ impl Task {
 
     /// The peers to sync with have changed, or may have.
     fn count_peers(&mut self) {
-        let Listeners {
-            synced,
-            others,
-            strangers,
-        } = self.connections.listeners();
-        self.audience.set_listening(others || !synced.is_empty(), strangers);
+        let Listeners { synced, others } = self.connections.listeners();
+        self.audience.set_listening(others || !synced.is_empty());
         self.is_unfed_listening = others;
         self.feeds.set(&synced);
         let dialled = synced.iter().filter(|(peer, _)| self.connections.is_dialled_to(**peer));

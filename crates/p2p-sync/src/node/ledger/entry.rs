@@ -1,11 +1,22 @@
 //! What goes into a commit, and what comes out of it.
 
+use p2p_sync_core::item::Item;
 use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
 
-use crate::node::{NodeError, Restored};
-use crate::store::{NamesHeard, RememberedPeer};
+use crate::node::NodeError;
+use crate::store::{NamesHeard, RememberedPeer, RowId};
+
+/// How a local write is dated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dating {
+    /// Later than every version that is held of the key, so that it wins everywhere.
+    #[default]
+    AfterHeld,
+    /// By this machine's clock. Versions of the key that are dated further ahead than other nodes accept are dropped.
+    Now,
+}
 
 /// One piece of work in a transaction.
 #[derive(Debug, Clone, Copy)]
@@ -16,13 +27,22 @@ pub enum Entry<'a> {
         key: &'a Key,
         /// Its new content.
         content: &'a Content,
+        /// How it is dated.
+        dating: Dating,
     },
-    /// Write the content of a lost version again; see [`Node::restore`](crate::node::Node::restore).
-    Restore {
-        /// Its key.
+    /// Choose between the versions of a key; see [`Node::resolve`](crate::node::Node::resolve).
+    Resolve {
+        /// The key.
         key: &'a Key,
-        /// When it was written; none: the most recently noticed one.
+        /// When the chosen version was written; none: it is the value that the key has.
         timestamp: Option<Timestamp>,
+        /// How the new version is dated.
+        dating: Dating,
+    },
+    /// Date the value of a key now, if it is dated further ahead than other nodes accept.
+    Redate {
+        /// The key.
+        key: &'a Key,
     },
     /// Merge records that passed the [`Admission`](p2p_sync_core::Admission).
     Receive {
@@ -34,7 +54,7 @@ pub enum Entry<'a> {
         reached: Option<(StoreId, Cursor)>,
     },
     /// Remove damaged rows, unless they are sound by now.
-    SetAside(&'a [i64]),
+    SetAside(&'a [RowId]),
     /// Save where peers were reached.
     Remember(&'a [RememberedPeer]),
     /// Save what known nodes are called.
@@ -48,8 +68,10 @@ pub enum Entry<'a> {
 pub enum Done {
     /// The version that was written; none: the key to delete did not exist.
     Written(Option<Record>),
-    /// What was restored; none: there is no such version.
-    Restored(Option<Restored>),
+    /// The version that was written in place of those that were held; none: there was no conflict, or no such version.
+    Resolved(Option<Record>),
+    /// The version that was written in place of one dated ahead; none: there was none.
+    Redated(Option<Record>),
     /// The result for the received records.
     Received(Merged),
     /// Whether a row was removed.
@@ -61,19 +83,28 @@ pub enum Done {
 /// The result for received records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Merged {
-    /// Those that won, and are now held.
+    /// Those that are now held and were not before.
     pub changed: u64,
     /// Those that were refused.
     pub refused: Refused,
 }
 
-/// A version that became the current one of its key.
+/// A version that was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// How it arrived.
     pub via: Via,
     /// The version.
     pub record: Record,
+}
+
+/// Writes that lost, and that a local write has put an end to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The key.
+    pub key: Key,
+    /// Those with another content than that of the write.
+    pub dropped: Vec<Record>,
 }
 
 /// The result of a commit: the only source for everything that listens to changes.
@@ -83,8 +114,12 @@ pub struct Committed {
     pub done: Vec<Result<Done, NodeError>>,
     /// The changes, in the order in which they were stored.
     pub changes: Vec<Change>,
-    /// How many versions lost to one whose author had not seen them.
-    pub lost: u64,
+    /// How many versions came into conflict with another one, whose author had not seen them.
+    pub conflicts: u64,
+    /// Conflicts that ended with a local write.
+    pub settled: Vec<Settled>,
+    /// Versions held of the keys that a session brought, and that were not among what it brought: its peer may lack them.
+    pub survived: Vec<Item>,
     /// The received records that were refused.
     pub refused: Refused,
 }
@@ -96,6 +131,8 @@ pub struct Refused {
     pub damaged: u64,
     /// There is no space for them.
     pub no_room: u64,
+    /// Conflicts that were dropped because a key holds no more versions. They are not fetched again.
+    pub beyond_bound: u64,
 }
 
 impl Entry<'_> {
@@ -113,7 +150,9 @@ impl Committed {
     pub(super) fn extend(&mut self, later: Self) {
         self.done.extend(later.done);
         self.changes.extend(later.changes);
-        self.lost += later.lost;
+        self.conflicts += later.conflicts;
+        self.settled.extend(later.settled);
+        self.survived.extend(later.survived);
         self.refused.add(later.refused);
     }
 
@@ -126,7 +165,7 @@ impl Committed {
 }
 
 impl Refused {
-    /// All of them.
+    /// All that are to be fetched again.
     pub fn total(&self) -> u64 {
         self.damaged + self.no_room
     }
@@ -134,5 +173,6 @@ impl Refused {
     pub(super) fn add(&mut self, more: Self) {
         self.damaged += more.damaged;
         self.no_room += more.no_room;
+        self.beyond_bound += more.beyond_bound;
     }
 }

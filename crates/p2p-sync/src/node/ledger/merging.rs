@@ -1,9 +1,9 @@
 //! Merges received records into the store, even over damaged rows and when there is no space.
-//! [`record`](p2p_sync_core::record) decides which version wins.
+//! [`versions`](p2p_sync_core::versions) decides which are held.
 
-use p2p_sync_core::record::merge;
 use p2p_sync_core::replica::Received;
 use p2p_sync_core::sync::cost;
+use p2p_sync_core::versions::{Merge, Versions};
 use p2p_sync_core::{Record, Via};
 
 use super::entry::{Change, Committed, Merged};
@@ -28,17 +28,7 @@ impl Open<'_> {
         for record in records {
             match self.over_damage(|open| open.receive(record, room)) {
                 Ok(None) => merged.refused.no_room += 1,
-                Ok(Some(received)) => {
-                    if let Some(lost) = received.lost.filter(|_| room == Room::Enough) {
-                        self.store.keep_conflict(&lost, now.time)?;
-                        committed.lost += 1;
-                    }
-                    if received.merge.stores_incoming() {
-                        let record = record.clone();
-                        committed.changes.push(Change { via, record });
-                        merged.changed += 1;
-                    }
-                }
+                Ok(Some(received)) => note(&received, (via, record), records, (committed, &mut merged)),
                 Err(NodeError::Store(error)) if error.is_one_record() => {
                     merged.refused.damaged += 1;
                     self.store.note_damaged_record();
@@ -51,16 +41,40 @@ impl Open<'_> {
         Ok(merged)
     }
 
-    /// Merges one record. None when it wins, and there is no room for it.
+    /// Merges one record. None when it is to be held, and there is no room for it.
     fn receive(&mut self, record: &Record, room: Room) -> Result<Option<Received>, NodeError> {
         if room != Room::Enough {
-            let held = self.store.get(&record.key)?;
-            let takes_no_more = |held: &Record| cost(record) <= cost(held);
-            let fits = held.as_ref().is_some_and(takes_no_more);
-            if !fits && merge(held.as_ref(), record).stores_incoming() {
+            let before = self.store.versions(&record.key)?;
+            let mut after = before.clone();
+            let all = |versions: &Versions| versions.all().iter().map(cost).sum::<usize>();
+            if after.merge(record).merge.stores_incoming() && all(&after) > all(&before) {
                 return Ok(None);
             }
         }
         Ok(Some(self.replica.receive(&mut self.store, record)?))
+    }
+}
+
+/// Takes note of what became of a record, one of several that came together.
+fn note(
+    received: &Received,
+    (via, record): (Via, &Record),
+    together: &[Record],
+    (committed, merged): (&mut Committed, &mut Merged),
+) {
+    let Received { merged: did, held } = received;
+    merged.refused.beyond_bound += did.dropped as u64 + u64::from(did.merge == Merge::BeyondBound);
+    if did.merge.stores_incoming() {
+        merged.changed += 1;
+        let record = record.clone();
+        committed.changes.push(Change { via, record });
+    }
+    // Of equal contents, nobody need choose one.
+    if did.merge.is_new_conflict() && held.shown().next().is_some() {
+        committed.conflicts += 1;
+    }
+    let is_alone = matches!(held.all(), [only] if only == record);
+    if matches!(via, Via::Session { .. }) && !is_alone {
+        committed.survived.extend(held.survivors(together));
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use p2p_sync_core::item::KeyHash;
 use p2p_sync_core::sequence::{Cursor, Epoch};
+use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::{Applied, StoreId, SyncStore};
-use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, NodeId, Record, Value};
+use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Seen, Timestamp, Value, Versions};
 use tempfile::TempDir;
 
 use super::*;
@@ -16,7 +17,7 @@ use crate::system;
 fn open(directory: &TempDir) -> Ledger {
     let store = SqliteStore::open(&directory.path().join("store.db"), &NetworkName::default()).unwrap();
     let me = NodeId::from_bytes(&[9]).unwrap();
-    Ledger::new(Replica::new(me, Clock::new(None)), store).unwrap()
+    Ledger::new(Replica::new(me, Clock::new(None)), store)
 }
 
 fn key() -> Key {
@@ -27,13 +28,14 @@ fn value(text: &str) -> Content {
     Content::Put(Value::new(text.as_bytes()).unwrap())
 }
 
-fn theirs(text: &str, base: Base) -> Record {
+/// Of somebody who had seen nothing of ours.
+fn theirs(text: &str) -> Record {
     Record {
         key: key(),
         content: value(text),
         timestamp: system::now(),
         author: NodeId::from_bytes(&[7]).unwrap(),
-        base,
+        seen: Seen::NOTHING,
     }
 }
 
@@ -46,7 +48,14 @@ fn now() -> Now {
 
 fn write(ledger: &mut Ledger, text: &str) -> Record {
     let (key, content) = (&key(), &value(text));
-    let mut committed = ledger.commit(&[Entry::Write { key, content }], now());
+    let mut committed = ledger.commit(
+        &[Entry::Write {
+            key,
+            content,
+            dating: Dating::AfterHeld,
+        }],
+        now(),
+    );
     match committed.done.pop() {
         Some(Ok(Done::Written(Some(record)))) => record,
         other => panic!("{other:?}"),
@@ -65,12 +74,24 @@ fn apply(ledger: &mut Ledger, records: &[Record]) -> Applied {
     view(ledger).apply(records, None).unwrap()
 }
 
-fn restore(ledger: &mut Ledger) -> Option<Restored> {
-    let (key, timestamp) = (&key(), None);
-    match ledger.commit(&[Entry::Restore { key, timestamp }], now()).done.pop() {
-        Some(Ok(Done::Restored(restored))) => restored,
+fn resolve(ledger: &mut Ledger, timestamp: Option<Timestamp>) -> (Option<Record>, Vec<Settled>) {
+    let key = &key();
+    let mut committed = ledger.commit(
+        &[Entry::Resolve {
+            key,
+            timestamp,
+            dating: Dating::AfterHeld,
+        }],
+        now(),
+    );
+    match committed.done.pop() {
+        Some(Ok(Done::Resolved(record))) => (record, committed.settled),
         other => panic!("{other:?}"),
     }
+}
+
+fn held(ledger: &mut Ledger) -> Versions {
+    ledger.store.versions(&key()).unwrap()
 }
 
 #[test]
@@ -83,35 +104,89 @@ fn it_keeps_what_a_sync_store_promises() {
 }
 
 #[test]
-fn a_lost_write_can_be_brought_back_and_a_seen_one_is_not_lost() {
+fn a_write_that_was_not_seen_is_kept_until_somebody_chooses() {
     let directory = TempDir::new().unwrap();
     let mut ledger = open(&directory);
-    ledger.set_shared(true, now()).unwrap();
     let mine = write(&mut ledger, "mine");
-    let winner = theirs("theirs", Base::Nothing);
-    assert_eq!(apply(&mut ledger, &[winner.clone(), winner.clone()]).changed, 1);
-    let seen = theirs("seen", Base::Version(winner.timestamp));
-    apply(&mut ledger, std::slice::from_ref(&seen));
-    let conflict = ledger.store.conflict(&key(), None).unwrap().unwrap();
-    assert_eq!((conflict.loser, conflict.winner), (mine, winner));
-
-    let restored = restore(&mut ledger).unwrap();
+    let theirs = theirs("theirs");
+    let applied = apply(&mut ledger, &[theirs.clone(), theirs.clone()]);
+    assert_eq!(applied.changed, 1);
     assert_eq!(
-        (&restored.record.content, restored.replaced),
-        (&value("mine"), Some(seen))
+        applied.survived,
+        [p2p_sync_core::item::Item::of(&mine)],
+        "their node may lack it"
     );
-    assert_eq!(restore(&mut ledger), None);
+    assert_eq!(ledger.take_committed().conflicts, 1);
+    assert_eq!(held(&mut ledger).all(), [mine.clone(), theirs.clone()]);
+    let before = resolve(&mut ledger, Some(Timestamp::MIN));
+    assert_eq!(before, (None, vec![]), "no version was written then");
+
+    let (chosen, settled) = resolve(&mut ledger, Some(mine.timestamp));
+    let chosen = chosen.unwrap();
+    assert_eq!(chosen.content, value("mine"));
+    let [settled] = settled.as_slice() else {
+        panic!("{settled:?}")
+    };
+    assert_eq!(settled.dropped, [], "the one that lost was chosen");
+    assert_eq!(held(&mut ledger).all(), std::slice::from_ref(&chosen));
+    assert!(chosen.covers(&mine) && chosen.covers(&theirs));
+    assert_eq!(
+        resolve(&mut ledger, None),
+        (None, vec![]),
+        "there is nothing left to choose"
+    );
+    assert_eq!(
+        apply(&mut ledger, &[mine, theirs]).changed,
+        0,
+        "and it does not come back"
+    );
 }
 
 #[test]
-fn what_was_written_alone_counts_as_lost_even_behind_what_came_between() {
+fn a_write_of_a_node_that_holds_a_conflict_settles_it_and_says_so() {
     let directory = TempDir::new().unwrap();
     let mut ledger = open(&directory);
     let mine = write(&mut ledger, "mine");
-    // Its base is later than our write, which nobody has received.
-    let winner = theirs("theirs", Base::Version(mine.timestamp.next().unwrap()));
-    apply(&mut ledger, &[winner]);
-    assert_eq!(ledger.store.conflict(&key(), None).unwrap().unwrap().loser, mine);
+    apply(&mut ledger, &[theirs("theirs")]);
+    let (key, content) = (&key(), &value("both"));
+    let committed = ledger.commit(
+        &[Entry::Write {
+            key,
+            content,
+            dating: Dating::AfterHeld,
+        }],
+        now(),
+    );
+    assert_eq!(committed.settled.len(), 1);
+    assert_eq!(committed.settled[0].dropped, [mine]);
+    assert_eq!(held(&mut ledger).all().len(), 1);
+    let (chosen, _) = resolve(&mut ledger, None);
+    assert_eq!(chosen, None);
+}
+
+#[test]
+fn the_same_edit_on_both_sides_is_nothing_to_choose() {
+    let directory = TempDir::new().unwrap();
+    let mut ledger = open(&directory);
+    write(&mut ledger, "same");
+    apply(&mut ledger, &[theirs("same")]);
+    assert_eq!(held(&mut ledger).all().len(), 2, "both are versions");
+    assert_eq!(ledger.take_committed().conflicts, 0);
+    assert_eq!(resolve(&mut ledger, None), (None, vec![]));
+}
+
+#[test]
+fn what_falls_to_the_bound_is_counted() {
+    let directory = TempDir::new().unwrap();
+    let mut ledger = open(&directory);
+    let versions: Vec<Record> = (1..=12)
+        .map(|author| named("key", value(&author.to_string()), author))
+        .collect();
+    apply(&mut ledger, &versions);
+    assert_eq!(held(&mut ledger).all(), &versions[4..]);
+    apply(&mut ledger, &versions[..2]);
+    let refused: Vec<_> = ledger.refused().collect();
+    assert_eq!(refused, [("too many conflicts of a key", 6)]);
 }
 
 fn named(key: &str, content: Content, author: u8) -> Record {
@@ -120,7 +195,7 @@ fn named(key: &str, content: Content, author: u8) -> Record {
         content,
         timestamp: system::now(),
         author: NodeId::from_bytes(&[author]).unwrap(),
-        base: Base::Nothing,
+        seen: Seen::NOTHING,
     }
 }
 
@@ -158,26 +233,22 @@ fn where_there_is_no_room_only_what_takes_no_more_is_stored() {
         named("new", value(""), 7),
         named("never was here", Content::Deleted, 7),
         old,
-        theirs("not", Base::Nothing),
+        theirs("mi"),
     ];
     let applied = apply(&mut ledger, &page);
-    assert_eq!((applied.changed, applied.refused), (3, 3));
+    assert_eq!((applied.changed, applied.refused), (2, 4));
     let mut now = |record: &Record| ledger.store.get(&record.key).unwrap();
-    for (record, taken) in page.iter().zip([true, false, true, false, false, false, true]) {
+    for (record, taken) in page.iter().zip([true, false, true, false, false, false, false]) {
         assert_eq!(now(record).as_ref() == Some(record), taken, "{record:?}");
     }
     assert_eq!(now(&held[1]).as_ref(), Some(&held[1]));
-    let lost = ledger.store.conflict(&mine.key, None).unwrap();
-    assert_eq!(lost, None, "there is no room to keep what lost");
-    assert_eq!(ledger.refused().collect::<Vec<_>>(), [("no room", 3)]);
+    assert_eq!(now(&mine), Some(mine), "there is no room for a conflict");
+    assert_eq!(ledger.refused().collect::<Vec<_>>(), [("no room", 4)]);
     write(&mut ledger, "local writes are stored all the same");
-    let before = ledger.store.get(&key()).unwrap();
 
     let mut ledger = ledger.with_capacity(Capacity::Volume);
-    let later = theirs("later", Base::Nothing);
-    assert_eq!(apply(&mut ledger, &[later]).changed, 1);
-    let lost = ledger.store.conflict(&key(), None).unwrap().unwrap();
-    assert_eq!(Some(lost.loser), before);
+    assert_eq!(apply(&mut ledger, &[theirs("later")]).changed, 1);
+    assert_eq!(self::held(&mut ledger).conflicts().len(), 1);
 }
 
 #[test]
@@ -237,7 +308,7 @@ fn room_that_came_back_is_found_though_nothing_asks_for_it() {
     let directory = TempDir::new().unwrap();
     let mut ledger = open(&directory).with_capacity(Capacity::Bytes(0));
     assert_eq!(ledger.next_look_for_room(), None, "it has not run out");
-    let refused = apply(&mut ledger, &[theirs("theirs", Base::Nothing)]);
+    let refused = apply(&mut ledger, &[theirs("theirs")]);
     assert_eq!(refused.refused, 1);
     let mut ledger = ledger.with_capacity(Capacity::Volume);
     let due = ledger.next_look_for_room().unwrap();
@@ -246,22 +317,4 @@ fn room_that_came_back_is_found_though_nothing_asks_for_it() {
     assert!(!ledger.find_room(at(before)), "nobody looks all the time");
     assert!(ledger.find_room(at(due)));
     assert!(ledger.next_look_for_room().is_some(), "until the log has heard of it");
-}
-
-#[test]
-fn what_was_written_before_a_restart_may_be_known_to_others_if_some_were_there() {
-    let directory = TempDir::new().unwrap();
-    for (shared, lost) in [(true, false), (false, true)] {
-        let mut ledger = open(&directory);
-        ledger.set_shared(shared, now()).unwrap();
-        let mine = write(&mut ledger, &format!("mine {shared}"));
-        ledger.close();
-        let mut ledger = open(&directory);
-        let winner = theirs("theirs", Base::Version(mine.timestamp.next().unwrap()));
-        apply(&mut ledger, &[winner]);
-        assert_eq!(
-            ledger.store.conflict(&key(), Some(mine.timestamp)).unwrap().is_some(),
-            lost
-        );
-    }
 }

@@ -96,7 +96,7 @@ impl Ledger {
         now: Now,
     ) -> Result<Applied, NodeError> {
         let part = self.room.part(&self.store, records);
-        let (mut merged, mut left) = (Merged::default(), records);
+        let (mut merged, mut survived, mut left) = (Merged::default(), Vec::new(), records);
         loop {
             let (records, rest) = left.split_at_checked(part).unwrap_or((left, &[]));
             left = rest;
@@ -104,6 +104,7 @@ impl Ledger {
             let reached = progress.filter(|_| left.is_empty() && merged.refused.no_room == 0);
             let mut committed = self.commit(&[Entry::Receive { via, records, reached }], now);
             let done = committed.done.pop();
+            survived.append(&mut committed.survived);
             self.committed.extend(committed);
             match done {
                 Some(Ok(Done::Received(more))) => {
@@ -120,9 +121,12 @@ impl Ledger {
         if let Some((source, position)) = progress {
             self.room.note_page(source, position, merged)?;
         }
+        survived.sort_unstable();
+        survived.dedup();
         Ok(Applied {
             changed: merged.changed,
             refused: merged.refused.total(),
+            survived,
         })
     }
 

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Value};
 
+use super::entry::{Committed, Dating, Settled};
 use super::{Ledger, NodeError, Open};
-use crate::node::Restored;
-use crate::store::{SqliteStore, StoreError};
+use crate::store::{RowId, SqliteStore, StoreError};
 use crate::system::Now;
 
 /// A guess at what is written beside a local write: pages of the table and the indexes that are changed with it, in bytes.
@@ -18,7 +19,13 @@ const FULL_DISK_TRIES: usize = 2;
 
 impl Open<'_> {
     /// Stores a local write. None when a key to delete was not there.
-    pub(super) fn write(&mut self, key: &Key, content: &Content, now: Now) -> Result<Option<Record>, NodeError> {
+    pub(super) fn write(
+        &mut self,
+        key: &Key,
+        content: &Content,
+        (dating, now): (Dating, Now),
+        committed: &mut Committed,
+    ) -> Result<Option<Record>, NodeError> {
         if self.store.lacks_reserve() {
             self.store.keep_reserve();
         }
@@ -27,25 +34,57 @@ impl Open<'_> {
         {
             return Err(self.store.full().into());
         }
-        if *content == Content::Deleted {
+        // What is dated ahead may be a deletion that nobody else has heard of.
+        if *content == Content::Deleted && (dating == Dating::AfterHeld || !self.is_ahead(key, now)?) {
             match self.replica.delete(&mut self.store, key.clone(), now.time) {
                 Err(WriteError::Store(error)) if error.damaged_row().is_some() => {}
                 // What others have of it is to be deleted all the same.
                 Ok(None) if self.store.is_set_aside(key)? => {}
-                deleted => return Ok(deleted.map_err(failed)?.map(|written| written.record)),
+                deleted => return Ok(deleted.map_err(failed)?.map(|written| settle(written, committed))),
             }
         }
-        Ok(Some(self.write_over_damage(key, content, now)?.record))
+        let written = self.write_over_damage(key, content, (dating, now))?;
+        Ok(Some(settle(written, committed)))
     }
 
     /// Stores a content, a deletion included, whatever is held of the key.
-    fn write_over_damage(&mut self, key: &Key, content: &Content, now: Now) -> Result<Written, NodeError> {
+    fn write_over_damage(
+        &mut self,
+        key: &Key,
+        content: &Content,
+        (dating, now): (Dating, Now),
+    ) -> Result<Written, NodeError> {
         self.over_damage(|open| {
-            let written = open
-                .replica
-                .write(&mut open.store, key.clone(), content.clone(), now.time);
+            let (store, key, content) = (&mut open.store, key.clone(), content.clone());
+            let written = match dating {
+                Dating::AfterHeld => open.replica.write(store, key, content, now.time),
+                Dating::Now => open.replica.write_now(store, key, content, now.time),
+            };
             written.map_err(failed)
         })
+    }
+
+    /// Whether what is held of a key is dated further ahead than other nodes accept.
+    fn is_ahead(&mut self, key: &Key, now: Now) -> Result<bool, NodeError> {
+        let held = self.over_damage(|open| Ok(open.store.versions(key)?))?;
+        Ok(held.latest() > Some(now.time.saturating_add(FUTURE_MAX)))
+    }
+
+    /// Dates the value of a key now. None when it is not dated ahead.
+    pub(super) fn redate(
+        &mut self,
+        key: &Key,
+        now: Now,
+        committed: &mut Committed,
+    ) -> Result<Option<Record>, NodeError> {
+        if !self.is_ahead(key, now)? {
+            return Ok(None);
+        }
+        let Some(winner) = self.store.versions(key)?.winner().cloned() else {
+            return Ok(None);
+        };
+        let written = self.write_over_damage(key, &winner.content, (Dating::Now, now))?;
+        Ok(Some(settle(written, committed)))
     }
 
     /// Does some work, and does it again in place of the damaged row that it met.
@@ -55,8 +94,8 @@ impl Open<'_> {
     ) -> Result<T, NodeError> {
         match work(self) {
             Err(error) => match error.damaged_row() {
-                Some(rowid) => {
-                    self.set_aside(rowid)?;
+                Some(row) => {
+                    self.set_aside(row)?;
                     work(self)
                 }
                 None => Err(error),
@@ -66,8 +105,8 @@ impl Open<'_> {
     }
 
     /// Takes a damaged row out, to come back from another node. False when it is not damaged, or no longer.
-    pub(super) fn set_aside(&mut self, rowid: i64) -> Result<bool, NodeError> {
-        let aside = self.store.set_aside(rowid)?;
+    pub(super) fn set_aside(&mut self, row: RowId) -> Result<bool, NodeError> {
+        let aside = self.store.set_aside(row)?;
         if aside {
             self.store.note_damaged_record();
             self.aside.pending += 1;
@@ -75,22 +114,24 @@ impl Open<'_> {
         Ok(aside)
     }
 
-    /// Writes the content of a lost version anew. None when there is no such version.
-    pub(super) fn restore(
+    /// Writes the content of one of the versions of a key anew, in place of all of them. None when the key is not in conflict, or
+    /// has no such version.
+    pub(super) fn resolve(
         &mut self,
         key: &Key,
         timestamp: Option<Timestamp>,
-        now: Now,
-    ) -> Result<Option<Restored>, NodeError> {
-        let Some(conflict) = self.store.conflict(key, timestamp)? else {
+        when: (Dating, Now),
+        committed: &mut Committed,
+    ) -> Result<Option<Record>, NodeError> {
+        let held = self.over_damage(|open| Ok(open.store.versions(key)?))?;
+        if held.shown().next().is_none() {
             return Ok(None);
-        };
-        let written = self.write_over_damage(key, &conflict.loser.content, now)?;
-        self.store.drop_conflict(&conflict)?;
-        Ok(Some(Restored {
-            record: written.record,
-            replaced: written.replaced,
-        }))
+        }
+        let mut from_the_newest = held.all().iter().rev();
+        let chosen = from_the_newest.find(|version| timestamp.is_none_or(|at| version.timestamp == at));
+        let Some(chosen) = chosen else { return Ok(None) };
+        let written = self.write_over_damage(key, &chosen.content, when)?;
+        Ok(Some(settle(written, committed)))
     }
 
     /// Whether there is room for a local write beside the others of the transaction. The system is asked once for all of them.
@@ -177,6 +218,19 @@ pub(super) fn leaves_room(store: &mut SqliteStore, key: &Key, content: &Content)
         return Ok(true);
     }
     Ok(store.freed_bytes()? > bytes(value) as u64 + PAGES_BYTES)
+}
+
+/// Takes note of the conflicts that a local write has ended.
+fn settle(written: Written, committed: &mut Committed) -> Record {
+    let Written { record, replaced } = written;
+    if replaced.shown().next().is_some() {
+        let is_dropped = |old: &&Record| old.content != record.content;
+        committed.settled.push(Settled {
+            key: record.key.clone(),
+            dropped: replaced.conflicts().iter().filter(is_dropped).cloned().collect(),
+        });
+    }
+    record
 }
 
 fn failed(error: WriteError<StoreError>) -> NodeError {

@@ -126,6 +126,7 @@ impl Sessions {
         self.rights.ended(peer, outcome, report, at);
         // It needs no slot any more; one that found none goes on waiting.
         if outcome.is_some_and(|outcome| outcome != Outcome::Busy) {
+            self.names.met(peer, at);
             self.slots.forget(peer);
         }
         if outcome.is_some() {
@@ -133,8 +134,6 @@ impl Sessions {
             self.standings.travelled(peer, report, open.traffic, open.since, now);
         }
         if outcome.is_some_and(|outcome| outcome != Outcome::Busy) {
-            self.met = true;
-            self.names.met(peer, at);
             // Worth a note, not worth a wait: there will be other sessions.
             let _ = self.to_peers.try_send(ToPeers::Vouch { peer });
         }

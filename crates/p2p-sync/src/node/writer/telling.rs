@@ -21,7 +21,10 @@ impl Writer {
                 Via::Gossip { .. } | Via::Feed { .. } | Via::Session { .. } => self.log.received(record, at),
             }
         }
-        self.log.lost(committed.lost, at);
+        self.log.conflicts(committed.conflicts, at);
+        for settled in &committed.settled {
+            self.log.settled(settled, &self.names, at);
+        }
     }
 
     /// Tells the network of a local write.
@@ -37,8 +40,10 @@ impl Writer {
         match (work, done) {
             (Work::Write { reply, .. }, Ok(Done::Written(record))) => drop(reply.send(Ok(record))),
             (Work::Write { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
-            (Work::Restore { reply, .. }, Ok(Done::Restored(restored))) => drop(reply.send(Ok(restored))),
-            (Work::Restore { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
+            (Work::Resolve { reply, .. }, Ok(Done::Resolved(record))) => drop(reply.send(Ok(record))),
+            (Work::Resolve { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
+            (Work::Redate { reply, .. }, Ok(Done::Redated(record))) => drop(reply.send(Ok(record))),
+            (Work::Redate { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
             (Work::SetAside { reply, .. }, Ok(Done::SetAside(any))) => drop(reply.send(Ok(any))),
             (Work::SetAside { reply, .. }, Err(error)) => {
                 tracing::error!("Cannot set damaged records aside: {error}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::sync::Frame;
-use p2p_sync_core::{Base, Clock, Content, Key, NetworkName, NodeId, Record, Value, Via};
+use p2p_sync_core::{Clock, Content, Key, NetworkName, NodeId, Record, Seen, Value, Via};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -49,7 +49,7 @@ fn theirs(key: &str, content: Content) -> Record {
         content,
         timestamp: system::now(),
         author: peer(),
-        base: Base::Nothing,
+        seen: Seen::NOTHING,
     }
 }
 
@@ -63,7 +63,7 @@ fn start(capacity: Capacity, waiting: impl FnOnce(&Path, &mpsc::Sender<Request>)
     let file = directory.path().join("store.db");
     let store = SqliteStore::open(&file, &NetworkName::default()).unwrap();
     let readers = Readers::open(&file, 1).unwrap();
-    let ledger = Ledger::new(Replica::new(me(), Clock::new(None)), store).unwrap();
+    let ledger = Ledger::new(Replica::new(me(), Clock::new(None)), store);
     let (requests, asked) = mpsc::channel(1_024);
     let (inbound, received) = mpsc::channel(1_024);
     let (outbound, orders) = mpsc::channel(1_024);
@@ -204,7 +204,13 @@ impl Running {
 fn write(requests: &mpsc::Sender<Request>, key: &str) -> oneshot::Receiver<Result<Option<Record>, NodeError>> {
     let (reply, answer) = oneshot::channel();
     let (key, content) = (Key::new(key).unwrap(), value("mine"));
-    let work = Work::Write { key, content, reply };
+    let dating = crate::node::Dating::AfterHeld;
+    let work = Work::Write {
+        key,
+        content,
+        dating,
+        reply,
+    };
     requests.try_send(Request::Work(work)).unwrap();
     answer
 }

@@ -14,8 +14,6 @@ use crate::system::Now;
 const MEND_PAUSE: Duration = Duration::from_secs(60);
 /// How long after a mending reports of damage may still be about the old file.
 const STALE_REPORTS: Duration = Duration::from_secs(10);
-/// Who listens is noted again after this, if it could not be.
-const NOTE_PAUSE: Duration = Duration::from_secs(1);
 /// A store that was closed after a failure of the disk is opened again after this, if no write does it before.
 pub(super) const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -134,25 +132,6 @@ impl Writer {
         if self.checking.end(scanned, &mut self.ledger, now.uptime) {
             self.sessions.owe_all(now);
         }
-    }
-
-    /// Takes note of whether what is written now may be received by somebody.
-    pub(super) fn note_who_listens(&mut self, now: Now) {
-        // Until a session was held, what was written alone has not been told to anybody.
-        if self.sessions.has_peers() && !self.sessions.has_met() {
-            return;
-        }
-        let at = now.uptime;
-        // While another program locks the store, or it is broken, each attempt may take its time.
-        if self.note_again_at.is_some_and(|due| at < due) && !self.ledger.takes_writes() {
-            return;
-        }
-        let shared = self.sessions.has_peers() || self.audience.has_strangers();
-        let noted = self.ledger.set_shared(shared, now);
-        if let Err(error) = &noted {
-            tracing::debug!("cannot record whether any peer may receive local writes: {error}");
-        }
-        self.note_again_at = noted.is_err().then(|| at.after(NOTE_PAUSE));
     }
 
     pub(super) fn status(&mut self, now: Now) -> SyncStatus {

@@ -6,17 +6,18 @@ use super::rows::log_unnamed;
 use super::scan::Verified;
 use crate::store::error::StoreError;
 use crate::store::sqlite::SqliteStore;
+use crate::store::table::RowId;
 
 /// Rows completed in one transaction: some milliseconds of work.
 pub(super) const AT_A_TIME: usize = 500;
-/// Rows that wait to be completed, 8 bytes each. A further scan finds what is beyond.
-pub const INCOMPLETE_ROWS_MAX: usize = 4_000_000;
+/// Rows that wait to be completed, 16 bytes each. A further scan finds what is beyond.
+pub const INCOMPLETE_ROWS_MAX: usize = 2_000_000;
 
 /// Rows that are still to be completed.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Incomplete {
-    /// Their numbers, the next ones last.
-    rowids: Vec<i64>,
+    /// The next ones last.
+    rows: Vec<RowId>,
     /// How many there were when the scan ended.
     found: u64,
     /// There are more than are listed.
@@ -43,11 +44,11 @@ impl Completed {
 
 impl SqliteStore {
     /// These rows are to be completed, in place of any others.
-    pub(super) fn list_incomplete(&mut self, mut rowids: Vec<i64>, more: bool) {
-        rowids.reverse();
+    pub(super) fn list_incomplete(&mut self, mut rows: Vec<RowId>, more: bool) {
+        rows.reverse();
         self.incomplete = Incomplete {
-            found: rowids.len() as u64,
-            rowids,
+            found: rows.len() as u64,
+            rows,
             more,
             unreadable: 0,
         };
@@ -55,7 +56,7 @@ impl SqliteStore {
 
     /// How far the store has come with the rows that another program added; none when none are left.
     pub fn completing(&self) -> Option<Completed> {
-        let left = self.incomplete.rowids.len() as u64;
+        let left = self.incomplete.rows.len() as u64;
         (left > 0).then(|| Completed {
             done: self.incomplete.found - left,
             found: self.incomplete.found,
@@ -68,11 +69,11 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be written. The rows are completed by a later call then.
     pub fn complete_some(&mut self) -> Result<Completed, StoreError> {
-        let keep = self.incomplete.rowids.len().saturating_sub(AT_A_TIME);
-        let some = self.incomplete.rowids.split_off(keep);
+        let keep = self.incomplete.rows.len().saturating_sub(AT_A_TIME);
+        let some = self.incomplete.rows.split_off(keep);
         let mut verified = Verified::default();
         if let Err(error) = self.mend_in_parts(some.as_slice(), &mut verified) {
-            self.incomplete.rowids.extend(some);
+            self.incomplete.rows.extend(some);
             return Err(error);
         }
         self.incomplete.unreadable += verified.unreadable;

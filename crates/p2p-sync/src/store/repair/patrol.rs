@@ -1,4 +1,4 @@
-//! A look at some rows of the table, one after the other, as a check of all of them does in one go: whether each gives its digest,
+//! A look at some rows of the tables, one after the other, as a check of all of them does in one go: whether each gives its digest,
 //! and whether the indexes lead to it. When which rows are looked at is left to the node.
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -10,17 +10,26 @@ use crate::store::reader::Readers;
 use crate::store::rows::Authors;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sync;
+use crate::store::table::{RowId, Table};
 use crate::store::transaction::Transaction;
 
 /// Bytes of values after which a look ends, so that it takes some milliseconds at most.
 const BYTES_MAX: usize = 1 << 20;
 
-const ROWS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, sequence FROM kv_store NOT INDEXED \
+/// Each table is in this order, so they are merged as they are read.
+const ROWS: &str = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 0 FROM kv_store NOT INDEXED \
+    WHERE sequence > ?1 AND sequence <= ?2 \
+    UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 1 FROM kv_conflict NOT INDEXED \
     WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3";
-const HIGHEST: &str = "SELECT COALESCE(MAX(sequence), 0) FROM kv_store";
+const HIGHEST: &str = "SELECT MAX((SELECT COALESCE(MAX(sequence), 0) FROM kv_store), \
+    (SELECT COALESCE(MAX(sequence), 0) FROM kv_conflict))";
 const BY_KEY: &str =
     "SELECT COUNT(*) FROM kv_store INDEXED BY sqlite_autoindex_kv_store_1 WHERE key = ?1 AND sequence = ?2";
 const BY_ITEM: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_item \
+    WHERE key_hash = ?1 AND timestamp = ?2 AND digest = ?3 AND sequence = ?4";
+const CONFLICT_BY_KEY: &str =
+    "SELECT COUNT(*) FROM kv_conflict INDEXED BY kv_conflict_key WHERE key = ?1 AND sequence = ?2";
+const CONFLICT_BY_ITEM: &str = "SELECT COUNT(*) FROM kv_conflict INDEXED BY kv_conflict_item \
     WHERE key_hash = ?1 AND timestamp = ?2 AND digest = ?3 AND sequence = ?4";
 /// The number of the row up to which all were looked at.
 const PATROLLED: &str = "patrolled";
@@ -40,8 +49,8 @@ pub struct Round {
 pub struct Patrolled {
     /// What is left of the round: all of another one when it is over.
     pub left: Round,
-    /// The numbers of those that are damaged.
-    pub damaged: Vec<i64>,
+    /// Those that are damaged.
+    pub damaged: Vec<RowId>,
 }
 
 impl Readers {
@@ -81,38 +90,45 @@ fn patrol(
     while bytes < BYTES_MAX
         && let Some(row) = rows.next()?
     {
-        let rowid = row.get(8)?;
+        let id = RowId {
+            table: Table::numbered(row.get(9)?),
+            number: row.get(8)?,
+        };
         patrolled.left = Round {
-            after: rowid,
+            after: id.number,
             until: Some(until),
         };
         if let ValueRef::Text(value) | ValueRef::Blob(value) = row.get_ref(0)? {
             bytes += value.len();
         }
         match examine(row, authors)?.state {
-            RowState::Damaged(_) => patrolled.damaged.push(rowid),
+            RowState::Damaged(_) => patrolled.damaged.push(id),
             RowState::Sound => {
-                if let Some(index) = missing_from(connection, row, rowid)? {
+                if let Some(index) = missing_from(connection, row, id)? {
                     return Ok(Err(index));
                 }
             }
-            RowState::Unindexed(..) | RowState::Unreadable(_) => {}
+            RowState::Unindexed { .. } | RowState::Unreadable(_) => {}
         }
     }
     Ok(Ok(patrolled))
 }
 
 /// An index that does not lead to a sound row. It is asked in the same moment of the file.
-fn missing_from(connection: &Connection, row: &Row<'_>, rowid: i64) -> rusqlite::Result<Option<&'static str>> {
+fn missing_from(connection: &Connection, row: &Row<'_>, id: RowId) -> rusqlite::Result<Option<&'static str>> {
     let column = |index| row.get_ref(index).map(ToSqlOutput::Borrowed);
     let (key, timestamp, key_hash, digest) = (column(5)?, column(1)?, column(6)?, column(7)?);
     let leads = |sql, parameters: &[&dyn ToSql]| {
         let mut statement = connection.prepare_cached(sql)?;
         statement.query_row(parameters, |found| Ok(found.get::<_, i64>(0)? == 1))
     };
-    Ok(if !leads(BY_KEY, params![key, rowid])? {
+    let (by_key, by_item) = match id.table {
+        Table::Values => (BY_KEY, BY_ITEM),
+        Table::Conflicts => (CONFLICT_BY_KEY, CONFLICT_BY_ITEM),
+    };
+    Ok(if !leads(by_key, params![key, id.number])? {
         Some("keys")
-    } else if !leads(BY_ITEM, params![key_hash, timestamp, digest, rowid])? {
+    } else if !leads(by_item, params![key_hash, timestamp, digest, id.number])? {
         Some("items")
     } else {
         None

@@ -246,12 +246,11 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::OnceLock;
 
-    use p2p_sync_core::replica::Lost;
     use p2p_sync_core::sequence::{Cursor, Epoch};
     use p2p_sync_core::store::Store;
     use p2p_sync_core::summary::Summary;
     use p2p_sync_core::sync::{PageLimit, StoreId};
-    use p2p_sync_core::{Record, item::Item};
+    use p2p_sync_core::{Record, Seen, Versions, item::Item};
 
     use super::*;
     use crate::names::Name;
@@ -267,11 +266,14 @@ mod tests {
         }
     }
 
-    fn lost() -> Lost {
-        Lost {
-            loser: put("lost", b"loser", 5),
-            winner: put("lost", b"winner", 6),
-        }
+    /// Two versions of a key that did not see each other: the second wins.
+    fn conflicting() -> [Record; 2] {
+        let version = |author, value: &[u8], nanos| Record {
+            author: id(author),
+            seen: Seen::NOTHING,
+            ..put("lost", value, nanos)
+        };
+        [version(1, b"loser", 5), version(2, b"winner", 6)]
     }
 
     /// A closed store with many records and something in every other table.
@@ -295,8 +297,9 @@ mod tests {
         transaction.remember_peers(&[peer]).unwrap();
         let named = NamesHeard::from([(id(3), Name::new("kitchen"))]);
         transaction.remember_names(&named, at(6)).unwrap();
-        transaction.keep_conflict(&lost(), at(7)).unwrap();
-        transaction.keep_unshared_after(Some(at(77))).unwrap();
+        transaction
+            .replace(&Versions::NONE, &Versions::of(conflicting()))
+            .unwrap();
         let position = Cursor {
             epoch: Epoch(5),
             number: 5,
@@ -332,35 +335,33 @@ mod tests {
     /// What is there is what was written, it is most of it, and the store is in good order.
     fn check(sqlite: &mut SqliteStore, lost_most: u64) {
         let held = sqlite.scan("", None, usize::MAX).unwrap();
-        let written: BTreeSet<_> = (0..RECORDS).map(|n| Item::of(&record(n))).collect();
-        let items: Vec<Item> = held.iter().map(Item::of).collect();
+        let [loser, winner] = conflicting();
+        let written: BTreeSet<_> = (0..RECORDS)
+            .map(record)
+            .chain([winner])
+            .map(|record| Item::of(&record))
+            .collect();
+        let mut items: Vec<Item> = held.iter().map(Item::of).collect();
         assert!(
             items.iter().all(|item| written.contains(item)),
             "nothing but what was written"
         );
-        let lost = RECORDS as u64 - held.len() as u64;
+        let lost = RECORDS as u64 + 1 - held.len() as u64;
         assert!(lost <= lost_most, "{lost} records are lost");
+        items.push(Item::of(&loser));
         assert_eq!(sqlite.summary(), Some(&Summary::of(items)));
         let scan = sqlite.start_scan(Depth::Records).unwrap();
         let verified = sqlite.finish_scan(scan.run().unwrap()).unwrap();
         assert_eq!((verified.structure, verified.removed.len()), (None, 0));
-        assert_eq!(
-            sqlite.conflict(&key("lost"), None).unwrap().unwrap().loser,
-            lost_record()
-        );
+        assert_eq!(sqlite.versions(&key("lost")).unwrap().conflicts(), [loser]);
         assert_eq!(sqlite.remembered_peers(9).unwrap().len(), 1);
         let named = sqlite.remembered_names().unwrap();
         assert_eq!((named.len(), named[0].last_heard), (1, at(6)));
-        assert_eq!(sqlite.unshared_after().unwrap(), Some(at(77)));
         assert_eq!(
             sqlite.position(StoreId(9)).unwrap(),
             None,
             "what lies before it may be lost"
         );
-    }
-
-    fn lost_record() -> Record {
-        lost().loser
     }
 
     fn aside(place: &Place) -> Vec<PathBuf> {
@@ -390,7 +391,10 @@ mod tests {
     #[test]
     fn a_sound_file_is_copied_whole() {
         let rescued = rescued(&full(), 0);
-        assert_eq!((rescued.records, rescued.damaged, rescued.gaps), (RECORDS as u64, 0, 0));
+        assert_eq!(
+            (rescued.records, rescued.damaged, rescued.gaps),
+            (RECORDS as u64 + 1, 0, 0)
+        );
     }
 
     #[test]
@@ -466,10 +470,7 @@ mod tests {
         // The end of a page holds its first row, and that ends with its digest.
         overwrite(&place, leaves[100], b"rot");
         let rescued = rescued(&place, 1);
-        assert_eq!(
-            (rescued.records, rescued.damaged, rescued.gaps),
-            (RECORDS as u64 - 1, 1, 0)
-        );
+        assert_eq!((rescued.records, rescued.damaged, rescued.gaps), (RECORDS as u64, 1, 0));
     }
 
     #[test]
@@ -553,7 +554,7 @@ mod tests {
 
     fn check_unchanged(place: &Place) {
         let sqlite = place.open();
-        assert_eq!(sqlite.summary().unwrap().count(), RECORDS as u64);
+        assert_eq!(sqlite.summary().unwrap().count(), RECORDS as u64 + 2);
     }
 
     #[test]
@@ -591,7 +592,7 @@ mod tests {
                 .is_some_and(|bytes| bytes > 0)
         );
         let rescued = sqlite.rescue(&Readers::open(&place.file, 1).unwrap()).unwrap();
-        assert_eq!(rescued.records, RECORDS as u64 + 1);
+        assert_eq!(rescued.records, RECORDS as u64 + 2);
         assert!(sqlite.get(&key("late")).unwrap().is_some());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use p2p_sync_core::item::Item;
 use p2p_sync_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use p2p_sync_core::text::shortened;
-use p2p_sync_core::{Key, Timestamp};
+use p2p_sync_core::{Key, Record};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
@@ -16,19 +16,24 @@ use crate::store::error::StoreError;
 use crate::store::rows::{self, Authors};
 use crate::store::sequence::Numbers;
 use crate::store::sqlite::SqliteStore;
+use crate::store::table::{RowId, for_either_table};
 use crate::store::transaction::Transaction;
 
-const RECORD: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, sequence FROM kv_store \
-    WHERE sequence = ?1";
-/// It becomes a version of the store only now, so it takes the next number.
-const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3, sequence = ?4 WHERE sequence = ?1";
-/// What is left of a damaged row may be the only copy there is. One that is larger than any record is not worth its room.
-const SET_ASIDE: &str = "INSERT INTO damaged_row (key, value, timestamp, author, deleted_at, base, digest) \
-    SELECT key, value, timestamp, author, deleted_at, base, digest FROM kv_store WHERE sequence = ?1 \
-    AND octet_length(key) + ifnull(octet_length(value), 0) <= ?2";
+for_either_table!(fn record_sql = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence FROM "
+    TABLE " WHERE sequence = ?1");
+for_either_table!(
+    /// It becomes a version of the store only now, so it takes the next number.
+    fn index_sql = "UPDATE " TABLE " SET key_hash = ?2, digest = ?3, sequence = ?4 WHERE sequence = ?1"
+);
+for_either_table!(
+    /// What is left of a damaged row may be the only copy there is. One that is larger than any record is not worth its room.
+    fn set_aside_sql = "INSERT INTO damaged_row (key, value, timestamp, author, deleted_at, seen, digest) \
+    SELECT key, value, timestamp, author, deleted_at, seen, digest FROM " TABLE " WHERE sequence = ?1 \
+    AND octet_length(key) + ifnull(octet_length(value), 0) <= ?2"
+);
+for_either_table!(fn remove_sql = "DELETE FROM " TABLE " WHERE sequence = ?1");
 const DROP_OLDEST: &str = "DELETE FROM damaged_row WHERE number <= (SELECT MAX(number) FROM damaged_row) - ?1";
 const IS_ASIDE: &str = "SELECT EXISTS (SELECT 1 FROM damaged_row WHERE key = ?1)";
-const REMOVE: &str = "DELETE FROM kv_store WHERE sequence = ?1";
 /// Rows of each kind that a scan names in the log. The others are only counted.
 const NAMED_MAX: usize = 20;
 /// Damaged rows that are kept aside: the newest.
@@ -46,12 +51,15 @@ pub(super) enum RowState {
     /// Its content does not give its digest.
     Damaged(rows::Why),
     /// Its content is good, or nothing says that it is not; the columns for its item are not.
-    Unindexed(Columns, Timestamp),
+    Unindexed {
+        columns: Columns,
+        record: Record,
+    },
     /// It is no record, and another program wrote it.
     Unreadable(rows::Why),
 }
 
-/// Examines a row of [`RECORDS`](super::scan::RECORDS).
+/// Examines a row of [`records_sql`](super::scan::records_sql).
 pub(super) fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<Examined> {
     let stored = columns::item_of(row, 6, 1, 7)?;
     let (_, record) = rows::whole(row, authors)?;
@@ -66,7 +74,7 @@ pub(super) fn examine(row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<
                     RowState::Damaged("its digest does not match".to_owned())
                 }
                 _ if stored == Some(item) => RowState::Sound,
-                _ => RowState::Unindexed(columns, record.timestamp),
+                _ => RowState::Unindexed { columns, record },
             }
         }
     };
@@ -79,21 +87,19 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// When it cannot be read or written; the transaction must not be committed then.
-    pub fn set_aside(&mut self, rowid: i64) -> Result<bool, StoreError> {
+    pub fn set_aside(&mut self, row: RowId) -> Result<bool, StoreError> {
         let named = self.damage_log.count(1, Instant::now()).map_or(0, |_| 1);
         let mut verified = Verified::default();
-        self.mend_row(rowid, &mut verified, named)?;
+        self.mend_row(row, &mut verified, named)?;
         Ok(!verified.removed.is_empty() || verified.indexed > 0)
     }
 
     /// Looks at rows again, since they may have changed, and takes out or completes those that need it.
-    pub(super) fn mend_all(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
-        rowids
-            .iter()
-            .try_for_each(|rowid| self.mend_row(*rowid, verified, NAMED_MAX))
+    pub(super) fn mend_all(&mut self, rows: &[RowId], verified: &mut Verified) -> Result<(), StoreError> {
+        rows.iter().try_for_each(|row| self.mend_row(*row, verified, NAMED_MAX))
     }
 
-    fn mend_row(&mut self, rowid: i64, verified: &mut Verified, named: usize) -> Result<(), StoreError> {
+    fn mend_row(&mut self, row: RowId, verified: &mut Verified, named: usize) -> Result<(), StoreError> {
         // Nothing is written where SQLite has rolled back by itself.
         self.write(|_| Ok(()))?;
         let store: &mut SqliteStore = self;
@@ -103,13 +109,20 @@ impl Transaction<'_> {
         let mended = mend(
             connection,
             (&mut store.authors, &mut store.numbers),
-            rowid,
+            row,
             verified,
             named,
         );
         match mended.map_err(|cause| StoreError::sqlite(&store.file, cause)) {
-            Ok(Some((Some(old), None))) => store.tracker.note_removed(old),
-            Ok(Some((old, Some(new)))) => store.tracker.note_indexed(old, new),
+            Ok(Some(Mended::Removed(Some(old)))) => store.tracker.note_removed(old),
+            Ok(Some(Mended::Indexed { key, old, new })) => {
+                store.tracker.note_indexed(old, new);
+                match self.settle(&key) {
+                    // Another row of the key is damaged. It is set aside in its turn, and the rest stays as it is until the key is written.
+                    Err(error) if error.is_one_record() => {}
+                    settled => settled?,
+                }
+            }
             Ok(_) => {}
             Err(error) => return store.noted(Err(error)),
         }
@@ -147,18 +160,23 @@ pub(super) fn log_unnamed(removed: usize, unreadable: u64) {
     }
 }
 
-/// The items of a row before and after.
-type Mended = (Option<Item>, Option<Item>);
+/// What was done about a row.
+enum Mended {
+    /// It is taken out, with the item that it had.
+    Removed(Option<Item>),
+    /// It is a version of the store now, with the item `new` in place of `old`.
+    Indexed { key: Key, old: Option<Item>, new: Item },
+}
 
 fn mend(
     connection: &Connection,
     (authors, numbers): (&mut Authors, &mut Numbers),
-    rowid: i64,
+    RowId { table, number }: RowId,
     verified: &mut Verified,
     named: usize,
 ) -> rusqlite::Result<Option<Mended>> {
-    let mut statement = connection.prepare_cached(RECORD)?;
-    let mut rows = statement.query([rowid])?;
+    let mut statement = connection.prepare_cached(record_sql(table))?;
+    let mut rows = statement.query([number])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let examined = examine(row, authors)?;
     let key = match row.get_ref(5)? {
@@ -179,19 +197,28 @@ fn mend(
             verified.unreadable += 1;
             Ok(None)
         }
-        RowState::Unindexed(columns, timestamp) => {
-            let number = numbers.take(timestamp)?;
-            connection
-                .prepare_cached(INDEX)?
-                .execute(params![rowid, columns.key_hash(), columns.digest, number])?;
+        RowState::Unindexed { columns, record } => {
+            let next = numbers.take(record.timestamp)?;
+            connection.prepare_cached(index_sql(table))?.execute(params![
+                number,
+                columns.key_hash(),
+                columns.digest,
+                next
+            ])?;
             verified.indexed += 1;
-            Ok(Some((examined.stored, Some(columns.item(timestamp)))))
+            Ok(Some(Mended::Indexed {
+                old: examined.stored,
+                new: columns.item(record.timestamp),
+                key: record.key,
+            }))
         }
         RowState::Damaged(why) => {
             let whole = i64::try_from(KEY_BYTES_MAX + VALUE_BYTES_MAX).unwrap_or(i64::MAX);
-            connection.prepare_cached(SET_ASIDE)?.execute([rowid, whole])?;
+            connection
+                .prepare_cached(set_aside_sql(table))?
+                .execute([number, whole])?;
             connection.prepare_cached(DROP_OLDEST)?.execute([ASIDE_MAX])?;
-            connection.prepare_cached(REMOVE)?.execute([rowid])?;
+            connection.prepare_cached(remove_sql(table))?.execute([number])?;
             if verified.removed.len() < named {
                 tracing::warn!(
                     key,
@@ -200,7 +227,7 @@ fn mend(
                 );
             }
             verified.removed.push(key);
-            Ok(Some((examined.stored, None)))
+            Ok(Some(Mended::Removed(examined.stored)))
         }
     }
 }

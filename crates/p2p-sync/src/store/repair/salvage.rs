@@ -7,28 +7,36 @@
 
 use std::path::{Path, PathBuf};
 
-use p2p_sync_core::replica::Lost;
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{NetworkName, Record, record};
+use p2p_sync_core::{NetworkName, Record, Versions};
 use rusqlite::{Connection, ErrorCode, Row};
 
-use crate::store::conflicts::{self, CONFLICTS_MAX};
 use crate::store::directory::size_of;
 use crate::store::error::StoreError;
-use crate::store::migrations::{self, Found};
+use crate::store::migrations::{self, Found, based};
 use crate::store::opening;
 use crate::store::peer_names::{self, NamesHeard};
 use crate::store::peers::{self, REMEMBERED_PEERS_MAX};
 use crate::store::rows::{self, Authors};
 use crate::store::sqlite::SqliteStore;
-use crate::store::sync;
+use crate::store::table::{Table, for_either_table};
 use crate::store::transaction::Transaction;
 
-const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest, rowid FROM kv_store NOT INDEXED \
+for_either_table!(fn records_sql = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence FROM " TABLE
+    " NOT INDEXED WHERE sequence >= ?1 ORDER BY sequence");
+/// As the second version wrote them, up to the sixth.
+const RECORDS_BASED: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest, rowid FROM kv_store NOT INDEXED \
     WHERE rowid >= ?1 ORDER BY rowid";
 /// As the first version wrote them.
 const RECORDS_FIRST: &str = "SELECT value, timestamp, author, deleted_at, base, key, NULL, rowid FROM kv_store NOT INDEXED \
     WHERE rowid >= ?1 ORDER BY rowid";
+/// Versions that lost, as the second version kept them, up to the sixth.
+const LOSERS: &str = "SELECT key, loser_timestamp, loser_author, loser_base, loser_value, loser_digest, number FROM conflict \
+    WHERE number >= ?1 ORDER BY number";
+/// The first version of the file with the names of nodes.
+const NAMED_SINCE: i64 = 6;
+/// The first version of the file whose records say what their authors had seen.
+const SEEN_SINCE: i64 = 7;
 /// Records written in one transaction.
 const RECORDS_PER_TRANSACTION: u64 = 1_000;
 
@@ -100,7 +108,22 @@ fn examined(file: &Path, connection: Connection, network: Option<&NetworkName>) 
 
 impl Damaged {
     fn records(&self) -> &'static str {
-        if self.version > 1 { RECORDS } else { RECORDS_FIRST }
+        match self.version {
+            SEEN_SINCE.. => records_sql(Table::Values),
+            2.. => RECORDS_BASED,
+            _ => RECORDS_FIRST,
+        }
+    }
+
+    /// The record in a row, if its content gives the digest beside it, or if there is none.
+    fn record(&self, row: &Row<'_>, authors: &mut Authors) -> Option<Record> {
+        let digest = row.get_ref(6).ok()?;
+        if self.version >= SEEN_SINCE {
+            let (_, record) = rows::whole(row, authors).ok()?;
+            return rows::proved(record, digest).ok();
+        }
+        let based = based::whole(row, authors).ok()?.ok()?;
+        based.is_vouched_for(digest).then_some(based.record)
     }
 
     /// What was read; none of it if that is damaged.
@@ -151,7 +174,7 @@ pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkNam
     match copied.and_then(|()| transaction.commit()) {
         // Those that the new file will not take are not worth a failure.
         Err(StoreError::Sqlite { cause, .. }) if cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            tracing::warn!(%cause, "Cannot copy known addresses and lost versions");
+            tracing::warn!(%cause, "Cannot copy known addresses");
         }
         other => other?,
     }
@@ -161,66 +184,90 @@ pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkNam
 }
 
 fn copy_records(old: &Damaged, store: &mut SqliteStore) -> Result<Tally, StoreError> {
-    let mut tally = Tally::default();
-    let mut authors = Authors::default();
-    let mut written = 0_u64;
-    let mut transaction = store.begin()?;
+    let mut copy = Copy {
+        authors: Authors::default(),
+        tally: Tally::default(),
+        written: 0,
+        transaction: store.begin()?,
+    };
     let gaps = each_row(old, old.records(), 7, |row| {
-        let Some(record) = sound(row, &mut authors) else {
-            tally.damaged += 1;
+        let record = old.record(row, &mut copy.authors);
+        copy.take(record)
+    })?;
+    copy.tally.gaps = gaps;
+    // What of the conflicts is lost is held by other nodes too, and is told apart from lost records.
+    let conflicts = match old.version {
+        SEEN_SINCE.. => each_row(old, records_sql(Table::Conflicts), 7, |row| {
+            let record = old.record(row, &mut copy.authors);
+            copy.take_conflict(record)
+        })?,
+        2.. => each_row(old, LOSERS, 6, |row| {
+            let loser = based::loser(row, &mut copy.authors).unwrap_or_default();
+            copy.take_conflict(loser)
+        })?,
+        _ => 0,
+    };
+    if conflicts > 0 {
+        tracing::warn!(gaps = conflicts, "Cannot copy some conflicts");
+    }
+    copy.transaction.commit()?;
+    Ok(copy.tally)
+}
+
+/// Records on their way into a new file.
+struct Copy<'a> {
+    authors: Authors,
+    tally: Tally,
+    /// In the open transaction.
+    written: u64,
+    transaction: Transaction<'a>,
+}
+
+impl Copy<'_> {
+    /// Takes the record of a row; none: it is damaged.
+    fn take(&mut self, record: Option<Record>) -> Result<(), StoreError> {
+        let Some(record) = record else {
+            self.tally.damaged += 1;
             return Ok(());
         };
         // A damaged index lets a key into the table twice.
-        let held = transaction.get(&record.key)?;
+        let held = self.transaction.get(&record.key)?;
         if held.is_none() {
-            tally.records += 1;
+            self.tally.records += 1;
         }
-        if record::merge(held.as_ref(), &record).stores_incoming() {
-            transaction.put(&record)?;
-            written += 1;
+        if held.is_none_or(|held| record.precedence(&held).is_gt()) {
+            self.transaction.put(&record)?;
         }
-        if written >= RECORDS_PER_TRANSACTION {
-            written = 0;
-            transaction.save()?;
+        self.note_written()
+    }
+
+    /// Takes a version that lost, if the one that won was copied.
+    fn take_conflict(&mut self, record: Option<Record>) -> Result<(), StoreError> {
+        let Some(record) = record else { return Ok(()) };
+        let before = self.transaction.versions(&record.key)?;
+        let mut after = before.clone();
+        if before != Versions::NONE && after.merge(&record).merge.stores_incoming() {
+            self.transaction.replace(&before, &after)?;
+        }
+        self.note_written()
+    }
+
+    fn note_written(&mut self) -> Result<(), StoreError> {
+        self.written += 1;
+        if self.written >= RECORDS_PER_TRANSACTION {
+            self.written = 0;
+            self.transaction.save()?;
         }
         Ok(())
-    })?;
-    transaction.commit()?;
-    tally.gaps = gaps;
-    Ok(tally)
-}
-
-/// The record in a row, if its content gives the digest beside it, or if there is none.
-fn sound(row: &Row<'_>, authors: &mut Authors) -> Option<Record> {
-    let (_, record) = rows::whole(row, authors).ok()?;
-    rows::proved(record, row.get_ref(6).ok()?).ok()
+    }
 }
 
 /// Positions are not copied: behind them is what was lost.
 fn copy_the_rest(old: &Damaged, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
     let known = peers::recall(&old.connection, REMEMBERED_PEERS_MAX * peers::PEER_ADDRESSES_MAX);
     transaction.remember_peers(&old.undamaged(known)?.unwrap_or_default())?;
-    if old.version < 2 {
-        return Ok(());
-    }
-    if old.version >= 6 {
+    if old.version >= NAMED_SINCE {
         copy_names(old, transaction)?;
-    }
-    let unshared_after = old.undamaged(sync::read_unshared_after(&old.connection))?;
-    transaction.keep_unshared_after(unshared_after.flatten())?;
-    let mut authors = Authors::default();
-    let gaps = each_row(old, conflicts::ALL, 10, |row| {
-        let Ok(Some(conflict)) = conflicts::conflict(row, &mut authors) else {
-            return Ok(());
-        };
-        let lost = Lost {
-            loser: conflict.loser,
-            winner: conflict.winner,
-        };
-        transaction.keep_conflict(&lost, conflict.noticed)
-    })?;
-    if gaps > 0 {
-        tracing::warn!(gaps, most = CONFLICTS_MAX, "Cannot copy some lost versions");
     }
     Ok(())
 }
@@ -394,7 +441,7 @@ mod tests {
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("a", b"1", 5)]);
         sqlite.close().unwrap();
-        place.shell("DROP TABLE conflict; DROP TABLE peer_address; DELETE FROM meta WHERE name = 'unshared_after'");
+        place.shell("DROP TABLE kv_conflict; DROP TABLE peer_address; DELETE FROM meta WHERE name = 'unshared_after'");
         let old = open(&place.file, None).unwrap();
         let fresh = Place::new();
         assert_eq!(

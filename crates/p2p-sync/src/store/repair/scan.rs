@@ -19,6 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::opening;
 use crate::store::rows::Authors;
 use crate::store::sqlite::SqliteStore;
+use crate::store::table::{RowId, Table, for_either_table};
 use crate::store::transaction::Transaction;
 
 /// Damaged rows of which one scan takes care. What is beyond is left to the next.
@@ -29,9 +30,9 @@ const ROWS_PER_TRANSACTION: usize = 500;
 const STEPS_PER_QUESTION: i32 = 100;
 
 const PIN: &str = "SELECT EXISTS (SELECT 1 FROM kv_store)";
-const ITEMS: &str = "SELECT key_hash, timestamp, digest, sequence FROM kv_store INDEXED BY kv_store_item";
-pub(super) const RECORDS: &str = "SELECT value, timestamp, author, deleted_at, base, key, key_hash, digest, sequence FROM kv_store \
-    NOT INDEXED ORDER BY sequence";
+for_either_table!(fn items_sql = "SELECT key_hash, timestamp, digest, sequence FROM " TABLE " INDEXED BY " TABLE "_item");
+for_either_table!(pub(super) fn records_sql = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence FROM "
+    TABLE " NOT INDEXED ORDER BY sequence");
 const CHECK: &str = "PRAGMA integrity_check(1)";
 
 /// How thoroughly a scan reads.
@@ -131,10 +132,10 @@ impl Hold {
     }
 }
 
-/// Some rows by number, and how many more there are.
+/// Some rows, and how many more there are.
 #[derive(Debug)]
 struct Rows {
-    some: Vec<i64>,
+    some: Vec<RowId>,
     more: u64,
     most: usize,
 }
@@ -148,9 +149,9 @@ impl Rows {
         }
     }
 
-    fn push(&mut self, rowid: i64) {
+    fn push(&mut self, row: RowId) {
         if self.some.len() < self.most {
-            self.some.push(rowid);
+            self.some.push(row);
         } else {
             self.more += 1;
         }
@@ -187,10 +188,16 @@ impl Scan {
 
     fn read(&self, connection: &Connection, scanned: &mut Scanned) -> rusqlite::Result<()> {
         match self.depth {
-            Depth::Items => self.each_row(connection, ITEMS, |row| scanned.take_item(row)),
+            Depth::Items => Table::BOTH
+                .into_iter()
+                .try_for_each(|table| self.each_row(connection, items_sql(table), |row| scanned.take_item(row, table))),
             Depth::Records => {
                 let mut authors = Authors::default();
-                self.each_row(connection, RECORDS, |row| scanned.take_record(row, &mut authors))?;
+                for table in Table::BOTH {
+                    self.each_row(connection, records_sql(table), |row| {
+                        scanned.take_record(row, table, &mut authors)
+                    })?;
+                }
                 if self.hold.is_stopped() {
                     return Ok(());
                 }
@@ -219,26 +226,33 @@ impl Scan {
 }
 
 impl Scanned {
-    fn take_item(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+    fn take_item(&mut self, row: &Row<'_>, table: Table) -> rusqlite::Result<()> {
         self.records += 1;
         match columns::item_of(row, 0, 1, 2)? {
             Some(item) => self.summary.inserted(&item),
-            None => self.unindexed.push(row.get(3)?),
+            None => self.unindexed.push(RowId {
+                table,
+                number: row.get(3)?,
+            }),
         }
         Ok(())
     }
 
-    fn take_record(&mut self, row: &Row<'_>, authors: &mut Authors) -> rusqlite::Result<()> {
+    fn take_record(&mut self, row: &Row<'_>, table: Table, authors: &mut Authors) -> rusqlite::Result<()> {
         self.records += 1;
         let examined = examine(row, authors)?;
         // The summary counts what the columns say, right or wrong, until they are changed.
         if let Some(item) = examined.stored {
             self.summary.inserted(&item);
         }
+        let id = RowId {
+            table,
+            number: row.get(8)?,
+        };
         match examined.state {
             RowState::Sound => {}
-            RowState::Damaged(_) => self.damaged.push(row.get(8)?),
-            RowState::Unindexed(..) | RowState::Unreadable(_) => self.unindexed.push(row.get(8)?),
+            RowState::Damaged(_) => self.damaged.push(id),
+            RowState::Unindexed { .. } | RowState::Unreadable(_) => self.unindexed.push(id),
         }
         Ok(())
     }
@@ -323,16 +337,16 @@ impl SqliteStore {
             let mut unindexed = scanned.unindexed.some;
             let rest = unindexed.split_off(unindexed.len().min(completing::AT_A_TIME));
             self.list_incomplete(rest, scanned.unindexed.more > 0);
-            let rowids = [scanned.damaged.some, unindexed].concat();
-            let mended = self.mend_in_parts(&rowids, &mut verified);
+            let rows = [scanned.damaged.some, unindexed].concat();
+            let mended = self.mend_in_parts(&rows, &mut verified);
             log_unnamed(verified.removed.len(), verified.unreadable);
             mended?;
         }
         Ok(verified)
     }
 
-    pub(super) fn mend_in_parts(&mut self, rowids: &[i64], verified: &mut Verified) -> Result<(), StoreError> {
-        for some in rowids.chunks(ROWS_PER_TRANSACTION) {
+    pub(super) fn mend_in_parts(&mut self, rows: &[RowId], verified: &mut Verified) -> Result<(), StoreError> {
+        for some in rows.chunks(ROWS_PER_TRANSACTION) {
             let mut transaction = Transaction::begin(self)?;
             transaction.mend_all(some, verified)?;
             transaction.commit()?;
@@ -585,8 +599,8 @@ mod tests {
     #[test]
     fn more_damaged_rows_than_one_scan_takes_care_of_are_left_to_the_next() {
         let mut rows = Rows::up_to(2);
-        (1..=5).for_each(|rowid| rows.push(rowid));
-        assert_eq!((rows.some.as_slice(), rows.more), (&[1, 2][..], 3));
+        (1..=5).for_each(|number| rows.push(RowId::value(number)));
+        assert_eq!((rows.some, rows.more), (vec![RowId::value(1), RowId::value(2)], 3));
     }
 
     #[test]

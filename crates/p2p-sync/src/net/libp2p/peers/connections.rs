@@ -91,8 +91,6 @@ pub(in crate::net::libp2p) struct Listeners {
     pub(in crate::net::libp2p) synced: BTreeMap<PeerId, NodeId>,
     /// There are others, known or not.
     pub(in crate::net::libp2p) others: bool,
-    /// There are some of whom it is known that they are none to sync with.
-    pub(in crate::net::libp2p) strangers: bool,
 }
 
 /// What an identification says of a peer's runs.
@@ -319,10 +317,7 @@ impl Connections {
         for (peer, known) in self.peers.iter().filter(|(_, known)| known.subscribed) {
             match node_id(peer) {
                 Ok(node) if known.is_node && known.syncs => drop(listeners.synced.insert(*peer, node)),
-                _ => {
-                    listeners.others = true;
-                    listeners.strangers |= known.is_identified;
-                }
+                _ => listeners.others = true,
             }
         }
         listeners
@@ -500,24 +495,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_one_who_said_so() {
+    fn who_listens_without_being_known_to_sync_is_another() {
         let (mut all, now) = (Connections::default(), Instant::now());
-        let (peer, stranger) = (PeerId::random(), PeerId::random());
-        for (peer, number) in [(peer, 1), (stranger, 2)] {
+        let (peer, other) = (PeerId::random(), PeerId::random());
+        for (peer, number) in [(peer, 1), (other, 2)] {
             all.opened(peer, id(number), &dialled(TCP), pulse(), now);
             all.subscribed(peer, true, now);
         }
         let listeners = all.listeners();
-        assert!(listeners.synced.is_empty() && listeners.others && !listeners.strangers);
+        assert!(listeners.synced.is_empty() && listeners.others);
         all.speaks_sync(peer, true);
         all.identified(peer, id(1), Some(7), true);
         let listeners = all.listeners();
-        assert!(listeners.synced.keys().eq([&peer]) && listeners.others && !listeners.strangers);
-        all.identified(stranger, id(2), None, false);
-        assert!(all.listeners().strangers);
-        all.subscribed(stranger, false, now);
+        assert!(listeners.synced.keys().eq([&peer]) && listeners.others);
+        all.subscribed(other, false, now);
         let listeners = all.listeners();
-        assert!(listeners.synced.len() == 1 && !listeners.others && !listeners.strangers);
+        assert!(listeners.synced.len() == 1 && !listeners.others);
     }
 
     #[test]

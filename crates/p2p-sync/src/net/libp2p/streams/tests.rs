@@ -2,7 +2,7 @@
 
 use futures::AsyncWriteExt;
 use p2p_sync_core::sync::FrameBuffer;
-use p2p_sync_core::{Base, Content, Key, Record, Timestamp, Value};
+use p2p_sync_core::{Content, Key, Record, Seen, Timestamp, Value};
 use tokio::sync::watch;
 
 use super::*;
@@ -104,7 +104,7 @@ fn record(number: i64, bytes: usize) -> Record {
         content: Content::Put(Value::new(vec![0; bytes]).unwrap()),
         timestamp: Timestamp::from_nanos(number + 1).unwrap(),
         author: NodeId::from_bytes(&[1; 38]).unwrap(),
-        base: Base::Nothing,
+        seen: Seen::NOTHING,
     }
 }
 
