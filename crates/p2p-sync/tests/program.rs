@@ -131,7 +131,7 @@ fn status_tells_all_that_it_promises() {
         "sync",
         "verify",
         "conflicts",
-        "restore",
+        "resolve",
         "help",
         "exit",
     ] {
@@ -493,7 +493,8 @@ fn schemas_require_what_is_always_there_and_allow_what_may_be_added() {
     let (_, text, _) = schema(&["get"]);
     let get: Value = serde_json::from_str(&text).unwrap();
     let get = jsonschema::validator_for(&get).unwrap();
-    let record = json!({ "key": "k", "value": "v", "timestamp": "2026-01-04T08:30:18Z", "author": "A" });
+    let record =
+        json!({ "key": "k", "value": "v", "timestamp": "2026-01-04T08:30:18Z", "author": "A", "conflicts": 1 });
     let with = |field: &str, value: Value| {
         let mut changed = record.clone();
         changed[field] = value;
@@ -512,6 +513,8 @@ fn schemas_require_what_is_always_there_and_allow_what_may_be_added() {
         without("value"),
         without("timestamp"),
         without("author"),
+        without("conflicts"),
+        with("conflicts", json!("1")),
         with("value", json!(5)),
         json!({ "error": "Not found: k", "code": "3" }),
         json!({ "items": 3 }),

@@ -1,5 +1,6 @@
 //! Talking to a node: commands in, replies out, and the questions that tests ask most.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -150,6 +151,32 @@ impl Node {
     #[track_caller]
     pub fn status(&self) -> Value {
         self.json("status --json")
+    }
+
+    /// The keys in conflict as `conflicts --json` lists them: the versions of each, the value first.
+    ///
+    /// # Panics
+    ///
+    /// When the listing is not complete, or a key is listed twice.
+    #[track_caller]
+    pub fn conflicts(&self) -> BTreeMap<String, Vec<Value>> {
+        let label = self.label();
+        let lines = self.lines("conflicts --json --limit=60000");
+        let mut listed: Vec<Value> = lines
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{label}: no JSON: {line}")))
+            .collect();
+        let end = listed.pop().unwrap_or_default();
+        assert_eq!(end, serde_json::json!({ "conflicts": listed.len() }), "{label}");
+        let mut conflicts = BTreeMap::new();
+        for one in listed {
+            let (Some(key), Some(versions)) = (one["key"].as_str(), one["versions"].as_array()) else {
+                panic!("{label}: no key with versions: {one}");
+            };
+            let twice = conflicts.insert(key.to_owned(), versions.clone());
+            assert_eq!(twice, None, "{label} lists {key} twice");
+        }
+        conflicts
     }
 
     /// The connected peer `id` as `status --json` shows it.

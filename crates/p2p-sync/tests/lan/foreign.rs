@@ -127,6 +127,7 @@ fn what_a_stranger_says_is_passed_on_under_its_own_name() {
         "value": "away",
         "timestamp": "2025-01-04T08:30:15Z",
         "author": stranger.peer_id(),
+        "conflicts": 0,
     });
     for node in [&a, &b] {
         assert_eq!(node.json("get --json far"), expected, "{}", node.label());

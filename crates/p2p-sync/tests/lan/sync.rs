@@ -46,21 +46,22 @@ fn measured(text: &str) {
 }
 
 /// One row of a store, deletions included.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Row {
     value: Option<Vec<u8>>,
     timestamp: i64,
     author: String,
-    base: Option<i64>,
+    seen: Option<Vec<u8>>,
 }
 
 type Rows = BTreeMap<String, Row>;
 
-/// A store in few words: equal if and only if all records are, as far as a test can be in doubt.
+/// A store in few words: equal if and only if all records and conflicts are, as far as a test can be in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Gist {
     records: u64,
     deleted: u64,
+    conflicts: u64,
     sum: u64,
 }
 
@@ -71,9 +72,11 @@ fn open(node: &Node) -> rusqlite::Connection {
         .unwrap()
 }
 
-fn each_row(node: &Node, mut look: impl FnMut(String, Row)) -> rusqlite::Result<()> {
+/// The versions in a table: `kv_store`, or `kv_conflict`, where a key may be more than once.
+fn each_row(node: &Node, table: &str, mut look: impl FnMut(String, Row)) -> rusqlite::Result<()> {
     let store = open(node);
-    let mut statement = store.prepare("SELECT key, value, timestamp, author, base, deleted_at FROM kv_store")?;
+    let sql = format!("SELECT key, value, timestamp, author, seen, deleted_at FROM {table}");
+    let mut statement = store.prepare(&sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let value = match row.get_ref(1)? {
@@ -90,14 +93,14 @@ fn each_row(node: &Node, mut look: impl FnMut(String, Row)) -> rusqlite::Result<
             value,
             timestamp: row.get(2)?,
             author: row.get(3)?,
-            base: row.get(4)?,
+            seen: row.get(4)?,
         };
         look(row.get(0)?, version);
     }
     Ok(())
 }
 
-/// Everything that a node holds, by its file.
+/// The value or deletion of every key that a node holds, by its file.
 #[track_caller]
 fn rows(node: &Node) -> Rows {
     try_rows(node).unwrap()
@@ -105,18 +108,33 @@ fn rows(node: &Node) -> Rows {
 
 fn try_rows(node: &Node) -> rusqlite::Result<Rows> {
     let mut all = Rows::new();
-    each_row(node, |key, row| drop(all.insert(key, row)))?;
+    each_row(node, "kv_store", |key, row| drop(all.insert(key, row)))?;
+    Ok(all)
+}
+
+/// Every conflict that a node holds, by its file, shown or not.
+fn conflict_rows(node: &Node) -> rusqlite::Result<Vec<(String, Row)>> {
+    let mut all = Vec::new();
+    each_row(node, "kv_conflict", |key, row| all.push((key, row)))?;
+    all.sort();
     Ok(all)
 }
 
 fn try_gist(node: &Node) -> rusqlite::Result<Gist> {
     let mut gist = Gist::default();
-    each_row(node, |key, row| {
+    let hash = |what: (&str, &str, &Row)| {
         let mut hasher = DefaultHasher::new();
-        (key, &row).hash(&mut hasher);
-        gist.sum = gist.sum.wrapping_add(hasher.finish());
+        what.hash(&mut hasher);
+        hasher.finish()
+    };
+    each_row(node, "kv_store", |key, row| {
+        gist.sum = gist.sum.wrapping_add(hash(("held", &key, &row)));
         gist.records += 1;
         gist.deleted += u64::from(row.value.is_none());
+    })?;
+    each_row(node, "kv_conflict", |key, row| {
+        gist.sum = gist.sum.wrapping_add(hash(("conflict", &key, &row)));
+        gist.conflicts += 1;
     })?;
     Ok(gist)
 }
@@ -134,7 +152,7 @@ fn count(node: &Node) -> u64 {
     u64::try_from(count).unwrap()
 }
 
-/// Waits until all hold the same records and returns how long that took.
+/// Waits until all hold the same records and conflicts and returns how long that took.
 #[track_caller]
 fn wait_equal(what: &str, nodes: &[&Node], deadline: Duration) -> Duration {
     let start = Instant::now();
@@ -163,7 +181,13 @@ fn wait_equal_since(start: Instant, what: &str, nodes: &[&Node], deadline: Durat
 fn differences(nodes: &[&Node]) -> String {
     let (first, rest) = nodes.split_first().unwrap();
     let reference = try_rows(first).unwrap_or_default();
-    let mut text = format!("{} holds {} records", first.label(), reference.len());
+    let conflicts = conflict_rows(first).unwrap_or_default();
+    let mut text = format!(
+        "{} holds {} records and {} conflicts",
+        first.label(),
+        reference.len(),
+        conflicts.len()
+    );
     for node in rest {
         let other = match try_rows(node) {
             Ok(other) => other,
@@ -187,6 +211,16 @@ fn differences(nodes: &[&Node]) -> String {
             others.len(),
             more.len(),
             others.first()
+        )
+        .unwrap();
+        let held = conflict_rows(node).unwrap_or_default();
+        let unlike = held.iter().filter(|one| !conflicts.contains(one));
+        let unlike = unlike.chain(conflicts.iter().filter(|one| !held.contains(one)));
+        write!(
+            text,
+            "; {} conflicts, of which differs {:?}",
+            held.len(),
+            unlike.take(1).next()
         )
         .unwrap();
     }

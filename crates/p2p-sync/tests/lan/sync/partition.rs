@@ -1,22 +1,23 @@
-//! The same keys written on both sides of a cut: one winner each, the same everywhere, and no loser is lost.
+//! The same keys written on both sides of a cut: one winner each, the same everywhere, and the last edit of the other side is a
+//! conflict everywhere.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
+use p2p_sync_core::Timestamp;
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, Value};
 
-use super::{add_all, command_all, delete_all, measured, rows, wait_equal};
+use super::{Row, Rows, SOON, add_all, command_all, conflict_rows, delete_all, measured, rows, wait_equal};
 use crate::support::{PATIENCE, RECOVERY, launch, seconds, status_number, wait_subscribed};
 
 const KEYS: usize = 100;
-/// Of these, both sides had a version before, and one side deletes it.
+/// Of these, both sides had a version before, and the last edit of one side deletes it.
 const COMMON: usize = 10;
+/// How often a side edits a key at most.
+const EDITS_MAX: usize = 5;
 
 fn key(number: usize) -> String {
     format!("key {number}")
-}
-
-fn value(number: usize, writer: &Node) -> (String, String) {
-    (key(number), format!("{number} by {}", writer.label()))
 }
 
 struct Sides {
@@ -59,26 +60,68 @@ impl Sides {
     }
 }
 
-/// What a node lists as lost: by key, what lost and what won.
-fn conflicts(node: &Node) -> BTreeMap<String, (Value, Value)> {
-    let mut lines = node.lines("conflicts --json --limit=1000");
-    let end: Value = serde_json(&lines.pop().unwrap());
-    assert_eq!(end["conflicts"], lines.len(), "{}", node.label());
-    let listed = lines.iter().map(|line| {
-        let one = serde_json(line);
-        let key = one["key"].as_str().unwrap().to_owned();
-        (key, (one["lost"].clone(), one["won"].clone()))
-    });
-    listed.collect()
+/// What both sides do to the keys while they are apart. In each round the keys with edits left are edited by another node of
+/// the side, which has seen the edit before, so that there is no conflict within a side.
+fn edit_apart(sides: &Sides) {
+    for round in 0..EDITS_MAX {
+        for (side, nodes) in sides.sides().iter().enumerate() {
+            let mine = |number: &usize| round < edits(*number, side);
+            let writer = nodes[round % nodes.len()];
+            let last = |number: usize| round + 1 == edits(number, side);
+            let deleted = |number: &usize| *number < COMMON && side == 1 && last(*number);
+            delete_all(writer, (0..KEYS).filter(mine).filter(deleted).map(key));
+            let added = (0..KEYS).filter(mine).filter(|number| !deleted(number));
+            add_all(
+                writer,
+                added.map(|number| (key(number), format!("{number} by {} in round {round}", writer.label()))),
+            );
+            wait_equal("within a side", nodes, PATIENCE);
+        }
+    }
 }
 
-fn serde_json(line: &str) -> Value {
-    line.parse().unwrap_or_else(|_| panic!("no JSON: {line}"))
+/// How often a side edits a key: one to five times.
+fn edits(number: usize, side: usize) -> usize {
+    1 + [number, number / EDITS_MAX][side] % EDITS_MAX
+}
+
+/// The value of each key and its conflict, by what the sides held: the later of the two, and the other.
+fn expected(sides: [&Rows; 2]) -> BTreeMap<String, [Row; 2]> {
+    let one = |(key, a): (&String, &Row)| {
+        let d = &sides[1][key];
+        let (value, conflict) = if a.timestamp > d.timestamp { (a, d) } else { (d, a) };
+        (key.clone(), [value.clone(), conflict.clone()])
+    };
+    sides[0].iter().map(one).collect()
+}
+
+#[track_caller]
+fn assert_lists(node: &Node, expected: &BTreeMap<String, [Row; 2]>) {
+    let listed = node.conflicts();
+    let label = node.label();
+    assert_eq!(listed.len(), expected.len(), "{label}");
+    for (key, versions) in expected {
+        let listed = &listed[key];
+        assert_eq!(listed.len(), 2, "{label}: {key}: {listed:?}");
+        for (shown, row) in listed.iter().zip(versions) {
+            assert!(is_version(shown, row), "{label}: {key}: {shown} is not {row:?}");
+        }
+    }
+    assert_eq!(status_number(node, "/sync/conflicts"), listed.len() as u64, "{label}");
+}
+
+fn is_version(shown: &Value, row: &Row) -> bool {
+    let value = row.value.as_deref().map(String::from_utf8_lossy);
+    let timestamp = shown["timestamp"].as_str().map(str::parse::<Timestamp>);
+    shown["value"].as_str() == value.as_deref()
+        && (shown["deleted"] == true) == value.is_none()
+        && timestamp.is_some_and(|at| at.unwrap().as_nanos() == row.timestamp)
+        && shown["author"] == row.author.as_str()
 }
 
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
-fn the_same_keys_written_on_both_sides_of_a_partition_have_one_winner_and_every_loser_is_kept() {
+fn of_keys_edited_on_both_sides_of_a_partition_every_node_shows_the_last_edit_of_the_other_side() {
     let sides = Sides::start();
     let (a, d) = (&sides.nodes[0], &sides.nodes[3]);
     add_all(a, (0..COMMON).map(|number| (key(number), "before".to_owned())));
@@ -87,102 +130,72 @@ fn the_same_keys_written_on_both_sides_of_a_partition_have_one_winner_and_every_
         .lab
         .partition(&[&[&sides.hosts[3], &sides.hosts[4], &sides.hosts[5]]]);
     sides.wait_connected(2);
-
-    // The even ones are written by `a` first, the odd ones by `d`; the later one wins.
-    let numbers = |odd: bool| (0..KEYS).filter(move |number| (number % 2 == 1) == odd);
-    let write_d = |odd| {
-        delete_all(d, numbers(odd).filter(|number| *number < COMMON).map(key));
-        add_all(
-            d,
-            numbers(odd)
-                .filter(|number| *number >= COMMON)
-                .map(|number| value(number, d)),
-        );
-    };
-    add_all(a, numbers(false).map(|number| value(number, a)));
-    write_d(false);
-    write_d(true);
-    add_all(a, numbers(true).map(|number| value(number, a)));
-    for side in sides.sides() {
-        wait_equal("within a side", &side, PATIENCE);
-    }
+    edit_apart(&sides);
     let before = [rows(a), rows(d)];
-    sides.lab.heal();
-    let took = wait_equal("after the partition", &sides.all(), PATIENCE);
-    measured(&format!("six nodes equal {took:?} after the partition"));
-
-    let after = rows(a);
-    assert_eq!(after.len(), KEYS);
-    for number in 0..KEYS {
-        let winner = if number % 2 == 0 { &before[1] } else { &before[0] };
-        assert_eq!(after[&key(number)], winner[&key(number)], "{}", key(number));
+    for node in &sides.nodes {
+        assert_eq!(node.conflicts().len(), 0, "{}: all was seen", node.label());
     }
-    for (side, losers) in sides.sides().iter().zip(&before) {
-        for node in side {
-            assert_lists_losers(node, &after, losers);
+    let start = Instant::now();
+    sides.lab.heal();
+    sides.wait_connected(5);
+    let linked = start.elapsed();
+    let took = wait_equal("after the partition", &sides.all(), SOON);
+    measured(&format!(
+        "all linked {linked:?} after the cut was mended, equal {took:?} after that"
+    ));
+
+    let expected = expected([&before[0], &before[1]]);
+    let won_by_a = expected.iter().filter(|(key, [value, _])| before[0][*key] == *value);
+    measured(&format!(
+        "{} of {KEYS} keys have the value of the side of a",
+        won_by_a.count()
+    ));
+    assert_eq!(expected.len(), KEYS);
+    let after = rows(a);
+    for (key, [value, _]) in &expected {
+        assert_eq!(&after[key], value, "{key}");
+    }
+    for node in &sides.nodes {
+        assert_lists(node, &expected);
+    }
+    assert_resolves(&sides, expected);
+}
+
+/// One key gets the other value, one is deleted as the other side had it, and the rest keep what they have.
+#[track_caller]
+fn assert_resolves(sides: &Sides, mut expected: BTreeMap<String, [Row; 2]>) {
+    let (b, e) = (&sides.nodes[1], &sides.nodes[4]);
+    for (node, key) in [(b, key(50)), (e, key(1))] {
+        let [value, conflict] = expected.remove(&key).unwrap();
+        let chosen = Timestamp::from_nanos(conflict.timestamp).unwrap();
+        let resolved = node.json(&format!("resolve --json \"{key}\" {chosen}"));
+        assert_eq!(resolved["resolved"], true, "{resolved}");
+        assert_ne!(conflict.value, value.value);
+        let text = conflict.value.map(|value| String::from_utf8(value).unwrap());
+        assert_eq!(resolved["value"].as_str(), text.as_deref(), "{resolved}");
+        assert_eq!(resolved["deleted"] == true, text.is_none(), "{resolved}");
+        wait_equal("after one is resolved", &sides.all(), RECOVERY);
+        for node in &sides.nodes {
+            assert_eq!(node.get(&key), text, "{}", node.label());
+            assert_lists(node, &expected);
+        }
+        for line in [format!("resolve --json \"{key}\""), "resolve --json nobody".to_owned()] {
+            assert_eq!(node.json(&line)["code"], 3);
         }
     }
-    assert_restores(&sides);
-}
-
-/// Every version of `held` that did not win is listed with the one that did, and nothing that did win.
-#[track_caller]
-fn assert_lists_losers(node: &Node, winners: &super::Rows, held: &super::Rows) {
-    let listed = conflicts(node);
-    let label = node.label();
-    for (key, row) in held.iter().filter(|(key, row)| winners[*key] != **row) {
-        let (lost, won) = listed.get(key).unwrap_or_else(|| panic!("{label} does not list {key}"));
-        assert!(is_version(lost, row), "{label}: {key} lost {row:?}, listed is {lost}");
-        assert!(is_version(won, &winners[key]), "{label}: {key}: won is {won}");
+    let resolved = e.json("resolve --json --all");
+    assert_eq!(resolved["resolved_keys"], expected.len(), "{resolved}");
+    wait_equal("after the rest is resolved", &sides.all(), SOON);
+    let after = rows(b);
+    for (key, [value, _]) in &expected {
+        assert_eq!(after[key].value, value.value, "{key}");
     }
-    for (key, (lost, _)) in &listed {
-        assert!(
-            !is_version(lost, &winners[key]),
-            "{label}: {key} is listed as lost and won"
-        );
-    }
-    // Losers that were published may still be on their way to those who hold the winners.
-    assert!(status_number(node, "/sync/conflicts") >= listed.len() as u64, "{label}");
-}
-
-fn is_version(shown: &Value, row: &super::Row) -> bool {
-    let value = row.value.as_deref().map(String::from_utf8_lossy);
-    shown["value"].as_str() == value.as_deref()
-        && (shown["deleted"] == true) == value.is_none()
-        && shown["author"] == row.author.as_str()
-}
-
-#[track_caller]
-fn assert_restores(sides: &Sides) {
-    let (b, e) = (&sides.nodes[1], &sides.nodes[4]);
-    // A value that `a` wrote and `b` had, and a deletion that `d` made and `e` had.
-    let restored = b.json(&format!("restore --json \"{}\"", key(50)));
-    assert_eq!(
-        (&restored["restored"], &restored["value"]),
-        (&true.into(), &"50 by a".into()),
-        "{restored}"
-    );
-    let lost = conflicts(e)[&key(1)].0["timestamp"].as_str().unwrap().to_owned();
-    let restored = e.json(&format!("restore --json \"{}\" {lost}", key(1)));
-    assert_eq!(
-        (&restored["restored"], &restored["deleted"]),
-        (&true.into(), &true.into()),
-        "{restored}"
-    );
-    wait_equal("after the restoring", &sides.all(), RECOVERY);
     for node in &sides.nodes {
-        assert_eq!(node.get(&key(50)).as_deref(), Some("50 by a"), "{}", node.label());
-        assert_eq!(node.get(&key(1)), None, "{}", node.label());
+        assert_eq!(node.conflicts().len(), 0, "{}", node.label());
+        assert_eq!(status_number(node, "/sync/conflicts"), 0, "{}", node.label());
+        assert_eq!(conflict_rows(node), Ok(Vec::new()), "{}", node.label());
     }
-    for (node, restored) in [(b, key(50)), (e, key(1))] {
-        assert!(!conflicts(node).contains_key(&restored), "{}: {restored}", node.label());
-    }
-    for line in [
-        format!("restore --json \"{}\"", key(50)),
-        "restore --json nobody".to_owned(),
-    ] {
-        assert_eq!(b.json(&line)["code"], 3);
-    }
+    assert_eq!(b.json("resolve --json --all")["resolved_keys"], 0);
 }
 
 /// A write that had seen the other one is no conflict, wherever it is made.
@@ -205,6 +218,7 @@ fn overwriting_what_was_seen_makes_no_conflict() {
     b.restart();
     wait_equal("after the return", &[&a, &b], seconds(10));
     for node in [&a, &b] {
-        assert_eq!(conflicts(node).len(), 0, "{}", node.label());
+        assert_eq!(node.conflicts().len(), 0, "{}", node.label());
+        assert_eq!(conflict_rows(node), Ok(Vec::new()), "{}", node.label());
     }
 }
