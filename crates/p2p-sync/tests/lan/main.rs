@@ -17,6 +17,7 @@
 mod alone;
 mod announcing;
 mod bytes;
+mod causality;
 mod conflicts;
 mod dialling;
 mod dials;

@@ -30,7 +30,7 @@ mod slow_holder;
 mod slow_link;
 
 /// How soon two stores are to be equal when nothing is in the way.
-const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 /// Records that are written into a stopped store at once.
 const FILL_AT_ONCE: u64 = 5_000;
 
@@ -41,20 +41,20 @@ fn full() -> bool {
 
 /// Prints what was measured.
 #[allow(clippy::print_stdout)]
-fn measured(text: &str) {
+pub(crate) fn measured(text: &str) {
     println!("measured: {text}");
 }
 
 /// One row of a store, deletions included.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Row {
-    value: Option<Vec<u8>>,
-    timestamp: i64,
-    author: String,
-    seen: Option<Vec<u8>>,
+pub(crate) struct Row {
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) timestamp: i64,
+    pub(crate) author: String,
+    pub(crate) seen: Option<Vec<u8>>,
 }
 
-type Rows = BTreeMap<String, Row>;
+pub(crate) type Rows = BTreeMap<String, Row>;
 
 /// A store in few words: equal if and only if all records and conflicts are, as far as a test can be in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,7 +102,7 @@ fn each_row(node: &Node, table: &str, mut look: impl FnMut(String, Row)) -> rusq
 
 /// The value or deletion of every key that a node holds, by its file.
 #[track_caller]
-fn rows(node: &Node) -> Rows {
+pub(crate) fn rows(node: &Node) -> Rows {
     try_rows(node).unwrap()
 }
 
@@ -113,7 +113,7 @@ fn try_rows(node: &Node) -> rusqlite::Result<Rows> {
 }
 
 /// Every conflict that a node holds, by its file, shown or not.
-fn conflict_rows(node: &Node) -> rusqlite::Result<Vec<(String, Row)>> {
+pub(crate) fn conflict_rows(node: &Node) -> rusqlite::Result<Vec<(String, Row)>> {
     let mut all = Vec::new();
     each_row(node, "kv_conflict", |key, row| all.push((key, row)))?;
     all.sort();
@@ -154,7 +154,7 @@ fn count(node: &Node) -> u64 {
 
 /// Waits until all hold the same records and conflicts and returns how long that took.
 #[track_caller]
-fn wait_equal(what: &str, nodes: &[&Node], deadline: Duration) -> Duration {
+pub(crate) fn wait_equal(what: &str, nodes: &[&Node], deadline: Duration) -> Duration {
     let start = Instant::now();
     let equal = poll(deadline, || {
         let (first, rest) = nodes.split_first().unwrap();
@@ -261,7 +261,7 @@ fn wait_status(node: &Node, pointer: &str, deadline: Duration, accepted: impl Fn
 
 /// Writes on `node`, one after the other, and waits until all have been acknowledged.
 #[track_caller]
-fn add_all(node: &Node, pairs: impl IntoIterator<Item = (String, String)>) {
+pub(crate) fn add_all(node: &Node, pairs: impl IntoIterator<Item = (String, String)>) {
     let lines: Vec<_> = pairs
         .into_iter()
         .map(|(key, value)| format!("add \"{key}\" {value}"))
@@ -276,13 +276,13 @@ fn delete_all(node: &Node, keys: impl IntoIterator<Item = String>) {
 }
 
 #[track_caller]
-fn command_all(node: &Node, lines: &[String], expected: &str) {
+pub(crate) fn command_all(node: &Node, lines: &[String], expected: &str) {
     let answers = node.lines(&lines.join("\n"));
     let acknowledged = answers.iter().filter(|line| line.starts_with(expected)).count();
     assert_eq!(acknowledged, lines.len(), "{}: {:?}", node.label(), answers.last());
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap())
 }
 
