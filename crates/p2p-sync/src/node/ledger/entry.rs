@@ -98,12 +98,12 @@ pub struct Change {
     pub record: Record,
 }
 
-/// Writes that lost, and that a local write has put an end to.
+/// The conflict of a key that a local write has put an end to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// The key.
     pub key: Key,
-    /// Those with another content than that of the write.
+    /// The versions that were held, the value among them, with another content than that of the write; the latest first.
     pub dropped: Vec<Record>,
 }
 

@@ -127,7 +127,11 @@ fn a_write_that_was_not_seen_is_kept_until_somebody_chooses() {
     let [settled] = settled.as_slice() else {
         panic!("{settled:?}")
     };
-    assert_eq!(settled.dropped, [], "the one that lost was chosen");
+    assert_eq!(
+        settled.dropped,
+        std::slice::from_ref(&theirs),
+        "the one that lost was chosen, and the value was not"
+    );
     assert_eq!(held(&mut ledger).all(), std::slice::from_ref(&chosen));
     assert!(chosen.covers(&mine) && chosen.covers(&theirs));
     assert_eq!(
@@ -147,7 +151,8 @@ fn a_write_of_a_node_that_holds_a_conflict_settles_it_and_says_so() {
     let directory = TempDir::new().unwrap();
     let mut ledger = open(&directory);
     let mine = write(&mut ledger, "mine");
-    apply(&mut ledger, &[theirs("theirs")]);
+    let theirs = theirs("theirs");
+    apply(&mut ledger, std::slice::from_ref(&theirs));
     let (key, content) = (&key(), &value("both"));
     let committed = ledger.commit(
         &[Entry::Write {
@@ -158,7 +163,7 @@ fn a_write_of_a_node_that_holds_a_conflict_settles_it_and_says_so() {
         now(),
     );
     assert_eq!(committed.settled.len(), 1);
-    assert_eq!(committed.settled[0].dropped, [mine]);
+    assert_eq!(committed.settled[0].dropped, [theirs, mine]);
     assert_eq!(held(&mut ledger).all().len(), 1);
     let (chosen, _) = resolve(&mut ledger, None);
     assert_eq!(chosen, None);

@@ -227,7 +227,7 @@ fn settle(written: Written, committed: &mut Committed) -> Record {
         let is_dropped = |old: &&Record| old.content != record.content;
         committed.settled.push(Settled {
             key: record.key.clone(),
-            dropped: replaced.conflicts().iter().filter(is_dropped).cloned().collect(),
+            dropped: replaced.all().iter().rev().filter(is_dropped).cloned().collect(),
         });
     }
     record
