@@ -500,6 +500,44 @@ fn many_authors_in_turn_make_no_conflict_and_name_no_more_than_they_may() {
     }
 }
 
+/// In each round all write, in another order, each after it has heard the newest version, whatever else it hears, late or again.
+#[test]
+fn sixteen_authors_that_edit_a_key_a_thousand_times_each_never_conflict_and_need_no_floor() {
+    const AUTHORS: usize = SEEN_AUTHORS_MAX;
+    let mut random = support::Random::new(16);
+    let mut nodes: Vec<Node> = (0..AUTHORS)
+        .map(|author| Node::new(u8::try_from(author).unwrap()))
+        .collect();
+    let mut order: Vec<usize> = (0..AUTHORS).collect();
+    let mut history: Vec<Record> = Vec::new();
+    for _ in 0..1_000 {
+        random.shuffle(&mut order);
+        for author in &order {
+            let newest = history.last().cloned();
+            let late = newest.is_some().then(|| random.pick(&history).clone());
+            for heard in late.iter().chain(&newest).chain(&late) {
+                let merge = nodes[*author].receive(heard);
+                assert!(!merge.is_new_conflict(), "{heard:?}: {merge:?}");
+            }
+            let written = nodes[*author].write(&key("a"), put(b"turn")).unwrap();
+            assert_eq!(
+                nodes[*author].store.versions(&key("a")).unwrap().all(),
+                std::slice::from_ref(&written)
+            );
+            let named = written.seen.others().len();
+            assert_eq!((written.seen.floor(), named), (None, history.len().min(AUTHORS - 1)));
+            history.push(written);
+        }
+    }
+    let newest = history.last().cloned().unwrap();
+    random.shuffle(&mut history);
+    let mut observer = Node::new(99);
+    for record in &history {
+        assert!(!observer.receive(record).is_new_conflict(), "{record:?}");
+    }
+    assert_eq!(observer.store.versions(&key("a")).unwrap().all(), [newest]);
+}
+
 #[test]
 fn a_node_that_was_far_ahead_is_punctual_again_after_its_clock_is_set_right() {
     let mut node = Node::new(1);
