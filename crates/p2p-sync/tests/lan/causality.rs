@@ -9,6 +9,7 @@ use p2p_sync_testbed::{Addresses, Host, Lab, Node, Value, poll};
 use crate::support::{PATIENCE, launch, status_number};
 
 mod apart;
+mod crowd;
 mod foreign;
 mod lies;
 mod settling;
