@@ -170,7 +170,10 @@ impl Node {
         assert_eq!(end, serde_json::json!({ "conflicts": listed.len() }), "{label}");
         let mut conflicts = BTreeMap::new();
         for one in listed {
-            let (Some(key), Some(versions)) = (one["key"].as_str(), one["versions"].as_array()) else {
+            let (Some(key), Some(versions)) = (
+                one.get("key").and_then(Value::as_str),
+                one.get("versions").and_then(Value::as_array),
+            ) else {
                 panic!("{label}: no key with versions: {one}");
             };
             let twice = conflicts.insert(key.to_owned(), versions.clone());

@@ -21,7 +21,9 @@ const APPLICATION_ID: i32 = 0x7032_7073;
 #[derive(Clone, Copy)]
 enum Step {
     Sql(&'static str),
-    Code(fn(&Connection, Observer<'_>) -> rusqlite::Result<()>),
+    Code(fn(&Connection) -> rusqlite::Result<()>),
+    /// Writes every record once more, and tells how far it is.
+    Rewrite(fn(&Connection, Observer<'_>) -> rusqlite::Result<()>),
 }
 
 /// How far a file has come on its way to the shape that this program uses.
@@ -43,9 +45,9 @@ const STEPS: &[Step] = &[
     Step::Code(second),
     Step::Sql(THIRD),
     Step::Code(fourth),
-    Step::Code(fifth),
+    Step::Rewrite(fifth),
     Step::Sql(SIXTH),
-    Step::Code(causality::seventh),
+    Step::Rewrite(causality::seventh),
 ];
 
 /// `kv_store` is an ordinary rowid table: rows are appended, and only small indexes are written at random places, which is
@@ -185,7 +187,7 @@ const UNINDEXED: &str = "SELECT value, timestamp, author, deleted_at, base, key,
 const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
 
 /// The indexes come last, so that each is written once, in its order.
-fn second(connection: &Connection, _: Observer<'_>) -> rusqlite::Result<()> {
+fn second(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(SYNC_COLUMNS)?;
     fill_columns(connection)?;
     connection.execute_batch(SYNC_TABLES)?;
@@ -195,7 +197,7 @@ fn second(connection: &Connection, _: Observer<'_>) -> rusqlite::Result<()> {
 }
 
 /// What tells that another program changed records. A summary that was kept is still good.
-fn fourth(connection: &Connection, _: Observer<'_>) -> rusqlite::Result<()> {
+fn fourth(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(others::WATCH)?;
     connection
         .execute(
@@ -349,10 +351,22 @@ fn migrate_by(
     if done >= steps.len() {
         return Ok(());
     }
-    for step in steps.iter().skip(done) {
+    let missing = steps.iter().skip(done);
+    let rewrites = missing.clone().filter(|step| matches!(step, Step::Rewrite(_))).count() as u64;
+    let mut rewritten = 0;
+    for step in missing {
         match step {
             Step::Sql(sql) => transaction.execute_batch(sql),
-            Step::Code(code) => code(&transaction, observe),
+            Step::Code(code) => code(&transaction),
+            Step::Rewrite(rewrite) => {
+                let before = rewritten;
+                rewritten += 1;
+                // To whom is told it is one way, however many steps it takes.
+                rewrite(&transaction, &mut |Migration { done, all }| {
+                    let done = (before * all + done) / rewrites;
+                    observe(Migration { done, all });
+                })
+            }
         }
         .map_err(|cause| rows_against_the_rules(file, cause))?;
     }
@@ -680,8 +694,7 @@ mod tests {
         println!("{} records in {:?}", records.len(), begun.elapsed());
         let all = records.len() as u64 + 1;
         assert!(told.iter().all(|migration| migration.all == all), "{told:?}");
-        let steps: Vec<_> = told.chunk_by(|one, next| one.done <= next.done).collect();
-        assert_eq!(steps.len(), 2, "numbers first, then what was seen: {told:?}");
+        assert!(told.is_sorted_by_key(|migration| migration.done), "{told:?}");
         assert_eq!((told[0].done, told.last().unwrap().done), (0, all));
         assert!(told.len() as u64 > all / 10_000, "{}", told.len());
         let (mut reached, mut found) = (None, Vec::new());
