@@ -71,8 +71,8 @@ fn a_deletion_against_an_edit_is_told_as_such_and_a_write_over_it_says_what_it_d
     trio.c.add("hours", "9-17");
     let line = format!(
         "The conflict of hours is settled; not kept: a deletion written {deleted_at} by {}, 8-16 written {hours_at} by {}",
-        a.peer_id(),
-        b.peer_id()
+        a.label(),
+        b.label()
     );
     trio.c.wait_log(0, &line, SOON);
     expected.remove("hours");
@@ -81,7 +81,7 @@ fn a_deletion_against_an_edit_is_told_as_such_and_a_write_over_it_says_what_it_d
     assert_eq!(a.command("delete menu"), "✓ Deleted: menu");
     let line = format!(
         "The conflict of menu is settled; not kept: soup written {soup_at} by {}",
-        a.peer_id()
+        a.label()
     );
     a.wait_log(0, &line, SOON);
     expected.remove("menu");
@@ -94,7 +94,7 @@ fn a_deletion_against_an_edit_is_told_as_such_and_a_write_over_it_says_what_it_d
     );
     let line = format!(
         "The conflict of door is settled; not kept: red written {red_at} by {}",
-        a.peer_id()
+        a.label()
     );
     b.wait_log(0, &line, SOON);
     wait_conflicts(&trio.all(), &Conflicts::new(), SOON);
