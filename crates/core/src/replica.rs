@@ -70,8 +70,8 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Written, WriteError<S::Error>> {
         let held = transaction.versions(&key).map_err(WriteError::Store)?;
-        let seen = held.clone();
-        self.write_over(transaction, (held, &seen), key, content, now)
+        let after = held.latest();
+        self.write_over(transaction, (held, after), key, content, now)
     }
 
     /// Stores a value or a deletion dated now. Versions of the key that are dated further ahead of `now` than other nodes accept
@@ -88,8 +88,10 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Written, WriteError<S::Error>> {
         let held = transaction.versions(&key).map_err(WriteError::Store)?;
-        let seen = held.up_to(now.saturating_add(FUTURE_MAX));
-        self.write_over(transaction, (held, &seen), key, content, now)
+        let accepted = now.saturating_add(FUTURE_MAX);
+        let timestamps = held.all().iter().map(|version| version.timestamp);
+        let after = timestamps.filter(|timestamp| *timestamp <= accepted).max();
+        self.write_over(transaction, (held, after), key, content, now)
     }
 
     /// Stores a deletion as the newest version of an existing key. If the key does not exist, nothing is written.
@@ -105,8 +107,8 @@ impl Replica {
         let held = transaction.versions(&key).map_err(WriteError::Store)?;
         match held.winner() {
             Some(winner) if winner.content.value().is_some() => {
-                let seen = held.clone();
-                self.write_over(transaction, (held, &seen), key, Content::Deleted, now)
+                let after = held.latest();
+                self.write_over(transaction, (held, after), key, Content::Deleted, now)
                     .map(Some)
             }
             _ => Ok(None),
@@ -128,22 +130,23 @@ impl Replica {
         Ok(Received { merged, held })
     }
 
-    /// Replaces what is held of a key by a write that has seen some of it.
+    /// Replaces what is held of a key by a write that has seen it, and is dated after a timestamp.
     fn write_over<S: Transaction>(
         &mut self,
         transaction: &mut S,
-        (replaced, seen): (Versions, &Versions),
+        (replaced, after): (Versions, Option<Timestamp>),
         key: Key,
         content: Content,
         now: Timestamp,
     ) -> Result<Written, WriteError<S::Error>> {
-        let timestamp = self.clock.tick(now, seen.latest())?;
+        let timestamp = self.clock.tick(now, after)?;
         let record = Record {
             key,
             content,
             timestamp,
             author: self.id,
-            seen: Seen::by(&self.id, seen.all()),
+            // What was dated later is dropped, but what its author had seen has been seen.
+            seen: Seen::by(&self.id, replaced.all()).before(timestamp),
         };
         let held = Versions::of([record.clone()]);
         transaction.replace(&replaced, &held).map_err(WriteError::Store)?;

@@ -95,6 +95,20 @@ impl Seen {
         Self::of_sorted(self.floor, others.copied().collect())
     }
 
+    /// As much of it as a version of this timestamp can have seen: nobody has seen what is as late as their own version.
+    #[must_use]
+    pub fn before(self, timestamp: Timestamp) -> Self {
+        if self.is_before(timestamp) {
+            return self;
+        }
+        let latest = timestamp.previous();
+        let floor = self.floor.min(latest);
+        let others = self.others().iter();
+        let others = others.filter_map(|(author, seen)| Some((*author, Some(*seen).min(latest)?)));
+        let others = others.filter(|(_, seen)| Some(*seen) > floor).collect();
+        Self::of_sorted(floor, others)
+    }
+
     /// What `author` has seen when it holds these versions: everything that they say, and themselves. Beyond
     /// [`SEEN_AUTHORS_MAX`] authors the lowest entries are folded into the floor, which then counts more as seen than was.
     pub fn by(author: &NodeId, held: &[Record]) -> Self {
@@ -173,6 +187,10 @@ mod tests {
         assert!(seen(4, &[]).is_before(at(5)) && !seen(5, &[]).is_before(at(5)));
         assert!(Seen::NOTHING.is_before(Timestamp::MIN) && seen(0, &[(1, 5)]).names(&node(1)));
         assert_eq!(seen(0, &[(1, 5), (2, 5)]).without(&node(1)), seen(0, &[(2, 5)]));
+        assert_eq!(seen(2, &[(1, 5), (2, 9)]).before(at(10)), seen(2, &[(1, 5), (2, 9)]));
+        assert_eq!(seen(2, &[(1, 5), (2, 9)]).before(at(7)), seen(2, &[(1, 5), (2, 6)]));
+        assert_eq!(seen(4, &[(1, 5)]).before(at(4)), seen(3, &[]));
+        assert_eq!(seen(4, &[(1, 5)]).before(Timestamp::MIN), Seen::NOTHING);
         assert_eq!(Seen::everything_before(at(1)), Seen::NOTHING);
         assert_eq!(Seen::everything_before(at(9)), seen(8, &[]));
     }

@@ -96,13 +96,6 @@ impl Versions {
         &self.0
     }
 
-    /// Those that are not later than a timestamp.
-    #[must_use]
-    pub fn up_to(&self, timestamp: Timestamp) -> Self {
-        let due = self.0.iter().filter(|version| version.timestamp <= timestamp);
-        Self(due.cloned().collect())
-    }
-
     /// The timestamp of the latest.
     pub fn latest(&self) -> Option<Timestamp> {
         self.winner().map(|winner| winner.timestamp)
