@@ -222,7 +222,7 @@ impl Transaction<'_> {
     /// [`KNOWN_NAMES_MAX`](crate::names::KNOWN_NAMES_MAX).
     ///
     /// # Errors
-    /// As for [`keep_conflict`](Self::keep_conflict).
+    /// As for [`put`](Self::put).
     pub fn remember_names(&mut self, heard: &NamesHeard, at: Timestamp) -> Result<(), StoreError> {
         self.write(|connection| peer_names::remember(connection, heard, at))
     }
