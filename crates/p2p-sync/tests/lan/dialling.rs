@@ -1,6 +1,6 @@
 //! Whom a node dials, and where: nothing that strangers do keeps it from those that belong to it.
 
-use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, tempfile, wait_until};
+use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, Value, poll, tempfile, wait_until};
 
 use crate::support::{PATIENCE, RECOVERY, example, launch, peer_field, seconds, share_both_ways, tcp, wait_subscribed};
 
@@ -99,6 +99,28 @@ fn members_that_swapped_their_addresses_while_off_find_each_other() {
     let moved: Vec<Node> = (0..3).map(|who| start((who + 1) % 3, who).start()).collect();
     moved.iter().for_each(|node| wait_subscribed(node, 2, seconds(20)));
     share_both_ways(&moved[0], &moved[2], "after the move");
+}
+
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn a_node_with_a_new_identity_at_a_known_address_is_no_trouble() {
+    let lab = Lab::new();
+    let hosts = [(); 2].map(|()| lab.host(Addresses::V4));
+    let a = launch(&hosts[0], "a").start();
+    let old = launch(&hosts[1], "old").start();
+    a.wait_linked(&old, PATIENCE);
+    old.stop();
+    let new = launch(&hosts[1], "new").start();
+    a.wait_linked(&new, PATIENCE);
+    // Longer than it takes until the old one is looked for again, where another one answers now.
+    let causes = |status: Value| -> Vec<Value> {
+        let troubles = status["troubles"].as_array().unwrap().iter();
+        troubles.map(|trouble| trouble["cause"].clone()).collect()
+    };
+    let seen = poll(seconds(12), || {
+        causes(a.status()).into_iter().find(|cause| cause == "another_identity")
+    });
+    assert_eq!(seen, None);
 }
 
 /// The moment of a line of the log, in seconds of its day.

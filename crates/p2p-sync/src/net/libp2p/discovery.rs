@@ -22,6 +22,7 @@ mod engine;
 mod entry;
 mod sockets;
 mod table;
+mod usefulness;
 mod wire;
 
 use crate::net::Multicast;

@@ -13,6 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::usefulness;
 use super::wire::{Message, OwnNames, PACKET_BYTES_MAX};
 use crate::throttle::Throttle;
 
@@ -20,7 +21,8 @@ use crate::throttle::Throttle;
 pub(super) const PORT: u16 = 5_353;
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
-/// Interfaces that are used at once: a machine with hundreds of containers has as many.
+/// Interfaces that are used at once, two sockets and two tasks each: a machine with hundreds of containers has as many. `links`
+/// chooses those at which other machines are.
 const LINKS_MAX: usize = 32;
 /// Addresses of an interface that are announced: as many as others keep. With all the rest they fit one packet of an Ethernet.
 const ADDRESSES_MAX: usize = 32;
@@ -66,8 +68,7 @@ impl Link {
     }
 }
 
-/// The interfaces that are up, in the order of their numbers; those with more than IPv6 link-local addresses go first where there
-/// are too many.
+/// The interfaces that are up, in the order of their numbers; the most useful ones where there are too many.
 pub(super) fn links() -> Vec<Link> {
     let mut links: Vec<Link> = Vec::new();
     for interface in if_addrs::get_if_addrs().unwrap_or_default() {
@@ -85,9 +86,10 @@ pub(super) fn links() -> Vec<Link> {
             }),
         }
     }
-    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    links.sort_by_key(|link| (link.addresses.iter().all(is_link_local), link.index));
-    links.truncate(LINKS_MAX);
+    if links.len() > LINKS_MAX {
+        let roads = usefulness::Roads::of_this_machine();
+        usefulness::keep_best(&mut links, LINKS_MAX, &roads);
+    }
     links.sort_by_key(|link| link.index);
     for link in &mut links {
         // As the kernel gives them may change from one time to the next.

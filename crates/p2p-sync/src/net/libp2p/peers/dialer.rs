@@ -390,6 +390,11 @@ impl Dialer {
         self.candidates.get(peer).is_some_and(|candidate| candidate.announced)
     }
 
+    /// Whether a peer is in the table, so that it is dialled again.
+    pub(in crate::net::libp2p) fn looks_for(&self, peer: &PeerId) -> bool {
+        self.candidates.get(peer).is_some()
+    }
+
     /// How many peers are known.
     pub(in crate::net::libp2p) fn known(&self) -> usize {
         let strangers = self.connected.iter().filter(|peer| self.candidates.get(peer).is_none());

@@ -236,6 +236,32 @@ impl Troubles {
         }
     }
 
+    /// A peer is one of this network: that it answers where another one was looked for is no trouble, unless the user meant just
+    /// that one.
+    pub(in crate::net::libp2p) fn is_member(&mut self, peer: PeerId) {
+        let Ok(member) = node_id(&peer) else { return };
+        for (whom, row) in &mut self.rows {
+            if !meant(&self.configured, whom) {
+                row.attempts
+                    .retain(|(_, cause, _)| *cause != TroubleCause::AnotherIdentity(member));
+            }
+        }
+    }
+
+    /// Whether the user named this peer.
+    pub(in crate::net::libp2p) fn is_meant(&self, whom: &Whom) -> bool {
+        meant(&self.configured, whom)
+    }
+
+    /// Who is looked for no more is not missed where another one answers.
+    pub(in crate::net::libp2p) fn keep_sought(&mut self, is_sought: impl Fn(&PeerId) -> bool) {
+        let is_over = |whom: &Whom| matches!(whom, Whom::Peer(peer) if !is_sought(peer));
+        for (_, row) in self.rows.iter_mut().filter(|(whom, _)| is_over(whom)) {
+            row.attempts
+                .retain(|(_, cause, _)| !matches!(cause, TroubleCause::AnotherIdentity(_)));
+        }
+    }
+
     /// That is not the cause any more.
     pub(in crate::net::libp2p) fn drop_cause(&mut self, whom: &Whom, cause: &TroubleCause) {
         if let Some(row) = self.rows.get_mut(whom) {
@@ -284,6 +310,11 @@ impl Troubles {
         all.sort_by_key(|trouble| (!trouble.configured, std::cmp::Reverse(trouble.last), trouble.peer));
         all
     }
+}
+
+/// Whether the user named a peer, and not merely an address.
+fn meant(configured: &HashSet<Whom>, whom: &Whom) -> bool {
+    matches!(whom, Whom::Peer(_)) && configured.contains(whom)
 }
 
 /// More would tell nobody anything.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::swarm::{ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, identify};
+use p2p_sync_core::NodeId;
 use p2p_sync_core::text::shortened;
 
 use super::Task;
@@ -73,6 +74,7 @@ impl Telling {
     pub(super) fn accept(&mut self, peer: PeerId) {
         self.visits.known(peer);
         self.troubles.resolved(peer);
+        self.troubles.is_member(peer);
     }
 }
 
@@ -101,7 +103,26 @@ impl Task {
             (None, Some(address)) => (Whom::Address(split_peer(address.clone()).0), Expected::Configured),
             (None, None) => return,
         };
+        if !self.telling.troubles.is_meant(&whom) {
+            // Addresses change hands, and any member is welcome.
+            let is_member = |cause: &TroubleCause| match cause {
+                TroubleCause::AnotherIdentity(other) => self.takes_part(other),
+                _ => false,
+            };
+            let (members, others): (Vec<_>, Vec<_>) = came.into_iter().partition(|(_, cause)| is_member(cause));
+            for (address, _) in members {
+                self.telling.troubles.forget_address(&whom, &address);
+                self.telling
+                    .troubles
+                    .forget_address(&Whom::Address(address.clone()), &address);
+            }
+            came = others;
+        }
         self.telling.troubles.note(whom, expected, came, now);
+    }
+
+    fn takes_part(&self, node: &NodeId) -> bool {
+        PeerId::from_bytes(node.as_bytes()).is_ok_and(|peer| self.connections.takes_part(peer))
     }
 
     /// Somebody dialled, and the handshake failed. Most often it was given up for another one that was faster.
@@ -253,6 +274,8 @@ impl Task {
                     .note(Whom::Peer(peer), Expected::Perhaps, came, now);
             }
         }
+        let dialler = &self.dialer;
+        self.telling.troubles.keep_sought(|peer| dialler.looks_for(peer));
         for (trouble, expected) in self.telling.troubles.take_due(now) {
             let text = warning::of(&trouble, expected, &self.names);
             match trouble.attempts.first().map(|attempt| &attempt.cause) {

@@ -82,6 +82,34 @@ fn an_address_that_changed_hands_is_worth_a_warning_only_if_the_user_named_it() 
 }
 
 #[test]
+fn a_member_that_answers_for_another_is_no_trouble_unless_the_user_meant_that_one() {
+    let (old, member, now) = (PeerId::random(), PeerId::random(), Instant::now());
+    let named: Multiaddr = format!("{}/p2p/{old}", address(1)).parse().unwrap();
+    for (configured, rows) in [(vec![], 0), (vec![address(1)], 0), (vec![named], 1)] {
+        let mut troubles = Troubles::new(&configured);
+        let cause = TroubleCause::AnotherIdentity(node_id(&member).unwrap());
+        troubles.note(Whom::Peer(old), Expected::Perhaps, vec![(address(1), cause)], now);
+        troubles.is_member(PeerId::random());
+        assert_eq!(troubles.all().len(), 1);
+        troubles.is_member(member);
+        assert_eq!(troubles.all().len(), rows, "{configured:?}");
+    }
+}
+
+#[test]
+fn who_is_looked_for_no_more_is_not_missed_where_another_answers() {
+    let (old, now) = (PeerId::random(), Instant::now());
+    let mut troubles = Troubles::new(&[]);
+    let cause = TroubleCause::AnotherIdentity(node_id(&PeerId::random()).unwrap());
+    let came = vec![(address(1), cause), (address(2), TroubleCause::NoAnswer)];
+    troubles.note(Whom::Peer(old), Expected::Perhaps, came, now);
+    troubles.keep_sought(|peer| *peer == old);
+    assert_eq!(troubles.all()[0].attempts.len(), 2);
+    troubles.keep_sought(|_| false);
+    assert_eq!(troubles.all()[0].attempts.len(), 1);
+}
+
+#[test]
 fn a_connection_ends_what_did_not_answer_and_only_acceptance_the_rest() {
     let (peer, now) = (PeerId::random(), Instant::now());
     let whom = Whom::Peer(peer);
