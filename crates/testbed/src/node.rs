@@ -147,8 +147,10 @@ impl Node {
     /// The peer id that the running process has printed.
     #[track_caller]
     pub fn peer_id(&self) -> String {
-        let mut ids = self.start_lines("Peer ID: ");
-        ids.pop()
+        // Replies to commands may have such lines too.
+        let ids = self.start_lines("Peer ID: ");
+        ids.into_iter()
+            .next()
             .unwrap_or_else(|| panic!("{}: has printed no peer id", self.label()))
     }
 

@@ -38,23 +38,34 @@ fn text(node: &Node, command: &str) -> String {
     node.lines(command).join("\n")
 }
 
+/// Who wrote the versions of the one key in conflict, the latest first, as people see it.
+fn authors(node: &Node) -> Vec<String> {
+    let lines = node.lines("conflicts");
+    let written = lines.iter().filter(|line| line.trim_start().starts_with("written "));
+    written
+        .map(|line| line.split_once(" by ").unwrap().1.to_owned())
+        .collect()
+}
+
 /// A start of the node whose data is in that directory, under another name.
 fn renamed(node: &Node, host: &Host, name: &str) -> Launch {
     launch(host, name).data_dir(node.data_dir())
 }
 
-/// Both write the same key while they are apart, `b` last: `a` notices that its own write was lost.
+/// Both write the same key while they are apart, which both show afterwards.
 #[track_caller]
 fn conflict(lab: &Lab, (a, host_a): (&Node, &Host), (b, host_b): (&Node, &Host)) {
     lab.partition(&[&[host_a], &[host_b]]);
     for (node, other) in [(a, b), (b, a)] {
         wait_until("apart", PATIENCE, || node.peer(&other.peer_id()).is_none());
-        node.add("meal", &format!("by {}", node.label()));
+        node.add("meal", &node.peer_id());
     }
     lab.heal();
-    wait_until("the lost write is noticed", PATIENCE, || {
-        a.status()["sync"]["conflicts"] == 1
-    });
+    for node in [a, b] {
+        wait_until("the conflict is noticed", PATIENCE, || {
+            node.status()["sync"]["conflicts"] == 1
+        });
+    }
 }
 
 #[test]
@@ -94,18 +105,26 @@ fn nodes_show_each_other_by_their_names_also_when_one_is_away_or_renamed() {
     a.wait_log(0, "Synced with peer Küche 2/%: ", PATIENCE);
     b.stop();
     wait_until("alone", PATIENCE, || a.peer(&id_b).is_none());
-    let by_both = |text: &str, [one, other]: [&str; 2]| {
-        let by = |name: &str| text.lines().any(|line| line.contains(&format!(" by {name}")));
-        assert!(by(one) && by(other) && !text.contains(&id_b), "{text}");
+    let by_both = |node: &Node, names: [&str; 2]| {
+        assert_eq!(authors(node), names, "{}", text(node, "conflicts"));
     };
-    by_both(&text(&a, "conflicts"), ["desk", "Küche 2/%"]);
+    by_both(&a, ["Küche 2/%", "desk"]);
     let line = a.json("conflicts --json --limit=1");
-    let authors = [&line["lost"], &line["won"]].map(|version| version["author_name"].as_str().unwrap());
-    assert!(authors.contains(&"desk") && authors.contains(&"Küche 2/%"), "{line}");
+    let [latest, other] = [&line["versions"][0], &line["versions"][1]];
+    assert_eq!(
+        (&latest["author_name"], &latest["author"]),
+        (&"Küche 2/%".into(), &id_b.as_str().into()),
+        "{line}"
+    );
+    assert_eq!(
+        (&other["author_display_name"], &other["author"]),
+        (&"desk".into(), &id_a.as_str().into()),
+        "{line}"
+    );
 
     a.stop();
     let a = renamed(&a, &host_a, "attic").start();
-    by_both(&text(&a, "conflicts"), ["attic", "Küche 2/%"]);
+    by_both(&a, ["Küche 2/%", "attic"]);
     b.restart();
     wait_names(&b, &[(&id_a, "attic")]);
     b.wait_log(
@@ -113,6 +132,7 @@ fn nodes_show_each_other_by_their_names_also_when_one_is_away_or_renamed() {
         &format!("INFO Peer {id_a} calls itself attic; it was desk before"),
         PATIENCE,
     );
+    by_both(&b, ["Küche 2/%", "attic"]);
 }
 
 #[test]
@@ -139,11 +159,11 @@ fn nodes_of_the_same_name_are_told_apart_by_the_end_of_their_peer_ids() {
     assert_eq!(c.json(&format!("peers --json '{shown_a}'"))["peer_id"], id_a.as_str());
 
     conflict(&lab, (&a, &hosts[0]), (&b, &hosts[1]));
-    let text = text(&a, "conflicts");
-    assert!(
-        text.contains(&format!(" by {shown_a}")) && text.contains(&format!(" by {shown_b}")),
-        "{text}"
-    );
+    for node in [&a, &b, &c] {
+        wait_until("the conflict is everywhere", PATIENCE, || {
+            authors(node) == [shown_b.as_str(), &shown_a]
+        });
+    }
 
     b.stop();
     let b = renamed(&b, &hosts[1], "cellar").start();
