@@ -1,4 +1,4 @@
-//! What the Tab key offers: words of commands, then keys.
+//! What the Tab key offers: words of commands, then keys, or names of peers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,24 @@ use tokio::time::timeout;
 
 use crate::command::{Unclosed, Words, overview};
 use crate::node::{Conflicts, Node};
+use crate::report::Peer;
 
-/// Keys that are offered at once.
+/// Keys, or names, that are offered at once.
 const KEYS_MAX: usize = 100;
 /// How long a person is made to wait for an offer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 type Keys = Arc<dyn Fn(Candidates, &str) -> Vec<String> + Send + Sync>;
 
-/// Which keys are asked for.
+/// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Candidates {
-    /// Those that have a value.
+    /// Keys that have a value.
     Stored,
-    /// Those in conflict.
+    /// Keys in conflict.
     Conflicting,
+    /// Names of connected peers.
+    Peers,
 }
 
 /// Offers what may stand at the cursor.
@@ -40,7 +43,7 @@ pub(super) struct Completion {
 }
 
 impl Completion {
-    /// Asks `node` for keys, from a thread that is not one of `runtime`.
+    /// Asks `node` for keys and names, from a thread that is not one of `runtime`.
     pub(super) fn of(node: Node, runtime: Handle) -> Self {
         Self::new(move |source, prefix| {
             let keys = async {
@@ -50,6 +53,7 @@ impl Completion {
                         .conflicts(prefix, None, KEYS_MAX)
                         .await
                         .map(|found| conflicting_keys(&found)),
+                    Candidates::Peers => node.status().await.map(|status| names(&status.peers, prefix)),
                 }
             };
             let keys = runtime.block_on(async { timeout(PATIENCE, keys).await });
@@ -84,6 +88,7 @@ impl Completion {
             ),
             ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(Candidates::Stored, typed)),
             ["conflicts" | "resolve" | "restore"] => (start, self.keys(Candidates::Conflicting, typed)),
+            ["peers"] => (start, self.keys(Candidates::Peers, typed)),
             _ => (cursor, Vec::new()),
         }
     }
@@ -105,6 +110,12 @@ fn stored_keys(records: Vec<Record>) -> Vec<String> {
 fn conflicting_keys(conflicts: &Conflicts) -> Vec<String> {
     let winners = conflicts.keys.iter().filter_map(|versions| versions.winner());
     winners.map(|winner| winner.key.as_str().to_owned()).collect()
+}
+
+/// What peers are called, as `peers` understands it: also where two have the same name.
+fn names(peers: &[Peer], prefix: &str) -> Vec<String> {
+    let names = peers.iter().map(|peer| peer.display_name.clone());
+    names.filter(|name| name.starts_with(prefix)).take(KEYS_MAX).collect()
 }
 
 /// The words before the one that is being typed, options left out, and where that one starts.
@@ -167,6 +178,7 @@ mod tests {
     use p2p_sync_core::{Key, Value};
 
     use super::*;
+    use crate::report::examples;
 
     const KEYS: [&str; 7] = [
         "hello",
@@ -180,8 +192,10 @@ mod tests {
 
     fn offered(before: &str) -> (usize, Vec<String>) {
         let keys = |source, prefix: &str| {
-            if source == Candidates::Conflicting {
-                return vec!["lost".to_owned()];
+            match source {
+                Candidates::Conflicting => return vec!["lost".to_owned()],
+                Candidates::Peers => return names(&examples::peers(), prefix),
+                Candidates::Stored => {}
             }
             KEYS.iter()
                 .filter(|key| key.starts_with(prefix))
@@ -220,6 +234,13 @@ mod tests {
         for before in ["get hello h", "add hello h", "status h", "list a h"] {
             assert!(offered(before).1.is_empty(), "{before}");
         }
+    }
+
+    #[test]
+    fn peers_come_where_a_peer_stands() {
+        assert_eq!(offered("peers k"), (6, vec!["kit\\u{7}chen ".to_owned()]));
+        assert_eq!(offered("peers --json 12D3").1, [format!("{} ", examples::PEER)]);
+        assert!(offered("peers x").1.is_empty() && offered("peers kitchen k").1.is_empty());
     }
 
     #[tokio::test(flavor = "multi_thread")]
