@@ -36,6 +36,26 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! To react to changes, whichever node they are made on:
+//!
+//! ```no_run
+//! # async fn example(node: p2p_sync::Node) -> Result<(), Box<dyn std::error::Error>> {
+//! use futures::StreamExt;
+//! use p2p_sync::node::watch::{Event, Since};
+//!
+//! let mut events = node.watch("light/", Since::Snapshot);
+//! while let Some(event) = events.next().await {
+//!     match event? {
+//!         Event::Put(observed) => println!("{} is {:?}", observed.record.key, observed.record.content),
+//!         Event::Delete(observed) => println!("{} is gone", observed.record.key),
+//!         Event::Ready { cursor } => println!("up to date; {cursor} is where a later watch can go on"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod cli;
 pub mod command;

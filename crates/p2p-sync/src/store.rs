@@ -71,7 +71,7 @@ pub(crate) mod testing;
 mod transaction;
 mod wal;
 
-pub use changes::{Changed, Changes};
+pub use changes::{Changed, Changes, Snapshot};
 pub use conflicts::Conflicts;
 pub use directory::DataDir;
 pub use error::{OpenError, StoreError, StoreErrorKind};

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use p2p_sync_core::{Key, Record, Value};
 use tempfile::TempDir;
 
 use super::*;
@@ -13,20 +14,20 @@ use crate::net::memory::Hub;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Machines on one network; each keeps its data directory while its node is off.
-struct Machines {
+pub(super) struct Machines {
     hub: Hub,
-    directories: Vec<TempDir>,
+    pub(super) directories: Vec<TempDir>,
 }
 
 impl Machines {
-    fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         Self {
             hub: Hub::default(),
             directories: (0..count).map(|_| TempDir::new().unwrap()).collect(),
         }
     }
 
-    async fn start(&self, machine: usize) -> Node {
+    pub(super) async fn start(&self, machine: usize) -> Node {
         self.start_as(machine, &format!("n{machine}")).await
     }
 
@@ -39,7 +40,7 @@ impl Machines {
     }
 
     /// A copy of what a machine has on its disk now.
-    fn crashed(&self, machine: usize) -> TempDir {
+    pub(super) fn crashed(&self, machine: usize) -> TempDir {
         let copy = TempDir::new().unwrap();
         for file in std::fs::read_dir(self.directories[machine].path()).unwrap() {
             let file = file.unwrap();
@@ -48,7 +49,7 @@ impl Machines {
         copy
     }
 
-    async fn start_all(&self) -> Vec<Node> {
+    pub(super) async fn start_all(&self) -> Vec<Node> {
         let mut nodes = Vec::new();
         for machine in 0..self.directories.len() {
             nodes.push(self.start(machine).await);
@@ -57,11 +58,11 @@ impl Machines {
     }
 }
 
-fn key(text: &str) -> Key {
+pub(super) fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
-async fn put(node: &Node, key: &str, value: &str) -> Record {
+pub(super) async fn put(node: &Node, key: &str, value: &str) -> Record {
     let value = Value::new(value.as_bytes()).unwrap();
     node.put(Key::new(key).unwrap(), value).await.unwrap()
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use p2p_sync_core::Uptime;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::NodeError;
 use super::checking::{Checking, ScanResult};
@@ -52,6 +52,8 @@ pub(super) struct Writer {
     scans: mpsc::Receiver<ScanResult>,
     to_peers: mpsc::Sender<ToPeers>,
     audience: Arc<Audience>,
+    /// Whoever reads for watchers waits for this.
+    changed: Arc<Notify>,
     remembering: Remembering,
     names: Names,
     readers: Readers,
@@ -103,6 +105,7 @@ impl Writer {
             scans,
             to_peers: link.outbound,
             audience: link.audience,
+            changed: Arc::default(),
             remembering: Remembering::default(),
             ledger,
             names,
@@ -116,6 +119,12 @@ impl Writer {
             look_at_files: Uptime::default(),
             failure,
         }
+    }
+
+    /// The same, with watchers who are notified of every commit that stored a version.
+    pub(super) fn with_watchers(mut self, changed: Arc<Notify>) -> Self {
+        self.changed = changed;
+        self
     }
 
     /// The same, with or without the values of others in the log.

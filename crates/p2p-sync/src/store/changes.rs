@@ -1,12 +1,12 @@
 //! What changed after a place in the change sequence: one range of the table. A watcher reads it by its cursor, at its own
 //! pace; a sync bulk reads the same range.
 
-use p2p_sync_core::Record;
 use p2p_sync_core::sequence::{Cursor, Epochs};
 use p2p_sync_core::sync::{PageLimit, cost};
 use p2p_sync_core::text::shortened;
+use p2p_sync_core::{Key, Record};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 
 use super::error::StoreError;
 use super::others;
@@ -23,6 +23,11 @@ pub(super) const BY_NUMBER: &str = "SELECT value, timestamp, author, deleted_at,
     FROM kv_store WHERE sequence > ?1 AND sequence <= ?2 \
     UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, 1 \
     FROM kv_conflict WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence";
+
+const LIVE_TO_END: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence \
+    FROM kv_store WHERE key >= ?1 AND deleted_at IS NULL ORDER BY key";
+const LIVE_BELOW: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence \
+    FROM kv_store WHERE key >= ?1 AND key < ?2 AND deleted_at IS NULL ORDER BY key";
 
 /// A version that the store took in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +77,75 @@ impl Readers {
             changes.map_err(|cause| StoreError::sqlite(file, cause))
         })
     }
+}
+
+/// Values of keys as they were at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The values, in the order of their keys.
+    pub records: Vec<Record>,
+    /// The key behind which the next page begins; none: this was the last one.
+    pub next: Option<Key>,
+}
+
+impl Readers {
+    /// Values of the keys that start with `prefix` and come after `after`, up to the limit, as far as they have not changed behind a
+    /// place. Together with the [changes](Self::changes_since) behind that place, the pages give what is held, each key told once or
+    /// followed by what became of it. Damaged records are left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn snapshot(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        place: Cursor,
+        limit: PageLimit,
+    ) -> Result<Snapshot, StoreError> {
+        self.read(|reader, file| {
+            let (connection, authors) = (&reader.connection, &mut reader.authors);
+            let page = snapshot(connection, authors, (prefix, after), place.number.cast_signed(), limit);
+            page.map_err(|cause| StoreError::sqlite(file, cause))
+        })
+    }
+}
+
+fn snapshot(
+    connection: &Connection,
+    authors: &mut Authors,
+    (prefix, after): (&str, Option<&Key>),
+    last: i64,
+    limit: PageLimit,
+) -> rusqlite::Result<Snapshot> {
+    let (from, below) = (rows::lower_bound(prefix, after), rows::upper_bound(prefix));
+    let mut statement = connection.prepare_cached(below.as_ref().map_or(LIVE_TO_END, |_| LIVE_BELOW))?;
+    let mut rows = match &below {
+        None => statement.query(params![from]),
+        Some(below) => statement.query(params![from, below]),
+    }?;
+    let records_max = limit.records.max(1);
+    let rows_max = records_max.saturating_mul(LOOKED_AT_PER_PAGE);
+    let mut page = Snapshot {
+        records: Vec::new(),
+        next: None,
+    };
+    let (mut bytes, mut rows_seen) = (0, 0_usize);
+    while let Some(row) = rows.next()? {
+        let (_, key) = rows::key_of(row, 5)?;
+        let Ok(key) = key else { continue };
+        rows_seen += 1;
+        // What changed since is told as a change; what another program wrote is one as soon as it is completed.
+        let is_due = row.get::<_, i64>(7)? <= last && row.get_ref(6)? != ValueRef::Null;
+        if is_due && let Ok(record) = rows::proved(rows::record(row, authors, key.clone()), row.get_ref(6)?) {
+            bytes += cost(&record);
+            page.records.push(record);
+        }
+        if bytes > limit.bytes || page.records.len() >= records_max || rows_seen >= rows_max {
+            page.next = Some(key);
+            break;
+        }
+    }
+    Ok(page)
 }
 
 /// The epochs that a reader knows, and the newest of them by what the file said: they are read again when it says another.
@@ -225,7 +299,6 @@ fn value_bytes(row: &Row<'_>) -> rusqlite::Result<usize> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use p2p_sync_core::Key;
     use p2p_sync_core::limits::EPOCHS_MAX;
     use p2p_sync_core::store::Store;
     use proptest::prelude::*;

@@ -89,6 +89,11 @@ impl Lock {
     }
 }
 
+/// Another program that empties the table of values.
+pub(crate) fn delete_all(file: &Path) {
+    shell(file, "DELETE FROM kv_store");
+}
+
 pub(super) fn shell(file: &Path, sql: &str) {
     rusqlite::Connection::open(file).unwrap().execute_batch(sql).unwrap();
 }

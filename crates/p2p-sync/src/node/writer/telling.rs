@@ -14,6 +14,9 @@ impl Writer {
     /// Tells everybody who listens to changes.
     pub(super) fn tell(&mut self, committed: &Committed, now: Now) {
         let at = now.uptime;
+        if !committed.changes.is_empty() {
+            self.changed.notify_one();
+        }
         self.sessions.committed(committed, now);
         for Change { via, record } in &committed.changes {
             match via {

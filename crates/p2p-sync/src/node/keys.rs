@@ -1,0 +1,201 @@
+//! What a node does with keys: writes and reads, deletions, conflicts, and what is dated ahead of its clock.
+
+use p2p_sync_core::limits::FUTURE_MAX;
+use p2p_sync_core::{Content, Key, Record, Timestamp, Value, Versions};
+
+use super::work::Work;
+use super::{Conflicts, Counts, Dating, Node, NodeError};
+use crate::store::{Readers, StoreError};
+use crate::system;
+
+impl Node {
+    /// Stores a value. When this returns, it is on disk, and on its way to the peers.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn put(&self, key: Key, value: Value) -> Result<Record, NodeError> {
+        self.put_dated(key, value, Dating::AfterHeld).await
+    }
+
+    /// The same, and says how the write is dated.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    pub async fn put_dated(&self, key: Key, value: Value, dating: Dating) -> Result<Record, NodeError> {
+        // A put always writes something; only a deletion may find nothing to do.
+        let written = self.write(key, Content::Put(value), dating).await?;
+        written.ok_or(NodeError::Stopped)
+    }
+
+    /// Deletes a key. None if it did not exist; nothing is written then.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn delete(&self, key: Key) -> Result<Option<Record>, NodeError> {
+        self.delete_dated(key, Dating::AfterHeld).await
+    }
+
+    /// The same, and says how the deletion is dated. One dated now is also written where a deletion is held that other nodes do
+    /// not accept yet.
+    ///
+    /// # Errors
+    /// As for [`delete`](Self::delete).
+    pub async fn delete_dated(&self, key: Key, dating: Dating) -> Result<Option<Record>, NodeError> {
+        self.write(key, Content::Deleted, dating).await
+    }
+
+    /// From when on other nodes accept a version that this node wrote; none if they do now. One that is dated too far ahead
+    /// was written over another one that was, by a clock that was wrong.
+    pub fn accepted_from(&self, record: &Record) -> Option<Timestamp> {
+        let is_ahead = record.timestamp > system::now().saturating_add(FUTURE_MAX);
+        is_ahead.then(|| record.timestamp.saturating_sub(FUTURE_MAX))
+    }
+
+    /// Up to `limit` keys with a version that other nodes do not accept yet, because it is dated too far ahead.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn ahead(&self, limit: usize) -> Result<Vec<Key>, NodeError> {
+        let accepted = system::now().saturating_add(FUTURE_MAX);
+        let (_, first) = self.read(move |readers| readers.ahead(accepted, limit)).await?;
+        Ok(first.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Writes the content of a key again, dated now, and drops its versions that other nodes do not accept yet. None if it has
+    /// none of those; nothing is written then.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn redate(&self, key: Key) -> Result<Option<Record>, NodeError> {
+        self.work(|reply| Work::Redate { key, reply }).await
+    }
+
+    /// The live version of a key.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn get(&self, key: &Key) -> Result<Option<Record>, NodeError> {
+        let held = self.versions(key).await?;
+        Ok(held.winner().filter(|winner| winner.content.value().is_some()).cloned())
+    }
+
+    /// All versions of a key, its deletion included: none, one, or, if it is in conflict, several.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn versions(&self, key: &Key) -> Result<Versions, NodeError> {
+        let key = key.clone();
+        let ask = move |readers: &Readers| readers.versions(&key);
+        match self.read(ask.clone()).await {
+            // It is set aside. But if it was changed meanwhile, and is sound, it is as good as any.
+            Err(NodeError::Store(error)) if error.damaged_row().is_some() => {
+                self.set_aside(&error).await?;
+                match self.read(ask).await {
+                    Ok(held) if held == Versions::NONE => Err(error.into()),
+                    Err(NodeError::Store(now)) if matches!(*now, StoreError::SetAside { .. }) => Err(error.into()),
+                    held => held,
+                }
+            }
+            held => held,
+        }
+    }
+
+    /// Up to `limit` live records whose key starts with `prefix`, in key order, starting after `after`.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn list(&self, prefix: &str, after: Option<Key>, limit: usize) -> Result<Vec<Record>, NodeError> {
+        let prefix = prefix.to_owned();
+        self.around_damage(move |readers| readers.list(&prefix, after.as_ref(), limit))
+            .await
+    }
+
+    /// Reads several rows. Damaged ones are set aside, and it is read again without them.
+    async fn around_damage<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Readers) -> Result<T, StoreError> + Clone + Send + 'static,
+    ) -> Result<T, NodeError> {
+        // A row with which there was nothing to do, as when the patrol has just taken it out: it is not met again.
+        let mut left = None;
+        loop {
+            match self.read(ask.clone()).await {
+                Err(NodeError::Store(error)) if error.damaged_row().is_some() => {
+                    let row = error.damaged_row();
+                    if self.set_aside(&error).await? {
+                        left = None;
+                    } else if left == row {
+                        return Err(error.into());
+                    } else {
+                        left = row;
+                    }
+                }
+                listed => return listed,
+            }
+        }
+    }
+
+    /// Removes damaged records, so that they come back from other nodes. Returns whether there was anything to do.
+    async fn set_aside(&self, error: &StoreError) -> Result<bool, NodeError> {
+        let rows = error.damaged_row().into_iter().collect();
+        self.work(|reply| Work::SetAside { rows, reply }).await
+    }
+
+    /// How many live keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn count(&self, prefix: &str) -> Result<u64, NodeError> {
+        let prefix = prefix.to_owned();
+        self.read(move |readers| readers.count(&prefix)).await
+    }
+
+    /// How many keys there are.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn counts(&self) -> Result<Counts, NodeError> {
+        self.read(Readers::counts).await
+    }
+
+    /// Up to `limit` keys in conflict, in key order: those that start with `prefix` and come after `after`. There may be fewer
+    /// before the end; [`Conflicts::next`] says where to go on.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn conflicts(&self, prefix: &str, after: Option<Key>, limit: usize) -> Result<Conflicts, NodeError> {
+        let prefix = prefix.to_owned();
+        self.around_damage(move |readers| readers.conflicts(&prefix, after.as_ref(), limit))
+            .await
+    }
+
+    /// Chooses between the versions of a key in conflict: writes the content of the one with this timestamp again, or of the
+    /// value that the key has, as a write that has seen them all. The conflict ends everywhere. None if the key is not in
+    /// conflict, or has no such version; nothing is written then.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn resolve(
+        &self,
+        key: Key,
+        timestamp: Option<Timestamp>,
+        dating: Dating,
+    ) -> Result<Option<Record>, NodeError> {
+        self.work(|reply| Work::Resolve {
+            key,
+            timestamp,
+            dating,
+            reply,
+        })
+        .await
+    }
+
+    async fn write(&self, key: Key, content: Content, dating: Dating) -> Result<Option<Record>, NodeError> {
+        self.work(|reply| Work::Write {
+            key,
+            content,
+            dating,
+            reply,
+        })
+        .await
+    }
+}
