@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use p2p_sync_core::Record;
 
 use crate::node::{Dating, Node};
+use crate::report::Schema;
 
 mod add;
 mod conflicts;
@@ -50,28 +51,72 @@ pub use words::{Unclosed, Word, Words};
 
 pub use crate::report::Class;
 
-/// A command with its arguments: one grammar for all callers.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
-#[expect(
-    missing_docs,
-    reason = "a comment here would take the place of the help that each struct has"
-)]
-pub enum Command {
-    Add(Add),
-    Get(Get),
-    Delete(Delete),
-    List(List),
-    Status(ShowStatus),
-    Peers(Peers),
-    Sync(SyncNow),
-    Verify(Verify),
-    Conflicts(Conflicts),
+/// What every command is: its file implements this.
+trait Run: Sized {
+    /// The types of the lines that it prints with `--json` when it succeeds.
+    fn lines(schema: Schema) -> Schema;
+
+    /// Its options.
+    fn format(&self) -> Format;
+
+    /// Runs it.
+    async fn run(self, node: &Node) -> Result<Reply, CommandError>;
+}
+
+/// Makes of a list of commands what there is one of for all of them.
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $name:literal => $variant:ident($command:ty),)+) => {
+        /// A command with its arguments: one grammar for all callers.
+        #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+        #[expect(
+            missing_docs,
+            reason = "a comment here would take the place of the help that each struct has"
+        )]
+        pub enum Command {
+            $(#[command(name = $name)] $(#[$attribute])* $variant($command),)+
+        }
+
+        impl Command {
+            /// Whether the reply should be JSON.
+            pub fn json(&self) -> bool {
+                match self {
+                    $(Self::$variant(command) => command.format().json,)+
+                }
+            }
+
+            /// Runs the command.
+            ///
+            /// # Errors
+            /// If it failed; the error says what happened to the data.
+            pub async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+                match self {
+                    $(Self::$variant(command) => command.run(node).await,)+
+                }
+            }
+        }
+
+        /// By command name: the types of the lines that it prints with `--json` when it succeeds.
+        const LINES: &[(&str, fn(Schema) -> Schema)] = &[$(($name, <$command as Run>::lines),)+];
+    };
+}
+
+// In the order in which `help` shows them.
+commands! {
+    "add" => Add(Add),
+    "get" => Get(Get),
+    "delete" => Delete(Delete),
+    "list" => List(List),
+    "status" => Status(ShowStatus),
+    "peers" => Peers(Peers),
+    "sync" => Sync(SyncNow),
+    "verify" => Verify(Verify),
+    "conflicts" => Conflicts(Conflicts),
     #[command(visible_alias = "restore")]
-    Resolve(Resolve),
-    RepairClock(RepairClock),
-    Help(Help),
+    "resolve" => Resolve(Resolve),
+    "repair-clock" => RepairClock(RepairClock),
+    "help" => Help(Help),
     #[command(visible_alias = "quit")]
-    Exit(Exit),
+    "exit" => Exit(Exit),
 }
 
 /// Options of every command.
@@ -92,25 +137,6 @@ pub enum Shows {
 }
 
 impl Command {
-    /// Whether the reply should be JSON.
-    pub fn json(&self) -> bool {
-        match self {
-            Self::Add(add) => add.format.json,
-            Self::Get(get) => get.format.json,
-            Self::Delete(delete) => delete.format.json,
-            Self::List(list) => list.format.json,
-            Self::Status(status) => status.format.json,
-            Self::Peers(peers) => peers.format.json,
-            Self::Sync(sync) => sync.format.json,
-            Self::Verify(verify) => verify.format.json,
-            Self::Conflicts(conflicts) => conflicts.format.json,
-            Self::Resolve(resolve) => resolve.format.json,
-            Self::RepairClock(repair) => repair.format.json,
-            Self::Help(help) => help.format.json,
-            Self::Exit(exit) => exit.format.json,
-        }
-    }
-
     /// What the command shows of the data, for what else there is to say about that.
     pub fn shows(&self) -> Option<Shows> {
         let text = |word: &OsString| word.clone().into_string().ok();
@@ -122,28 +148,6 @@ impl Command {
                 .map_or(Some(String::new()), text)
                 .map(Shows::Prefix),
             _ => None,
-        }
-    }
-
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// If it failed; the error says what happened to the data.
-    pub async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        match self {
-            Self::Add(add) => add.run(node).await,
-            Self::Get(get) => get.run(node).await,
-            Self::Delete(delete) => Ok(delete.run(node).await),
-            Self::List(list) => list.run(node).await,
-            Self::Status(status) => status.run(node).await,
-            Self::Peers(peers) => peers.run(node).await,
-            Self::Sync(sync) => sync.run(node).await,
-            Self::Verify(verify) => verify.run(node).await,
-            Self::Conflicts(conflicts) => conflicts.run(node).await,
-            Self::Resolve(resolve) => resolve.run(node).await,
-            Self::RepairClock(repair) => repair.run(node).await,
-            Self::Help(help) => help.run(),
-            Self::Exit(exit) => Ok(exit.run()),
         }
     }
 }

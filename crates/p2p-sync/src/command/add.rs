@@ -6,9 +6,9 @@ use data_encoding::BASE64;
 use p2p_sync_core::{Key, Value};
 
 use super::error::key;
-use super::{Class, CommandError, Format, Reply, accepted_from, dating};
+use super::{Class, CommandError, Format, Reply, Run, accepted_from, dating};
 use crate::node::Node;
-use crate::report::Added;
+use crate::report::{Added, Schema};
 
 /// Stores a value under a key
 ///
@@ -41,6 +41,26 @@ pub struct Add {
     verbatim: Option<Vec<u8>>,
 }
 
+impl Run for Add {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<Added>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+        let dating = dating(self.now);
+        let (key, value) = self.checked()?;
+        let record = node.put_dated(key, value, dating).await?;
+        Ok(Reply::Added(Added {
+            accepted_from: accepted_from(node, &record),
+            ..(&record).into()
+        }))
+    }
+}
+
 impl Add {
     /// The same command with a value that was not split into words.
     pub(super) fn with_verbatim(self, value: &[u8]) -> Self {
@@ -70,16 +90,6 @@ impl Add {
     #[must_use]
     pub fn with_lines(self, lines: &[u8]) -> Self {
         self.with_verbatim(lines)
-    }
-
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        let dating = dating(self.now);
-        let (key, value) = self.checked()?;
-        let record = node.put_dated(key, value, dating).await?;
-        Ok(Reply::Added(Added {
-            accepted_from: accepted_from(node, &record),
-            ..(&record).into()
-        }))
     }
 
     /// The key and the value, both within their limits.

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use p2p_sync_core::Versions;
 use p2p_sync_core::record::InvalidKey;
 
-use super::{CommandError, Format, Reply};
+use super::{CommandError, Format, Reply, Run};
 use crate::node::{Node, conflict};
-use crate::report::Conflict;
+use crate::report::{self, Conflict, Schema};
 
 /// Keys that are shown unless another number is asked for.
 const SHOWN_DEFAULT: u16 = 100;
@@ -26,19 +26,16 @@ pub struct Conflicts {
     prefix: Option<OsString>,
 }
 
-/// Keys in conflict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConflictList {
-    /// Those that are shown, in key order.
-    pub keys: Vec<Conflict>,
-    /// How many there are, when it is known: of all keys that is counted, of those with a prefix it is not.
-    pub total: Option<u64>,
-    /// Whether there are more than are shown.
-    pub more: bool,
-}
+impl Run for Conflicts {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<report::Conflict>().line::<report::Conflicts>()
+    }
 
-impl Conflicts {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let prefix = self.prefix.unwrap_or_default().into_string();
         let prefix = prefix.map_err(|_| InvalidKey::NotUtf8)?;
         let total = if prefix.is_empty() {
@@ -51,6 +48,17 @@ impl Conflicts {
         let found = found.iter().map(|one| conflict(one, node.names())).collect();
         Ok(Reply::Conflicts(ConflictList::of(found, total, self.limit.into())))
     }
+}
+
+/// Keys in conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictList {
+    /// Those that are shown, in key order.
+    pub keys: Vec<Conflict>,
+    /// How many there are, when it is known: of all keys that is counted, of those with a prefix it is not.
+    pub total: Option<u64>,
+    /// Whether there are more than are shown.
+    pub more: bool,
 }
 
 async fn find(node: &Node, prefix: &str, limit: usize) -> Result<Vec<Versions>, CommandError> {

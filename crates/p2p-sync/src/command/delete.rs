@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 
 use super::error::{found, key};
-use super::{CommandError, Format, Reply, accepted_from, dating};
+use super::{CommandError, Format, Reply, Run, accepted_from, dating};
 use crate::node::{Dating, Node};
-use crate::report::Deleted;
+use crate::report::{Deleted, Schema};
 
 /// Deletes keys
 ///
@@ -22,13 +22,21 @@ pub struct Delete {
     pub(super) keys: Vec<OsString>,
 }
 
-impl Delete {
-    pub(super) async fn run(self, node: &Node) -> Reply {
+impl Run for Delete {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<Deleted>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let mut replies = Vec::with_capacity(self.keys.len());
         for word in &self.keys {
             replies.push(delete(node, word, dating(self.now)).await);
         }
-        Reply::Deleted(replies)
+        Ok(Reply::Deleted(replies))
     }
 }
 

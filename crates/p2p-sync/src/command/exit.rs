@@ -1,6 +1,8 @@
 //! `exit`: stops the node.
 
-use super::{Format, Reply};
+use super::{CommandError, Format, Reply, Run};
+use crate::node::Node;
+use crate::report::{self, Schema};
 
 /// Stops this node
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -9,8 +11,16 @@ pub struct Exit {
     pub(super) format: Format,
 }
 
-impl Exit {
-    pub(super) fn run(self) -> Reply {
-        Reply::Exit
+impl Run for Exit {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<report::Exiting>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, _: &Node) -> Result<Reply, CommandError> {
+        Ok(Reply::Exit)
     }
 }

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use p2p_sync_core::Record;
 
 use super::error::{found, key};
-use super::{CommandError, Format, Reply};
+use super::{CommandError, Format, Reply, Run};
 use crate::node::Node;
-use crate::report::Found;
+use crate::report::{Found, Schema};
 
 /// Shows the value of a key
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -18,8 +18,16 @@ pub struct Get {
     pub(super) key: OsString,
 }
 
-impl Get {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+impl Run for Get {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<Found>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let key = key(&self.key)?;
         let versions = node.versions(&key).await?;
         let live = |winner: &&Record| winner.content.value().is_some();

@@ -1,8 +1,9 @@
 //! `help`: what the commands are, from the same descriptions that parse them.
 
 use super::grammar::grammar;
-use super::{Class, CommandError, Format, Reply};
-use crate::report::{self, Argument, CommandHelp};
+use super::{Class, CommandError, Format, Reply, Run};
+use crate::node::Node;
+use crate::report::{self, Argument, CommandHelp, Schema};
 
 /// Lists the commands, or explains one in full
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -13,16 +14,23 @@ pub struct Help {
     command: Option<String>,
 }
 
-impl Help {
-    /// Shows one command in full.
-    pub(super) fn of(command: &str) -> Self {
-        Self {
-            format: Format::default(),
-            command: Some(command.to_owned()),
-        }
+impl Run for Help {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<report::Help>()
     }
 
-    pub(super) fn run(self) -> Result<Reply, CommandError> {
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, _: &Node) -> Result<Reply, CommandError> {
+        self.reply()
+    }
+}
+
+impl Help {
+    /// The reply, for which no node is needed.
+    fn reply(self) -> Result<Reply, CommandError> {
         let Some(wanted) = self.command else {
             return Ok(Reply::Help(report::Help { commands: overview() }));
         };
@@ -34,6 +42,14 @@ impl Help {
                 Class::Usage,
                 format!("Unknown command: {wanted}. Try: help"),
             )),
+        }
+    }
+
+    /// Shows one command in full.
+    pub(super) fn of(command: &str) -> Self {
+        Self {
+            format: Format::default(),
+            command: Some(command.to_owned()),
         }
     }
 }
@@ -145,13 +161,13 @@ mod tests {
 
     #[test]
     fn one_command_is_shown_in_full() {
-        let Reply::Help(help) = Help::of("add").run().unwrap() else {
+        let Reply::Help(help) = Help::of("add").reply().unwrap() else {
             panic!()
         };
         let commands = help.commands;
         assert_eq!(commands.len(), 1);
         assert!(commands[0].details.concat().contains("rest of the line"));
         assert!(!commands[0].details.concat().contains(&commands[0].about));
-        assert_eq!(Help::of("foo").run().unwrap_err().class, Class::Usage);
+        assert_eq!(Help::of("foo").reply().unwrap_err().class, Class::Usage);
     }
 }

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use p2p_sync_core::Key;
 use p2p_sync_core::record::InvalidKey;
 
-use super::{CommandError, Format, Reply};
+use super::{CommandError, Format, Reply, Run};
 use crate::node::Node;
-use crate::report::Record;
+use crate::report::{Items, Record, Schema};
 
 /// Records that are read at once.
 const PAGE_RECORDS_MAX: usize = 500;
@@ -21,21 +21,16 @@ pub struct List {
     pub(super) prefix: Option<OsString>,
 }
 
-/// Some of the records asked for, in the order of their keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The records.
-    pub records: Vec<Record>,
-    /// How many there are in all; none where nobody needs to know. Writes that come between the pages do not change it.
-    pub total: Option<u64>,
-    /// What the keys begin with.
-    pub prefix: String,
-    /// Behind which key the next page begins; none: this is the last one.
-    after: Option<Key>,
-}
+impl Run for List {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<Record>().line::<Items>()
+    }
 
-impl List {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let prefix = self.prefix.unwrap_or_default().into_string();
         let mut page = Page::read(node, prefix.map_err(|_| InvalidKey::NotUtf8)?, None).await?;
         // In JSON the number stands at the end, where it costs nothing.
@@ -47,6 +42,19 @@ impl List {
         }
         Ok(Reply::Listed(page))
     }
+}
+
+/// Some of the records asked for, in the order of their keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The records.
+    pub records: Vec<Record>,
+    /// How many there are in all; none where nobody needs to know. Writes that come between the pages do not change it.
+    pub total: Option<u64>,
+    /// What the keys begin with.
+    pub prefix: String,
+    /// Behind which key the next page begins; none: this is the last one.
+    after: Option<Key>,
 }
 
 impl Page {

@@ -2,10 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{Class, CommandError, Format, Reply};
+use super::{Class, CommandError, Format, Reply, Run};
 use crate::names::{Candidate, NoSuchPeer, find};
 use crate::node::Node;
-use crate::report::Peer;
+use crate::report::{self, Peer, Schema};
 
 /// Shows the connected peers, or one of them with its peer id
 ///
@@ -19,8 +19,16 @@ pub struct Peers {
     peer: Option<OsString>,
 }
 
-impl Peers {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+impl Run for Peers {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<report::Peer>().line::<report::Peers>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let peers = node.status().await?.peers;
         Ok(match self.peer {
             None => Reply::Peers(peers),

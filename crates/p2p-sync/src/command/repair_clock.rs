@@ -2,9 +2,9 @@
 
 use tokio::task::JoinSet;
 
-use super::{CommandError, Format, Reply};
+use super::{CommandError, Format, Reply, Run};
 use crate::node::{Node, NodeError};
-use crate::report::RepairedKeys;
+use crate::report::{RepairedKeys, Schema};
 
 /// Keys that are written at once, to share transactions.
 const KEYS_AT_ONCE: usize = 100;
@@ -19,8 +19,16 @@ pub struct RepairClock {
     pub(super) format: Format,
 }
 
-impl RepairClock {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+impl Run for RepairClock {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<RepairedKeys>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let repaired_keys = repair(node).await?;
         Ok(Reply::ClockRepaired(RepairedKeys { repaired_keys }))
     }

@@ -6,9 +6,9 @@ use p2p_sync_core::{Key, Timestamp};
 use tokio::task::JoinSet;
 
 use super::error::key;
-use super::{Class, CommandError, Format, Reply, accepted_from, dating};
+use super::{Class, CommandError, Format, Reply, Run, accepted_from, dating};
 use crate::node::{Dating, Node, NodeError};
-use crate::report::{Resolved, ResolvedKeys};
+use crate::report::{Resolved, ResolvedKeys, Schema};
 
 /// Keys whose conflicts are settled at once, to share transactions.
 const KEYS_AT_ONCE: usize = 100;
@@ -34,8 +34,16 @@ pub struct Resolve {
     timestamp: Option<OsString>,
 }
 
-impl Resolve {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+impl Run for Resolve {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<Resolved>().line::<ResolvedKeys>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let dating = dating(self.now);
         let Some((key, timestamp)) = self.checked()? else {
             let resolved_keys = all(node, dating).await?;
@@ -48,7 +56,9 @@ impl Resolve {
             ..(&resolved).into()
         }))
     }
+}
 
+impl Resolve {
     /// One key, with the timestamp if there is one; none: all keys.
     fn checked(&self) -> Result<Option<(Key, Option<Timestamp>)>, CommandError> {
         let Some(word) = &self.key else { return Ok(None) };

@@ -1,40 +1,25 @@
 //! The JSON Schemas of what commands print with `--json`.
 
-use crate::report::{
-    Added, Conflict, Conflicts, Deleted, Exiting, Failure, Found, Help, Items, Peer, Peers, Record, RepairedKeys,
-    Resolved, ResolvedKeys, Schema, Status, Synced, Verified,
-};
+use super::LINES;
+use crate::report::{Failure, Schema};
 
-/// The types of the lines that a command prints when it succeeds.
-type Lines = fn(Schema) -> Schema;
-
-/// By command name. Every command may also print a [`Failure`]; input that is not a command prints nothing else.
-const SCHEMAS: &[(&str, Lines)] = &[
-    ("add", Schema::line::<Added>),
-    ("get", Schema::line::<Found>),
-    ("delete", Schema::line::<Deleted>),
-    ("list", |schema| schema.line::<Record>().line::<Items>()),
-    ("status", Schema::line::<Status>),
-    ("peers", |schema| schema.line::<Peer>().line::<Peers>()),
-    ("sync", |schema| schema.line::<Synced>().line::<Peers>()),
-    ("verify", Schema::line::<Verified>),
-    ("conflicts", |schema| schema.line::<Conflict>().line::<Conflicts>()),
-    ("resolve", |schema| schema.line::<Resolved>().line::<ResolvedKeys>()),
-    ("repair-clock", Schema::line::<RepairedKeys>),
-    ("help", Schema::line::<Help>),
-    ("exit", Schema::line::<Exiting>),
-    ("error", |schema| schema),
-];
+/// What is printed for input that is no command.
+const ERROR: &str = "error";
 
 /// The names that [`schema`] knows: those of the commands, and `error`.
 pub fn schema_names() -> impl Iterator<Item = &'static str> {
-    SCHEMAS.iter().map(|(name, _)| *name)
+    LINES.iter().map(|(name, _)| *name).chain([ERROR])
 }
 
-/// The JSON Schema that each line a command prints with `--json` matches; `None` for an unknown name.
+/// The JSON Schema that each line a command prints with `--json` matches, which may also be a [`Failure`]; `None` for an unknown
+/// name.
 pub fn schema(name: &str) -> Option<String> {
-    let (_, lines) = SCHEMAS.iter().find(|(known, _)| *known == name)?;
-    Some(lines(Schema::default()).line::<Failure>().text(name))
+    let lines = match LINES.iter().find(|(known, _)| *known == name) {
+        Some((_, lines)) => lines(Schema::default()),
+        None if name == ERROR => Schema::default(),
+        None => return None,
+    };
+    Some(lines.line::<Failure>().text(name))
 }
 
 /// Checks that every line of JSON in a text matches at least one of the schemas.

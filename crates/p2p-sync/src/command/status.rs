@@ -1,7 +1,8 @@
 //! `status`: how the node is doing.
 
-use super::{CommandError, Format, Reply};
+use super::{CommandError, Format, Reply, Run};
 use crate::node::Node;
+use crate::report::{self, Schema};
 
 /// Shows how this node is doing
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -10,8 +11,16 @@ pub struct ShowStatus {
     pub(super) format: Format,
 }
 
-impl ShowStatus {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+impl Run for ShowStatus {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<report::Status>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         Ok(Reply::Status(Box::new(node.status().await?)))
     }
 }

@@ -1,7 +1,8 @@
 //! `sync`: compares with every connected peer now, instead of when there is a reason to.
 
-use super::{CommandError, Format, Reply};
+use super::{CommandError, Format, Reply, Run};
 use crate::node::Node;
+use crate::report::{self, Schema};
 
 /// Compares with every connected peer now
 ///
@@ -12,8 +13,16 @@ pub struct SyncNow {
     pub(super) format: Format,
 }
 
-impl SyncNow {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+impl Run for SyncNow {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<report::Synced>().line::<report::Peers>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         let synced = node.sync().await?;
         Ok(Reply::Synced(
             synced.iter().map(|one| one.report(node.names())).collect(),

@@ -1,7 +1,8 @@
 //! `verify`: checks what is stored.
 
-use super::{CommandError, Format, Reply};
+use super::{CommandError, Format, Reply, Run};
 use crate::node::Node;
+use crate::report::{self, Schema};
 
 /// Checks every record, and the summary of them that sync uses
 ///
@@ -13,8 +14,16 @@ pub struct Verify {
     pub(super) format: Format,
 }
 
-impl Verify {
-    pub(super) async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+impl Run for Verify {
+    fn lines(schema: Schema) -> Schema {
+        schema.line::<report::Verified>()
+    }
+
+    fn format(&self) -> Format {
+        self.format
+    }
+
+    async fn run(self, node: &Node) -> Result<Reply, CommandError> {
         Ok(Reply::Verified(node.verify().await?))
     }
 }

@@ -61,7 +61,8 @@ impl ReceivedLog {
 
     /// A local write has ended the conflicts of a key.
     pub(super) fn settled(&mut self, settled: &Settled, names: &Names, uptime: Uptime) {
-        if self.settled.pass(uptime).is_some() {
+        if let Some(left_out) = self.settled.pass(uptime) {
+            tell_more_settled(left_out);
             tracing::info!("{}", settling(settled, names, self.values));
         }
     }
@@ -86,6 +87,7 @@ impl ReceivedLog {
     /// Writes what had no line of its own since the last time.
     pub(super) fn summarise(&mut self) {
         tell_more(self.changes.take_held_back());
+        tell_more_settled(self.settled.take_held_back());
         self.tell_conflicts();
     }
 }
@@ -93,6 +95,12 @@ impl ReceivedLog {
 fn tell_more(left_out: u64) {
     if left_out > 0 {
         tracing::info!("Got {left_out} more changes");
+    }
+}
+
+fn tell_more_settled(left_out: u64) {
+    if left_out > 0 {
+        tracing::info!("{left_out} more conflicts are settled");
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Sync {
     pub refused: Vec<Count>,
     /// Records here that other nodes do not accept yet.
     pub ahead: Ahead,
-    /// How many lost versions are kept.
+    /// How many keys are in conflict.
     pub conflicts: u64,
     /// How many faults in the store were repaired since the node started.
     pub repaired: u64,
