@@ -96,6 +96,19 @@ fn whole(file: &Path) -> i64 {
     let has_sequence = version >= 5;
     assert_eq!(number(&format!("{tables} 'change_sequence'")), i64::from(has_sequence));
     assert_eq!(number(&format!("{tables} 'kv_store_before'")), 0);
+    // What was lost becomes versions like any other.
+    let has_conflicts = version >= 7;
+    assert_eq!(number(&format!("{tables} 'kv_conflict'")), i64::from(has_conflicts));
+    assert_eq!(number(&format!("{tables} 'conflict'")), i64::from(!has_conflicts));
+    let column = |name: &str| {
+        number(&format!(
+            "SELECT COUNT(*) FROM pragma_table_info('kv_store') WHERE name = '{name}'"
+        ))
+    };
+    assert_eq!(
+        (column("base"), column("seen")),
+        if has_conflicts { (0, 1) } else { (1, 0) }
+    );
     version
 }
 

@@ -220,12 +220,7 @@ fn fifth(connection: &Connection, observe: Observer<'_>) -> rusqlite::Result<()>
     connection.execute_batch(SEQUENCE_AFTER)?;
     connection.execute_batch(others::WATCH)?;
     connection.execute_batch(sequence::TABLES)?;
-    sequence::found(connection, all)?;
-    if all > 0 {
-        let all = all.unsigned_abs();
-        observe(Migration { done: all, all });
-    }
-    Ok(())
+    sequence::found(connection, all)
 }
 
 fn copy_rows(connection: &Connection, all: u64, observe: Observer<'_>) -> rusqlite::Result<()> {
@@ -353,7 +348,7 @@ fn migrate_by(
     }
     let missing = steps.iter().skip(done);
     let rewrites = missing.clone().filter(|step| matches!(step, Step::Rewrite(_))).count() as u64;
-    let mut rewritten = 0;
+    let (mut rewritten, mut records) = (0, 0);
     for step in missing {
         match step {
             Step::Sql(sql) => transaction.execute_batch(sql),
@@ -363,8 +358,12 @@ fn migrate_by(
                 rewritten += 1;
                 // To whom is told it is one way, however many steps it takes.
                 rewrite(&transaction, &mut |Migration { done, all }| {
+                    records = all;
                     let done = (before * all + done) / rewrites;
-                    observe(Migration { done, all });
+                    // The end is told when it has been committed.
+                    if done < all {
+                        observe(Migration { done, all });
+                    }
                 })
             }
         }
@@ -376,7 +375,12 @@ fn migrate_by(
     transaction
         .pragma_update(None, "user_version", i64::try_from(steps.len()).unwrap_or(i64::MAX))
         .map_err(failed)?;
-    transaction.commit().map_err(failed)
+    transaction.commit().map_err(failed)?;
+    if records > 0 {
+        let (done, all) = (records, records);
+        observe(Migration { done, all });
+    }
+    Ok(())
 }
 
 /// Rows that a table of this shape cannot hold, such as two of one key, can only be there because the file is damaged: its rescue
@@ -696,6 +700,8 @@ mod tests {
         assert!(told.iter().all(|migration| migration.all == all), "{told:?}");
         assert!(told.is_sorted_by_key(|migration| migration.done), "{told:?}");
         assert_eq!((told[0].done, told.last().unwrap().done), (0, all));
+        let ends = told.iter().filter(|migration| migration.done == all);
+        assert_eq!(ends.count(), 1, "when all steps are done: {told:?}");
         assert!(told.len() as u64 > all / 10_000, "{}", told.len());
         let (mut reached, mut found) = (None, Vec::new());
         loop {
@@ -750,6 +756,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_few_records_too_the_beginning_and_the_end_are_told() {
+        for before in 4..STEPS.len() {
+            let place = Place::new();
+            version(&place.file, before);
+            let old = Connection::open(&place.file).unwrap();
+            old.execute_batch("INSERT INTO kv_store (key, timestamp, author) VALUES ('a', 5, '2')")
+                .unwrap();
+            drop(old);
+            let mut told = Vec::new();
+            drop(opened(&place, &mut |Migration { done, all }| told.push((done, all))));
+            let end = told.pop();
+            assert_eq!(end, Some((1, 1)), "from version {before}");
+            assert!(!told.is_empty() && told.iter().all(|one| *one == (0, 1)), "{told:?}");
+        }
+    }
+
+    #[test]
     fn whenever_the_process_ends_the_file_is_the_old_one_or_the_new_one() {
         let place = Place::new();
         let records = some_records(20_001);
@@ -772,11 +795,10 @@ mod tests {
                 Some(put("key 19999", b"value", 19_999))
             );
         }
-        assert_eq!(
-            versions.iter().filter(|version| **version == 4).count(),
-            copies.len() - 1
-        );
-        assert_eq!(versions.last(), Some(&supported()));
+        // The end is told when it has been committed.
+        let (during, behind) = versions.split_at(copies.len() - 2);
+        assert!(during.iter().all(|version| *version == 4), "{versions:?}");
+        assert_eq!(behind, [supported(); 2]);
         drop(store);
     }
 

@@ -97,11 +97,11 @@ fn convert(connection: &Connection, observe: Observer<'_>) -> rusqlite::Result<(
         if done == before {
             return Ok(());
         }
+        let all = all.unsigned_abs();
+        observe(Migration { done: before, all });
         for (number, seen, digest) in sound {
             update.execute(params![number, seen, digest])?;
         }
-        let all = all.unsigned_abs();
-        observe(Migration { done, all });
     }
 }
 
