@@ -19,6 +19,8 @@ pub(super) struct Answering {
     greeted: bool,
     /// A bulk was offered before: the place that it reached was not enough.
     bulk_before: bool,
+    /// What was last heard and answered is a Check that found a difference.
+    differed: bool,
 }
 
 impl Answering {
@@ -27,9 +29,14 @@ impl Answering {
         frame: Frame,
         turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
+        let after_difference = std::mem::take(&mut self.differed);
         let shared = &mut *turn.shared;
         match frame {
-            Frame::Check(state) => answer_check(state, turn)?,
+            Frame::Check(state) if after_difference => hear_that_it_became_equal(state, turn),
+            Frame::Check(state) => {
+                answer_check(state, turn)?;
+                self.differed = turn.shared.outcome.is_none();
+            }
             Frame::Hello { state, cells, .. } => {
                 self.greeted = true;
                 answer_hello(state, &cells, turn)?;
@@ -106,6 +113,15 @@ fn answer_check<S: SyncStore>(theirs: State, turn: &mut Turn<'_, S>) -> Result<(
         shared.finish(Outcome::Equal);
     }
     Ok(())
+}
+
+/// What we sent in answer to a Check has made the peer equal to what we told of ourselves. It has closed the stream: nothing can be
+/// sent any more.
+fn hear_that_it_became_equal<S: SyncStore>(theirs: State, turn: &mut Turn<'_, S>) {
+    let is_so = [turn.shared.told, turn.store.summary().digest()] == [theirs.digest; 2];
+    turn.note_peer(theirs);
+    let outcome = if is_so { Outcome::Equal } else { Outcome::Delivered };
+    turn.shared.hear_the_end(outcome);
 }
 
 /// Answers with our own cells, and, if the two are enough to decode the difference, with the records that the peer lacks.

@@ -84,6 +84,8 @@ where
         match answering.next_frame(b, b_now).unwrap() {
             Next::Frame(frame) => {
                 idle = false;
+                // It has closed the stream by then, and what cannot be sent looks like an interruption.
+                assert_eq!(asking.outcome(), None, "{frame:?} is for a side that is done");
                 asking.receive(back.carry(&frame), a, a_now).unwrap();
             }
             Next::Again => idle = false,

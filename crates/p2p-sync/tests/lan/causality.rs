@@ -12,6 +12,7 @@ mod apart;
 mod crowd;
 mod foreign;
 mod lies;
+mod sessions;
 mod settling;
 mod turns;
 mod vanishing;
