@@ -130,8 +130,14 @@ impl Cli {
     /// With the exit code when there is nothing to run, because it is wrong or only asks for help; the user has been told.
     pub fn from_command_line() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
-            // Nobody is left to tell when this fails as well.
-            let _ = error.print();
+            let printed = error.print();
+            if let Err(cause) = &printed
+                && !error.use_stderr()
+                && cause.kind() != std::io::ErrorKind::BrokenPipe
+            {
+                output::say(&format!("Cannot write to standard output: {cause}"));
+                return ExitCode::FAILURE;
+            }
             if let Some(variable) = environment::blame(&error) {
                 output::say(&format!("note: {variable}"));
             }

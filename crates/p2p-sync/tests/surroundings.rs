@@ -375,6 +375,15 @@ fn what_is_in_the_way_of_the_store_has_its_own_words_and_code() {
     }
 
     let directory = tempfile::tempdir().unwrap();
+    let deep = (0..6).fold(directory.path().to_owned(), |path, _| path.join("z".repeat(120)));
+    let (code, errors) = refused(launch("node").data_dir(&deep));
+    assert_eq!(code, Some(9), "{errors}");
+    assert!(
+        errors.contains("the path of the store is too long for SQLite"),
+        "{errors}"
+    );
+
+    let directory = tempfile::tempdir().unwrap();
     launch("node").data_dir(&directory).start().stop();
     let shell = rusqlite::Connection::open(directory.path().join("store.db")).unwrap();
     shell.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -412,4 +421,20 @@ fn a_write_over_what_a_wrong_clock_dated_ahead_says_so_and_can_be_dated_now() {
     assert_eq!(node.get("m").as_deref(), Some("v"));
     assert_eq!(node.status()["sync"]["ahead"]["records"], 0);
     node.stop();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    for argument in ["--help", "--version"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended = std::process::Command::new(PROGRAM)
+            .arg(argument)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{argument}");
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert!(errors.contains("Cannot write to standard output"), "{errors}");
+    }
 }

@@ -300,6 +300,11 @@ impl StoreError {
     /// open: closing it releases all locks that the process has on it.
     pub(super) fn or_forbidden(self) -> Self {
         let Self::Disk { file, cause } = self else { return self };
+        if cause.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+            && file.as_os_str().len() > open::SQLITE_PATH_BYTES_MAX
+        {
+            return OpenError::PathTooLong { file }.into();
+        }
         let is_forbidden = |file: &PathBuf| {
             let opened = fs::OpenOptions::new().read(true).write(true).open(file);
             opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use super::StoreErrorKind;
 
+/// SQLite takes paths of 512 bytes, with the names of the files beside the store. Elsewhere the limit is higher.
+pub(super) const SQLITE_PATH_BYTES_MAX: usize = 480;
+
 /// Why a data directory or a store was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -104,6 +107,13 @@ pub enum OpenError {
         /// The link.
         file: PathBuf,
     },
+    /// The path is longer than SQLite can open. Nothing was changed.
+    #[error("the path of the store is too long for SQLite, which opens paths of about 500 bytes; nothing was stored: \
+         choose a data directory with a shorter path than {}", file.display())]
+    PathTooLong {
+        /// The store file.
+        file: PathBuf,
+    },
     /// The data directory, or one of its parents, is a file. It was not changed.
     #[error("{} cannot be the data directory, because it, or one of its parents, is a file: choose another data \
          directory", path.display())]
@@ -128,6 +138,7 @@ impl OpenError {
             | Self::LinkToNothing { .. }
             | Self::LogBesideLink { .. }
             | Self::LinkedPart { .. }
+            | Self::PathTooLong { .. }
             | Self::NotADirectory { .. } => StoreErrorKind::Unsupported,
         }
     }
