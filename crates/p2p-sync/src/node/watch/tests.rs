@@ -184,9 +184,15 @@ async fn what_comes_from_peers_and_what_lost_is_told_as_such() {
         told(&mut events, 2).await,
         ["+ hours theirs peer", "! hours mine local"]
     );
-    let conflicts = second.conflicts("", None, 9).await.unwrap();
-    let at = conflicts.keys.first().map(|versions| versions.conflicts()[0].timestamp);
-    second.resolve(key("hours"), at, Dating::AfterHeld).await.unwrap();
+    let lost_at = loop {
+        let held = second.versions(&key("hours")).await.unwrap();
+        match held.conflicts() {
+            [lost] => break lost.timestamp,
+            _ => sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let resolved = second.resolve(key("hours"), Some(lost_at), Dating::AfterHeld);
+    assert!(resolved.await.unwrap().is_some());
     assert_eq!(told(&mut events, 1).await, ["+ hours mine peer"]);
     first.stop().await;
     second.stop().await;
