@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 
-use p2p_sync_core::Record;
+use p2p_sync_core::{Key, Record, Timestamp};
 
-use crate::node::{Dating, Node};
+use crate::node::{Condition, Dating, Node, NodeError};
 use crate::report::Schema;
 
 mod add;
@@ -102,9 +102,12 @@ macro_rules! commands {
 
 // In the order in which `help` shows them.
 commands! {
+    #[command(visible_aliases = ["set", "put"])]
     "add" => Add(Add),
     "get" => Get(Get),
+    #[command(visible_aliases = ["del", "rm"])]
     "delete" => Delete(Delete),
+    #[command(visible_alias = "ls")]
     "list" => List(List),
     "status" => Status(ShowStatus),
     "peers" => Peers(Peers),
@@ -160,4 +163,28 @@ fn dating(now: bool) -> Dating {
 /// From when on other nodes accept what was written, if they do not now.
 fn accepted_from(node: &Node, record: &Record) -> Option<String> {
     node.accepted_from(record).map(|at| at.to_string())
+}
+
+/// On what condition a write is made.
+fn condition(if_absent: bool, if_timestamp: Option<Timestamp>) -> Condition {
+    match if_timestamp {
+        Some(at) => Condition::WrittenAt(at),
+        None if if_absent => Condition::Absent,
+        None => Condition::None,
+    }
+}
+
+/// Why a write of a key failed.
+fn not_written(error: NodeError, key: &Key) -> CommandError {
+    match error {
+        NodeError::Changed { written_at: Some(at) } => CommandError::new(
+            Class::Conflict,
+            format!("Not as expected: {key} has a value that was written at {at}. Nothing was changed."),
+        ),
+        NodeError::Changed { written_at: None } => CommandError::new(
+            Class::Conflict,
+            format!("Not as expected: {key} has no value. Nothing was changed."),
+        ),
+        other => other.into(),
+    }
 }

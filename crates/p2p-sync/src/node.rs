@@ -48,7 +48,9 @@ use writer::Writer;
 pub use crate::report::Verified;
 pub use crate::store::{Conflicts, Counts, Footprint, Migration, OpenError, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
-pub use ledger::{Change, Committed, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled};
+pub use ledger::{
+    Change, Committed, Condition, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled, Terms,
+};
 pub use report::{Ahead, LastSync, PeerSync, Standing, SyncStatus, Synced, conflict};
 
 /// Writes queued for the replica's thread. If the queue is full, the caller waits.

@@ -86,7 +86,9 @@ impl Completion {
                     .map(|name| pair(name, name.clone()))
                     .collect(),
             ),
-            ["add" | "get" | "list"] | ["delete", ..] => (start, self.keys(Candidates::Stored, typed)),
+            ["add" | "set" | "put" | "get" | "list" | "ls"] | ["delete" | "del" | "rm", ..] => {
+                (start, self.keys(Candidates::Stored, typed))
+            }
             ["conflicts" | "resolve" | "restore"] => (start, self.keys(Candidates::Conflicting, typed)),
             ["peers"] => (start, self.keys(Candidates::Peers, typed)),
             _ => (cursor, Vec::new()),

@@ -164,6 +164,7 @@ fn read(line: &Line) -> Result<Option<Command>, ParseError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(super) mod tests {
+    use p2p_sync_core::Key;
     use tempfile::TempDir;
 
     use super::*;
@@ -468,5 +469,66 @@ Keys in conflict (0):
             let error = read(&Line::TooLong(head.to_vec())).unwrap_err();
             assert_eq!((error.error.class, error.json), (Class::Invalid, json));
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_write_with_a_condition_is_made_only_if_that_holds() {
+        let (node, _directory) = node().await;
+        let text = shown(&node, &[b"add --if-absent k 1", b"add --if-absent k 2", b"get k"]).await;
+        let at = node.versions(&Key::new("k").unwrap()).await.unwrap().latest().unwrap();
+        let refused = format!("✗ Not as expected: k has a value that was written at {at}. Nothing was changed.\n");
+        assert_eq!(text, format!("✓ Added: k = 1\n{refused}✓ k = 1\n"));
+        let other = "2025-01-04T08:30:15Z";
+        let lines = [
+            format!("add --if-timestamp {other} k 2"),
+            format!("delete --if-timestamp={other} k"),
+            format!("add --if-timestamp {at} k 2"),
+            format!("delete --if-timestamp {at} k"),
+        ];
+        let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+        let text = shown(&node, &lines).await;
+        let later = node.versions(&Key::new("k").unwrap()).await.unwrap().latest().unwrap();
+        let now = refused.replace(&at.to_string(), &later.to_string());
+        assert_eq!(text, format!("{refused}{refused}✓ Added: k = 2\n{now}"));
+        let lines = [
+            format!("delete --if-timestamp {later} k"),
+            format!("add --json --if-timestamp {later} k 3"),
+        ];
+        let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+        let text = shown(&node, &lines).await;
+        let gone = r#"{"error":"Not as expected: k has no value. Nothing was changed.","code":6}"#;
+        assert_eq!(text, format!("✓ Deleted: k\n{gone}\n"));
+        let text = shown(
+            &node,
+            &[
+                b"add --if-absent k 4",
+                b"add --if-absent --if-timestamp 2025-01-04T08:30:15Z k 5",
+            ],
+        )
+        .await;
+        assert!(
+            text.starts_with("✓ Added: k = 4\n✗ ") && text.contains("cannot be used with"),
+            "{text}"
+        );
+        node.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn commands_have_the_names_that_other_programs_gave_them() {
+        let (node, _directory) = node().await;
+        let lines: [&[u8]; 7] = [
+            b"set k two words ",
+            b"put l 1",
+            b"ls",
+            b"rm l",
+            b"del k",
+            b"ls",
+            b"help ls",
+        ];
+        let text = shown(&node, &lines).await;
+        let expected = "✓ Added: k = two words \n✓ Added: l = 1\nStored items (2):\n  k = two words \n  l = 1\n\
+            ✓ Deleted: l\n✓ Deleted: k\nStored items (0):\nlist [--json] [PREFIX]\n";
+        assert!(text.starts_with(expected), "{text}");
+        node.stop().await;
     }
 }

@@ -417,6 +417,6 @@ Gossip:     in the mesh
             page.starts_with("add [--json] [--empty] KEY [VALUE...]\nStores a value under a key.\n"),
             "{page}"
         );
-        assert!(page.contains("\n  KEY                 1 to 256 bytes"), "{page}");
+        assert!(page.contains("\n  KEY                       1 to 256 bytes"), "{page}");
     }
 }

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 
 use data_encoding::BASE64;
-use p2p_sync_core::{Key, Value};
+use p2p_sync_core::{Key, Timestamp, Value};
 
 use super::error::key;
-use super::{Class, CommandError, Format, Reply, Run, accepted_from, dating};
-use crate::node::Node;
+use super::{Class, CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written};
+use crate::node::{Node, Terms};
 use crate::report::{Added, Schema};
 
 /// Stores a value under a key
@@ -28,6 +28,12 @@ pub struct Add {
     /// Dates the write by this machine's clock, and drops versions of the key that are dated too far ahead
     #[arg(long, hide_short_help = true)]
     now: bool,
+    /// Stores the value only if the key has none on this node
+    #[arg(long, hide_short_help = true, conflicts_with = "if_timestamp")]
+    if_absent: bool,
+    /// Stores the value only if the one that the key has on this node was written at this time
+    #[arg(long, value_name = "TIMESTAMP", hide_short_help = true)]
+    if_timestamp: Option<Timestamp>,
     /// 1 to 256 bytes of text without control characters
     key: OsString,
     /// 0 to 65536 bytes of anything
@@ -51,9 +57,13 @@ impl Run for Add {
     }
 
     async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        let dating = dating(self.now);
+        let terms = Terms {
+            dating: dating(self.now),
+            condition: condition(self.if_absent, self.if_timestamp),
+        };
         let (key, value) = self.checked()?;
-        let record = node.put_dated(key, value, dating).await?;
+        let record = node.put_on(key.clone(), value, terms).await;
+        let record = record.map_err(|error| not_written(error, &key))?;
         Ok(Reply::Added(Added {
             accepted_from: accepted_from(node, &record),
             ..(&record).into()

@@ -2,9 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 
+use p2p_sync_core::Timestamp;
+
 use super::error::{found, key};
-use super::{CommandError, Format, Reply, Run, accepted_from, dating};
-use crate::node::{Dating, Node};
+use super::{CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written};
+use crate::node::{Node, Terms};
 use crate::report::{Deleted, Schema};
 
 /// Deletes keys
@@ -17,6 +19,9 @@ pub struct Delete {
     /// Dates the deletions by this machine's clock, and drops versions of the keys that are dated too far ahead
     #[arg(long, hide_short_help = true)]
     now: bool,
+    /// Deletes only what was written at this time, as this node has it
+    #[arg(long, value_name = "TIMESTAMP", hide_short_help = true)]
+    if_timestamp: Option<Timestamp>,
     /// The keys
     #[arg(required = true, value_name = "KEY")]
     pub(super) keys: Vec<OsString>,
@@ -32,17 +37,22 @@ impl Run for Delete {
     }
 
     async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+        let terms = Terms {
+            dating: dating(self.now),
+            condition: condition(false, self.if_timestamp),
+        };
         let mut replies = Vec::with_capacity(self.keys.len());
         for word in &self.keys {
-            replies.push(delete(node, word, dating(self.now)).await);
+            replies.push(delete(node, word, terms).await);
         }
         Ok(Reply::Deleted(replies))
     }
 }
 
-async fn delete(node: &Node, word: &OsStr, dating: Dating) -> Result<Deleted, CommandError> {
+async fn delete(node: &Node, word: &OsStr, terms: Terms) -> Result<Deleted, CommandError> {
     let key = key(word)?;
-    let record = found(node.delete_dated(key.clone(), dating).await?, &key)?;
+    let deleted = node.delete_on(key.clone(), terms).await;
+    let record = found(deleted.map_err(|error| not_written(error, &key))?, &key)?;
     Ok(Deleted {
         accepted_from: accepted_from(node, &record),
         ..(&record).into()

@@ -49,6 +49,7 @@ impl From<NodeError> for CommandError {
         let class = match &error {
             NodeError::Store(error) | NodeError::OutOfOrder(error) => Class::from(error.kind()),
             NodeError::NoRoom => Class::Storage,
+            NodeError::Changed { .. } => Class::Conflict,
             NodeError::Clock(_) | NodeError::Thread(_) | NodeError::Crowded | NodeError::Stopped => Class::Failed,
         };
         Self::new(class, error.to_string())

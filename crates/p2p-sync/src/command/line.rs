@@ -63,6 +63,10 @@ impl<'a> Parts<'a> {
         let mut words = Words::new(line);
         let Some(name) = words.next()? else { return Ok(None) };
         let name = text_of(&name);
+        // The rules below are those of the command, whichever of its names was used.
+        let name = grammar()
+            .find_subcommand(&name)
+            .map_or(name.clone(), |known| known.get_name().to_owned());
         let (mut options, mut data, mut all_is_data) = (Vec::new(), Vec::new(), false);
         while let Some(word) = words.next()? {
             if !word.is_option() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use p2p_sync_core::Timestamp;
 use p2p_sync_core::clock::ClockExhausted;
 use p2p_sync_core::id::InvalidNodeId;
 
@@ -51,6 +52,15 @@ pub enum NodeError {
     /// No later timestamp exists. Nothing was written.
     #[error(transparent)]
     Clock(#[from] ClockExhausted),
+    /// The condition of a write does not hold. Nothing was written.
+    #[error("{}; nothing was written", match written_at {
+        Some(at) => format!("the value of the key was written at {at}"),
+        None => "the key has no value".to_owned(),
+    })]
+    Changed {
+        /// When the value that the key has was written; none: it has none.
+        written_at: Option<Timestamp>,
+    },
     /// There is no space for data from other nodes. Nothing was written.
     #[error("no space for data from other nodes; nothing was stored")]
     NoRoom,
@@ -70,6 +80,8 @@ pub enum NodeError {
 pub enum ErrorKind {
     /// The store could not do it.
     Storage,
+    /// A condition does not hold.
+    Conflict,
     /// Anything else.
     Failed,
 }
@@ -79,6 +91,7 @@ impl NodeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store(_) | Self::OutOfOrder(_) | Self::NoRoom => ErrorKind::Storage,
+            Self::Changed { .. } => ErrorKind::Conflict,
             Self::Clock(_) | Self::Thread(_) | Self::Crowded | Self::Stopped => ErrorKind::Failed,
         }
     }
@@ -94,7 +107,7 @@ impl NodeError {
     pub(super) fn may_be_of_one_piece(&self) -> bool {
         match self {
             Self::Store(error) => error.may_be_of_one_piece(),
-            Self::Clock(_) => true,
+            Self::Clock(_) | Self::Changed { .. } => true,
             Self::OutOfOrder(_) | Self::NoRoom | Self::Thread(_) | Self::Crowded | Self::Stopped => false,
         }
     }

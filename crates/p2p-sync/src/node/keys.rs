@@ -4,7 +4,7 @@ use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Value, Versions};
 
 use super::work::Work;
-use super::{Conflicts, Counts, Dating, Node, NodeError};
+use super::{Conflicts, Counts, Dating, Node, NodeError, Terms};
 use crate::store::{Readers, StoreError};
 use crate::system;
 
@@ -14,16 +14,16 @@ impl Node {
     /// # Errors
     /// When the store fails or the node has stopped.
     pub async fn put(&self, key: Key, value: Value) -> Result<Record, NodeError> {
-        self.put_dated(key, value, Dating::AfterHeld).await
+        self.put_on(key, value, Terms::default()).await
     }
 
-    /// The same, and says how the write is dated.
+    /// The same, on these terms.
     ///
     /// # Errors
-    /// As for [`put`](Self::put).
-    pub async fn put_dated(&self, key: Key, value: Value, dating: Dating) -> Result<Record, NodeError> {
+    /// As for [`put`](Self::put), and [`NodeError::Changed`] when the condition does not hold.
+    pub async fn put_on(&self, key: Key, value: Value, terms: Terms) -> Result<Record, NodeError> {
         // A put always writes something; only a deletion may find nothing to do.
-        let written = self.write(key, Content::Put(value), dating).await?;
+        let written = self.write(key, Content::Put(value), terms).await?;
         written.ok_or(NodeError::Stopped)
     }
 
@@ -32,16 +32,16 @@ impl Node {
     /// # Errors
     /// When the store fails or the node has stopped.
     pub async fn delete(&self, key: Key) -> Result<Option<Record>, NodeError> {
-        self.delete_dated(key, Dating::AfterHeld).await
+        self.delete_on(key, Terms::default()).await
     }
 
-    /// The same, and says how the deletion is dated. One dated now is also written where a deletion is held that other nodes do
+    /// The same, on these terms. A deletion dated now is also written where a deletion is held that other nodes do
     /// not accept yet.
     ///
     /// # Errors
-    /// As for [`delete`](Self::delete).
-    pub async fn delete_dated(&self, key: Key, dating: Dating) -> Result<Option<Record>, NodeError> {
-        self.write(key, Content::Deleted, dating).await
+    /// As for [`delete`](Self::delete), and [`NodeError::Changed`] when the condition does not hold.
+    pub async fn delete_on(&self, key: Key, terms: Terms) -> Result<Option<Record>, NodeError> {
+        self.write(key, Content::Deleted, terms).await
     }
 
     /// From when on other nodes accept a version that this node wrote; none if they do now. One that is dated too far ahead
@@ -189,11 +189,11 @@ impl Node {
         .await
     }
 
-    async fn write(&self, key: Key, content: Content, dating: Dating) -> Result<Option<Record>, NodeError> {
+    async fn write(&self, key: Key, content: Content, terms: Terms) -> Result<Option<Record>, NodeError> {
         self.work(|reply| Work::Write {
             key,
             content,
-            dating,
+            terms,
             reply,
         })
         .await

@@ -24,7 +24,7 @@ mod tests;
 mod view;
 mod writing;
 
-pub use entry::{Change, Committed, Dating, Done, Entry, Merged, Refused, Settled};
+pub use entry::{Change, Committed, Condition, Dating, Done, Entry, Merged, Refused, Settled, Terms};
 use room::RoomWatch;
 pub use view::PeerView;
 
@@ -339,8 +339,8 @@ impl Open<'_> {
         committed: &mut Committed,
     ) -> Result<Result<Done, NodeError>, NodeError> {
         let done = match entry {
-            Entry::Write { key, content, dating } => {
-                self.write(key, content, (*dating, now), committed).map(Done::Written)
+            Entry::Write { key, content, terms } => {
+                self.write(key, content, (*terms, now), committed).map(Done::Written)
             }
             Entry::Resolve { key, timestamp, dating } => self
                 .resolve(key, *timestamp, (*dating, now), committed)
@@ -377,7 +377,7 @@ impl Open<'_> {
         };
         match done {
             // That concerns this one only, and nothing was written for it.
-            Err(error @ NodeError::Clock(_)) => return Ok(Err(error)),
+            Err(error @ (NodeError::Clock(_) | NodeError::Changed { .. })) => return Ok(Err(error)),
             Ok(Done::Written(Some(ref record)))
             | Ok(Done::Resolved(Some(ref record)) | Done::Redated(Some(ref record))) => {
                 let (via, record) = (Via::Local, record.clone());

@@ -4,7 +4,7 @@
 use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::ledger::{Dating, Entry};
+use super::ledger::{Dating, Entry, Terms};
 use super::{NodeError, SyncStatus, Synced, Verified};
 use crate::store::RowId;
 
@@ -35,7 +35,7 @@ pub(super) enum Work {
     Write {
         key: Key,
         content: Content,
-        dating: Dating,
+        terms: Terms,
         reply: Reply<Option<Record>>,
     },
     /// Choose between the versions of a key; see [`Node::resolve`](super::Node::resolve).
@@ -73,11 +73,11 @@ impl Work {
     pub(super) fn entry(&self) -> Entry<'_> {
         match self {
             Self::Write {
-                key, content, dating, ..
+                key, content, terms, ..
             } => Entry::Write {
                 key,
                 content,
-                dating: *dating,
+                terms: *terms,
             },
             Self::Redate { key, .. } => Entry::Redate { key },
             Self::Resolve {

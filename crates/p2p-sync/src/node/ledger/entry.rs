@@ -18,6 +18,27 @@ pub enum Dating {
     Now,
 }
 
+/// When a local write is made at all, by what this node holds of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// Always.
+    #[default]
+    None,
+    /// Only if the key has no value.
+    Absent,
+    /// Only if the value of the key was written at this time.
+    WrittenAt(Timestamp),
+}
+
+/// The terms of a local write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// How it is dated.
+    pub dating: Dating,
+    /// When it is made at all. Other nodes may write the key at the same time.
+    pub condition: Condition,
+}
+
 /// One piece of work in a transaction.
 #[derive(Debug, Clone, Copy)]
 pub enum Entry<'a> {
@@ -27,8 +48,8 @@ pub enum Entry<'a> {
         key: &'a Key,
         /// Its new content.
         content: &'a Content,
-        /// How it is dated.
-        dating: Dating,
+        /// On what terms.
+        terms: Terms,
     },
     /// Choose between the versions of a key; see [`Node::resolve`](crate::node::Node::resolve).
     Resolve {

@@ -52,7 +52,7 @@ fn write(ledger: &mut Ledger, text: &str) -> Record {
         &[Entry::Write {
             key,
             content,
-            dating: Dating::AfterHeld,
+            terms: Terms::default(),
         }],
         now(),
     );
@@ -158,7 +158,7 @@ fn a_write_of_a_node_that_holds_a_conflict_settles_it_and_says_so() {
         &[Entry::Write {
             key,
             content,
-            dating: Dating::AfterHeld,
+            terms: Terms::default(),
         }],
         now(),
     );

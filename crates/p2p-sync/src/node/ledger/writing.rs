@@ -7,7 +7,7 @@ use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Value};
 
-use super::entry::{Committed, Dating, Settled};
+use super::entry::{Committed, Condition, Dating, Settled, Terms};
 use super::{Ledger, NodeError, Open};
 use crate::store::{RowId, SqliteStore, StoreError};
 use crate::system::Now;
@@ -23,9 +23,10 @@ impl Open<'_> {
         &mut self,
         key: &Key,
         content: &Content,
-        (dating, now): (Dating, Now),
+        (Terms { dating, condition }, now): (Terms, Now),
         committed: &mut Committed,
     ) -> Result<Option<Record>, NodeError> {
+        self.check(key, condition)?;
         if self.store.lacks_reserve() {
             self.store.keep_reserve();
         }
@@ -62,6 +63,26 @@ impl Open<'_> {
             };
             written.map_err(failed)
         })
+    }
+
+    /// Whether what is held of a key is as a write has it for a condition.
+    fn check(&mut self, key: &Key, condition: Condition) -> Result<(), NodeError> {
+        if condition == Condition::None {
+            return Ok(());
+        }
+        let held = self.over_damage(|open| Ok(open.store.versions(key)?))?;
+        let live = held.winner().filter(|winner| winner.content.value().is_some());
+        let written_at = live.map(|live| live.timestamp);
+        let holds = match condition {
+            Condition::None => true,
+            Condition::Absent => written_at.is_none(),
+            Condition::WrittenAt(at) => written_at == Some(at),
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(NodeError::Changed { written_at })
+        }
     }
 
     /// Whether what is held of a key is dated further ahead than other nodes accept.

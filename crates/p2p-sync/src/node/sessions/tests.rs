@@ -65,7 +65,7 @@ impl Node {
         let write = |key| Entry::Write {
             key,
             content: &content,
-            dating: crate::node::Dating::AfterHeld,
+            terms: crate::node::Terms::default(),
         };
         let committed = self
             .ledger

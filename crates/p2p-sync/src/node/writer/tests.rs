@@ -204,11 +204,11 @@ impl Running {
 fn write(requests: &mpsc::Sender<Request>, key: &str) -> oneshot::Receiver<Result<Option<Record>, NodeError>> {
     let (reply, answer) = oneshot::channel();
     let (key, content) = (Key::new(key).unwrap(), value("mine"));
-    let dating = crate::node::Dating::AfterHeld;
+    let terms = crate::node::Terms::default();
     let work = Work::Write {
         key,
         content,
-        dating,
+        terms,
         reply,
     };
     requests.try_send(Request::Work(work)).unwrap();
