@@ -85,8 +85,8 @@ pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEE
 pub use presence::{Displacement, FileId, Part};
 pub use reader::{Counts, Readers};
 pub use repair::{
-    Completed, Depth, INCOMPLETE_ROWS_MAX, IfUnreadable, Patrolled, Rescued, Round, SCAN_ROWS_MAX, Scan, Scanned,
-    SummaryWas, Verified,
+    Completed, Depth, INCOMPLETE_ROWS_MAX, IfUnreadable, Patrolled, Rescued, Round, SCAN_ROWS_MAX, Scan, ScanFound,
+    Scanned, SummaryWas,
 };
 pub use room::{Capacity, Load, Room};
 pub use sqlite::SqliteStore;

@@ -10,9 +10,7 @@ use p2p_sync_core::summary::Summary;
 use p2p_sync_core::{Uptime, Via};
 
 use super::NodeError;
-use crate::store::{
-    Capacity, Depth, Readers, Room, Scan, Scanned, SqliteStore, StoreError, Transaction, Verified as ScanFound,
-};
+use crate::store::{Capacity, Depth, Readers, Room, Scan, ScanFound, Scanned, SqliteStore, StoreError, Transaction};
 use crate::system::Now;
 use crate::throttle::Throttle;
 

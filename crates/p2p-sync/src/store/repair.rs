@@ -19,4 +19,4 @@ pub use rescue::{IfUnreadable, Rescued};
 pub(super) use rescue::{at_start, finish};
 pub(super) use rows::is_set_aside;
 pub(super) use scan::Hold;
-pub use scan::{Depth, SCAN_ROWS_MAX, Scan, Scanned, SummaryWas, Verified};
+pub use scan::{Depth, SCAN_ROWS_MAX, Scan, ScanFound, Scanned, SummaryWas};

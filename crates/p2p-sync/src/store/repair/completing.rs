@@ -3,7 +3,7 @@
 //! them. Which row needs what is left to `mending`.
 
 use super::rows::log_unnamed;
-use super::scan::Verified;
+use super::scan::ScanFound;
 use crate::store::error::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::store::table::RowId;
@@ -71,7 +71,7 @@ impl SqliteStore {
     pub fn complete_some(&mut self) -> Result<Completed, StoreError> {
         let keep = self.incomplete.rows.len().saturating_sub(AT_A_TIME);
         let some = self.incomplete.rows.split_off(keep);
-        let mut verified = Verified::default();
+        let mut verified = ScanFound::default();
         if let Err(error) = self.mend_in_parts(some.as_slice(), &mut verified) {
             self.incomplete.rows.extend(some);
             return Err(error);
@@ -114,7 +114,7 @@ mod tests {
         ));
     }
 
-    fn scanned(sqlite: &mut SqliteStore, depth: Depth) -> Verified {
+    fn scanned(sqlite: &mut SqliteStore, depth: Depth) -> ScanFound {
         let scanned = sqlite.start_scan(depth).unwrap().run().unwrap();
         sqlite.finish_scan(scanned).unwrap()
     }

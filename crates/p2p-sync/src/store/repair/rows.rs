@@ -10,7 +10,7 @@ use p2p_sync_core::{Key, Record};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use super::scan::Verified;
+use super::scan::ScanFound;
 use crate::store::columns::{self, Columns};
 use crate::store::error::StoreError;
 use crate::store::rows::{self, Authors};
@@ -89,17 +89,17 @@ impl Transaction<'_> {
     /// When it cannot be read or written; the transaction must not be committed then.
     pub fn set_aside(&mut self, row: RowId) -> Result<bool, StoreError> {
         let named = self.damage_log.count(1, Instant::now()).map_or(0, |_| 1);
-        let mut verified = Verified::default();
+        let mut verified = ScanFound::default();
         self.mend_row(row, &mut verified, named)?;
         Ok(!verified.removed.is_empty() || verified.indexed > 0)
     }
 
     /// Looks at rows again, since they may have changed, and takes out or completes those that need it.
-    pub(super) fn mend_all(&mut self, rows: &[RowId], verified: &mut Verified) -> Result<(), StoreError> {
+    pub(super) fn mend_all(&mut self, rows: &[RowId], verified: &mut ScanFound) -> Result<(), StoreError> {
         rows.iter().try_for_each(|row| self.mend_row(*row, verified, NAMED_MAX))
     }
 
-    fn mend_row(&mut self, row: RowId, verified: &mut Verified, named: usize) -> Result<(), StoreError> {
+    fn mend_row(&mut self, row: RowId, verified: &mut ScanFound, named: usize) -> Result<(), StoreError> {
         // Nothing is written where SQLite has rolled back by itself.
         self.write(|_| Ok(()))?;
         let store: &mut SqliteStore = self;
@@ -172,7 +172,7 @@ fn mend(
     connection: &Connection,
     (authors, numbers): (&mut Authors, &mut Numbers),
     RowId { table, number }: RowId,
-    verified: &mut Verified,
+    verified: &mut ScanFound,
     named: usize,
 ) -> rusqlite::Result<Option<Mended>> {
     let mut statement = connection.prepare_cached(record_sql(table))?;

@@ -68,7 +68,7 @@ pub struct Scanned {
 
 /// What a scan came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Verified {
+pub struct ScanFound {
     /// Records looked at, deletions included.
     pub records: u64,
     /// What the summary was.
@@ -302,7 +302,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the file cannot be read or written. The summary may be in place then, and another scan can do the rest.
-    pub fn finish_scan(&mut self, scanned: Scanned) -> Result<Verified, StoreError> {
+    pub fn finish_scan(&mut self, scanned: Scanned) -> Result<ScanFound, StoreError> {
         if !self.connection()?.is_autocommit() {
             return Err(StoreError::Misuse("a scan was finished in a transaction"));
         }
@@ -323,7 +323,7 @@ impl SqliteStore {
         if self.tracker.must_unmark() {
             Transaction::begin(self)?.commit()?;
         }
-        let mut verified = Verified {
+        let mut verified = ScanFound {
             records: scanned.records,
             summary,
             indexed: 0,
@@ -345,7 +345,7 @@ impl SqliteStore {
         Ok(verified)
     }
 
-    pub(super) fn mend_in_parts(&mut self, rows: &[RowId], verified: &mut Verified) -> Result<(), StoreError> {
+    pub(super) fn mend_in_parts(&mut self, rows: &[RowId], verified: &mut ScanFound) -> Result<(), StoreError> {
         for some in rows.chunks(ROWS_PER_TRANSACTION) {
             let mut transaction = Transaction::begin(self)?;
             transaction.mend_all(some, verified)?;
@@ -392,7 +392,7 @@ mod tests {
         Summary::of(records.iter().map(Item::of))
     }
 
-    fn scanned(sqlite: &mut SqliteStore, depth: Depth) -> Verified {
+    fn scanned(sqlite: &mut SqliteStore, depth: Depth) -> ScanFound {
         let scan = sqlite.start_scan(depth).unwrap();
         let scanned = std::thread::spawn(|| scan.run().unwrap()).join().unwrap();
         sqlite.finish_scan(scanned).unwrap()
