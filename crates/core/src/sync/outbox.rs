@@ -11,7 +11,10 @@ use super::slots::Slot;
 use super::store::{Page, PageLimit, SyncStore};
 use super::wire::Frame;
 use crate::item::{Item, KeyHash};
-use crate::limits::{SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_LOOKUPS_MAX, SYNC_ORDERS_MAX, SYNC_WANTED_PAGE};
+use crate::limits::{
+    SYNC_CELLS_PAGE, SYNC_KEY_HASH_RECORDS_MAX, SYNC_LOOKUPS_MAX, SYNC_ORDERED_KEYS_MAX, SYNC_ORDERS_MAX,
+    SYNC_WANTED_PAGE,
+};
 use crate::record::Record;
 use crate::sequence::Cursor;
 use crate::sketch::Cell;
@@ -51,11 +54,23 @@ pub(super) struct Lookup {
 
 impl Lookup {
     /// Versions with these items, as far as they are still held.
-    pub(super) fn of(items: BTreeSet<Item>) -> Self {
-        let keys: BTreeSet<KeyHash> = items.iter().map(Item::key_hash).collect();
-        let mut lookup = Self::from(keys.into_iter().collect::<Vec<_>>());
+    fn of(items: BTreeSet<Item>) -> Self {
+        let mut lookup = Self::from(keys_of(&items));
         lookup.only = Some(items);
         lookup
+    }
+
+    /// Adds versions with these items, if it is for such alone. Otherwise gives them back. What would be too much to remember is left to
+    /// the next session.
+    fn extend(&mut self, items: BTreeSet<Item>) -> Option<BTreeSet<Item>> {
+        let Some(only) = &mut self.only else { return Some(items) };
+        if only.len() + items.len() > SYNC_ORDERED_KEYS_MAX {
+            return None;
+        }
+        let keys: BTreeSet<KeyHash> = self.keys.by_ref().chain(keys_of(&items)).collect();
+        self.keys = keys.into_iter().collect::<Vec<_>>().into_iter();
+        only.extend(items);
+        None
     }
 
     fn add(&mut self, records: impl Iterator<Item = Record>) {
@@ -89,6 +104,11 @@ impl Lookup {
         }
         page
     }
+}
+
+fn keys_of(items: &BTreeSet<Item>) -> Vec<KeyHash> {
+    let keys: BTreeSet<KeyHash> = items.iter().map(Item::key_hash).collect();
+    keys.into_iter().collect()
 }
 
 impl From<Vec<KeyHash>> for Lookup {
@@ -151,6 +171,16 @@ impl Outbox {
         }
         self.orders.push_back(order);
         Ok(())
+    }
+
+    /// Queues versions to be sent back, together with those queued last: the peer decides how many pages it sends, and may send them
+    /// faster than it reads ours.
+    pub(super) fn send_back(&mut self, items: BTreeSet<Item>) -> Result<(), Violation> {
+        let left = match self.orders.back_mut() {
+            Some(Order::Records(lookup)) => lookup.extend(items),
+            _ => Some(items),
+        };
+        left.map_or(Ok(()), |items| self.push(Order::Records(Lookup::of(items))))
     }
 
     /// Queues a single frame.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::credit::Allowance;
-use super::outbox::{Lookup, Order, Outbox};
+use super::outbox::{Order, Outbox};
 use super::outcome::{Outcome, Report, SessionError, Settled, Violation};
 use super::plan::{Horizons, Plan};
 use super::slots::{Slot, Slots};
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     range_messages: u64,
     /// Keys whose records were ordered to be sent: what comes for one of them is what survived of it.
     sent: BTreeSet<KeyHash>,
+    /// More were ordered than are remembered.
+    sent_more: bool,
 }
 
 /// What a step of the session works with.
@@ -56,6 +58,7 @@ impl Shared {
             allowance: Allowance::new(),
             range_messages: 0,
             sent: BTreeSet::new(),
+            sent_more: false,
         }
     }
 
@@ -72,15 +75,19 @@ impl Shared {
             return Ok(());
         }
         if self.sent.len() + keys.len() > SYNC_ORDERED_KEYS_MAX {
-            // That costs a record too many here and there, and no memory.
-            self.sent.clear();
+            self.sent_more = true;
+        } else {
+            self.sent.extend(&keys);
         }
-        self.sent.extend(&keys);
         self.outbox.push(Order::Records(keys.into()))
     }
 
-    /// Orders versions to be sent back that survived what the peer sent of their keys, unless they were sent before.
+    /// Orders versions to be sent back that survived what the peer sent of their keys, unless they were sent before. Where it is not
+    /// known what was sent, nothing goes back, or two sides could go on for ever: the next session sees what is missing.
     fn send_back(&mut self, survived: Vec<Item>) -> Result<(), Violation> {
+        if self.sent_more {
+            return Ok(());
+        }
         let unsent = survived
             .into_iter()
             .filter(|item| !self.sent.contains(&item.key_hash()));
@@ -88,7 +95,7 @@ impl Shared {
         if unsent.is_empty() {
             return Ok(());
         }
-        self.outbox.push(Order::Records(Lookup::of(unsent)))
+        self.outbox.send_back(unsent)
     }
 
     /// Counts another message of the range-based fallback. False if there were too many for what they transferred.
@@ -256,5 +263,56 @@ impl<S: SyncStore> Turn<'_, S> {
             self.shared.send_back(applied.survived)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::SYNC_ORDERS_MAX;
+    use crate::{Content, Key, NodeId, Seen};
+
+    fn item(number: u32) -> Item {
+        Item::of(&Record {
+            key: Key::new(format!("key {number}")).unwrap(),
+            content: Content::Deleted,
+            timestamp: Timestamp::MIN,
+            author: NodeId::from_bytes(&[1]).unwrap(),
+            seen: Seen::NOTHING,
+        })
+    }
+
+    #[test]
+    fn what_may_have_been_sent_is_not_sent_back() {
+        let mut shared = Shared::new(Slots::default());
+        shared.send_records(vec![item(0).key_hash()]).unwrap();
+        let before = shared.outbox.keys();
+        shared.send_back(vec![item(0)]).unwrap();
+        assert_eq!(shared.outbox.keys(), before);
+        shared.send_back(vec![item(1)]).unwrap();
+        assert_eq!(shared.outbox.keys(), before + 1);
+        // More than is remembered.
+        let most = u32::try_from(SYNC_ORDERED_KEYS_MAX).unwrap();
+        let many = (2..most + 2).map(|number| item(number).key_hash());
+        shared.send_records(many.collect()).unwrap();
+        let before = shared.outbox.keys();
+        for number in [0, 1, 2, most + 9] {
+            shared.send_back(vec![item(number)]).unwrap();
+        }
+        assert_eq!(shared.outbox.keys(), before, "two sides would go on for ever");
+    }
+
+    #[test]
+    fn a_peer_that_sends_faster_than_it_reads_is_no_violation() {
+        let mut shared = Shared::new(Slots::default());
+        let pages = u32::try_from(3 * SYNC_ORDERS_MAX).unwrap();
+        for page in 0..pages {
+            shared.send_back(vec![item(2 * page), item(2 * page + 1)]).unwrap();
+        }
+        assert_eq!(shared.outbox.keys(), 2 * pages as usize);
+        // Each page may bring other keys, of as many as are held.
+        let most = u32::try_from(SYNC_ORDERED_KEYS_MAX).unwrap();
+        shared.send_back((0..most).map(item).collect()).unwrap();
+        assert!(shared.outbox.keys() <= SYNC_ORDERED_KEYS_MAX);
     }
 }
