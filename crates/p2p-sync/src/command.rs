@@ -47,7 +47,7 @@ pub use schema::{schema, schema_names};
 pub use status::ShowStatus;
 pub use sync::SyncNow;
 pub use verify::Verify;
-pub use words::{Unclosed, Word, Words};
+pub use words::{Unclosed, Word, Words, as_word};
 
 pub use crate::report::Class;
 

@@ -13,7 +13,7 @@ use rustyline::{Context, Helper};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::command::{Unclosed, Words, overview};
+use crate::command::{Unclosed, Words, as_word, overview};
 use crate::node::{Conflicts, Node};
 use crate::report::Peer;
 
@@ -101,7 +101,7 @@ impl Completion {
         let mut keys = (self.keys)(source, prefix);
         // What could disturb the terminal cannot be edited there either.
         keys.retain(|key| printable(key.as_bytes()) == *key);
-        keys.iter().map(|key| pair(key, written(key, quotes))).collect()
+        keys.iter().map(|key| pair(key, as_word(key, quotes))).collect()
     }
 }
 
@@ -133,23 +133,6 @@ fn last_word(before: &str) -> Option<(Vec<String>, usize)> {
             Err(Unclosed { start }) => return Some((earlier, start)),
         }
     }
-}
-
-/// The key as it is written on a line.
-fn written(key: &str, quotes: bool) -> String {
-    let bare = !quotes && !key.contains([' ', '\t']) && !key.starts_with(['"', '\'', '-']);
-    if bare {
-        return key.to_owned();
-    }
-    let mut text = String::from("\"");
-    for c in key.chars() {
-        if matches!(c, '"' | '\\' | '$' | '`') {
-            text.push('\\');
-        }
-        text.push(c);
-    }
-    text.push('"');
-    text
 }
 
 fn pair(display: &str, replacement: String) -> Pair {

@@ -3,7 +3,7 @@
 use p2p_sync_core::Key;
 use p2p_sync_core::text::printable;
 
-use crate::command::{Command, Shows};
+use crate::command::{Command, Shows, as_word};
 use crate::node::Node;
 
 /// Keys that are named. Of more it is said that there are some.
@@ -36,7 +36,7 @@ fn of_key(key: &str, others: usize) -> Option<String> {
         1 => "another write is".to_owned(),
         others => format!("{others} other writes are"),
     };
-    let key = printable(key.as_bytes());
+    let key = printable(as_word(key, false).as_bytes());
     Some(format!(
         "  ({writes} in conflict with this; to see and choose: conflicts {key})\n"
     ))
@@ -53,11 +53,11 @@ fn of_list(keys: &[&str], prefix: &str) -> Option<String> {
         [] => last.clone(),
         others => format!("{} and {last}", others.join(", ")),
     };
-    let command = format!("conflicts {}", printable(prefix.as_bytes()));
-    Some(format!(
-        "  (in conflict: {names}; to see and choose: {})\n",
-        command.trim_end()
-    ))
+    let command = match prefix {
+        "" => "conflicts".to_owned(),
+        prefix => format!("conflicts {}", printable(as_word(prefix, false).as_bytes())),
+    };
+    Some(format!("  (in conflict: {names}; to see and choose: {command})\n"))
 }
 
 #[cfg(test)]
@@ -70,6 +70,7 @@ mod tests {
         let told = of_key("hours", 1);
         let expected = "  (another write is in conflict with this; to see and choose: conflicts hours)\n";
         assert_eq!(told.as_deref(), Some(expected));
+        assert!(of_key("my hours", 1).is_some_and(|told| told.ends_with("conflicts \"my hours\")\n")));
         assert!(of_key("hours", 2).is_some_and(|told| told.contains("2 other writes are in conflict")));
     }
 
@@ -82,6 +83,7 @@ mod tests {
             told(&["a", "b\u{202e}"], "x"),
             "  (in conflict: a and b\\u{202e}; to see and choose: conflicts x)\n"
         );
+        assert!(told(&["my a"], "my ").ends_with("conflicts \"my \")\n"));
         let more = told(&["a", "b", "c", "d"], "");
         assert_eq!(
             more,

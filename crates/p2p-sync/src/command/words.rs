@@ -120,6 +120,23 @@ fn unquoted(raw: &[u8]) -> Option<Vec<u8>> {
     shlex::bytes::split(raw)?.into_iter().next()
 }
 
+/// The text as one word of a line: as it is where that is possible and quotes are not asked for, otherwise between quotes.
+pub fn as_word(text: &str, quotes: bool) -> String {
+    let bare = !quotes && !text.contains([' ', '\t']) && !text.is_empty() && !text.starts_with(['"', '\'', '-']);
+    if bare {
+        return text.to_owned();
+    }
+    let mut word = String::from("\"");
+    for c in text.chars() {
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            word.push('\\');
+        }
+        word.push(c);
+    }
+    word.push('"');
+    word
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
