@@ -94,7 +94,8 @@ impl Replica {
         self.write_over(transaction, (held, after), key, content, now)
     }
 
-    /// Stores a deletion as the newest version of an existing key. If the key does not exist, nothing is written.
+    /// Stores a deletion as the newest version of an existing key, or of one whose deletion is in conflict with a value. If no
+    /// version of the key has a value, nothing is written.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -105,14 +106,43 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Option<Written>, WriteError<S::Error>> {
         let held = transaction.versions(&key).map_err(WriteError::Store)?;
-        match held.winner() {
-            Some(winner) if winner.content.value().is_some() => {
-                let after = held.latest();
-                self.write_over(transaction, (held, after), key, Content::Deleted, now)
-                    .map(Some)
-            }
-            _ => Ok(None),
+        if held.all().iter().all(|version| version.content == Content::Deleted) {
+            return Ok(None);
         }
+        let after = held.latest();
+        self.write_over(transaction, (held, after), key, Content::Deleted, now)
+            .map(Some)
+    }
+
+    /// Dates the value of a key now, in place of its versions that are dated further ahead of `now` than other nodes accept
+    /// ([`FUTURE_MAX`]). What others can have stays, and is in conflict with it where the dropped versions had not seen it. If none
+    /// is dated ahead, nothing is written.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn redate<S: Transaction>(
+        &mut self,
+        transaction: &mut S,
+        key: Key,
+        now: Timestamp,
+    ) -> Result<Option<Written>, WriteError<S::Error>> {
+        let held = transaction.versions(&key).map_err(WriteError::Store)?;
+        let accepted = now.saturating_add(FUTURE_MAX);
+        let due = held.all().partition_point(|version| version.timestamp <= accepted);
+        let (due, ahead) = held.all().split_at_checked(due).unwrap_or((held.all(), &[]));
+        let Some(winner) = ahead.last() else { return Ok(None) };
+        let timestamp = self.clock.tick(now, due.last().map(|version| version.timestamp))?;
+        let record = Record {
+            key,
+            content: winner.content.clone(),
+            timestamp,
+            author: self.id,
+            seen: Seen::by(&self.id, ahead).before(timestamp),
+        };
+        let after = Versions::of(due.iter().cloned().chain([record.clone()]));
+        transaction.replace(&held, &after).map_err(WriteError::Store)?;
+        let replaced = held.without(&after);
+        Ok(Some(Written { record, replaced }))
     }
 
     /// Merges a remote record into the store.
@@ -204,5 +234,69 @@ mod tests {
             .write_now(&mut transaction, key, value("again"), at(1_001))
             .unwrap();
         assert!(again.record.covers(&theirs) && again.record.covers(&written.record));
+    }
+
+    fn from(author: NodeId, text: &str, timestamp: Timestamp) -> Record {
+        Record {
+            key: Key::new("k").unwrap(),
+            content: Content::Put(Value::new(text.as_bytes()).unwrap()),
+            timestamp,
+            author,
+            seen: Seen::NOTHING,
+        }
+    }
+
+    #[test]
+    fn a_value_dated_anew_ends_no_conflict_with_what_others_have() {
+        let [me, other] = [1, 2].map(|byte| NodeId::from_bytes(&[byte]).unwrap());
+        let key = Key::new("k").unwrap();
+        let mut store = MemoryStore::new();
+        let mut replica = Replica::new(me, Clock::new(None));
+        let mut transaction = store.begin().unwrap();
+        let seen = from(other, "seen", at(900));
+        replica.receive(&mut transaction, &seen).unwrap();
+        let ahead = Content::Put(Value::new(*b"2099").unwrap());
+        replica
+            .write(&mut transaction, key.clone(), ahead.clone(), at(9_000))
+            .unwrap();
+        let none = replica.redate(&mut transaction, key.clone(), at(9_000)).unwrap();
+        assert_eq!(none, None, "it is not dated ahead");
+        // They do not accept that version, and go on from the one before.
+        let unseen = from(other, "unseen", at(1_000));
+        replica.receive(&mut transaction, &unseen).unwrap();
+        let written = replica
+            .redate(&mut transaction, key.clone(), at(1_001))
+            .unwrap()
+            .unwrap();
+        let held = transaction.versions(&key).unwrap();
+        assert_eq!(held.all(), [unseen, written.record.clone()]);
+        assert_eq!(written.replaced.all().len(), 1);
+        assert!(written.record.content == ahead && written.record.covers(&seen));
+        assert!(written.record.timestamp <= at(1_001).saturating_add(FUTURE_MAX));
+        assert_eq!(replica.redate(&mut transaction, key, at(1_001)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_deletion_in_conflict_with_a_value_is_made_anew() {
+        let [me, other] = [1, 2].map(|byte| NodeId::from_bytes(&[byte]).unwrap());
+        let key = Key::new("k").unwrap();
+        let mut store = MemoryStore::new();
+        let mut replica = Replica::new(me, Clock::new(None));
+        let mut transaction = store.begin().unwrap();
+        let edit = from(other, "edit", at(900));
+        let deletion = Record {
+            content: Content::Deleted,
+            ..from(me, "", at(901))
+        };
+        for version in [&edit, &deletion] {
+            replica.receive(&mut transaction, version).unwrap();
+        }
+        let written = replica.delete(&mut transaction, key.clone(), at(902)).unwrap().unwrap();
+        assert_eq!(written.replaced.all(), [edit, deletion]);
+        assert_eq!(
+            transaction.versions(&key).unwrap().all(),
+            std::slice::from_ref(&written.record)
+        );
+        assert_eq!(replica.delete(&mut transaction, key, at(903)).unwrap(), None);
     }
 }

@@ -106,6 +106,13 @@ impl Versions {
         self.0.iter().filter(|held| !received.contains(held)).map(Item::of)
     }
 
+    /// Those of them that are not among others.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        let left = self.0.iter().filter(|held| !others.0.contains(held));
+        Self(left.cloned().collect())
+    }
+
     /// A version of the same key meets those held.
     pub fn merge(&mut self, incoming: &Record) -> Merged {
         let kept = |merge| Merged { merge, dropped: 0 };

@@ -47,11 +47,8 @@ impl Node {
         let wall = self.wall;
         let bound = wall.saturating_add(CLOCK_LEAD_MAX);
         let name = key.clone();
-        let lives = self
-            .store
-            .get(key)
-            .unwrap()
-            .is_some_and(|held| held.content != Content::Deleted);
+        let held = self.store.versions(key).unwrap();
+        let lives = held.all().iter().any(|version| version.content != Content::Deleted);
         let is_due = lives || content != Content::Deleted;
         let written = self.change(key, |replica, store| match content {
             Content::Deleted => replica.delete(store, name, wall).unwrap(),

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use p2p_sync_core::limits::VERSIONS_MAX;
 use p2p_sync_core::text::{printable, shortened};
-use p2p_sync_core::{Content, Record, Uptime};
+use p2p_sync_core::{Content, Key, Record, Uptime};
 
 use super::NodeError;
 use super::ledger::Settled;
@@ -15,6 +16,9 @@ use crate::throttle::Throttle;
 const LINES_MAX: u32 = 100;
 /// The time over which lines are counted.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// How often it is told that versions were dropped, at most.
+const DROPPED_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Writes the lines.
 #[derive(Debug)]
@@ -27,6 +31,9 @@ pub(super) struct ReceivedLog {
     settled: Throttle<Uptime>,
     /// Conflicts of which no line has told yet.
     conflicts: u64,
+    dropping: Throttle<Uptime>,
+    /// Versions that were dropped, of which no line has told yet, and the key of the last one.
+    dropped: (u64, Option<Key>),
 }
 
 impl Default for ReceivedLog {
@@ -38,6 +45,8 @@ impl Default for ReceivedLog {
             conflicting: Throttle::once(WINDOW),
             settled: Throttle::new(LINES_MAX, WINDOW),
             conflicts: 0,
+            dropping: Throttle::once(DROPPED_INTERVAL),
+            dropped: (0, None),
         }
     }
 }
@@ -56,6 +65,17 @@ impl ReceivedLog {
         self.conflicts += count;
         if self.conflicts > 0 && self.conflicting.pass(uptime).is_some() {
             self.tell_conflicts();
+        }
+    }
+
+    /// So many versions were dropped, because a key holds no more: this one, if several did.
+    pub(super) fn beyond_bound(&mut self, count: u64, key: Option<&Key>, uptime: Uptime) {
+        self.dropped.0 += count;
+        if let Some(key) = key {
+            self.dropped.1 = Some(key.clone());
+        }
+        if self.dropped.0 > 0 && self.dropping.pass(uptime).is_some() {
+            self.tell_dropped();
         }
     }
 
@@ -84,11 +104,19 @@ impl ReceivedLog {
         }
     }
 
+    fn tell_dropped(&mut self) {
+        let (count, key) = std::mem::take(&mut self.dropped);
+        if count > 0 {
+            tracing::warn!("{}", dropping(count, key.as_ref()));
+        }
+    }
+
     /// Writes what had no line of its own since the last time.
     pub(super) fn summarise(&mut self) {
         tell_more(self.changes.take_held_back());
         tell_more_settled(self.settled.take_held_back());
         self.tell_conflicts();
+        self.tell_dropped();
     }
 }
 
@@ -102,6 +130,16 @@ fn tell_more_settled(left_out: u64) {
     if left_out > 0 {
         tracing::info!("{left_out} more conflicts are settled");
     }
+}
+
+fn dropping(count: u64, key: Option<&Key>) -> String {
+    let of = key.map_or_else(String::new, |key| {
+        format!(", the last of {}", printable(key.as_str().as_bytes()))
+    });
+    format!(
+        "{count} of the earliest writes in conflict were not kept{of}: a key holds {VERSIONS_MAX} versions. Settle conflicts to lose \
+         none: run `conflicts`"
+    )
 }
 
 fn settling(settled: &Settled, names: &Names, values: bool) -> String {
@@ -138,7 +176,7 @@ fn line(record: &Record, values: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2p_sync_core::{Key, NodeId, Seen, Timestamp, Value};
+    use p2p_sync_core::{NodeId, Seen, Timestamp, Value};
 
     fn record(content: Content) -> Record {
         let author = NodeId::from_bytes(&[0, 1, 2]).unwrap();
@@ -178,6 +216,27 @@ mod tests {
         assert_eq!(log.conflicts, 3, "a line a second");
         log.conflicts(0, Uptime(WINDOW));
         assert_eq!(log.conflicts, 0);
+    }
+
+    #[test]
+    fn what_a_key_had_no_room_for_is_told_at_once_and_then_once_a_minute() {
+        let mut log = ReceivedLog::default();
+        let key = Key::new("k\u{202e}").unwrap();
+        log.beyond_bound(0, None, Uptime::default());
+        log.beyond_bound(1, Some(&key), Uptime::default());
+        assert_eq!(log.dropped, (0, None), "told");
+        log.beyond_bound(2, Some(&key), Uptime(WINDOW));
+        log.beyond_bound(3, Some(&key), Uptime(WINDOW));
+        assert_eq!(log.dropped, (5, Some(key.clone())));
+        log.beyond_bound(0, None, Uptime(DROPPED_INTERVAL));
+        assert_eq!(log.dropped, (0, None), "what was held back is told without another one");
+        let told = dropping(5, Some(&key));
+        assert!(
+            told.starts_with(
+                "5 of the earliest writes in conflict were not kept, the last of k\\u{202e}: a key holds 8"
+            ),
+            "{told}"
+        );
     }
 
     #[test]

@@ -139,6 +139,8 @@ pub struct Committed {
     pub conflicts: u64,
     /// Conflicts that ended with a local write.
     pub settled: Vec<Settled>,
+    /// A key of which a version was dropped because it holds no more.
+    pub crowded: Option<Key>,
     /// Versions held of the keys that a session brought, and that were not among what it brought: its peer may lack them.
     pub survived: Vec<Item>,
     /// The received records that were refused.
@@ -173,6 +175,7 @@ impl Committed {
         self.changes.extend(later.changes);
         self.conflicts += later.conflicts;
         self.settled.extend(later.settled);
+        self.crowded = later.crowded.or(self.crowded.take());
         self.survived.extend(later.survived);
         self.refused.add(later.refused);
     }

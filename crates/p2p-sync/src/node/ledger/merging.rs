@@ -63,7 +63,11 @@ fn note(
     (committed, merged): (&mut Committed, &mut Merged),
 ) {
     let Received { merged: did, held } = received;
-    merged.refused.beyond_bound += did.dropped as u64 + u64::from(did.merge == Merge::BeyondBound);
+    let beyond_bound = did.dropped as u64 + u64::from(did.merge == Merge::BeyondBound);
+    if beyond_bound > 0 {
+        merged.refused.beyond_bound += beyond_bound;
+        committed.crowded = Some(record.key.clone());
+    }
     if did.merge.stores_incoming() {
         merged.changed += 1;
         let record = record.clone();

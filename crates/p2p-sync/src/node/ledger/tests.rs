@@ -181,6 +181,26 @@ fn the_same_edit_on_both_sides_is_nothing_to_choose() {
 }
 
 #[test]
+fn a_value_that_is_dated_anew_ends_no_conflict() {
+    let directory = TempDir::new().unwrap();
+    let mut ledger = open(&directory);
+    let (key, content) = (&key(), &value("mine"));
+    let ahead = Now {
+        time: system::now().saturating_add(Duration::from_secs(1_000_000)),
+        ..now()
+    };
+    let terms = Terms::default();
+    ledger.commit(&[Entry::Write { key, content, terms }], ahead);
+    apply(&mut ledger, &[theirs("unseen")]);
+    let committed = ledger.commit(&[Entry::Redate { key }], now());
+    assert!(matches!(committed.done[..], [Ok(Done::Redated(Some(_)))]));
+    assert_eq!(committed.settled, []);
+    let held = held(&mut ledger);
+    let contents: Vec<_> = held.all().iter().map(|version| version.content.clone()).collect();
+    assert_eq!(contents, [value("unseen"), value("mine")]);
+}
+
+#[test]
 fn what_falls_to_the_bound_is_counted() {
     let directory = TempDir::new().unwrap();
     let mut ledger = open(&directory);
@@ -192,6 +212,12 @@ fn what_falls_to_the_bound_is_counted() {
     apply(&mut ledger, &versions[..2]);
     let refused: Vec<_> = ledger.refused().collect();
     assert_eq!(refused, [("too many conflicts of a key", 6)]);
+    let committed = ledger.take_committed();
+    assert_eq!(
+        (committed.refused.beyond_bound, committed.crowded),
+        (6, Some(key())),
+        "it is told"
+    );
 }
 
 fn named(key: &str, content: Content, author: u8) -> Record {

@@ -98,14 +98,11 @@ impl Open<'_> {
         now: Now,
         committed: &mut Committed,
     ) -> Result<Option<Record>, NodeError> {
-        if !self.is_ahead(key, now)? {
-            return Ok(None);
-        }
-        let Some(winner) = self.store.versions(key)?.winner().cloned() else {
-            return Ok(None);
-        };
-        let written = self.write_over_damage(key, &winner.content, (Dating::Now, now))?;
-        Ok(Some(settle(written, committed)))
+        let redated = self.over_damage(|open| {
+            let redated = open.replica.redate(&mut open.store, key.clone(), now.time);
+            redated.map_err(failed)
+        })?;
+        Ok(redated.map(|written| settle(written, committed)))
     }
 
     /// Does some work, and does it again in place of the damaged row that it met.

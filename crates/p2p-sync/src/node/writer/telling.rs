@@ -25,6 +25,8 @@ impl Writer {
             }
         }
         self.log.conflicts(committed.conflicts, at);
+        self.log
+            .beyond_bound(committed.refused.beyond_bound, committed.crowded.as_ref(), at);
         for settled in &committed.settled {
             self.log.settled(settled, &self.names, at);
         }
