@@ -3,8 +3,8 @@
 //! in memory; but after a crash it would read the log as far as it is sound, and everything behind that would be lost in silence.
 //!
 //! So damage is looked for, and what it threatens is moved into the file at once: the log begins anew, nothing is lost, and the store
-//! is used on. If a page was damaged that is nowhere else, the file is rescued as a damaged one. If the log cannot be begun anew, since another program reads
-//! it, the store ends.
+//! is used on. If a page was damaged that is nowhere else, the file is rescued as a damaged one, provided that its structure
+//! can be read with what the log holds. If not, or if the log cannot be begun anew, since another program reads it, the store ends.
 //!
 //! # What it costs, and what it cannot see
 //! After each commit, before anybody is told of it, the head of the log is read: half a microsecond. All of the log is read when
@@ -19,6 +19,7 @@ use super::directory::size_of;
 use super::displaced::End;
 use super::error::StoreError;
 use super::frames::{self, HEAD_BYTES, Head, Soundness};
+use super::opening;
 use super::others;
 use super::sqlite::SqliteStore;
 use super::wal::{self, Checkpoint};
@@ -203,6 +204,10 @@ impl SqliteStore {
         let is_content_lost = soundness.is_content_lost;
         // It reads the log, and would keep it from beginning anew.
         self.end_scan();
+        if is_content_lost && opening::reader(&self.file).is_err() {
+            // Nobody could read the file any more with these pages in it. It is better off without them.
+            return Err(self.end(End::LogDamaged { is_saved: false }));
+        }
         let settled = self.settle();
         (self.log_watch.head, self.log_watch.modified) = (None, None);
         let is_moved = matches!(settled, Ok(Checkpoint::Complete));
@@ -304,6 +309,31 @@ mod tests {
         sqlite.rescue(&readers).unwrap();
         let saved = sqlite.scan("", None, 100).unwrap().len();
         assert!((5..20).contains(&saved), "{saved}");
+    }
+
+    #[test]
+    fn a_file_is_not_destroyed_with_what_is_left_of_its_log() {
+        for byte in [0, 0x5a] {
+            let (place, mut sqlite) = place();
+            sqlite.empty_wal().unwrap();
+            let many: Vec<_> = (0..50)
+                .map(|n| put(&format!("late {n}"), &[7; 3_000], 100 + n))
+                .collect();
+            store(&mut sqlite, &many);
+            let bytes = fs::metadata(&sqlite.wal).unwrap().len();
+            overwrite(&place, 0, &vec![byte; usize::try_from(bytes).unwrap()]);
+            let error = sqlite.check_log_content().unwrap_err();
+            assert!(
+                error.is_displaced() && error.to_string().contains("are lost here"),
+                "{error}"
+            );
+            drop(sqlite);
+            assert_eq!(
+                place.open().scan("", None, 100).unwrap().len(),
+                20,
+                "what was in the file"
+            );
+        }
     }
 
     #[test]
