@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::Multiaddr;
+use libp2p::identity::Keypair;
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::{Clock, NetworkName, NodeId};
@@ -18,7 +19,7 @@ use crate::names::Names;
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, Network, ToPeers};
 use crate::store::{
-    Capacity, DataDir, DataPaths, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers,
+    Capacity, DataDir, DataPaths, IfUnreadable, Observer, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers,
 };
 use crate::system::{self, Stopwatch};
 
@@ -114,36 +115,10 @@ impl Node {
         let data_dir = DataDir::open(&config.data_dir)?;
         let paths = data_dir.paths().clone();
         let port = network.claim_port(config.port)?;
-        let has_store = paths.has_store()?;
-        let store_file = paths.store_file();
-        let if_missing = if has_store && !config.new_identity {
-            IfMissing::Refuse
-        } else {
-            IfMissing::Create
-        };
-        let had_identity = paths.identity_file().exists();
-        let key = identity::load_or_create(&paths.identity_file(), if_missing)?;
-        if !has_store && had_identity {
-            tracing::warn!(
-                "{} is missing, but this node has an identity: starting with an empty store. Data that other nodes \
-                 have comes back from them",
-                store_file.display()
-            );
-        }
-        let peer_id = key.public().to_peer_id();
-        let id = net::libp2p::node_id(&peer_id)?;
-        let are_known = !config.peers.is_empty() || !known_peers(&store_file).is_empty();
-        let if_unreadable = if are_known {
-            IfUnreadable::Replace
-        } else {
-            IfUnreadable::Refuse
-        };
-        let mut store = SqliteStore::open_or(&store_file, &config.network, if_unreadable, &mut observe)?;
-        if let Some(link) = paths.store_link() {
-            store.linked_from(link);
-        }
-        store.adopt_known_peers()?;
-        let readers = Readers::open(&store_file, READERS)?;
+        let key = load_identity(&paths, config.new_identity)?;
+        let id = net::libp2p::node_id(&key.public().to_peer_id())?;
+        let mut store = open_store(&paths, &config, &mut observe)?;
+        let readers = Readers::open(&paths.store_file(), READERS)?;
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
         let replica = Replica::new(id, Clock::new(last));
         let remembered = remembering::load(&mut store)?;
@@ -309,6 +284,43 @@ impl Node {
         }
         answer
     }
+}
+
+/// The identity of the node; a new one where there is none, unless there is a store: its records would become a stranger's.
+fn load_identity(paths: &DataPaths, new_identity: bool) -> Result<Keypair, StartError> {
+    let has_store = paths.has_store()?;
+    let if_missing = if has_store && !new_identity {
+        IfMissing::Refuse
+    } else {
+        IfMissing::Create
+    };
+    let had_identity = paths.identity_file().exists();
+    let key = identity::load_or_create(&paths.identity_file(), if_missing)?;
+    if !has_store && had_identity {
+        tracing::warn!(
+            "{} is missing, but this node has an identity: starting with an empty store. Data that other nodes \
+             have comes back from them",
+            paths.store_file().display()
+        );
+    }
+    Ok(key)
+}
+
+/// Opens the store. One in which nothing can be read is replaced only if somebody is known who can fill it.
+fn open_store(paths: &DataPaths, config: &Config, observe: Observer<'_>) -> Result<SqliteStore, StoreError> {
+    let file = paths.store_file();
+    let are_known = !config.peers.is_empty() || !known_peers(&file).is_empty();
+    let if_unreadable = if are_known {
+        IfUnreadable::Replace
+    } else {
+        IfUnreadable::Refuse
+    };
+    let mut store = SqliteStore::open_or(&file, &config.network, if_unreadable, observe)?;
+    if let Some(link) = paths.store_link() {
+        store.linked_from(link);
+    }
+    store.adopt_known_peers()?;
+    Ok(store)
 }
 
 fn configured_peers(peers: &[String]) -> Result<Vec<Multiaddr>, StartError> {

@@ -34,6 +34,7 @@
 //! While the store is open, nothing else in this process may open its files, not even to read them: on POSIX, closing such
 //! a file releases the locks that SQLite holds on it, and another program may then remove the WAL.
 
+mod authors;
 mod changes;
 mod columns;
 mod conflicts;

@@ -8,10 +8,11 @@ use p2p_sync_core::{Key, Record};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
+use super::authors::Authors;
 use super::error::StoreError;
 use super::others;
 use super::reader::Readers;
-use super::rows::{self, Authors};
+use super::rows;
 use super::sequence;
 
 /// Rows looked at for a page, for each record that fits into it, and the same for their bytes: where many are damaged, it is

@@ -10,10 +10,11 @@ use p2p_sync_core::versions::Versions;
 use p2p_sync_core::{Content, Key, Record};
 use rusqlite::{Connection, params};
 
+use super::authors::Authors;
 use super::columns::columns;
 use super::error::StoreError;
 use super::reader::{Reader, Readers};
-use super::rows::{self, Authors, StoredContent};
+use super::rows::{self, StoredContent};
 use super::seen;
 use super::table::RowId;
 

@@ -4,11 +4,10 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::error::{OpenError, StoreError};
 use super::others;
-use super::rows::Authors;
 use super::sequence;
 
 pub(super) mod based;
@@ -182,14 +181,10 @@ const COPIED_AT_A_TIME: i64 = 5_000;
 const COPY_CACHE_KIB: i64 = 64 * 1024;
 
 const NAME_STORE: &str = "INSERT INTO meta (name, value) VALUES ('store_id', ?1)";
-const UNINDEXED: &str = "SELECT value, timestamp, author, deleted_at, base, key, rowid FROM kv_store WHERE rowid > ?1 \
-    ORDER BY rowid LIMIT 1000";
-const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
-
 /// The indexes come last, so that each is written once, in its order.
 fn second(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(SYNC_COLUMNS)?;
-    fill_columns(connection)?;
+    based::fill_columns(connection)?;
     connection.execute_batch(SYNC_TABLES)?;
     connection
         .execute(NAME_STORE, [rand::random::<u64>().to_string()])
@@ -234,31 +229,6 @@ fn copy_rows(connection: &Connection, all: u64, observe: Observer<'_>) -> rusqli
         observe(Migration { done, all });
         copy.execute([after, end])?;
         (after, done) = (end, done + rows.unsigned_abs());
-    }
-}
-
-/// A row that is no record keeps NULL in the new columns, as if another program had written it.
-fn fill_columns(connection: &Connection) -> rusqlite::Result<()> {
-    let mut authors = Authors::default();
-    let mut select = connection.prepare(UNINDEXED)?;
-    let mut update = connection.prepare(INDEX)?;
-    let mut last = i64::MIN;
-    loop {
-        let mut rows = select.query([last])?;
-        let mut page = Vec::new();
-        let mut read = false;
-        while let Some(row) = rows.next()? {
-            (read, last) = (true, row.get(6)?);
-            if let Ok(record) = based::whole(row, &mut authors)? {
-                page.push((last, record));
-            }
-        }
-        if !read {
-            return Ok(());
-        }
-        for (rowid, record) in page {
-            update.execute(params![rowid, record.key_hash(), record.digest()])?;
-        }
     }
 }
 
@@ -420,6 +390,8 @@ mod tests {
     use p2p_sync_core::summary::Summary;
     use p2p_sync_core::sync::{PageLimit, StoreId};
     use p2p_sync_core::{NetworkName, Record};
+
+    use rusqlite::params;
 
     use super::*;
     use crate::store::testing::{Place, deleted, key, put};

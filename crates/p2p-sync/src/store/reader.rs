@@ -9,11 +9,12 @@ use p2p_sync_core::text::shortened;
 use p2p_sync_core::{Key, Record, Timestamp};
 use rusqlite::Connection;
 
+use super::authors::Authors;
 use super::changes::KnownEpochs;
 use super::error::StoreError;
 use super::opening;
 use super::repair;
-use super::rows::{self, Authors, Which};
+use super::rows::{self, Which};
 
 /// How long a caller waits for a free connection.
 const READER_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,7 +1,6 @@
 //! How `kv_store` stores records: the statements, conversion between rows and records, and the key range of a prefix. The
 //! writer and the readers share this; they manage connections and transactions. No statement here compares versions.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use p2p_sync_core::item::Item;
@@ -10,6 +9,7 @@ use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, StatementStatus, params};
 
+use super::authors::Authors;
 use super::columns::{columns, item_of, vouch};
 use super::error::StoreError;
 use super::seen;
@@ -250,37 +250,6 @@ pub(super) fn scan_steps(connection: &Connection, others: &[&str]) -> rusqlite::
         Ok(i64::from(statement.get_status(StatementStatus::FullscanStep)))
     });
     steps.sum()
-}
-
-/// Base58 costs more than finding a row, and the authors of a store are few: both directions are remembered.
-#[derive(Debug, Default)]
-pub(super) struct Authors {
-    texts: HashMap<NodeId, Box<str>>,
-    ids: HashMap<Box<str>, NodeId>,
-}
-
-/// Authors remembered in each direction; beyond that the memory starts anew, which costs time and nothing else.
-const AUTHORS_MAX: usize = 256;
-
-impl Authors {
-    pub(super) fn text(&mut self, id: NodeId) -> &str {
-        if self.texts.len() >= AUTHORS_MAX && !self.texts.contains_key(&id) {
-            self.texts.clear();
-        }
-        self.texts.entry(id).or_insert_with(|| id.to_string().into_boxed_str())
-    }
-
-    pub(super) fn id(&mut self, text: &str) -> Option<NodeId> {
-        if let Some(id) = self.ids.get(text) {
-            return Some(*id);
-        }
-        let id = text.parse().ok()?;
-        if self.ids.len() >= AUTHORS_MAX {
-            self.ids.clear();
-        }
-        self.ids.insert(text.into(), id);
-        Some(id)
-    }
 }
 
 /// A value as text where that can be read in any SQLite shell, as bytes where it cannot, nothing for a deletion.
@@ -643,17 +612,5 @@ mod tests {
         place.shell("UPDATE kv_store SET timestamp = 'soon' WHERE key = 'b'; UPDATE kv_store SET timestamp = x'ff' WHERE key = 'c'");
         let ahead = ahead(sqlite.connection().unwrap(), at(5), 9).unwrap();
         assert_eq!(ahead, (1, vec![(key("d"), at(8))]));
-    }
-
-    #[test]
-    fn the_memory_of_authors_is_bounded_and_right() {
-        let mut authors = Authors::default();
-        for n in (0..1_000).chain(0..1_000) {
-            let text = id(n).to_string();
-            assert_eq!(authors.text(id(n)), text);
-            assert_eq!(authors.id(&text), Some(id(n)));
-            assert_eq!(authors.id("nobody, 0OIl"), None);
-            assert!(authors.texts.len() <= AUTHORS_MAX && authors.ids.len() <= AUTHORS_MAX);
-        }
     }
 }

@@ -11,6 +11,7 @@ use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Key, NetworkName, Record, Timestamp, Versions};
 use rusqlite::Connection;
 
+use super::authors::Authors;
 use super::conflicts;
 use super::directory::size_of;
 use super::displaced::End;
@@ -23,7 +24,7 @@ use super::overwriting::Overwriting;
 use super::presence::{self, Presence};
 use super::repair::{self, IfUnreadable, Incomplete};
 use super::reserve::{self, Reserve};
-use super::rows::{self, Authors, Which};
+use super::rows::{self, Which};
 use super::sequence::Numbers;
 use super::summary::Tracker;
 use super::sync;

@@ -13,10 +13,11 @@ use p2p_sync_core::sync::{Page, PageLimit, StoreId};
 use p2p_sync_core::text::shortened;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::authors::Authors;
 use super::changes::{self, BY_NUMBER};
 use super::columns;
 use super::error::StoreError;
-use super::rows::{self, Authors};
+use super::rows;
 use super::sqlite::SqliteStore;
 
 /// Stores for which bulk positions are kept: the most recent ones.

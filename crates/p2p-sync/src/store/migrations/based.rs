@@ -5,11 +5,16 @@
 //! had seen one version, nobody knows whose, or none: that is nothing which could be said of anybody's versions.
 
 use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value};
-use rusqlite::Row;
 use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, params};
 
+use crate::store::authors::Authors;
 use crate::store::columns::columns;
-use crate::store::rows::{self, Authors, Why};
+use crate::store::rows::{self, Why};
+
+const UNINDEXED: &str = "SELECT value, timestamp, author, deleted_at, base, key, rowid FROM kv_store WHERE rowid > ?1 \
+    ORDER BY rowid LIMIT 1000";
+const INDEX: &str = "UPDATE kv_store SET key_hash = ?2, digest = ?3 WHERE rowid = ?1";
 
 /// Whole digests had this many bytes; beside a row stand the first of them.
 type Digest = [u8; 32];
@@ -54,6 +59,31 @@ impl Based {
     /// Whether what stands in the digest column of its row says nothing against it.
     pub(in crate::store) fn is_vouched_for(&self, digest: ValueRef<'_>) -> bool {
         !matches!(digest, ValueRef::Blob(digest) if digest != self.digest())
+    }
+}
+
+/// A row that is no record keeps NULL in the new columns, as if another program had written it.
+pub(super) fn fill_columns(connection: &Connection) -> rusqlite::Result<()> {
+    let mut authors = Authors::default();
+    let mut select = connection.prepare(UNINDEXED)?;
+    let mut update = connection.prepare(INDEX)?;
+    let mut last = i64::MIN;
+    loop {
+        let mut rows = select.query([last])?;
+        let mut page = Vec::new();
+        let mut read = false;
+        while let Some(row) = rows.next()? {
+            (read, last) = (true, row.get(6)?);
+            if let Ok(record) = whole(row, &mut authors)? {
+                page.push((last, record));
+            }
+        }
+        if !read {
+            return Ok(());
+        }
+        for (rowid, record) in page {
+            update.execute(params![rowid, record.key_hash(), record.digest()])?;
+        }
     }
 }
 

@@ -10,11 +10,12 @@ use rusqlite::{Connection, params};
 
 use super::based;
 use super::{Migration, Observer};
+use crate::store::authors::Authors;
 use crate::store::columns::columns;
 use crate::store::conflicts;
 use crate::store::error::StoreError;
 use crate::store::others::{WATCH, WATCH_CONFLICTS};
-use crate::store::rows::{self, Authors};
+use crate::store::rows;
 use crate::store::seen;
 
 /// What counts the changes of others, and the index on digests, are made anew at the end.

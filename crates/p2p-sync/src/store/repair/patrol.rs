@@ -5,9 +5,9 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{RowState, examine};
+use crate::store::authors::Authors;
 use crate::store::error::StoreError;
 use crate::store::reader::Readers;
-use crate::store::rows::Authors;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sync;
 use crate::store::table::{RowId, Table};

@@ -11,9 +11,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use super::scan::ScanFound;
+use crate::store::authors::Authors;
 use crate::store::columns::{self, Columns};
 use crate::store::error::StoreError;
-use crate::store::rows::{self, Authors};
+use crate::store::rows;
 use crate::store::sequence::Numbers;
 use crate::store::sqlite::SqliteStore;
 use crate::store::table::{RowId, for_either_table};

@@ -11,13 +11,14 @@ use p2p_sync_core::store::Store;
 use p2p_sync_core::{NetworkName, Record, Versions};
 use rusqlite::{Connection, ErrorCode, Row};
 
+use crate::store::authors::Authors;
 use crate::store::directory::size_of;
 use crate::store::error::StoreError;
 use crate::store::migrations::{self, Found, based};
 use crate::store::opening;
 use crate::store::peer_names::{self, NamesHeard};
 use crate::store::peers::{self, REMEMBERED_PEERS_MAX};
-use crate::store::rows::{self, Authors};
+use crate::store::rows;
 use crate::store::sqlite::SqliteStore;
 use crate::store::table::{Table, for_either_table};
 use crate::store::transaction::Transaction;

@@ -14,10 +14,10 @@ use rusqlite::{Connection, Row};
 
 use super::completing::{self, INCOMPLETE_ROWS_MAX};
 use super::rows::{RowState, examine, log_unnamed};
+use crate::store::authors::Authors;
 use crate::store::columns;
 use crate::store::error::StoreError;
 use crate::store::opening;
-use crate::store::rows::Authors;
 use crate::store::sqlite::SqliteStore;
 use crate::store::table::{RowId, Table, for_either_table};
 use crate::store::transaction::Transaction;
