@@ -64,7 +64,11 @@ impl SqliteStore {
             .prepare_cached(KEEP)
             .and_then(|mut statement| statement.execute(rusqlite::params![head.salts(), began_at.cast_signed()]));
         match kept.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
-            Ok(_) => self.overwriting.note_committed(),
+            Ok(_) => {
+                self.overwriting.note_committed();
+                // The log has grown. What is wrong with the files now is met by the next transaction.
+                let _ = self.check_files();
+            }
             // That another program dropped the table harms nothing. What is damaged otherwise is met by whoever needs it.
             Err(error @ StoreError::Damaged { .. }) => tracing::debug!("cannot note that the log began anew: {error}"),
             Err(error) => {
