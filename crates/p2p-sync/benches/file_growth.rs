@@ -24,7 +24,7 @@ const ROWS_A_TRANSACTION: usize = 1_000;
 const SINGLE_WRITES: u64 = 1_500;
 
 const COLUMNS: &str = "key TEXT NOT NULL UNIQUE, value TEXT, timestamp INTEGER NOT NULL, author TEXT NOT NULL, deleted_at INTEGER, \
-    base INTEGER, key_hash INTEGER, digest BLOB";
+    seen BLOB, key_hash INTEGER, digest BLOB";
 const INDEXES: &str = "CREATE INDEX kv_store_deleted_at ON kv_store (deleted_at) WHERE deleted_at IS NOT NULL;
     CREATE INDEX kv_store_item ON kv_store (key_hash, timestamp, digest);";
 
@@ -183,14 +183,14 @@ fn put(shape: &Shape) -> String {
     let conflict = if verb == "INSERT" {
         format!(
             "ON CONFLICT (key) DO UPDATE SET {update}value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
-            deleted_at = excluded.deleted_at, base = excluded.base, key_hash = excluded.key_hash, digest = excluded.digest"
+            deleted_at = excluded.deleted_at, seen = excluded.seen, key_hash = excluded.key_hash, digest = excluded.digest"
         )
     } else {
         String::new()
     };
     format!(
-        "{verb} INTO kv_store ({column}key, value, timestamp, author, deleted_at, base, key_hash, digest) \
-        VALUES ({value}?1, ?2, ?3, ?4, NULL, 0, ?5, ?6) {conflict}"
+        "{verb} INTO kv_store ({column}key, value, timestamp, author, deleted_at, seen, key_hash, digest) \
+        VALUES ({value}?1, ?2, ?3, ?4, NULL, x'', ?5, ?6) {conflict}"
     )
 }
 

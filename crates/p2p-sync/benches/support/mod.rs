@@ -68,8 +68,8 @@ pub(crate) fn raw(rows: u64, rows_a_transaction: u64) -> Duration {
     connection
         .pragma_update(None, "cache_size", -p2p_sync::store::WRITER_CACHE_KIB)
         .unwrap();
-    let sql = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, base, key_hash, digest) \
-               VALUES (?1, ?2, ?3, ?4, NULL, 0, ?5, ?6)";
+    let sql = "INSERT INTO kv_store (key, value, timestamp, author, deleted_at, key_hash, digest, seen) \
+               VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6, x'')";
     let mut insert = connection.prepare(sql).unwrap();
     let mut elapsed = Duration::ZERO;
     for first in (0..rows).step_by(rows_a_transaction as usize) {
