@@ -47,6 +47,8 @@ mod frames;
 mod known_peers;
 mod log_damage;
 mod migrations;
+#[cfg(test)]
+mod model;
 mod opening;
 mod others;
 mod overwriting;

@@ -43,6 +43,9 @@ const KEYS_BELOW: &str = keys!("key >= ?1 AND key < ?3");
 /// Keys looked at in one read of conflicts, for each that is wanted: most of them may have nothing to decide.
 const LOOKED_AT_PER_KEY: usize = 4;
 
+/// Keys whose order is looked at between two questions for keys.
+const KEYS_AT_ONCE: usize = 1_000;
+
 /// Some keys in conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflicts {
@@ -100,12 +103,52 @@ pub(super) fn add(
     Ok(columns.item(record.timestamp))
 }
 
-/// Takes a conflict out. Gives its item, if it was there.
-pub(super) fn remove(connection: &Connection, record: &Record) -> rusqlite::Result<Option<Item>> {
+/// Takes a conflict out. Gives its item, and how many rows had it: another program may have made copies.
+pub(super) fn remove(connection: &Connection, record: &Record) -> rusqlite::Result<(Item, usize)> {
     let columns = columns(record);
     let parameters = params![columns.key_hash(), record.timestamp.as_nanos(), columns.digest];
     let removed = connection.prepare_cached(REMOVE)?.execute(parameters)?;
-    Ok((removed > 0).then(|| columns.item(record.timestamp)))
+    Ok((columns.item(record.timestamp), removed))
+}
+
+/// Keys, up to so many, of which the rows are not what is to be held: another program took the value away, put another one in its
+/// place, or copied rows. Looks at every conflict, and at the values of their keys; those that are damaged are passed over.
+pub(super) fn unsettled(
+    connection: &Connection,
+    authors: &mut Authors,
+    file: &Path,
+    most: usize,
+) -> Result<Vec<Key>, StoreError> {
+    let (mut unsettled, mut after) = (Vec::new(), None);
+    loop {
+        let keys = keys(connection, "", after.as_ref(), KEYS_AT_ONCE);
+        let keys = keys.map_err(|cause| StoreError::sqlite(file, cause))?;
+        let Some(last) = keys.last().cloned() else {
+            return Ok(unsettled);
+        };
+        for key in keys {
+            match is_settled(connection, authors, file, &key) {
+                Ok(false) if unsettled.len() >= most => return Ok(unsettled),
+                Ok(false) => unsettled.push(key),
+                Ok(true) => {}
+                Err(error) if error.is_one_record() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        after = Some(last);
+    }
+}
+
+fn is_settled(connection: &Connection, authors: &mut Authors, file: &Path, key: &Key) -> Result<bool, StoreError> {
+    let winner = rows::get(connection, authors, file, key)?;
+    let conflicts = of_key(connection, authors, file, key)?;
+    Ok(match winner {
+        None => conflicts.is_empty(),
+        Some(winner) => {
+            let held = Versions::from_stored(conflicts, winner);
+            held == Versions::of(held.all().iter().cloned())
+        }
+    })
 }
 
 /// Whether the table has any row.

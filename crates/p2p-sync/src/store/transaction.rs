@@ -105,13 +105,17 @@ impl Transaction<'_> {
         if let Some(new) = after.winner().filter(|new| winner != Some(*new)) {
             self.put(new)?;
         }
-        for old in conflicts.iter().filter(|old| !after.conflicts().contains(old)) {
-            if let Some(item) = self.write(|connection| conflicts::remove(connection, old))? {
-                self.store.tracker.note_removed(item);
+        let copied = copied(conflicts);
+        for old in conflicts {
+            if copied.contains(&old) || !after.conflicts().contains(old) {
+                let (item, rows) = self.write(|connection| conflicts::remove(connection, old))?;
+                (0..rows).for_each(|_| self.store.tracker.note_removed(item));
             }
         }
-        for new in after.conflicts().iter().filter(|new| !conflicts.contains(new)) {
-            self.add_conflict(new)?;
+        for new in after.conflicts() {
+            if copied.contains(&new) || !conflicts.contains(new) {
+                self.add_conflict(new)?;
+            }
         }
         Ok(())
     }
@@ -248,6 +252,19 @@ impl core_store::Transaction for Transaction<'_> {
     fn commit(self) -> Result<(), StoreError> {
         Self::commit(self)
     }
+}
+
+/// Conflicts of which another program has made copies.
+fn copied(conflicts: &[Record]) -> Vec<&Record> {
+    let mut sorted: Vec<&Record> = conflicts.iter().collect();
+    sorted.sort_by(|one, other| one.precedence(other));
+    sorted
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [one, next] if one == next => Some(*one),
+            _ => None,
+        })
+        .collect()
 }
 
 /// After some failures SQLite has rolled back by itself. What would be written then would be committed at once.

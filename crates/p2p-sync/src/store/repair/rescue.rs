@@ -474,6 +474,25 @@ mod tests {
     }
 
     #[test]
+    fn a_conflict_outlives_the_value_that_was_lost() {
+        let place = full();
+        place.shell("UPDATE kv_store SET value = 'rotten' WHERE key = 'lost'");
+        let mut sqlite = place.open();
+        let rescued = sqlite.rescue(&Readers::open(&place.file, 1).unwrap()).unwrap();
+        assert_eq!((rescued.records, rescued.damaged), (RECORDS as u64, 1));
+        let [loser, winner] = conflicting();
+        assert_eq!(sqlite.get(&key("lost")).unwrap(), Some(loser.clone()));
+        // It comes back.
+        let mut transaction = sqlite.begin().unwrap();
+        let before = transaction.versions(&winner.key).unwrap();
+        let mut after = before.clone();
+        after.merge(&winner);
+        transaction.replace(&before, &after).unwrap();
+        transaction.commit().unwrap();
+        check(&mut sqlite, 0);
+    }
+
+    #[test]
     fn opening_rescues_by_itself_and_says_what_to_do_when_it_cannot() {
         let place = full();
         spoil(&place, pages(&place, "sqlite_autoindex_kv_store_1", "internal")[0]);

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{NetworkName, Record, Versions};
+use p2p_sync_core::{NetworkName, Record};
 use rusqlite::{Connection, ErrorCode, Row};
 
 use crate::store::authors::Authors;
@@ -242,12 +242,12 @@ impl Copy<'_> {
         self.note_written()
     }
 
-    /// Takes a version that lost, if the one that won was copied.
+    /// Takes a version that lost. Where the one that won is lost, it is the value until that comes back from another node.
     fn take_conflict(&mut self, record: Option<Record>) -> Result<(), StoreError> {
         let Some(record) = record else { return Ok(()) };
         let before = self.transaction.versions(&record.key)?;
         let mut after = before.clone();
-        if before != Versions::NONE && after.merge(&record).merge.stores_incoming() {
+        if after.merge(&record).merge.stores_incoming() {
             self.transaction.replace(&before, &after)?;
         }
         self.note_written()

@@ -1,5 +1,5 @@
 //! Reading all records beside the writer: to compute the summary where it is not known, and to find what the disk has
-//! damaged.
+//! damaged, and what another program left in disorder.
 //!
 //! A scan reads one moment of the file, while the store notes what changes after it; the two together give the summary of
 //! now. It has a connection of its own and runs on another thread. As long as it does, the write-ahead log only grows, so
@@ -9,18 +9,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use p2p_sync_core::Key;
 use p2p_sync_core::summary::Summary;
 use rusqlite::{Connection, Row};
 
 use super::completing::{self, INCOMPLETE_ROWS_MAX};
 use super::rows::{RowState, examine, log_unnamed};
 use crate::store::authors::Authors;
-use crate::store::columns;
 use crate::store::error::StoreError;
 use crate::store::opening;
 use crate::store::sqlite::SqliteStore;
 use crate::store::table::{RowId, Table, for_either_table};
 use crate::store::transaction::Transaction;
+use crate::store::{columns, conflicts};
 
 /// Damaged rows of which one scan takes care. What is beyond is left to the next.
 pub const SCAN_ROWS_MAX: usize = 10_000;
@@ -62,6 +63,8 @@ pub struct Scanned {
     damaged: Rows,
     /// Rows without the right columns for their item.
     unindexed: Rows,
+    /// Keys of which the rows are not what is to be held.
+    unsettled: Vec<Key>,
     /// What is wrong with the file itself.
     structure: Option<String>,
 }
@@ -171,19 +174,30 @@ impl Scan {
             records: 0,
             damaged: Rows::up_to(SCAN_ROWS_MAX),
             unindexed: Rows::up_to(INCOMPLETE_ROWS_MAX),
+            unsettled: Vec::new(),
             structure: None,
         };
         // Closing the connection at the end lets the write-ahead log be emptied again.
         let done = match lock.take() {
-            Some(connection) => self.read(&connection, &mut scanned),
+            Some(connection) => self.read_all(&connection, &mut scanned),
             None => Ok(()),
         };
         drop(lock);
         if self.hold.is_stopped() {
             return Err(StoreError::Stopped { file: self.file });
         }
-        done.map_err(|cause| StoreError::sqlite(&self.file, cause))?;
+        done?;
         Ok(scanned)
+    }
+
+    fn read_all(&self, connection: &Connection, scanned: &mut Scanned) -> Result<(), StoreError> {
+        let read = self.read(connection, scanned);
+        read.map_err(|cause| StoreError::sqlite(&self.file, cause))?;
+        // A file that is damaged in itself is not written to.
+        if scanned.structure.is_none() {
+            scanned.unsettled = conflicts::unsettled(connection, &mut Authors::default(), &self.file, SCAN_ROWS_MAX)?;
+        }
+        Ok(())
     }
 
     fn read(&self, connection: &Connection, scanned: &mut Scanned) -> rusqlite::Result<()> {
@@ -341,6 +355,7 @@ impl SqliteStore {
             let mended = self.mend_in_parts(&rows, &mut verified);
             log_unnamed(verified.removed.len(), verified.unreadable);
             mended?;
+            self.settle_keys(&scanned.unsettled)?;
         }
         Ok(verified)
     }
@@ -349,6 +364,21 @@ impl SqliteStore {
         for some in rows.chunks(ROWS_PER_TRANSACTION) {
             let mut transaction = Transaction::begin(self)?;
             transaction.mend_all(some, verified)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    }
+
+    fn settle_keys(&mut self, keys: &[Key]) -> Result<(), StoreError> {
+        for some in keys.chunks(ROWS_PER_TRANSACTION) {
+            let mut transaction = Transaction::begin(self)?;
+            for key in some {
+                match transaction.settle(key) {
+                    // A row of it is damaged, and is set aside in its turn.
+                    Err(error) if error.is_one_record() => {}
+                    settled => settled?,
+                }
+            }
             transaction.commit()?;
         }
         Ok(())
