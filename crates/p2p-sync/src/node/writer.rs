@@ -180,6 +180,7 @@ impl Writer {
             self.on_scanned(scanned, now);
         }
         self.heal(now);
+        self.log.catch_up(now.uptime);
         self.complete(now);
         self.sessions.send_one(&mut self.ledger, now);
         self.sessions.open_due(&mut self.ledger, now);
