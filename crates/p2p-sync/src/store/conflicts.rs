@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use super::authors::Authors;
 use super::columns::columns;
 use super::error::StoreError;
-use super::reader::{Reader, Readers};
+use super::reader::{self, Reader, Readers};
 use super::rows::{self, StoredContent};
 use super::seen;
 use super::table::RowId;
@@ -217,8 +217,14 @@ impl Readers {
 }
 
 fn versions(reader: &mut Reader, file: &Path, key: &Key) -> Result<Versions, StoreError> {
-    let winner = reader.get(file, key)?;
-    let conflicts = of_key(&reader.connection, &mut reader.authors, file, key)?;
+    let Reader {
+        connection, authors, ..
+    } = reader;
+    // Both tables are read at one moment: a version may go from one to the other.
+    let moment = connection.unchecked_transaction();
+    let _moment = moment.map_err(|cause| StoreError::sqlite(file, cause))?;
+    let winner = reader::get(connection, authors, file, key)?;
+    let conflicts = of_key(connection, authors, file, key)?;
     Ok(stored(winner, conflicts))
 }
 
@@ -386,6 +392,29 @@ mod tests {
         }
         assert_eq!(readers.conflict_count().unwrap(), 5);
         check(&mut sqlite);
+    }
+
+    #[test]
+    fn all_versions_of_a_key_are_those_of_one_moment() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        merge(&mut sqlite, &[apart(1, put("a", b"0", 1))]);
+        let readers = Readers::open(&place.file, 1).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for nanos in 2..400 {
+                    let author = u16::try_from(nanos % 7).unwrap();
+                    merge(
+                        &mut sqlite,
+                        &[apart(author, put("a", nanos.to_string().as_bytes(), nanos))],
+                    );
+                }
+            });
+            while !writer.is_finished() {
+                let held = readers.versions(&key("a")).unwrap();
+                assert_eq!(held, Versions::of(held.all().iter().cloned()));
+            }
+        });
     }
 
     #[test]

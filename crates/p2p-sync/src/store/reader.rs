@@ -84,7 +84,7 @@ impl Readers {
     /// # Errors
     /// If the store cannot be read, or the row is damaged, or was damaged and has been set aside.
     pub fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        self.read(|reader, file| reader.get(file, key))
+        self.read(|reader, file| get(&reader.connection, &mut reader.authors, file, key))
     }
 
     /// Up to `limit` records that have a value, in key order: those whose key starts with `prefix` and comes after `after`.
@@ -229,20 +229,24 @@ impl Drop for Lease<'_> {
     }
 }
 
-impl Reader {
-    pub(super) fn get(&mut self, file: &Path, key: &Key) -> Result<Option<Record>, StoreError> {
-        let held = rows::get(&self.connection, &mut self.authors, file, key)?;
-        if held.is_none()
-            && repair::is_set_aside(&self.connection, key).map_err(|cause| StoreError::sqlite(file, cause))?
-        {
-            return Err(StoreError::SetAside {
-                file: file.to_owned(),
-                key: shortened(key.as_str().as_bytes()),
-            });
-        }
-        Ok(held)
+/// The value of a key, or its deletion. One that was damaged and set aside is not taken for one that never was.
+pub(super) fn get(
+    connection: &Connection,
+    authors: &mut Authors,
+    file: &Path,
+    key: &Key,
+) -> Result<Option<Record>, StoreError> {
+    let held = rows::get(connection, authors, file, key)?;
+    if held.is_none() && repair::is_set_aside(connection, key).map_err(|cause| StoreError::sqlite(file, cause))? {
+        return Err(StoreError::SetAside {
+            file: file.to_owned(),
+            key: shortened(key.as_str().as_bytes()),
+        });
     }
+    Ok(held)
+}
 
+impl Reader {
     fn open(file: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             connection: opening::reader(file)?,
