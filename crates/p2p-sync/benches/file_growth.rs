@@ -2,7 +2,7 @@
 //! is a new row at the end, or in a column with an index; beside the index on (timestamp, key) that such a number replaces. Keys are written
 //! once, and then all of them five times over in random order. The store itself comes last.
 //!
-//! `cargo bench --bench file_growth [-- KEYS]`
+//! `cargo bench --bench file_growth [-- [store] [KEYS]]`; with the word `store`, nothing but the store is measured.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
@@ -72,7 +72,9 @@ fn main() {
         .unwrap_or(1_000_000);
     println!("{keys} keys, written once and then {ROUNDS} times over in random order");
     println!("                                  |  fresh MB |  after MB | ratio | in use MB | write µs | update µs");
-    for shape in &SHAPES {
+    let only_the_store = std::env::args().any(|word| word == "store");
+    let shapes: &[Shape] = if only_the_store { &[] } else { &SHAPES };
+    for shape in shapes {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("raw.db");
         let connection = raw(&file, shape);
@@ -89,7 +91,9 @@ fn main() {
         records.iter().for_each(|record| transaction.put(record).unwrap());
         transaction.commit().unwrap();
     });
-    single_writes();
+    if !only_the_store {
+        single_writes();
+    }
 }
 
 /// Spreads numbers over a range, each once: another order for each round.
