@@ -62,6 +62,11 @@ fn of_more_writes_apart_than_a_key_holds_all_nodes_hold_the_latest_and_count_the
             "{}: its own write has fallen, and is not counted",
             node.label()
         );
+        let told = node.stderr().count(
+            0,
+            "in conflict were not kept, the last of hours: a key holds 8 versions",
+        );
+        assert!(told >= 1, "{}: that is not in the log", node.label());
     }
 
     // A newcomer shows the same, and one write ends all of it.
