@@ -16,7 +16,9 @@ use super::error::StoreError;
 use super::reader::{self, Reader, Readers};
 use super::rows::{self, StoredContent};
 use super::seen;
+use super::sqlite::SqliteStore;
 use super::table::RowId;
+use super::transaction::Transaction;
 
 const OF_KEY: &str = "SELECT value, timestamp, author, deleted_at, seen, digest, sequence \
     FROM kv_conflict INDEXED BY kv_conflict_key WHERE key = ?1 AND digest IS NOT NULL";
@@ -42,6 +44,9 @@ const KEYS_BELOW: &str = keys!("key >= ?1 AND key < ?3");
 
 /// Keys looked at in one read of conflicts, for each that is wanted: most of them may have nothing to decide.
 const LOOKED_AT_PER_KEY: usize = 4;
+
+/// Keys brought into order in one transaction.
+const SETTLED_PER_TRANSACTION: usize = 500;
 
 /// Keys whose order is looked at between two questions for keys.
 const KEYS_AT_ONCE: usize = 1_000;
@@ -156,6 +161,24 @@ pub(super) fn are_there(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare_cached(ANY)?.query_row([], |row| row.get(0))
 }
 
+impl SqliteStore {
+    /// Brings keys into order that are [not](unsettled), some in each transaction.
+    pub(super) fn settle_keys(&mut self, keys: &[Key]) -> Result<(), StoreError> {
+        for some in keys.chunks(SETTLED_PER_TRANSACTION) {
+            let mut transaction = Transaction::begin(self)?;
+            for key in some {
+                match transaction.settle(key) {
+                    // A row of it is damaged, and is set aside in its turn.
+                    Err(error) if error.is_one_record() => {}
+                    settled => settled?,
+                }
+            }
+            transaction.commit()?;
+        }
+        Ok(())
+    }
+}
+
 /// Prepares every statement, so that a table that was changed by hand is noticed when the file is opened.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     [OF_KEY, ADD, REMOVE, ANY, KEYS, KEYS_TO_END, KEYS_BELOW]
@@ -263,7 +286,7 @@ mod tests {
 
     use super::*;
     use crate::store::testing::{Place, deleted, id, key, put};
-    use crate::store::{Depth, SqliteStore, Table};
+    use crate::store::{Depth, Table};
 
     /// A version whose author had seen nothing.
     fn apart(author: u16, record: Record) -> Record {

@@ -369,21 +369,6 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn settle_keys(&mut self, keys: &[Key]) -> Result<(), StoreError> {
-        for some in keys.chunks(ROWS_PER_TRANSACTION) {
-            let mut transaction = Transaction::begin(self)?;
-            for key in some {
-                match transaction.settle(key) {
-                    // A row of it is damaged, and is set aside in its turn.
-                    Err(error) if error.is_one_record() => {}
-                    settled => settled?,
-                }
-            }
-            transaction.commit()?;
-        }
-        Ok(())
-    }
-
     /// Whether a scan holds on to a moment of the file.
     pub(in crate::store) fn is_scanning(&self) -> bool {
         self.scan.strong_count() > 0
