@@ -62,6 +62,14 @@ impl Head {
         part(&self.bytes, 16, 8)
     }
 
+    /// Whether the log with this header began when the one with that header was all in the file: SQLite counts then, in the header
+    /// and in the first of the salts.
+    pub(super) fn follows(&self, earlier: &Self) -> bool {
+        [12, 16]
+            .into_iter()
+            .all(|at| self.number(at) == earlier.number(at).wrapping_add(1))
+    }
+
     /// How many frames a log of this size can hold.
     pub(super) fn frames_in(&self, bytes: u64) -> u64 {
         bytes.saturating_sub(HEADER_BYTES) / (FRAME_HEADER_BYTES + self.page_bytes() as u64)

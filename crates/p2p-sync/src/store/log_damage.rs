@@ -8,7 +8,7 @@
 //!
 //! # What it costs, and what it cannot see
 //! After each commit, before anybody is told of it, the head of the log is read: half a microsecond. All of the log is read when
-//! the head has changed, as it does when the log begins anew and is short; when its file takes less of the disk than before, as
+//! the head has changed into another one than that of a log begun anew; when its file takes less of the disk than before, as
 //! after a hole was made, once a second at most; and every few seconds if it was written to. A page that is overwritten is noticed
 //! at the last of these only. If SQLite has moved it into the file meanwhile, that is damage like any other there.
 
@@ -77,11 +77,16 @@ impl SqliteStore {
             self.log_watch.is_unsure = true;
             return Ok(());
         };
-        if head == self.log_watch.head && !self.is_hinted() {
+        let before = self.log_watch.head;
+        let is_hinted = self.is_hinted();
+        if head == before && !is_hinted {
             return Ok(());
         }
-        let before = self.log_watch.head;
-        self.check_whole_log()?;
+        if !is_hinted && has_begun_anew(before, head) {
+            self.log_watch.head = head;
+        } else {
+            self.check_whole_log()?;
+        }
         self.note_log_began(before);
         Ok(())
     }
@@ -232,6 +237,12 @@ impl SqliteStore {
     }
 }
 
+/// Whether a header is that of the log which SQLite begins after that one.
+fn has_begun_anew(before: Option<[u8; HEAD_BYTES]>, now: Option<[u8; HEAD_BYTES]>) -> bool {
+    let (before, now) = (before.and_then(Head::of), now.and_then(Head::of));
+    before.zip(now).is_some_and(|(before, now)| now.follows(&before))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
@@ -266,6 +277,26 @@ mod tests {
         let mut crashed = place.crashed().open();
         assert_eq!(crashed.scan("", None, 100).unwrap().len(), 21);
         assert!(crashed.get(&key(last)).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_head_of_a_log_that_sqlite_began_anew_is_known_as_such() {
+        let (place, mut sqlite) = place();
+        let head = || Head::read(&File::open(place.sibling("-wal")).unwrap()).unwrap();
+        let first = head();
+        place.shell("PRAGMA wal_checkpoint(RESTART)");
+        store(&mut sqlite, &[put("a", b"1", 100)]);
+        let second = head();
+        assert!(has_begun_anew(first, second));
+        for (before, now) in [
+            (first, first),
+            (second, first),
+            (None, second),
+            (first, None),
+            (first, Some([0; HEAD_BYTES])),
+        ] {
+            assert!(!has_begun_anew(before, now));
+        }
     }
 
     #[test]
