@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use p2p_sync_core::item::Item;
-use p2p_sync_core::limits::{FUTURE_MAX, VERSIONS_MAX};
+use p2p_sync_core::limits::{FUTURE_MAX, SEEN_AUTHORS_MAX, VERSIONS_MAX};
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::SyncStore;
 use p2p_sync_core::{NodeId, Record};
@@ -71,7 +71,8 @@ impl World {
     }
 
     /// No write of an honest node is gone in silence: it is held, or was there when something was written that is held, or was
-    /// overwritten by what a liar made up, or fell to the bound of the versions of a key.
+    /// overwritten by what a liar made up, or fell to the bound of the versions of a key, or is as old as what counts as seen of a key with
+    /// more authors than a version can name.
     fn check_that_nothing_is_lost_in_silence(&self) {
         let honest = self.nodes.iter().enumerate().filter(|(_, node)| node.lie.is_none());
         let honest: BTreeSet<NodeId> = honest.map(|(number, _)| peer_id(number)).collect();
@@ -83,10 +84,20 @@ impl World {
                 let histories = held.iter().filter_map(|version| self.histories.get(version));
                 let accounted: BTreeSet<&Rank> = held.iter().chain(histories.flatten()).collect();
                 let key = versions.winner().map(|winner| &winner.key);
+                // Of more authors than a version can name, the earliest writes count as seen.
+                let authors: BTreeSet<NodeId> = (self.written.iter())
+                    .filter(|version| Some(&version.key) == key)
+                    .map(|version| version.author)
+                    .collect();
+                let folded = (versions.all().iter())
+                    .filter_map(|version| version.seen.floor())
+                    .filter(|_| authors.len() > SEEN_AUTHORS_MAX + 1)
+                    .max();
                 let lost = self.written.iter().find(|version| {
                     Some(&version.key) == key
                         && honest.contains(&version.author)
                         && !accounted.contains(&rank(version))
+                        && Some(version.timestamp) > folded
                         && !made_up
                             .iter()
                             .any(|made_up| made_up.key == version.key && covers(made_up, version))
