@@ -16,10 +16,11 @@ use crate::throttle::Throttle;
 
 /// While there is no room, it is made and looked for this often: nothing that arrives may ask for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// There is room again when there is some for the largest record.
+/// There is room again when there is some for a page of the largest records: with room for one of them and not for a page, every
+/// session would bring what must be refused.
 const LARGEST: Load = Load {
-    records: 1,
-    bytes: 68 << 10,
+    records: 8,
+    bytes: 324 << 10,
 };
 /// Records of a transaction where room is short: what is changed with them goes through the log, which takes room as well.
 const PART_RECORDS: usize = 64;
