@@ -257,7 +257,7 @@ fn what_was_brought_and_could_not_be_stored_is_owed_a_session_with_who_brought_i
 
 #[test]
 fn what_found_no_room_is_owed_when_there_is_some() {
-    let mut running = start(Capacity::Bytes(300_000), |_, _| {});
+    let mut running = start(Capacity::Bytes(600_000), |_, _| {});
     running.connect();
     let keys: Vec<String> = (0..10).map(|n| format!("key {n}")).collect();
     for key in &keys {
