@@ -7,15 +7,14 @@ use std::path::Path;
 
 use p2p_sync_core::item::Item;
 use p2p_sync_core::versions::Versions;
-use p2p_sync_core::{Content, Key, Record};
+use p2p_sync_core::{Key, Record};
 use rusqlite::{Connection, params};
 
 use super::authors::Authors;
 use super::columns::columns;
 use super::error::StoreError;
 use super::reader::{self, Reader, Readers};
-use super::rows::{self, StoredContent};
-use super::seen;
+use super::rows;
 use super::sqlite::SqliteStore;
 use super::table::RowId;
 use super::transaction::Transaction;
@@ -91,21 +90,7 @@ pub(super) fn add(
     number: i64,
     record: &Record,
 ) -> rusqlite::Result<Item> {
-    let timestamp = record.timestamp.as_nanos();
-    let deleted_at = matches!(record.content, Content::Deleted).then_some(timestamp);
-    let columns = columns(record);
-    connection.prepare_cached(ADD)?.execute(params![
-        number,
-        record.key.as_str(),
-        StoredContent(&record.content),
-        timestamp,
-        authors.text(record.author),
-        deleted_at,
-        seen::column(record),
-        columns.key_hash(),
-        columns.digest,
-    ])?;
-    Ok(columns.item(record.timestamp))
+    rows::write(connection, ADD, authors, number, record)
 }
 
 /// Takes a conflict out. Gives its item, and how many rows had it: another program may have made copies.

@@ -117,26 +117,32 @@ pub(super) fn put(
     number: i64,
     record: &Record,
 ) -> Result<Item, StoreError> {
-    let failed = |cause| StoreError::sqlite(file, cause);
+    write(connection, PUT, authors, number, record).map_err(|cause| StoreError::sqlite(file, cause))
+}
+
+/// Writes a version with a statement whose parameters are the columns sequence, key, value, timestamp, author, deleted_at, seen,
+/// key_hash and digest. Gives its item.
+pub(super) fn write(
+    connection: &Connection,
+    sql: &str,
+    authors: &mut Authors,
+    number: i64,
+    record: &Record,
+) -> rusqlite::Result<Item> {
     let timestamp = record.timestamp.as_nanos();
     let deleted_at = matches!(record.content, Content::Deleted).then_some(timestamp);
     let columns = columns(record);
-    connection
-        .prepare_cached(PUT)
-        .and_then(|mut statement| {
-            statement.execute(params![
-                number,
-                record.key.as_str(),
-                StoredContent(&record.content),
-                timestamp,
-                authors.text(record.author),
-                deleted_at,
-                seen::column(record),
-                columns.key_hash(),
-                columns.digest,
-            ])
-        })
-        .map_err(failed)?;
+    connection.prepare_cached(sql)?.execute(params![
+        number,
+        record.key.as_str(),
+        StoredContent(&record.content),
+        timestamp,
+        authors.text(record.author),
+        deleted_at,
+        seen::column(record),
+        columns.key_hash(),
+        columns.digest,
+    ])?;
     Ok(columns.item(record.timestamp))
 }
 
@@ -253,7 +259,7 @@ pub(super) fn scan_steps(connection: &Connection, others: &[&str]) -> rusqlite::
 }
 
 /// A value as text where that can be read in any SQLite shell, as bytes where it cannot, nothing for a deletion.
-pub(super) struct StoredContent<'a>(pub(super) &'a Content);
+struct StoredContent<'a>(&'a Content);
 
 impl ToSql for StoredContent<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
