@@ -1,9 +1,11 @@
 //! The commands of a user: words in, a plain reply out. One file per command. Reading the words and showing the reply is
-//! left to the callers; the rules are the node's.
+//! left to the callers; the rules are the node's. Commands and replies are serde types, so that a command can be sent to a node
+//! that runs elsewhere; a field that a node does not know is an error there, never ignored.
 
 use std::ffi::OsString;
 
 use p2p_sync_core::{Key, Record, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::node::{Condition, Dating, Node, NodeError};
 use crate::report::Schema;
@@ -23,6 +25,7 @@ mod repair_clock;
 mod reply;
 mod resolve;
 mod schema;
+mod serial;
 mod status;
 mod sync;
 mod verify;
@@ -67,13 +70,13 @@ trait Run: Sized {
 macro_rules! commands {
     ($($(#[$attribute:meta])* $name:literal => $variant:ident($command:ty),)+) => {
         /// A command with its arguments: one grammar for all callers.
-        #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
+        #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand, Serialize, Deserialize)]
         #[expect(
             missing_docs,
             reason = "a comment here would take the place of the help that each struct has"
         )]
         pub enum Command {
-            $(#[command(name = $name)] $(#[$attribute])* $variant($command),)+
+            $(#[command(name = $name)] #[serde(rename = $name)] $(#[$attribute])* $variant($command),)+
         }
 
         impl Command {
@@ -123,7 +126,8 @@ commands! {
 }
 
 /// Options of every command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Format {
     /// Replies with one JSON object per line
     #[arg(long)]

@@ -9,10 +9,12 @@ pub(crate) mod examples;
 mod help;
 mod line;
 mod record;
+mod running;
 mod schema;
 mod status;
 mod sync;
 mod trouble;
+mod watch;
 
 pub use error::{Class, Failure};
 pub use help::{Argument, CommandHelp, Help};
@@ -20,9 +22,11 @@ pub use line::{InvalidLine, line, read};
 pub use record::{
     Added, Conflict, Conflicts, Content, Deleted, Found, Items, Record, RepairedKeys, Resolved, ResolvedKeys, Version,
 };
+pub use running::Running;
 pub use schema::Schema;
 #[cfg(test)]
 pub(crate) use schema::matches;
 pub use status::{Count, Direction, Exiting, Messages, Multicast, NotListening, Peer, Peers, Status, Store, Transport};
 pub use sync::{Ahead, Completing, Due, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified};
 pub use trouble::{Attempt, Trouble};
+pub use watch::{Change, Origin, WatchEvent};

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 
 use data_encoding::BASE64;
 use p2p_sync_core::{Key, Timestamp, Value};
+use serde::{Deserialize, Serialize};
 
 use super::error::key;
-use super::{Class, CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written};
+use super::{Class, CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written, serial};
 use crate::node::{Node, Terms};
 use crate::report::{Added, Schema};
 
@@ -15,7 +16,8 @@ use crate::report::{Added, Schema};
 /// At the prompt, the value is the rest of the line exactly as typed, including spaces and quotes. Quote a key that
 /// contains spaces, or begins with a quote or a dash. For a value of several lines, type <<END in place of the value, then
 /// the lines, then a line that says END. The reply comes once the value is safe on disk.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(into = "Sent", try_from = "Sent")]
 pub struct Add {
     #[command(flatten)]
     pub(super) format: Format,
@@ -45,6 +47,75 @@ pub struct Add {
     value: Vec<OsString>,
     #[arg(skip)]
     verbatim: Option<Vec<u8>>,
+}
+
+/// How an `add` is sent: however the value was given, it is text or base64.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    now: bool,
+    #[serde(default)]
+    if_absent: bool,
+    #[serde(default, with = "serial::displayed")]
+    if_timestamp: Option<Timestamp>,
+    #[serde(with = "serial")]
+    key: OsString,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value_b64: Option<String>,
+}
+
+impl From<Add> for Sent {
+    fn from(add: Add) -> Self {
+        let given = add
+            .value_b64
+            .is_none()
+            .then(|| add.verbatim.unwrap_or_else(|| joined(&add.value)));
+        let (value, value_b64) = match given.map(String::from_utf8) {
+            None => (None, add.value_b64),
+            Some(Ok(text)) => (Some(text), None),
+            Some(Err(bytes)) => (None, Some(BASE64.encode(bytes.as_bytes()))),
+        };
+        Self {
+            format: add.format,
+            now: add.now,
+            if_absent: add.if_absent,
+            if_timestamp: add.if_timestamp,
+            key: add.key,
+            value,
+            value_b64,
+        }
+    }
+}
+
+impl TryFrom<Sent> for Add {
+    type Error = &'static str;
+
+    fn try_from(sent: Sent) -> Result<Self, Self::Error> {
+        if sent.value.is_some() == sent.value_b64.is_some() {
+            return Err("expected either `value` or `value_b64`");
+        }
+        Ok(Self {
+            format: sent.format,
+            empty: false,
+            value_b64: sent.value_b64,
+            now: sent.now,
+            if_absent: sent.if_absent,
+            if_timestamp: sent.if_timestamp,
+            key: sent.key,
+            value: Vec::new(),
+            verbatim: sent.value.map(String::into_bytes),
+        })
+    }
+}
+
+/// The bytes of words that a shell has split.
+fn joined(words: &[OsString]) -> Vec<u8> {
+    words.join(" ".as_ref()).into_encoded_bytes()
 }
 
 impl Run for Add {
@@ -111,8 +182,7 @@ impl Add {
             })?;
             return Ok((key, Value::new(bytes)?));
         }
-        let words = || self.value.join(" ".as_ref()).into_encoded_bytes();
-        Ok((key, Value::new(self.verbatim.unwrap_or_else(words))?))
+        Ok((key, Value::new(self.verbatim.unwrap_or_else(|| joined(&self.value)))?))
     }
 }
 

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 
 use p2p_sync_core::Versions;
 use p2p_sync_core::record::InvalidKey;
+use serde::{Deserialize, Serialize};
 
-use super::{CommandError, Format, Reply, Run};
+use super::{CommandError, Format, Reply, Run, serial};
 use crate::node::{Node, conflict};
 use crate::report::{self, Conflict, Schema};
 
@@ -15,15 +16,23 @@ const SHOWN_DEFAULT: u16 = 100;
 /// Shows keys with writes that did not see each other
 ///
 /// Every node shows the same ones, with the value that the key has first. They end when the key is written, or with `resolve`.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Conflicts {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
     /// How many keys to show at most; 100 by default
     #[arg(long, value_name = "N", default_value_t = SHOWN_DEFAULT)]
+    #[serde(default = "shown_default")]
     limit: u16,
     /// Only keys that begin with this
+    #[serde(default, with = "serial")]
     prefix: Option<OsString>,
+}
+
+fn shown_default() -> u16 {
+    SHOWN_DEFAULT
 }
 
 impl Run for Conflicts {
@@ -51,7 +60,7 @@ impl Run for Conflicts {
 }
 
 /// Keys in conflict.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConflictList {
     /// Those that are shown, in key order.
     pub keys: Vec<Conflict>,

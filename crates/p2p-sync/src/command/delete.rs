@@ -3,27 +3,33 @@
 use std::ffi::{OsStr, OsString};
 
 use p2p_sync_core::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::error::{found, key};
-use super::{CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written};
+use super::{CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written, serial};
 use crate::node::{Node, Terms};
 use crate::report::{Deleted, Schema};
 
 /// Deletes keys
 ///
 /// Each key is deleted separately and gets its own reply.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Delete {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
     /// Dates the deletions by this machine's clock, and drops versions of the keys that are dated too far ahead
     #[arg(long, hide_short_help = true)]
+    #[serde(default)]
     now: bool,
     /// Deletes only what was written at this time, as this node has it
     #[arg(long, value_name = "TIMESTAMP", hide_short_help = true)]
+    #[serde(default, with = "serial::displayed")]
     if_timestamp: Option<Timestamp>,
     /// The keys
     #[arg(required = true, value_name = "KEY")]
+    #[serde(with = "serial")]
     pub(super) keys: Vec<OsString>,
 }
 

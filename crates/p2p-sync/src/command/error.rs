@@ -5,12 +5,14 @@ use std::ffi::OsStr;
 use p2p_sync_core::record::{InvalidKey, ValueTooLarge};
 use p2p_sync_core::text::printable;
 use p2p_sync_core::{Key, Record};
+use serde::{Deserialize, Serialize};
 
 use crate::node::{NodeError, StoreErrorKind};
-use crate::report::Class;
+use crate::report::{Class, Failure};
 
 /// A failed command. The text says what failed, what happened to the data, and what to do; it is safe to show.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(into = "Failure", from = "Failure")]
 #[error("{text}")]
 pub struct CommandError {
     /// What kind of failure.
@@ -29,6 +31,21 @@ impl CommandError {
 
     pub(super) fn not_found(key: &Key) -> Self {
         Self::new(Class::NotFound, format!("Not found: {key}"))
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        Self {
+            error: error.text,
+            code: error.class,
+        }
+    }
+}
+
+impl From<Failure> for CommandError {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.code, failure.error)
     }
 }
 

@@ -1,13 +1,17 @@
 //! `exit`: stops the node.
 
+use serde::{Deserialize, Serialize};
+
 use super::{CommandError, Format, Reply, Run};
 use crate::node::Node;
 use crate::report::{self, Schema};
 
 /// Stops this node
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Exit {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
 }
 

@@ -3,18 +3,22 @@
 use std::ffi::OsString;
 
 use p2p_sync_core::Record;
+use serde::{Deserialize, Serialize};
 
 use super::error::{found, key};
-use super::{CommandError, Format, Reply, Run};
+use super::{CommandError, Format, Reply, Run, serial};
 use crate::node::Node;
 use crate::report::{Found, Schema};
 
 /// Shows the value of a key
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Get {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
     /// The key
+    #[serde(with = "serial")]
     pub(super) key: OsString,
 }
 

@@ -1,14 +1,18 @@
 //! `help`: what the commands are, from the same descriptions that parse them.
 
+use serde::{Deserialize, Serialize};
+
 use super::grammar::grammar;
 use super::{Class, CommandError, Format, Reply, Run};
 use crate::node::Node;
 use crate::report::{self, Argument, CommandHelp, Schema};
 
 /// Lists the commands, or explains one in full
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Help {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
     /// The command to show
     command: Option<String>,

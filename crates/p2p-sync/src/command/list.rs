@@ -4,8 +4,9 @@ use std::ffi::OsString;
 
 use p2p_sync_core::Key;
 use p2p_sync_core::record::InvalidKey;
+use serde::{Deserialize, Serialize};
 
-use super::{CommandError, Format, Reply, Run};
+use super::{CommandError, Format, Reply, Run, serial};
 use crate::node::Node;
 use crate::report::{Items, Record, Schema};
 
@@ -13,11 +14,14 @@ use crate::report::{Items, Record, Schema};
 const PAGE_RECORDS_MAX: usize = 500;
 
 /// Lists what is stored, in key order
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct List {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
     /// Only keys that begin with this
+    #[serde(default, with = "serial")]
     pub(super) prefix: Option<OsString>,
 }
 
@@ -45,7 +49,7 @@ impl Run for List {
 }
 
 /// Some of the records asked for, in the order of their keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// The records.
     pub records: Vec<Record>,
@@ -53,7 +57,9 @@ pub struct Page {
     pub total: Option<u64>,
     /// What the keys begin with.
     pub prefix: String,
-    /// Behind which key the next page begins; none: this is the last one.
+    /// Behind which key the next page begins; none: this is the last one. A page that was sent from elsewhere has none: the next one
+    /// is sent, too.
+    #[serde(skip)]
     after: Option<Key>,
 }
 

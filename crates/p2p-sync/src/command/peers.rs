@@ -2,7 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{Class, CommandError, Format, Reply, Run};
+use serde::{Deserialize, Serialize};
+
+use super::{Class, CommandError, Format, Reply, Run, serial};
 use crate::names::{Candidate, NoSuchPeer, find};
 use crate::node::Node;
 use crate::report::{self, Peer, Schema};
@@ -11,11 +13,14 @@ use crate::report::{self, Peer, Schema};
 ///
 /// Names are what the peers call themselves. Where two nodes have the same name, the end of the peer id follows. A peer that told
 /// no name is shown by its peer id.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Peers {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
     /// The name of a peer, its peer id, or the end of its peer id
+    #[serde(default, with = "serial")]
     peer: Option<OsString>,
 }
 

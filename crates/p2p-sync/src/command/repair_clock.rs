@@ -1,5 +1,6 @@
 //! `repair-clock`: dates now what a clock that was wrong has dated ahead.
 
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::{CommandError, Format, Reply, Run};
@@ -13,9 +14,11 @@ const KEYS_AT_ONCE: usize = 100;
 ///
 /// Other nodes refuse such a record until they reach its date, and every later write of its key with it. The values stay as they are.
 /// Set the clock right first.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RepairClock {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
 }
 

@@ -1,5 +1,7 @@
 //! The result of a command, as data and as JSON.
 
+use serde::{Deserialize, Serialize};
+
 use super::{CommandError, ConflictList, Page};
 use crate::report::{
     Added, Conflicts, Deleted, Exiting, Failure, Found, Help, Peer, Peers, RepairedKeys, Resolved, ResolvedKeys,
@@ -7,7 +9,8 @@ use crate::report::{
 };
 
 /// The result of a command.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// This version was stored and survives a crash.
     Added(Added),
@@ -83,7 +86,7 @@ impl CommandError {
     }
 }
 
-fn lines<T: serde::Serialize>(all: &[T], end: &impl serde::Serialize) -> String {
+fn lines<T: Serialize>(all: &[T], end: &impl Serialize) -> String {
     all.iter().map(line).chain([line(end)]).collect()
 }
 

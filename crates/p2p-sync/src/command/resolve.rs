@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 
 use p2p_sync_core::{Key, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::error::key;
-use super::{Class, CommandError, Format, Reply, Run, accepted_from, dating};
+use super::{Class, CommandError, Format, Reply, Run, accepted_from, dating, serial};
 use crate::node::{Dating, Node, NodeError};
 use crate::report::{Resolved, ResolvedKeys, Schema};
 
@@ -17,20 +18,26 @@ const KEYS_AT_ONCE: usize = 100;
 ///
 /// Keeps the value that the key has, or chooses the version with that timestamp; `conflicts` shows them. If that version is a
 /// deletion, the key is deleted.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Resolve {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
     /// Keeps the values of all keys in conflict
     #[arg(long, conflicts_with = "key")]
+    #[serde(default)]
     all: bool,
     /// Dates the write by this machine's clock, and drops versions of the key that are dated too far ahead
     #[arg(long, hide_short_help = true)]
+    #[serde(default)]
     now: bool,
     /// The key
     #[arg(required_unless_present = "all")]
+    #[serde(default, with = "serial")]
     key: Option<OsString>,
     /// The timestamp of the version to choose, as `conflicts` shows it
+    #[serde(default, with = "serial")]
     timestamp: Option<OsString>,
 }
 

@@ -1,5 +1,7 @@
 //! `verify`: checks what is stored.
 
+use serde::{Deserialize, Serialize};
+
 use super::{CommandError, Format, Reply, Run};
 use crate::node::Node;
 use crate::report::{self, Schema};
@@ -8,9 +10,11 @@ use crate::report::{self, Schema};
 ///
 /// Damaged records are set aside, and come back if another node has them. This takes some seconds for a million records; the
 /// node keeps working meanwhile.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Verify {
     #[command(flatten)]
+    #[serde(default)]
     pub(super) format: Format,
 }
 

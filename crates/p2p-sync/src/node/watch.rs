@@ -19,6 +19,7 @@ use super::{Inner, Node, NodeError};
 use crate::store::{Changed, Readers, StoreError};
 
 mod hub;
+mod report;
 #[cfg(test)]
 mod tests;
 

@@ -56,6 +56,16 @@ impl DataPaths {
         self.directory.join("identity.key")
     }
 
+    /// The file that says where the local API of the running node is.
+    pub fn running_file(&self) -> PathBuf {
+        self.directory.join("node.json")
+    }
+
+    /// The file with the secret that the local API asks for.
+    pub fn token_file(&self) -> PathBuf {
+        self.directory.join("api.token")
+    }
+
     /// The file with the lines typed at the prompt.
     pub fn history_file(&self) -> PathBuf {
         self.directory.join("history")
@@ -116,6 +126,8 @@ mod tests {
         for file in [
             paths.store_file(),
             paths.identity_file(),
+            paths.running_file(),
+            paths.token_file(),
             paths.history_file(),
             paths.lock_file(),
         ] {
