@@ -1,14 +1,16 @@
-//! The command line: flags and environment in, exit code out. `node` does the work; `command` defines the commands.
+//! The command line: flags and environment in, exit code out. `node` does the work, in this process or, reached through `client`, in
+//! another one; `command` defines the commands.
 
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
-use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
+use clap::error::ContextKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::runtime::Builder;
 
-use crate::command::Class;
+use crate::command::{Class, Command};
 use crate::node::{StartError, StoreError};
 
 mod completion;
@@ -23,10 +25,13 @@ mod lines;
 mod linger;
 mod logging;
 mod mode;
+mod nearest;
 mod output;
 mod pipe;
+mod place;
 mod prompt;
 mod schema;
+mod shell;
 mod start;
 mod stop;
 #[cfg(unix)]
@@ -34,11 +39,16 @@ mod suspension;
 mod terminal;
 mod text;
 mod upgrading;
+mod values;
 
+use place::Place;
 use schema::PrintSchema;
 use start::Start;
 
 /// The machines of a LAN as one replicated key-value store: no server, no configuration
+///
+/// Start a node with `p2p-sync start`. All other commands work at its prompt, and in the shell: there they talk to the node that runs
+/// on the data directory, or, while none does, use its store directly.
 #[derive(Debug, Parser)]
 #[command(
     name = "p2p-sync",
@@ -47,18 +57,25 @@ use start::Start;
     disable_help_subcommand = true
 )]
 pub struct Cli {
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     action: Action,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    Start(Start),
+    Start(Box<Start>),
+    #[command(flatten)]
+    Command(Command),
     Schema(PrintSchema),
 }
 
 /// Pieces of news about the end of the program: that it has begun, and that it is there.
 const PROGRESS_MAX: usize = 2;
+
+/// Threads for everything in a node that waits: it has little to compute, and its store has threads of its own.
+const WORKERS: usize = 2;
 
 enum Progress {
     Stopping,
@@ -100,9 +117,9 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Tells the user that the program cannot even begin.
-pub fn cannot_begin(why: &io::Error) -> ExitCode {
-    fail(&Failure::new(Class::Failed, format!("cannot start: {why}")))
+/// The program cannot even begin.
+fn cannot_begin(why: &io::Error) -> Failure {
+    Failure::new(Class::Failed, format!("cannot start: {why}"))
 }
 
 fn fail(failure: &Failure) -> ExitCode {
@@ -115,55 +132,111 @@ pub fn empty_variables() -> Vec<OsString> {
     environment::empty()
 }
 
-/// Prepares the process for a node, before it has any thread or file.
-///
-/// # Errors
-/// With the exit code when the process may not have what a node needs; the user has been told.
-pub fn prepare() -> Result<(), ExitCode> {
-    descriptors::claim().map_err(|failure| fail(&failure))
-}
-
 impl Cli {
     /// The command line of this process.
     ///
     /// # Errors
     /// With the exit code when there is nothing to run, because it is wrong or only asks for help; the user has been told.
     pub fn from_command_line() -> Result<Self, ExitCode> {
-        Self::try_parse().map_err(|error| {
-            let printed = error.print();
-            if let Err(cause) = &printed
-                && !error.use_stderr()
-                && cause.kind() != std::io::ErrorKind::BrokenPipe
-            {
-                output::say(&format!("Cannot write to standard output: {cause}"));
-                return ExitCode::FAILURE;
-            }
-            if let Some(variable) = environment::blame(&error) {
-                output::say(&format!("note: {variable}"));
-            }
-            ExitCode::from(if error.use_stderr() { Class::Usage.code() } else { 0 })
-        })
+        let parsed = grammar().try_get_matches();
+        parsed
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| {
+                let printed = error.print();
+                if let Err(cause) = &printed
+                    && !error.use_stderr()
+                    && cause.kind() != std::io::ErrorKind::BrokenPipe
+                {
+                    output::say(&format!("Cannot write to standard output: {cause}"));
+                    return ExitCode::FAILURE;
+                }
+                if let Some(meant) = meant(&error) {
+                    output::say(&format!("note: did you mean `{meant}`?"));
+                }
+                if let Some(variable) = environment::blame(&error) {
+                    output::say(&format!("note: {variable}"));
+                }
+                ExitCode::from(if error.use_stderr() { Class::Usage.code() } else { 0 })
+            })
     }
 
-    /// Does what was asked for, and returns when that is done; at the latest two seconds after somebody asked for the end,
-    /// even if nothing on `runtime` moves any more.
-    pub fn run(self, runtime: &Runtime) -> ExitCode {
+    /// Does what was asked for, and returns when that is done. A node ends at the latest two seconds after somebody asked for that,
+    /// even if nothing moves any more.
+    pub fn run(self) -> ExitCode {
         match self.action {
-            Action::Start(start) => Self::start(start, runtime),
-            Action::Schema(schema) => schema.run(),
+            Action::Start(start) => Self::start(*start, self.place),
+            Action::Command(command) => shell::run(command, &self.place),
+            Action::Schema(schema) => schema.run().map(|()| ExitCode::SUCCESS),
         }
-        .map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
+        .unwrap_or_else(|failure| fail(&failure))
     }
 
-    fn start(start: Start, runtime: &Runtime) -> Result<(), Failure> {
+    fn start(start: Start, place: Place) -> Result<ExitCode, Failure> {
+        descriptors::claim()?;
+        let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+        let runtime = runtime.map_err(|error| cannot_begin(&error))?;
         let (progress, news) = sync_channel(PROGRESS_MAX);
         runtime.spawn(async move {
             let stopping = progress.clone();
-            let done = start.run(move || drop(stopping.try_send(Progress::Stopping))).await;
+            let done = start
+                .run(place, move || drop(stopping.try_send(Progress::Stopping)))
+                .await;
             let _ = progress.try_send(Progress::Done(done));
         });
-        wait(&news)
+        let done = wait(&news);
+        // Nobody waits for a thread that reads from a terminal.
+        runtime.shutdown_background();
+        done.map(|()| ExitCode::SUCCESS)
     }
+}
+
+/// The command that somebody may have meant, where the parser itself has no idea.
+fn meant(error: &clap::Error) -> Option<String> {
+    let written = error.get(ContextKind::InvalidSubcommand)?.to_string();
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let grammar = grammar();
+    let commands = grammar.get_subcommands().filter(|command| !command.is_hide_set());
+    let words: Vec<&str> = commands
+        .flat_map(|command| [command.get_name()].into_iter().chain(command.get_all_aliases()))
+        .collect();
+    nearest::nearest(&written, words).map(str::to_owned)
+}
+
+/// The grammar of the shell.
+fn grammar() -> clap::Command {
+    // It leaves the prompt, and here is none.
+    Cli::command().mut_subcommand("exit", |exit| exit.hide(true))
+}
+
+/// Prints the help of the shell about a command, or about all of them.
+///
+/// # Errors
+/// When there is no such command, or the help cannot be written.
+fn help(command: Option<&str>) -> Result<(), Failure> {
+    let words = ["p2p-sync"].into_iter().chain(command).chain(["--help"]);
+    match grammar().try_get_matches_from(words) {
+        Ok(_) => Ok(()),
+        Err(error) if error.use_stderr() => {
+            let text = error.to_string();
+            let text = text.split("\n\nUsage").next().unwrap_or_default();
+            let text = text.strip_prefix("error: ").unwrap_or(text);
+            let meant = meant(&error).map_or_else(String::new, |meant| format!(". Did you mean: {meant}"));
+            Err(Failure::new(
+                Class::Usage,
+                format!("{}{meant}", text.replace("\n\n", ";").replace('\n', " ")),
+            ))
+        }
+        Err(error) => error.print().or_else(|cause| match cause.kind() {
+            io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(cannot_write(&cause)),
+        }),
+    }
+}
+
+fn cannot_write(cause: &io::Error) -> Failure {
+    Failure::new(Class::Failed, format!("Cannot write to standard output: {cause}"))
 }
 
 /// Waits for the end, but once it has begun not for long.

@@ -4,11 +4,12 @@
 
 use std::ffi::OsString;
 
+use p2p_sync_core::record::InvalidKey;
 use p2p_sync_core::{Key, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::node::{Condition, Dating, Node, NodeError};
-use crate::report::Schema;
+use crate::report::{Schema, try_line};
 
 mod add;
 mod conflicts;
@@ -31,7 +32,7 @@ mod sync;
 mod verify;
 mod words;
 
-pub use add::Add;
+pub use add::{Add, ValueSource};
 pub use conflicts::{ConflictList, Conflicts};
 pub use delete::Delete;
 pub use error::CommandError;
@@ -39,7 +40,7 @@ pub use exit::Exit;
 pub use get::Get;
 pub use help::{Help, overview};
 pub use line::{ParseError, asks_for_json, parse_line};
-pub use list::{List, Page};
+pub use list::{List, Look, Page};
 pub use peers::Peers;
 pub use repair_clock::RepairClock;
 pub use reply::Reply;
@@ -144,6 +145,52 @@ pub enum Shows {
 }
 
 impl Command {
+    /// Whether it may change what is stored. The others can be asked a second time.
+    pub fn writes(&self) -> bool {
+        matches!(
+            self,
+            Self::Add(_) | Self::Delete(_) | Self::Resolve(_) | Self::RepairClock(_)
+        )
+    }
+
+    /// Whether it is about other nodes, so that a store alone cannot answer it.
+    pub fn needs_node(&self) -> bool {
+        matches!(self, Self::Peers(_) | Self::Sync(_))
+    }
+
+    /// Whether it may take long because there is much to do.
+    pub fn may_take_long(&self) -> bool {
+        matches!(
+            self,
+            Self::Delete(_) | Self::Resolve(_) | Self::RepairClock(_) | Self::Sync(_) | Self::Verify(_) | Self::List(_)
+        )
+    }
+
+    /// How the records of a list are shown.
+    pub fn look(&self) -> Look {
+        match self {
+            Self::List(list) => list.look(),
+            _ => Look::default(),
+        }
+    }
+
+    /// The same command for whoever does not need to know beforehand how long a list will be.
+    #[must_use]
+    pub fn without_total(self) -> Self {
+        match self {
+            Self::List(list) => Self::List(list.without_total()),
+            other => other,
+        }
+    }
+
+    /// The command as it is sent to a node that runs elsewhere: one line of JSON.
+    ///
+    /// # Errors
+    /// When a word of it is not UTF-8: nothing but text can be a key, a prefix or a name.
+    pub fn sent(&self) -> Result<String, CommandError> {
+        try_line(self).map_err(|_| InvalidKey::NotUtf8.into())
+    }
+
     /// What the command shows of the data, for what else there is to say about that.
     pub fn shows(&self) -> Option<Shows> {
         let text = |word: &OsString| word.clone().into_string().ok();

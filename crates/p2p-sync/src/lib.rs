@@ -58,6 +58,7 @@
 //! ```
 
 pub mod cli;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod identity;

@@ -3,28 +3,12 @@
 use std::process::ExitCode;
 
 use p2p_sync::cli::{self, Cli};
-use tokio::runtime::Builder;
-
-/// Threads for everything that waits: a node has little to compute, and its store threads of its own.
-const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
     clean_environment();
-    let cli = match Cli::from_command_line() {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
-    if let Err(code) = cli::prepare() {
-        return code;
-    }
-    match Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
-        Ok(runtime) => {
-            let code = cli.run(&runtime);
-            // Nobody waits for a thread that reads from a terminal.
-            runtime.shutdown_background();
-            code
-        }
-        Err(error) => cli::cannot_begin(&error),
+    match Cli::from_command_line() {
+        Ok(cli) => cli.run(),
+        Err(code) => code,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::report::{NotListening, Peer};
 pub mod libp2p;
 #[cfg(test)]
 pub(crate) mod memory;
+pub(crate) mod offline;
 mod port;
 mod streams;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::names::Names;
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, Network, ToPeers};
 use crate::store::{
-    Capacity, DataDir, DataPaths, IfUnreadable, Observer, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers,
+    Capacity, IfUnreadable, Observer, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers, network_of,
 };
 use crate::system::{self, Stopwatch};
 
@@ -47,7 +47,9 @@ use work::{Reply, Request, Work};
 use writer::Writer;
 
 pub use crate::report::Verified;
-pub use crate::store::{Conflicts, Counts, Footprint, Migration, OpenError, StoreError, StoreErrorKind};
+pub use crate::store::{
+    Conflicts, Counts, DataDir, DataPaths, Footprint, Migration, OpenError, StoreError, StoreErrorKind,
+};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{
     Change, Committed, Condition, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled, Terms,
@@ -104,7 +106,35 @@ impl Node {
         Self::start_on(net::libp2p::Lan, config, observe).await
     }
 
+    /// A node that talks to nobody, on a data directory that this process holds already: for a few commands while no other runs
+    /// there. It keeps to the network that the store belongs to; a new store will belong to `network`. Like any node, it is to be
+    /// [stopped](Self::stop).
+    ///
+    /// # Errors
+    /// When the store or the identity cannot be used. A damaged store is repaired as far as its own data allow that, but not
+    /// replaced.
+    pub async fn start_offline(data_dir: DataDir, network: NetworkName) -> Result<Self, StartError> {
+        let network = network_of(&data_dir.paths().store_file()).unwrap_or(network);
+        let config = Config {
+            network,
+            lan: false,
+            ..Config::new(data_dir.paths().directory())
+        };
+        Self::start_in(data_dir, IfUnreadable::Refuse, net::offline::Offline, config, |_| {}).await
+    }
+
     async fn start_on(
+        network: impl Network,
+        config: Config,
+        observe: impl FnMut(Migration) + Send,
+    ) -> Result<Self, StartError> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        Self::start_in(data_dir, IfUnreadable::Replace, network, config, observe).await
+    }
+
+    async fn start_in(
+        data_dir: DataDir,
+        if_unreadable: IfUnreadable,
         network: impl Network,
         config: Config,
         mut observe: impl FnMut(Migration) + Send,
@@ -112,12 +142,11 @@ impl Node {
         if std::time::SystemTime::now() < std::time::UNIX_EPOCH {
             return Err(StartError::Clock);
         }
-        let data_dir = DataDir::open(&config.data_dir)?;
         let paths = data_dir.paths().clone();
         let port = network.claim_port(config.port)?;
         let key = load_identity(&paths, config.new_identity)?;
         let id = net::libp2p::node_id(&key.public().to_peer_id())?;
-        let mut store = open_store(&paths, &config, &mut observe)?;
+        let mut store = open_store(&paths, &config, if_unreadable, &mut observe)?;
         let readers = Readers::open(&paths.store_file(), READERS)?;
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
         let replica = Replica::new(id, Clock::new(last));
@@ -307,14 +336,15 @@ fn load_identity(paths: &DataPaths, new_identity: bool) -> Result<Keypair, Start
 }
 
 /// Opens the store. One in which nothing can be read is replaced only if somebody is known who can fill it.
-fn open_store(paths: &DataPaths, config: &Config, observe: Observer<'_>) -> Result<SqliteStore, StoreError> {
+fn open_store(
+    paths: &DataPaths,
+    config: &Config,
+    if_unreadable: IfUnreadable,
+    observe: Observer<'_>,
+) -> Result<SqliteStore, StoreError> {
     let file = paths.store_file();
     let are_known = !config.peers.is_empty() || !known_peers(&file).is_empty();
-    let if_unreadable = if are_known {
-        IfUnreadable::Replace
-    } else {
-        IfUnreadable::Refuse
-    };
+    let if_unreadable = if are_known { if_unreadable } else { IfUnreadable::Refuse };
     let mut store = SqliteStore::open_or(&file, &config.network, if_unreadable, observe)?;
     if let Some(link) = paths.store_link() {
         store.linked_from(link);

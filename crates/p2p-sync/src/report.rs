@@ -18,9 +18,10 @@ mod watch;
 
 pub use error::{Class, Failure};
 pub use help::{Argument, CommandHelp, Help};
-pub use line::{InvalidLine, line, read};
+pub use line::{InvalidLine, escaped, line, read, try_line};
 pub use record::{
-    Added, Conflict, Conflicts, Content, Deleted, Found, Items, Record, RepairedKeys, Resolved, ResolvedKeys, Version,
+    Added, Conflict, Conflicts, Content, Deleted, DeletedKeys, Found, Items, KeyOnly, Record, RepairedKeys, Resolved,
+    ResolvedKeys, Version,
 };
 pub use running::Running;
 pub use schema::Schema;

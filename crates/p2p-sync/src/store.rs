@@ -81,7 +81,7 @@ pub use error::{OpenError, StoreError, StoreErrorKind};
 pub use footprint::Footprint;
 pub use known_peers::known_peers;
 pub use migrations::{Migration, Observer};
-pub use opening::WRITER_CACHE_KIB;
+pub use opening::{WRITER_CACHE_KIB, network_of};
 pub use paths::DataPaths;
 pub use peer_names::{NamesHeard, RememberedName};
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};

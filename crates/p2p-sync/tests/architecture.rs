@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 
 /// Who may import whom, by the first word behind `crate::`. Modules that are not named as importers may import nothing.
 const MODULES: &[(&str, &[&str])] = &[
-    ("cli", &["cli", "command", "config", "names", "node", "report"]),
+    (
+        "cli",
+        &["cli", "client", "command", "config", "names", "node", "report"],
+    ),
+    ("client", &["client", "command", "node", "report"]),
     ("command", &["command", "names", "node", "report"]),
     (
         "node",
@@ -33,6 +37,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("quinn_udp::", &["net"]),
     ("libp2p::", &["net", "config", "identity", "node"]),
     ("rustyline::", &["cli"]),
+    ("hyper::", &["client", "http"]),
+    ("toml::", &["cli"]),
     ("clap::", &["cli", "command"]),
     ("serde_json::", &["report"]),
     ("schemars::", &["report"]),

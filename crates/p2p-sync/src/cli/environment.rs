@@ -53,6 +53,7 @@ fn flags() -> impl Iterator<Item = (String, String)> {
     let command = Cli::command();
     let flags: Vec<_> = command
         .get_subcommands()
+        .chain([&command])
         .flat_map(clap::Command::get_arguments)
         .filter_map(|argument| {
             let variable = argument.get_env()?.to_string_lossy().into_owned();

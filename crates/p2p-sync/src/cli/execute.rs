@@ -8,6 +8,7 @@ use super::here_document::HereDocument;
 use super::in_conflict;
 use super::lines::{LINE_BYTES_MAX, Line};
 use super::output::Output;
+use super::values;
 use crate::command::{Class, Command, CommandError, ParseError, Reply, asks_for_json, parse_line};
 use crate::node::Node;
 
@@ -99,7 +100,14 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
     }
 
     async fn command(&mut self, command: Command) -> io::Result<Flow> {
-        let json = command.json();
+        let (json, look) = (command.json(), command.look());
+        let command = match at_prompt(command) {
+            Ok(command) => command,
+            Err(error) => {
+                self.output.fail(&error, json).await?;
+                return Ok(Flow::Continue);
+            }
+        };
         let shows = in_conflict::shown_by(&command).filter(|_| self.hints);
         let reply = command.run(self.node).await;
         let flow = if matches!(reply, Ok(Reply::Exit)) {
@@ -109,7 +117,7 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
         };
         self.writes += written(&reply);
         let hint = reply.as_ref().ok().filter(|_| self.hints && !json).and_then(hint);
-        self.output.reply(reply, json, self.node).await?;
+        self.output.reply(reply, json, look, self.node).await?;
         if let Some(hint) = hint {
             self.output.print(&format!("  ({hint})\n")).await?;
         }
@@ -122,10 +130,23 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
     }
 }
 
+/// The command with what it takes from this machine, if the prompt can do it.
+fn at_prompt(command: Command) -> Result<Command, CommandError> {
+    match command {
+        Command::List(_) if command.look().null => Err(CommandError::new(
+            Class::Usage,
+            "-0 is for the shell: p2p-sync list -0. Replies at the prompt are text.",
+        )),
+        Command::Add(add) => values::filled(add, &mut io::empty()).map(Command::Add),
+        other => Ok(other),
+    }
+}
+
 fn written(reply: &Result<Reply, CommandError>) -> u64 {
     match reply {
         Ok(Reply::Added(_) | Reply::Resolved(_)) => 1,
         Ok(Reply::ResolvedAll(resolved)) => resolved.resolved_keys,
+        Ok(Reply::DeletedAll(deleted)) => deleted.deleted_keys,
         Ok(Reply::ClockRepaired(repaired)) => repaired.repaired_keys,
         Ok(Reply::Deleted(deletions)) => deletions.iter().filter(|deletion| deletion.is_ok()).count() as u64,
         _ => 0,

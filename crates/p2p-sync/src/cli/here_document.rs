@@ -42,7 +42,7 @@ impl HereDocument {
         let (Line::Whole(bytes) | Line::TooLong(bytes)) = line;
         if bytes == open.end.as_bytes() {
             // A value of no lines is empty.
-            return Some(Command::Add(open.add.with_lines(&open.value.unwrap_or_default())));
+            return Some(Command::Add(open.add.with_value(&open.value.unwrap_or_default())));
         }
         let value = match open.value.take() {
             None => bytes.clone(),

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use tracing::{Level, Metadata};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 mod budget;
@@ -48,12 +49,20 @@ pub(super) struct Logs {
 impl Logs {
     /// Starts to log what the program does; with `verbose`, also why.
     pub(super) fn start(verbose: bool) -> Self {
+        Self::start_with(filter::chosen(verbose, std::env::var("RUST_LOG")))
+    }
+
+    /// Starts to log what is wrong, and nothing else unless it is asked for.
+    pub(super) fn start_quiet(verbose: bool) -> Self {
+        Self::start_with(filter::chosen_quiet(verbose, std::env::var("RUST_LOG")))
+    }
+
+    fn start_with((filter, mistake): (EnvFilter, Option<String>)) -> Self {
         let is_kept = is_kept();
         let logs = Self::to(
             Box::new(|text| io::stderr().write_all(text.as_bytes()).is_ok()),
             is_kept.then(Budget::default),
         );
-        let (filter, mistake) = filter::chosen(verbose, std::env::var("RUST_LOG"));
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(false)

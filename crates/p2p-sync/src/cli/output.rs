@@ -1,17 +1,21 @@
 //! Replies on their way to standard output, as text or as JSON. What a reply looks like as text is left to `text`.
 
+use std::future::ready;
 use std::io::{self, Write};
+use std::pin::pin;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::once;
 use p2p_sync_core::text::printable;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::text;
-use crate::command::{CommandError, Page, Reply};
+use crate::command::{CommandError, Look, Page, Reply};
 use crate::node::Node;
-use crate::report::{Items, line};
+use crate::report::{Items, KeyOnly, Record, line};
 
 /// Items are written when this many bytes of them wait.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -52,10 +56,11 @@ impl<W: AsyncWrite + Unpin> Output<W> {
         &mut self,
         reply: Result<Reply, CommandError>,
         as_json: bool,
+        look: Look,
         node: &Node,
     ) -> io::Result<()> {
         match reply {
-            Ok(Reply::Listed(page)) => self.list(page, as_json, node).await,
+            Ok(Reply::Listed(page)) => self.list(page, as_json, look, node).await,
             Ok(reply) if as_json => self.print(&reply.json()).await,
             Ok(reply) => self.print(&text::reply(&reply)).await,
             Err(error) => self.fail(&error, as_json).await,
@@ -70,27 +75,45 @@ impl<W: AsyncWrite + Unpin> Output<W> {
         self.print(&failure(error, as_json)).await
     }
 
-    async fn list(&mut self, first: Page, as_json: bool, node: &Node) -> io::Result<()> {
+    async fn list(&mut self, first: Page, as_json: bool, look: Look, node: &Node) -> io::Result<()> {
         let total = first.total;
         let mut chunk = total.map(text::list_head).unwrap_or_default();
-        let (mut shown, mut next) = (0, Ok(Some(first)));
-        while let Ok(Some(page)) = next {
+        let (mut shown, mut broken) = (0, None);
+        let mut pages = pin!(once(ready(Ok(first.clone()))).chain(first.following(node)));
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            };
             shown += page.records.len() as u64;
             for record in &page.records {
-                chunk.push_str(&if as_json { line(record) } else { text::list_item(record) });
+                chunk.push_str(&item(record, as_json, look));
                 if chunk.len() >= CHUNK_BYTES {
                     self.print(&std::mem::take(&mut chunk)).await?;
                 }
             }
-            next = page.next(node).await;
         }
-        match next {
-            Err(error) => chunk.push_str(&failure(&error, as_json)),
-            Ok(_) if as_json => chunk.push_str(&line(&Items { items: shown })),
-            Ok(_) if total != Some(shown) => chunk.push_str(&text::list_moved(shown)),
-            Ok(_) => {}
+        match broken {
+            Some(error) => chunk.push_str(&failure(&error, as_json)),
+            None if as_json => chunk.push_str(&line(&Items { items: shown })),
+            None if total.is_some_and(|total| total != shown) => chunk.push_str(&text::list_moved(shown)),
+            None => {}
         }
         self.print(&chunk).await
+    }
+}
+
+/// One record of a list, as it is shown at the prompt.
+fn item(record: &Record, as_json: bool, look: Look) -> String {
+    match (as_json, look.keys_only) {
+        (true, false) => line(record),
+        (true, true) => line(&KeyOnly {
+            key: record.key.clone(),
+        }),
+        (false, _) => format!("  {}", text::list_item(record, look)),
     }
 }
 
@@ -105,7 +128,12 @@ pub(super) fn complain(text: &str) {
 
 /// Says a line on standard error. A reader that has stopped does not hold it up.
 pub(super) fn say(text: &str) {
-    let line = format!("{}\n", printable(text.as_bytes()));
+    tell(&format!("{}\n", printable(text.as_bytes())));
+}
+
+/// The same for lines that can be shown as they are.
+pub(super) fn tell(text: &str) {
+    let line = text.to_owned();
     let (written, is_written) = sync_channel(1);
     thread::spawn(move || {
         // Nobody is left to tell when this fails.

@@ -1,12 +1,12 @@
 //! `start`: starts a node, says so, and lets the user talk to it until either of them ends it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
 use p2p_sync_core::NetworkName;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Failure;
 use super::interrupt::Interrupts;
@@ -16,18 +16,24 @@ use super::logging::{self, Logs};
 use super::mode::{Mode, PromptChoice};
 use super::output::{self, Output};
 use super::pipe::{self, Ended};
+use super::place::{Place, switch};
 use super::prompt::{self, PROMPT, Surroundings};
 use super::stop::{Request, StopRequests};
 #[cfg(unix)]
 use super::suspension::Suspension;
 use super::terminal::Terminal;
 use super::upgrading::Upgrading;
+use crate::client::running;
 use crate::command::{Class, CommandError};
 use crate::config::{self, Config};
-use crate::node::Node;
+use crate::node::{DataPaths, Migration, Node, OpenError, StartError, StoreError};
 
 /// How long replies are still written when the node can store nothing any more.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// How long a command of a shell that uses the store is waited for, and how often it is looked at.
+const SHELL_PATIENCE: Duration = Duration::from_secs(2);
+const SHELL_PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts a node
 ///
@@ -41,9 +47,6 @@ pub(super) struct Start {
     /// The TCP and UDP port to listen on; 0 for any free one
     #[arg(long, env = "P2P_SYNC_PORT", default_value_t = config::PORT, value_parser = config::port, allow_negative_numbers = true)]
     port: u16,
-    /// Where to keep the data [default: p2p-sync in the user's application data directory]
-    #[arg(long, value_name = "DIR", env = "P2P_SYNC_DATA_DIR")]
-    data_dir: Option<PathBuf>,
     /// What this node is called, here and on the others [default: the name of the machine]
     #[arg(long, env = "P2P_SYNC_NAME", value_parser = config::node_name)]
     name: Option<String>,
@@ -80,21 +83,9 @@ pub(super) struct Start {
     /// After a pipe that wrote something: how long to wait until a peer has it; 0 means no wait
     #[arg(long, value_name = "SECONDS", env = "P2P_SYNC_LINGER", default_value_t = linger::SECONDS, value_parser = linger::seconds, allow_negative_numbers = true)]
     linger: f64,
-    /// Log why the node does what it does, without its libraries' details
-    #[arg(long, short, env = "P2P_SYNC_VERBOSE", value_parser = switch)]
-    verbose: bool,
     /// Show values in the log even if it does not go to a terminal
     #[arg(long, env = "P2P_SYNC_LOG_VALUES", value_parser = switch)]
     log_values: bool,
-}
-
-/// A switch as a variable says it, in upper or lower case.
-fn switch(text: &str) -> Result<bool, &'static str> {
-    match text.to_lowercase().as_str() {
-        "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
-        "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
-        _ => Err("expected true or false, yes or no, on or off, 1 or 0"),
-    }
 }
 
 /// As for [`config::peer_address`], but blanks round it are left out, and nothing is nothing: a list may end with a comma.
@@ -109,21 +100,21 @@ fn peer(text: &str) -> Result<String, config::InvalidPeerAddress> {
 
 impl Start {
     /// Runs a node until somebody asks for its end, and calls `stopping` when that happens.
-    pub(super) async fn run(self, stopping: impl FnOnce()) -> Result<(), Failure> {
-        let logs = Logs::start(self.verbose);
-        let done = self.run_logged(&logs, stopping).await;
+    pub(super) async fn run(self, place: Place, stopping: impl FnOnce()) -> Result<(), Failure> {
+        let logs = Logs::start(place.verbose);
+        let done = self.run_logged(place, &logs, stopping).await;
         logs.flush();
         done
     }
 
-    async fn run_logged(self, logs: &Logs, stopping: impl FnOnce()) -> Result<(), Failure> {
+    async fn run_logged(self, place: Place, logs: &Logs, stopping: impl FnOnce()) -> Result<(), Failure> {
         let mode = Mode::of_process(self.prompt);
         let mut terminal = match mode {
             Mode::Prompt => Terminal::for_editor(),
             Mode::PlainPrompt | Mode::Pipe | Mode::Service => Terminal::default(),
         };
         let linger = Duration::from_secs_f64(self.linger);
-        let config = self.config()?;
+        let config = self.config(place)?;
         let linger = if config.lan || !config.peers.is_empty() {
             linger
         } else {
@@ -133,7 +124,7 @@ impl Start {
             .map_err(|error| Failure::new(Class::Failed, format!("cannot set up signal handling: {error}")))?;
         let mut upgrading = Upgrading::new();
         let node = tokio::select! {
-            node = Node::start_observed(config, move |migration| upgrading.show(migration)) => node?,
+            node = start_behind_shells(config, move |migration| upgrading.show(migration)) => node?,
             _ = requests.requested() => return Ok(()),
         };
         journal::started(&node);
@@ -187,13 +178,7 @@ impl Start {
         }
     }
 
-    fn config(self) -> Result<Config, Failure> {
-        let no_home = || {
-            Failure::new(
-                Class::Usage,
-                "This user has no home directory: name a data directory with --data-dir",
-            )
-        };
+    fn config(self, place: Place) -> Result<Config, Failure> {
         let peers: Vec<_> = self.peers.into_iter().filter(|peer| !peer.is_empty()).collect();
         if peers.len() > config::PEERS_MAX {
             return Err(Failure::new(
@@ -202,7 +187,7 @@ impl Start {
             ));
         }
         Ok(Config {
-            data_dir: self.data_dir.or_else(config::default_data_dir).ok_or_else(no_home)?,
+            data_dir: place.data_dir()?,
             port: self.port,
             name: self.name.unwrap_or_else(config::default_name),
             network: self.network,
@@ -214,6 +199,28 @@ impl Start {
             log_values: self.log_values || !logging::is_kept(),
         })
     }
+}
+
+/// Starts the node. A command of a shell that uses the store just now is waited for: it says nowhere that it runs, and is done in a
+/// moment.
+async fn start_behind_shells(config: Config, mut observe: impl FnMut(Migration) + Send) -> Result<Node, StartError> {
+    let deadline = Instant::now() + SHELL_PATIENCE;
+    loop {
+        match Node::start_observed(config.clone(), &mut observe).await {
+            Err(StartError::Store(StoreError::Open(OpenError::InUse { holder, .. })))
+                if Instant::now() < deadline && !is_node(&config.data_dir, holder) =>
+            {
+                sleep(SHELL_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether the process that holds a data directory says there that it is a node.
+fn is_node(data_dir: &Path, holder: Option<u32>) -> bool {
+    let running = DataPaths::new(data_dir).ok().and_then(|paths| running(&paths));
+    running.is_some_and(|running| holder.is_none_or(|holder| running.pid == holder))
 }
 
 /// Says that the node runs, and lets the user talk to it. Returns why nobody does any more.

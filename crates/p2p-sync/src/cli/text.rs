@@ -8,7 +8,7 @@ mod facts;
 pub(super) mod sync;
 pub(super) mod troubles;
 
-use crate::command::{CommandError, Reply};
+use crate::command::{CommandError, Look, Reply};
 use crate::report::{CommandHelp, Deleted, Peer, Record, Status, Version};
 
 pub(super) fn error(error: &CommandError) -> String {
@@ -28,7 +28,16 @@ pub(super) fn reply(reply: &Reply) -> String {
             .iter()
             .map(|deletion| deletion.as_ref().map_or_else(error, deleted))
             .collect(),
-        Reply::Listed(page) => page.records.iter().map(list_item).collect(),
+        Reply::DeletedAll(deleted) => match deleted.deleted_keys {
+            1 => "✓ Deleted: 1 key\n".to_owned(),
+            keys => format!("✓ Deleted: {keys} keys\n"),
+        },
+        Reply::Counted(items) => format!("{}\n", items.items),
+        Reply::Listed(page) => page
+            .records
+            .iter()
+            .map(|record| list_item(record, Look::default()))
+            .collect(),
         Reply::Status(one) => status(one),
         Reply::Peers(all) => peers(all),
         Reply::Peer(one) => peer_in_full(one),
@@ -57,7 +66,7 @@ pub(super) fn reply(reply: &Reply) -> String {
     }
 }
 
-fn deleted(deleted: &Deleted) -> String {
+pub(super) fn deleted(deleted: &Deleted) -> String {
     format!(
         "✓ Deleted: {}\n{}",
         shown(&deleted.key),
@@ -79,8 +88,18 @@ pub(super) fn list_head(count: u64) -> String {
     format!("Stored items ({count}):\n")
 }
 
-pub(super) fn list_item(record: &Record) -> String {
-    format!("  {}\n", pair(record))
+/// One record of a list.
+pub(super) fn list_item(record: &Record, look: Look) -> String {
+    let shown = if look.keys_only {
+        shown(&record.key)
+    } else {
+        pair(record)
+    };
+    if look.long {
+        let Version { timestamp, author, .. } = &record.version;
+        return format!("{shown}  ({timestamp} by {author})\n");
+    }
+    format!("{shown}\n")
 }
 
 /// The end of a list that others have changed since it was counted.

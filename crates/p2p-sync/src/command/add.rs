@@ -1,6 +1,7 @@
 //! `add`: stores a value under a key.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use p2p_sync_core::{Key, Timestamp, Value};
@@ -16,14 +17,20 @@ use crate::report::{Added, Schema};
 /// At the prompt, the value is the rest of the line exactly as typed, including spaces and quotes. Quote a key that
 /// contains spaces, or begins with a quote or a dash. For a value of several lines, type <<END in place of the value, then
 /// the lines, then a line that says END. The reply comes once the value is safe on disk.
+///
+/// In the shell, the value is one word: quote one that contains spaces. The value - stands for everything on standard input. Behind
+/// --, keys and values may begin with a dash.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
 #[serde(into = "Sent", try_from = "Sent")]
 pub struct Add {
     #[command(flatten)]
     pub(super) format: Format,
     /// Stores an empty value
-    #[arg(long, conflicts_with_all = ["value", "value_b64"])]
+    #[arg(long, conflicts_with_all = ["value", "value_b64", "file"])]
     empty: bool,
+    /// Stores what this file contains
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["value", "value_b64"], hide_short_help = true)]
+    file: Option<PathBuf>,
     /// Stores the bytes that this base64 text encodes; JSON replies show values that are not text this way
     #[arg(long, value_name = "BASE64", conflicts_with = "value", hide_short_help = true)]
     value_b64: Option<String>,
@@ -40,9 +47,8 @@ pub struct Add {
     key: OsString,
     /// 0 to 65536 bytes of anything
     #[arg(
-        required_unless_present_any = ["empty", "value_b64"],
-        trailing_var_arg = true,
-        allow_hyphen_values = true
+        required_unless_present_any = ["empty", "value_b64", "file"],
+        allow_negative_numbers = true
     )]
     value: Vec<OsString>,
     #[arg(skip)]
@@ -102,6 +108,7 @@ impl TryFrom<Sent> for Add {
         Ok(Self {
             format: sent.format,
             empty: false,
+            file: None,
             value_b64: sent.value_b64,
             now: sent.now,
             if_absent: sent.if_absent,
@@ -142,7 +149,36 @@ impl Run for Add {
     }
 }
 
+/// Where a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueSource<'a> {
+    /// In the command.
+    Given,
+    /// It is all that standard input gives.
+    Input,
+    /// In a file of the machine on which the command was given.
+    File(&'a Path),
+    /// The shell has cut it into so many words, which nobody can put together again.
+    Words(usize),
+}
+
 impl Add {
+    /// Where the value is. Whoever has read it puts it in with [`with_value`](Self::with_value).
+    pub fn source(&self) -> ValueSource<'_> {
+        match (&self.file, self.value.as_slice()) {
+            (Some(file), _) if self.verbatim.is_none() => ValueSource::File(file),
+            _ if self.verbatim.is_some() => ValueSource::Given,
+            (_, [word]) if word == "-" => ValueSource::Input,
+            (_, [] | [_]) => ValueSource::Given,
+            (_, words) => ValueSource::Words(words.len()),
+        }
+    }
+
+    /// The words that were given for the key and the value.
+    pub fn words(&self) -> impl Iterator<Item = &OsStr> {
+        [&self.key].into_iter().chain(&self.value).map(OsString::as_os_str)
+    }
+
     /// The same command with a value that was not split into words.
     pub(super) fn with_verbatim(self, value: &[u8]) -> Self {
         Self {
@@ -167,10 +203,10 @@ impl Add {
         self.format.json
     }
 
-    /// The same command with these lines as its value.
+    /// The same command with these bytes as its value.
     #[must_use]
-    pub fn with_lines(self, lines: &[u8]) -> Self {
-        self.with_verbatim(lines)
+    pub fn with_value(self, value: &[u8]) -> Self {
+        self.with_verbatim(value)
     }
 
     /// The key and the value, both within their limits.

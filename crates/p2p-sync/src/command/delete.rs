@@ -2,13 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 
-use p2p_sync_core::Timestamp;
+use p2p_sync_core::record::InvalidKey;
+use p2p_sync_core::{Key, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use super::error::{found, key};
-use super::{CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written, serial};
-use crate::node::{Node, Terms};
-use crate::report::{Deleted, Schema};
+use super::{Class, CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written, serial};
+use crate::node::{Node, NodeError, Terms};
+use crate::report::{Deleted, DeletedKeys, Schema};
+
+/// Keys with a prefix that are deleted at once, to share transactions.
+const KEYS_AT_ONCE: usize = 100;
 
 /// Deletes keys
 ///
@@ -27,15 +32,23 @@ pub struct Delete {
     #[arg(long, value_name = "TIMESTAMP", hide_short_help = true)]
     #[serde(default, with = "serial::displayed")]
     if_timestamp: Option<Timestamp>,
+    /// Deletes all keys that begin with this, if --yes is there, too; otherwise says how many these are
+    #[arg(long, hide_short_help = true, conflicts_with_all = ["keys", "if_timestamp"])]
+    #[serde(default, with = "serial")]
+    prefix: Option<OsString>,
+    /// Means it
+    #[arg(long, hide_short_help = true, requires = "prefix")]
+    #[serde(default)]
+    yes: bool,
     /// The keys
     #[arg(required = true, value_name = "KEY")]
-    #[serde(with = "serial")]
+    #[serde(default, with = "serial")]
     pub(super) keys: Vec<OsString>,
 }
 
 impl Run for Delete {
     fn lines(schema: Schema) -> Schema {
-        schema.line::<Deleted>()
+        schema.line::<Deleted>().line::<DeletedKeys>()
     }
 
     fn format(&self) -> Format {
@@ -47,6 +60,16 @@ impl Run for Delete {
             dating: dating(self.now),
             condition: condition(false, self.if_timestamp),
         };
+        if let Some(prefix) = self.prefix {
+            let prefix = prefix.into_string().map_err(|_| InvalidKey::NotUtf8)?;
+            return all(node, &prefix, terms, self.yes).await;
+        }
+        if self.keys.is_empty() {
+            return Err(CommandError::new(
+                Class::Usage,
+                "No key was named. Nothing was deleted.",
+            ));
+        }
         let mut replies = Vec::with_capacity(self.keys.len());
         for word in &self.keys {
             replies.push(delete(node, word, terms).await);
@@ -63,4 +86,48 @@ async fn delete(node: &Node, word: &OsStr, terms: Terms) -> Result<Deleted, Comm
         accepted_from: accepted_from(node, &record),
         ..(&record).into()
     })
+}
+
+/// Deletes what has the prefix, if that is meant.
+async fn all(node: &Node, prefix: &str, terms: Terms, is_meant: bool) -> Result<Reply, CommandError> {
+    if !is_meant {
+        let keys = match node.count(prefix).await? {
+            0 => return Err(none(prefix)),
+            1 => "1 key begins".to_owned(),
+            keys => format!("{keys} keys begin"),
+        };
+        let text = format!("{keys} with {prefix:?}. Nothing was deleted. To delete all of that: the same with --yes");
+        return Err(CommandError::new(Class::Usage, text));
+    }
+    match delete_all(node, prefix, terms).await? {
+        0 => Err(none(prefix)),
+        deleted_keys => Ok(Reply::DeletedAll(DeletedKeys { deleted_keys })),
+    }
+}
+
+fn none(prefix: &str) -> CommandError {
+    CommandError::new(
+        Class::NotFound,
+        format!("Not found: no key begins with {prefix:?}. Nothing was deleted."),
+    )
+}
+
+/// Says how many there were. What is written meanwhile in front of where it has come to stays.
+async fn delete_all(node: &Node, prefix: &str, terms: Terms) -> Result<u64, NodeError> {
+    let (mut deleted, mut after) = (0, None::<Key>);
+    loop {
+        let found = node.list(prefix, after, KEYS_AT_ONCE).await?;
+        let mut writes = JoinSet::new();
+        for record in &found {
+            let (node, key) = (node.clone(), record.key.clone());
+            writes.spawn(async move { node.delete_on(key, terms).await });
+        }
+        for done in writes.join_all().await {
+            deleted += u64::from(done?.is_some());
+        }
+        match found.last() {
+            Some(last) => after = Some(last.key.clone()),
+            None => return Ok(deleted),
+        }
+    }
 }

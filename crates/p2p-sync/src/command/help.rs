@@ -33,8 +33,21 @@ impl Run for Help {
 }
 
 impl Help {
+    /// Whether the reply is to be JSON.
+    pub fn json(&self) -> bool {
+        self.format.json
+    }
+
+    /// The command that is to be explained; none: all.
+    pub fn command(&self) -> Option<&str> {
+        self.command.as_deref()
+    }
+
     /// The reply, for which no node is needed.
-    fn reply(self) -> Result<Reply, CommandError> {
+    ///
+    /// # Errors
+    /// When there is no such command.
+    pub fn reply(self) -> Result<Reply, CommandError> {
         let Some(wanted) = self.command else {
             return Ok(Reply::Help(report::Help { commands: overview() }));
         };

@@ -331,14 +331,16 @@ mod tests {
             parsed("list"),
             Command::List(List {
                 format: json(false),
-                prefix: None
+                prefix: None,
+                ..List::default()
             })
         );
         assert_eq!(
             parsed("list --json a/"),
             Command::List(List {
                 format: json(true),
-                prefix: Some("a/".into())
+                prefix: Some("a/".into()),
+                ..List::default()
             })
         );
         assert_eq!(parsed("exit"), Command::Exit(Exit { format: json(false) }));
@@ -468,9 +470,11 @@ mod tests {
             Command::Add(add) => add.checked().unwrap().1.as_bytes().to_vec(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(add(&["add", "k", "a  b", "c"]), b"a  b c");
+        assert_eq!(add(&["add", "k", "a  b"]), b"a  b");
         assert_eq!(add(&["add", "k", ""]), b"");
-        assert_eq!(add(&["add", "k", "-x", "--json"]), b"-x --json");
+        assert_eq!(add(&["add", "k", "-5", "--json"]), b"-5");
+        assert_eq!(add(&["add", "--", "-k", "--json"]), b"--json");
+        assert!(words(&["add", "k", "-x"]).is_err());
         assert!(words(&["add", "k"]).is_err());
     }
 }

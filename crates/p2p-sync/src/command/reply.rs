@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommandError, ConflictList, Page};
+use super::{Class, CommandError, ConflictList, Page};
 use crate::report::{
-    Added, Conflicts, Deleted, Exiting, Failure, Found, Help, Peer, Peers, RepairedKeys, Resolved, ResolvedKeys,
-    Status, Synced, Verified, line,
+    Added, Conflicts, Deleted, DeletedKeys, Exiting, Failure, Found, Help, Items, Peer, Peers, RepairedKeys, Resolved,
+    ResolvedKeys, Status, Synced, Verified, line,
 };
 
 /// The result of a command.
@@ -18,8 +18,12 @@ pub enum Reply {
     Found(Found),
     /// For each key its deletion, or why it was not deleted.
     Deleted(Vec<Result<Deleted, CommandError>>),
+    /// All keys with a prefix were deleted.
+    DeletedAll(DeletedKeys),
     /// The first page of the records asked for.
     Listed(Page),
+    /// How many records there are.
+    Counted(Items),
     /// The status of the node.
     Status(Box<Status>),
     /// The connected peers.
@@ -45,6 +49,17 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// The class of the first failure that it tells of.
+    pub fn failure(&self) -> Option<Class> {
+        match self {
+            Self::Deleted(deletions) => deletions
+                .iter()
+                .find_map(|deletion| Some(deletion.as_ref().err()?.class)),
+            Self::Verified(found) if found.damaged > 0 => Some(Class::Storage),
+            _ => None,
+        }
+    }
+
     /// One JSON object a line. For a list these are the records of this page; [`Items`](crate::report::Items) follows the last page.
     pub fn json(&self) -> String {
         match self {
@@ -54,6 +69,8 @@ impl Reply {
                 .iter()
                 .map(|deletion| deletion.as_ref().map_or_else(CommandError::json, line))
                 .collect(),
+            Self::DeletedAll(deleted) => line(deleted),
+            Self::Counted(items) => line(items),
             Self::Listed(page) => page.records.iter().map(line).collect(),
             Self::Status(status) => line(status),
             Self::Peers(peers) => lines(peers, &Peers { peers: peers.len() }),

@@ -110,6 +110,16 @@ impl Node {
             .await
     }
 
+    /// The same of keys that were deleted: their deletions.
+    ///
+    /// # Errors
+    /// When the store fails or the node has stopped.
+    pub async fn list_deleted(&self, prefix: &str, after: Option<Key>, limit: usize) -> Result<Vec<Record>, NodeError> {
+        let prefix = prefix.to_owned();
+        self.around_damage(move |readers| readers.list_deleted(&prefix, after.as_ref(), limit))
+            .await
+    }
+
     /// Reads several rows. Damaged ones are set aside, and it is read again without them.
     async fn around_damage<T: Send + 'static>(
         &self,

@@ -13,12 +13,38 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 /// # Panics
 /// If JSON cannot express the value, such as a map whose keys are not strings. No type in this module has one.
 pub fn line(value: &impl Serialize) -> String {
+    try_line(value).expect("the values above have string keys and finite numbers, and memory takes every byte")
+}
+
+/// The same for a value that JSON may be unable to express.
+///
+/// # Errors
+/// If it is.
+pub fn try_line(value: &impl Serialize) -> Result<String, InvalidLine> {
     let mut bytes = Vec::new();
-    value
-        .serialize(&mut Serializer::with_formatter(&mut bytes, Quiet))
-        .expect("the values above have string keys and finite numbers, and memory takes every byte");
+    value.serialize(&mut Serializer::with_formatter(&mut bytes, Quiet))?;
     bytes.push(b'\n');
-    String::from_utf8(bytes).expect("JSON is UTF-8")
+    Ok(String::from_utf8(bytes).expect("JSON is UTF-8"))
+}
+
+/// Any bytes as the inside of a JSON string, so without its quotes. A byte that is no part of UTF-8 is written as `\xHH`, which
+/// cannot be confused with anything else, because a backslash itself is written as two.
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        let quoted = line(&chunk.valid());
+        text.push_str(
+            quoted
+                .trim_end()
+                .strip_prefix('"')
+                .and_then(|rest| rest.strip_suffix('"'))
+                .unwrap_or_default(),
+        );
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
 }
 
 /// Reads a value back from its line of JSON.

@@ -110,6 +110,13 @@ pub struct Found {
     pub conflicts: u64,
 }
 
+/// A key of a list without values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct KeyOnly {
+    /// The key.
+    pub key: String,
+}
+
 /// The last line of a list of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Items {
@@ -167,6 +174,13 @@ impl From<&core::Record> for Deleted {
             accepted_from: None,
         }
     }
+}
+
+/// All keys with a prefix were deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct DeletedKeys {
+    /// How many there were.
+    pub deleted_keys: u64,
 }
 
 /// The conflict of a key has ended, on every node that hears of it.

@@ -36,6 +36,20 @@ impl DataDir {
         })
     }
 
+    /// Takes the lock of the directory if there is one that has ever been used; none, and nothing is made, if not.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_if_used(path: &Path) -> Result<Option<Self>, StoreError> {
+        let paths = DataPaths::new(path)?;
+        for file in [paths.lock_file(), paths.store_file()] {
+            if size_of(&file)?.is_some() {
+                return Self::open(path).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// What lies where in it.
     pub fn paths(&self) -> &DataPaths {
         &self.paths

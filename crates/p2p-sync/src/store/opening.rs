@@ -176,6 +176,13 @@ fn look(file: &Path, network: &NetworkName) -> Result<(), StoreError> {
     }
 }
 
+/// The network that a store belongs to; none where that cannot be told, which whoever opens the store will hear about.
+pub fn network_of(file: &Path) -> Option<NetworkName> {
+    size_of(file).ok()??;
+    let recorded = recorded_network(&looking(file).ok()?);
+    recorded.ok()??.parse().ok()
+}
+
 /// A connection that changes nothing, not even files beside this one if there are none.
 ///
 /// # Errors

@@ -93,16 +93,19 @@ impl Readers {
     /// # Errors
     /// When the store cannot be read, or a row of the page is damaged.
     pub fn list(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.read(|reader, file| {
-            rows::page(
-                &reader.connection,
-                &mut reader.authors,
-                file,
-                Which::Live,
-                (prefix, after),
-                limit,
-            )
-        })
+        self.page(Which::Live, (prefix, after), limit)
+    }
+
+    /// The same of deletions.
+    ///
+    /// # Errors
+    /// As for [`list`](Self::list).
+    pub fn list_deleted(&self, prefix: &str, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.page(Which::Deleted, (prefix, after), limit)
+    }
+
+    fn page(&self, which: Which, keys: (&str, Option<&Key>), limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.read(|reader, file| rows::page(&reader.connection, &mut reader.authors, file, which, keys, limit))
     }
 
     /// How many keys that start with `prefix` have a value. Looks at each of their rows, but at no value.

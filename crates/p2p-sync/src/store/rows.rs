@@ -47,6 +47,8 @@ const ALL_TO_END: &str = page!("key >= ?1");
 const ALL_BELOW: &str = page!("key >= ?1 AND key < ?3");
 const LIVE_TO_END: &str = page!("key >= ?1 AND deleted_at IS NULL");
 const LIVE_BELOW: &str = page!("key >= ?1 AND key < ?3 AND deleted_at IS NULL");
+const DELETED_TO_END: &str = page!("key >= ?1 AND deleted_at IS NOT NULL");
+const DELETED_BELOW: &str = page!("key >= ?1 AND key < ?3 AND deleted_at IS NOT NULL");
 
 const COUNT_TO_END: &str = "SELECT COUNT(*) FROM kv_store WHERE key >= ?1 AND deleted_at IS NULL";
 const COUNT_BELOW: &str = "SELECT COUNT(*) FROM kv_store WHERE key >= ?1 AND key < ?2 AND deleted_at IS NULL";
@@ -59,6 +61,7 @@ const PAGE_CAPACITY: usize = 256;
 pub(super) enum Which {
     All,
     Live,
+    Deleted,
 }
 
 /// The version held of a key, deletions included.
@@ -173,6 +176,8 @@ pub(super) fn page(
         (Which::All, Some(_)) => ALL_BELOW,
         (Which::Live, None) => LIVE_TO_END,
         (Which::Live, Some(_)) => LIVE_BELOW,
+        (Which::Deleted, None) => DELETED_TO_END,
+        (Which::Deleted, Some(_)) => DELETED_BELOW,
     };
     let mut statement = connection.prepare_cached(sql).map_err(failed)?;
     let mut rows = match &below {

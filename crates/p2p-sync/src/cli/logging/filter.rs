@@ -21,6 +21,14 @@ const PARTS: [&str; 9] = [
     "netlink",
 ];
 
+/// The same for commands that only speak up when something is wrong.
+pub(super) fn chosen_quiet(verbose: bool, variable: Result<String, VarError>) -> (EnvFilter, Option<String>) {
+    match variable {
+        Err(VarError::NotPresent) if !verbose => (EnvFilter::new("warn"), None),
+        variable => chosen(verbose, variable),
+    }
+}
+
 /// The filter, and what is wrong with `RUST_LOG` if something is. It is ignored then.
 pub(super) fn chosen(verbose: bool, variable: Result<String, VarError>) -> (EnvFilter, Option<String>) {
     let default = if verbose { VERBOSE } else { DEFAULT };

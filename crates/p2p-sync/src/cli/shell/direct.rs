@@ -1,0 +1,125 @@
+//! Commands on the store itself, while no node runs on it. They hold its lock, so that no node starts meanwhile, and leave it as a node
+//! that was stopped does. What they write reaches other nodes when one is started here.
+
+use futures::StreamExt;
+use futures::future::Either;
+use futures::stream::{empty, once};
+use p2p_sync_core::NetworkName;
+
+use super::answers::Answers;
+use crate::cli::logging::Logs;
+use crate::cli::{Failure, descriptors, output};
+use crate::command::{Class, Command, CommandError, Reply};
+use crate::node::{DataDir, DataPaths, Node, OpenError, StartError, StoreError};
+
+/// A store that is used directly; none for a command that needs none.
+pub(super) struct Direct(Option<(Node, Logs)>);
+
+/// What came of the attempt.
+pub(super) enum Opened {
+    Direct(Direct),
+    /// Another process has the data directory.
+    Held {
+        holder: Option<u32>,
+    },
+}
+
+/// Opens the store, unless somebody has it. A command that only reads makes none.
+///
+/// # Errors
+/// When it cannot be opened, or when the command needs what is not there.
+pub(super) async fn open(
+    command: &Command,
+    paths: &DataPaths,
+    network: &NetworkName,
+    verbose: bool,
+) -> Result<Opened, Failure> {
+    let makes = matches!(command, Command::Add(_));
+    let directory = if makes {
+        DataDir::open(paths.directory()).map(Some)
+    } else {
+        DataDir::open_if_used(paths.directory())
+    };
+    let directory = match directory {
+        Err(StoreError::Open(OpenError::InUse { holder, .. })) => return Ok(Opened::Held { holder }),
+        other => other.map_err(|error| Failure::from(StartError::from(error)))?,
+    };
+    if command.needs_node() {
+        return Err(no_node(paths));
+    }
+    if matches!(command, Command::Help(_)) {
+        return Ok(Opened::Direct(Direct(None)));
+    }
+    let has_store = paths.has_store().map_err(StartError::from)?;
+    let directory = match directory {
+        Some(directory) if has_store || makes => directory,
+        _ => return Err(no_store(command, paths)),
+    };
+    if verbose {
+        output::say(&format!(
+            "(on the store in {}: no node is running)",
+            paths.directory().display()
+        ));
+    }
+    descriptors::claim()?;
+    let logs = Logs::start_quiet(verbose);
+    let node = Node::start_offline(directory, network.clone()).await;
+    let node = node.map_err(|error| {
+        logs.flush();
+        Failure::from(error)
+    })?;
+    if matches!(command, Command::Status(_)) {
+        output::say("(no node is running: this is what its store says)");
+    }
+    Ok(Opened::Direct(Direct(Some((node, logs)))))
+}
+
+fn no_node(paths: &DataPaths) -> Failure {
+    Failure::new(
+        Class::NotReachable,
+        format!(
+            "No node is running on {}, so there are no peers. Start one: p2p-sync start",
+            paths.directory().display()
+        ),
+    )
+}
+
+fn no_store(command: &Command, paths: &DataPaths) -> Failure {
+    let what = match command.shows() {
+        Some(crate::command::Shows::Key(key)) => format!("{key}. There"),
+        _ => "there".to_owned(),
+    };
+    let text = format!(
+        "Not found: {what} is no store in {}, and no node is running on it. To use another one: --data-dir",
+        paths.directory().display()
+    );
+    Failure::new(Class::NotFound, p2p_sync_core::text::printable(text.as_bytes()))
+}
+
+impl Direct {
+    /// Has a command carried out.
+    pub(super) async fn carry_out(self, command: Command) -> Answers {
+        let Some((node, _)) = &self.0 else {
+            let error = CommandError::new(Class::Usage, "This command needs a node.");
+            let reply = match command {
+                Command::Help(help) => help.reply(),
+                _ => Err(error),
+            };
+            return Answers::direct(self, once(async move { reply }));
+        };
+        let reply = command.run(node).await;
+        let following = match &reply {
+            Ok(Reply::Listed(page)) => Either::Left(page.following(node).map(|page| page.map(Reply::Listed))),
+            _ => Either::Right(empty()),
+        };
+        Answers::direct(self, once(async move { reply }).chain(following))
+    }
+
+    /// Closes the store as a node does.
+    pub(super) async fn end(self) {
+        if let Some((node, logs)) = self.0 {
+            node.stop().await;
+            logs.flush();
+        }
+    }
+}
