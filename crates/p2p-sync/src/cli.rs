@@ -1,24 +1,27 @@
 //! The command line: flags and environment in, exit code out. `node` does the work, in this process or, reached through `client`, in
 //! another one; `command` defines the commands.
 
+use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
-use clap::error::ContextKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime::Builder;
 
 use crate::command::{Class, Command};
 use crate::node::{StartError, StoreError};
 
+mod about;
 mod completion;
 mod descriptors;
 mod environment;
 mod execute;
 mod here_document;
 mod in_conflict;
+mod integration;
 mod interrupt;
 mod journal;
 mod lines;
@@ -31,6 +34,7 @@ mod pipe;
 mod place;
 mod prompt;
 mod schema;
+mod settings;
 mod shell;
 mod start;
 mod stop;
@@ -40,10 +44,17 @@ mod terminal;
 mod text;
 mod upgrading;
 mod values;
+mod wait;
+mod watch;
 
+use about::{Config, Paths};
+use integration::{Completions, Man};
 use place::Place;
 use schema::PrintSchema;
+use settings::Settings;
 use start::Start;
+use wait::Wait;
+use watch::Watch;
 
 /// The machines of a LAN as one replicated key-value store: no server, no configuration
 ///
@@ -61,6 +72,8 @@ pub struct Cli {
     place: Place,
     #[command(subcommand)]
     action: Action,
+    #[arg(skip)]
+    settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,7 +81,13 @@ enum Action {
     Start(Box<Start>),
     #[command(flatten)]
     Command(Command),
+    Watch(Watch),
+    Wait(Wait),
+    Config(Config),
+    Paths(Paths),
     Schema(PrintSchema),
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Pieces of news about the end of the program: that it has begun, and that it is there.
@@ -138,26 +157,21 @@ impl Cli {
     /// # Errors
     /// With the exit code when there is nothing to run, because it is wrong or only asks for help; the user has been told.
     pub fn from_command_line() -> Result<Self, ExitCode> {
-        let parsed = grammar().try_get_matches();
-        parsed
-            .and_then(|matches| Self::from_arg_matches(&matches))
-            .map_err(|error| {
-                let printed = error.print();
-                if let Err(cause) = &printed
-                    && !error.use_stderr()
-                    && cause.kind() != std::io::ErrorKind::BrokenPipe
-                {
-                    output::say(&format!("Cannot write to standard output: {cause}"));
-                    return ExitCode::FAILURE;
-                }
-                if let Some(meant) = meant(&error) {
-                    output::say(&format!("note: did you mean `{meant}`?"));
-                }
-                if let Some(variable) = environment::blame(&error) {
-                    output::say(&format!("note: {variable}"));
-                }
-                ExitCode::from(if error.use_stderr() { Class::Usage.code() } else { 0 })
-            })
+        if let Some(code) = integration::complete() {
+            return Err(code);
+        }
+        let arguments: Vec<OsString> = env::args_os().collect();
+        let grammar = grammar();
+        let settings = Settings::for_arguments(&grammar, &arguments).map_err(|failure| fail(&failure))?;
+        let matches = settings.in_grammar(grammar).try_get_matches_from(arguments);
+        let parsed = matches.and_then(|matches| {
+            let cli = Self::from_arg_matches(&matches)?;
+            Ok((cli, matches))
+        });
+        let (mut cli, matches) = parsed.map_err(|error| refused(&error, &settings))?;
+        cli.place = cli.place.completed(&matches, &settings);
+        cli.settings = settings;
+        Ok(cli)
     }
 
     /// Does what was asked for, and returns when that is done. A node ends at the latest two seconds after somebody asked for that,
@@ -166,6 +180,12 @@ impl Cli {
         match self.action {
             Action::Start(start) => Self::start(*start, self.place),
             Action::Command(command) => shell::run(command, &self.place),
+            Action::Watch(watch) => watch.run(&self.place),
+            Action::Wait(wait) => wait.run(&self.place),
+            Action::Config(config) => config.run(&self.place, &self.settings).map(|()| ExitCode::SUCCESS),
+            Action::Paths(paths) => paths.run(&self.place).map(|()| ExitCode::SUCCESS),
+            Action::Completions(completions) => completions.run().map(|()| ExitCode::SUCCESS),
+            Action::Man(man) => man.run().map(|()| ExitCode::SUCCESS),
             Action::Schema(schema) => schema.run().map(|()| ExitCode::SUCCESS),
         }
         .unwrap_or_else(|failure| fail(&failure))
@@ -188,6 +208,29 @@ impl Cli {
         runtime.shutdown_background();
         done.map(|()| ExitCode::SUCCESS)
     }
+}
+
+/// Tells the user why there is no command to carry out, or the help that was asked for.
+fn refused(error: &clap::Error, settings: &Settings) -> ExitCode {
+    if error.kind() == ErrorKind::MissingSubcommand && env::args_os().count() < 2 {
+        output::tell(&grammar().render_help().to_string());
+        return ExitCode::from(Class::Usage.code());
+    }
+    let printed = error.print();
+    if let Err(cause) = &printed
+        && !error.use_stderr()
+        && cause.kind() != io::ErrorKind::BrokenPipe
+    {
+        output::say(&cannot_write(cause).text);
+        return ExitCode::FAILURE;
+    }
+    if let Some(meant) = meant(error) {
+        output::say(&format!("note: did you mean `{meant}`?"));
+    }
+    if let Some(source) = environment::blame(error, settings) {
+        output::say(&format!("note: {source}"));
+    }
+    ExitCode::from(if error.use_stderr() { Class::Usage.code() } else { 0 })
 }
 
 /// The command that somebody may have meant, where the parser itself has no idea.

@@ -39,7 +39,7 @@ pub use error::CommandError;
 pub use exit::Exit;
 pub use get::Get;
 pub use help::{Help, overview};
-pub use line::{ParseError, asks_for_json, parse_line};
+pub use line::{ParseError, asks_for_json, parse_line, parse_words};
 pub use list::{List, Look, Page};
 pub use peers::Peers;
 pub use repair_clock::RepairClock;

@@ -99,6 +99,11 @@ pub fn default_data_dir() -> Option<PathBuf> {
     directories::ProjectDirs::from("", "", "p2p-sync").map(|project| project.data_local_dir().to_owned())
 }
 
+/// The platform's usual place for the user's configuration; none without a home directory.
+pub fn default_config_file() -> Option<PathBuf> {
+    directories::ProjectDirs::from("", "", "p2p-sync").map(|project| project.config_dir().join("config.toml"))
+}
+
 /// The host name without its domain; `p2p-sync` if it is not a valid node name.
 pub fn default_name() -> String {
     let host = host_name().unwrap_or_default();

@@ -11,6 +11,7 @@ mod line;
 mod record;
 mod running;
 mod schema;
+mod settings;
 mod status;
 mod sync;
 mod trouble;
@@ -27,7 +28,8 @@ pub use running::Running;
 pub use schema::Schema;
 #[cfg(test)]
 pub(crate) use schema::matches;
+pub use settings::{Paths, Setting, SettingSource};
 pub use status::{Count, Direction, Exiting, Messages, Multicast, NotListening, Peer, Peers, Status, Store, Transport};
 pub use sync::{Ahead, Completing, Due, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified};
 pub use trouble::{Attempt, Trouble};
-pub use watch::{Change, Origin, WatchEvent};
+pub use watch::{Change, ChangeKind, KeyChange, Origin, WatchEvent};

@@ -8,6 +8,7 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ErrorKind};
 
 use super::Cli;
+use super::settings::Settings;
 
 /// What the names of our variables begin with.
 const PREFIX: &str = "P2P_SYNC_";
@@ -21,8 +22,8 @@ pub(super) fn empty() -> Vec<OsString> {
         .collect()
 }
 
-/// A line about the variable that `error` comes from; none when it comes from the command line.
-pub(super) fn blame(error: &clap::Error) -> Option<String> {
+/// A line about the variable or the file that `error` comes from; none when it comes from the command line.
+pub(super) fn blame(error: &clap::Error, settings: &Settings) -> Option<String> {
     let arguments: Vec<String> = env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let set = |name: &str| env::var_os(name);
     match error.kind() {
@@ -35,8 +36,16 @@ pub(super) fn blame(error: &clap::Error) -> Option<String> {
             let flag = about.split([' ', '=']).next()?.to_owned();
             let (_, variable) = flags().find(|(name, _)| *name == flag)?;
             let on_command_line = is_given(&flag, &arguments);
-            (!on_command_line && set(&variable).is_some())
-                .then(|| format!("the value comes from the environment variable {variable}"))
+            if on_command_line {
+                return None;
+            }
+            if set(&variable).is_some() {
+                return Some(format!("the value comes from the environment variable {variable}"));
+            }
+            let name = flag.strip_prefix("--")?.replace('-', "_");
+            settings
+                .file_of(&name)
+                .map(|file| format!("the value comes from {}", file.display()))
         }
     }
 }

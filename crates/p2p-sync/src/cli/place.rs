@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use p2p_sync_core::NetworkName;
+
 use super::Failure;
+use super::settings::Settings;
 use crate::command::Class;
 use crate::config;
 use crate::node::DataPaths;
@@ -19,11 +24,29 @@ pub(super) struct Place {
         display_order = 900
     )]
     data_dir: Option<PathBuf>,
+    /// The configuration file [default: config.toml in the user's configuration directory; see `p2p-sync paths`]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "P2P_SYNC_CONFIG",
+        global = true,
+        display_order = 900
+    )]
+    config: Option<PathBuf>,
     /// Tell why: a node logs the reasons for what it does, without its libraries' details; another command says how it reached the
     /// data
     #[arg(long, short, env = "P2P_SYNC_VERBOSE", value_parser = switch, global = true, display_order = 901)]
     pub(super) verbose: bool,
+    /// Whether the data directory comes from the command line itself.
+    #[arg(skip)]
+    pub(super) names_data_dir_by_flag: bool,
+    /// The network that a store which is made now will belong to.
+    #[arg(skip)]
+    pub(super) network: NetworkName,
 }
+
+/// The flag that names the configuration file, by its id.
+pub(super) const CONFIG: &str = "config";
 
 /// A switch as a variable says it, in upper or lower case.
 pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
@@ -35,6 +58,28 @@ pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
 }
 
 impl Place {
+    /// The same, with what else is known of the command line.
+    pub(super) fn completed(mut self, matches: &ArgMatches, settings: &Settings) -> Self {
+        self.names_data_dir_by_flag = matches.value_source("data_dir") == Some(ValueSource::CommandLine);
+        // In the file it is about the log of a node.
+        let is_asked_for = matches.value_source("verbose") != Some(ValueSource::DefaultValue);
+        self.verbose &= is_asked_for || matches.subcommand_name() == Some("start");
+        let named = std::env::var("P2P_SYNC_NETWORK").ok();
+        let named = named.as_deref().or_else(|| settings.value("network"));
+        self.network = named.and_then(|name| name.parse().ok()).unwrap_or_default();
+        self
+    }
+
+    /// The data directory that was named.
+    pub(super) fn named_data_dir(&self) -> Option<PathBuf> {
+        self.data_dir.clone()
+    }
+
+    /// Where the configuration file is, or would be.
+    pub(super) fn config_file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(config::default_config_file)
+    }
+
     /// The data directory.
     ///
     /// # Errors

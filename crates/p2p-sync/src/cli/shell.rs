@@ -5,7 +5,6 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use p2p_sync_core::NetworkName;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
@@ -116,7 +115,7 @@ async fn reach(command: &Command, place: &Place) -> Result<Answers, Failure> {
             Asked::NotReached(why) => why,
             Asked::Nobody => None,
         };
-        let holder = match direct::open(command, &paths, &network(), place.verbose).await? {
+        let holder = match direct::open(command, &paths, place).await? {
             Opened::Direct(direct) => return Ok(direct.carry_out(command.clone()).await),
             Opened::Held { holder } => holder,
         };
@@ -125,12 +124,6 @@ async fn reach(command: &Command, place: &Place) -> Result<Answers, Failure> {
         }
         sleep(PAUSE).await;
     }
-}
-
-/// The network that a store which is made now will belong to.
-fn network() -> NetworkName {
-    let named = std::env::var("P2P_SYNC_NETWORK").ok();
-    named.and_then(|name| name.parse().ok()).unwrap_or_default()
 }
 
 enum Asked {

@@ -119,7 +119,7 @@ fn version(key: &str, version: &Version) -> String {
     }
 }
 
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     printable(text.as_bytes())
 }
 
@@ -249,7 +249,7 @@ fn help(commands: &[CommandHelp]) -> String {
 }
 
 /// Rows whose columns begin below each other, also where characters take the place of two or of none.
-fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column| {
         rows.iter()

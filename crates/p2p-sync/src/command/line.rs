@@ -42,6 +42,15 @@ pub fn parse_line(line: &[u8]) -> Result<Option<Command>, ParseError> {
     parts.command().map(Some).map_err(|error| ParseError { json, error })
 }
 
+/// Makes a command of words, as a shell has split them.
+///
+/// # Errors
+/// When they make no command.
+pub fn parse_words(words: &[&str]) -> Result<Command, CommandError> {
+    let parsed = Line::try_parse_from(words).map(|line| line.command);
+    parsed.map_err(|error| CommandError::new(Class::Usage, error.to_string()))
+}
+
 /// Whether `--json` stands behind the command's word, in a line that may be damaged further on.
 pub fn asks_for_json(line: &[u8]) -> bool {
     let mut words = Words::new(line);

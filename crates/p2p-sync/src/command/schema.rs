@@ -1,20 +1,31 @@
 //! The JSON Schemas of what commands print with `--json`.
 
 use super::LINES;
-use crate::report::{Failure, Schema};
+use crate::report::{Failure, KeyChange, Paths, Schema, Setting, WatchEvent};
+
+/// The same as [`LINES`] for the commands that the shell has besides.
+const SHELL_LINES: &[(&str, fn(Schema) -> Schema)] = &[
+    ("watch", |schema| schema.line::<WatchEvent>().line::<KeyChange>()),
+    ("config", Schema::line::<Setting>),
+    ("paths", Schema::line::<Paths>),
+];
 
 /// What is printed for input that is no command.
 const ERROR: &str = "error";
 
 /// The names that [`schema`] knows: those of the commands, and `error`.
 pub fn schema_names() -> impl Iterator<Item = &'static str> {
-    LINES.iter().map(|(name, _)| *name).chain([ERROR])
+    all().map(|(name, _)| *name).chain([ERROR])
+}
+
+fn all() -> impl Iterator<Item = &'static (&'static str, fn(Schema) -> Schema)> {
+    LINES.iter().chain(SHELL_LINES)
 }
 
 /// The JSON Schema that each line a command prints with `--json` matches, which may also be a [`Failure`]; `None` for an unknown
 /// name.
 pub fn schema(name: &str) -> Option<String> {
-    let lines = match LINES.iter().find(|(known, _)| *known == name) {
+    let lines = match all().find(|(known, _)| *known == name) {
         Some((_, lines)) => lines(Schema::default()),
         None if name == ERROR => Schema::default(),
         None => return None,

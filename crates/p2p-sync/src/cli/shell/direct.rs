@@ -4,10 +4,10 @@
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::{empty, once};
-use p2p_sync_core::NetworkName;
 
 use super::answers::Answers;
 use crate::cli::logging::Logs;
+use crate::cli::place::Place;
 use crate::cli::{Failure, descriptors, output};
 use crate::command::{Class, Command, CommandError, Reply};
 use crate::node::{DataDir, DataPaths, Node, OpenError, StartError, StoreError};
@@ -28,12 +28,7 @@ pub(super) enum Opened {
 ///
 /// # Errors
 /// When it cannot be opened, or when the command needs what is not there.
-pub(super) async fn open(
-    command: &Command,
-    paths: &DataPaths,
-    network: &NetworkName,
-    verbose: bool,
-) -> Result<Opened, Failure> {
+pub(super) async fn open(command: &Command, paths: &DataPaths, place: &Place) -> Result<Opened, Failure> {
     let makes = matches!(command, Command::Add(_));
     let directory = if makes {
         DataDir::open(paths.directory()).map(Some)
@@ -55,15 +50,15 @@ pub(super) async fn open(
         Some(directory) if has_store || makes => directory,
         _ => return Err(no_store(command, paths)),
     };
-    if verbose {
+    if place.verbose {
         output::say(&format!(
             "(on the store in {}: no node is running)",
             paths.directory().display()
         ));
     }
     descriptors::claim()?;
-    let logs = Logs::start_quiet(verbose);
-    let node = Node::start_offline(directory, network.clone()).await;
+    let logs = Logs::start_quiet(place.verbose);
+    let node = Node::start_offline(directory, place.network.clone()).await;
     let node = node.map_err(|error| {
         logs.flush();
         Failure::from(error)
