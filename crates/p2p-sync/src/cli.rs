@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use crate::command::Class;
 use crate::node::{StartError, StoreError};
 
+mod api;
 mod completion;
 mod descriptors;
 mod environment;

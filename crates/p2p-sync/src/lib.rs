@@ -60,6 +60,7 @@
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod http;
 pub mod identity;
 pub mod names;
 pub mod net;

@@ -29,6 +29,7 @@ mod error;
 mod keys;
 mod ledger;
 mod patrol;
+mod readiness;
 mod received_log;
 mod remembering;
 mod report;
@@ -50,7 +51,7 @@ pub use crate::report::Verified;
 pub use crate::store::{Conflicts, Counts, Footprint, Migration, OpenError, StoreError, StoreErrorKind};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{
-    Change, Committed, Condition, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled, Terms,
+    Change, Committed, Condition, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled, Terms, Write,
 };
 pub use report::{Ahead, LastSync, PeerSync, Standing, SyncStatus, Synced, conflict};
 

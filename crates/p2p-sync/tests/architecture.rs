@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Who may import whom, by the first word behind `crate::`. Modules that are not named as importers may import nothing.
 const MODULES: &[(&str, &[&str])] = &[
-    ("cli", &["cli", "command", "config", "names", "node", "report"]),
+    ("cli", &["cli", "command", "config", "http", "names", "node", "report"]),
+    ("http", &["command", "config", "http", "names", "node", "report"]),
     ("command", &["command", "names", "node", "report"]),
     (
         "node",
@@ -34,6 +35,11 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("libp2p::", &["net", "config", "identity", "node"]),
     ("rustyline::", &["cli"]),
     ("clap::", &["cli", "command"]),
+    ("axum::", &["http"]),
+    ("hyper::", &["http"]),
+    ("hyper_util::", &["http"]),
+    ("utoipa::", &["http"]),
+    ("prometheus_client::", &["http"]),
     ("serde_json::", &["report"]),
     ("schemars::", &["report"]),
     ("std::process::exit", &["main"]),
