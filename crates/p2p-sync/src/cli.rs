@@ -15,6 +15,7 @@ use crate::command::{Class, Command};
 use crate::node::{StartError, StoreError};
 
 mod about;
+mod api;
 mod completion;
 mod descriptors;
 mod environment;

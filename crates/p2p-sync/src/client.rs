@@ -10,13 +10,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::command::{Class, Command, CommandError, Reply};
 use crate::node::DataPaths;
-use crate::report::{Running, WatchEvent, read};
+use crate::report::{Problem, Running, WatchEvent, read};
 
 mod lines;
 mod token;
@@ -197,27 +196,16 @@ fn cannot_read(file: &Path, error: &std::io::Error) -> CommandError {
     CommandError::new(class, text)
 }
 
-/// How the API describes an error.
-#[derive(Debug, Default, Deserialize)]
-struct Problem {
-    detail: Option<String>,
-    title: Option<String>,
-    code: Option<Class>,
-}
-
 async fn refusal(status: StatusCode, answer: Response<Incoming>) -> ClientError {
     let text = lines::whole(answer.into_body(), PROBLEM_BYTES_MAX).await;
-    let problem = text.and_then(|text| read::<Problem>(&text).ok()).unwrap_or_default();
-    let text = problem.detail.or(problem.title);
-    let text = text.unwrap_or_else(|| format!("the node answered {status}"));
+    let problem = text.and_then(|text| read::<Problem>(&text).ok());
+    let (class, text) = match problem {
+        Some(problem) => (problem.code, problem.detail),
+        None => (Class::Failed, format!("the node answered {status}")),
+    };
     if status == StatusCode::SERVICE_UNAVAILABLE {
         return ClientError::NotReached(text);
     }
-    let class = problem.code.unwrap_or(match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Class::NotPermitted,
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => Class::Invalid,
-        _ => Class::Failed,
-    });
     CommandError::new(class, text).into()
 }
 

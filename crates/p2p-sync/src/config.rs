@@ -1,6 +1,7 @@
 //! The configuration of a node, as plain values, and the defaults that depend on the machine. `cli` reads the values from
 //! flags and environment; `node` uses them.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
@@ -20,6 +21,9 @@ pub const STORE_BYTES_MIN: ByteSize = ByteSize::mb(1);
 pub const MESSAGE_LIMIT: usize = limits::AUTHOR_MESSAGES_MAX;
 /// The highest limit that can be set.
 pub const MESSAGE_LIMIT_MAX: usize = limits::AUTHOR_MESSAGES_CEILING;
+
+/// Where the local API listens by default: any free port.
+pub const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The configuration of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,9 @@ pub struct Config {
     pub message_limit: usize,
     /// Whether a node that has a store but no identity may create a new one.
     pub new_identity: bool,
+    /// Where the local API listens, a loopback address; none: nowhere. A node does not start it by itself:
+    /// [`Server::start`](crate::http::Server::start) does.
+    pub api: Option<SocketAddr>,
     /// Whether to log values written by other nodes, escaped and cut; keys are always logged.
     pub log_values: bool,
 }
@@ -60,6 +67,7 @@ impl Config {
             max_store: None,
             message_limit: MESSAGE_LIMIT,
             new_identity: false,
+            api: Some(API),
             log_values: false,
         }
     }
@@ -88,6 +96,14 @@ pub struct InvalidSize;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected a port number from 1 to 65535, or 0 for any free one")]
 pub struct InvalidPort;
+
+/// A text that does not say where the local API may listen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected a loopback address with a port, such as 127.0.0.1:4080 or [::1]:0, or `off`. The API is for programs on this \
+     machine only"
+)]
+pub struct InvalidApi;
 
 /// A text that is not a number of messages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,6 +165,22 @@ pub fn max_store(text: &str) -> Result<u64, InvalidSize> {
 /// If it is not a number from 0 to 65535.
 pub fn port(text: &str) -> Result<u16, InvalidPort> {
     text.parse().map_err(|_| InvalidPort)
+}
+
+/// Parses where the local API listens, port 0 for any free one; none for `off`.
+///
+/// # Errors
+/// If it is neither that nor a loopback address with a port.
+pub fn api(text: &str) -> Result<Option<SocketAddr>, InvalidApi> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let address: SocketAddr = text.parse().map_err(|_| InvalidApi)?;
+    if address.ip().is_loopback() {
+        Ok(Some(address))
+    } else {
+        Err(InvalidApi)
+    }
 }
 
 /// Parses how many gossip messages to accept from one author within 60 s.
@@ -254,6 +286,28 @@ mod tests {
             InvalidSize.to_string(),
             "expected a size such as 500MB or 20GB, of at least 1.0 MB"
         );
+    }
+
+    #[test]
+    fn the_api_is_for_this_machine_only() {
+        assert_eq!(api("127.0.0.1:0"), Ok(Some(API)));
+        assert_eq!(api("OFF"), Ok(None));
+        for text in ["127.0.0.2:80", "[::1]:65535"] {
+            assert_eq!(api(text), Ok(Some(text.parse().unwrap())), "{text}");
+        }
+        for text in [
+            "",
+            "0.0.0.0:80",
+            "[::]:80",
+            "192.168.1.5:80",
+            "[::ffff:192.168.1.5]:80",
+            "localhost:80",
+            "127.0.0.1",
+            "127.0.0.1:65536",
+            "no",
+        ] {
+            assert_eq!(api(text), Err(InvalidApi), "{text}");
+        }
     }
 
     #[test]

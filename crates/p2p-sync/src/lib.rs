@@ -61,6 +61,7 @@ pub mod cli;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod http;
 pub mod identity;
 pub mod names;
 pub mod net;

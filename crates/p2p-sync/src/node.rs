@@ -29,6 +29,7 @@ mod error;
 mod keys;
 mod ledger;
 mod patrol;
+mod readiness;
 mod received_log;
 mod remembering;
 mod report;
@@ -52,7 +53,7 @@ pub use crate::store::{
 };
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{
-    Change, Committed, Condition, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled, Terms,
+    Change, Committed, Condition, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled, Terms, Write,
 };
 pub use report::{Ahead, LastSync, PeerSync, Standing, SyncStatus, Synced, conflict};
 

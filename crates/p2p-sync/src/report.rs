@@ -3,11 +3,13 @@
 //!
 //! Peer ids, timestamps and keys are text, written as everywhere else. Durations are numbers with the unit in their name.
 
+mod api;
 mod error;
 #[cfg(test)]
 pub(crate) mod examples;
 mod help;
 mod line;
+mod problem;
 mod record;
 mod running;
 mod schema;
@@ -17,9 +19,14 @@ mod sync;
 mod trouble;
 mod watch;
 
+pub use api::{
+    Batch, BatchWritten, Check, CheckState, Choice, ConflictPage, DeleteOperation, Health, KeyEntry, KeyPage,
+    Operation, PeerList, PutOperation, RecordPage, SyncedList, Written,
+};
 pub use error::{Class, Failure};
 pub use help::{Argument, CommandHelp, Help};
 pub use line::{InvalidLine, escaped, line, read, try_line};
+pub use problem::Problem;
 pub use record::{
     Added, Conflict, Conflicts, Content, Deleted, DeletedKeys, Found, Items, KeyOnly, Record, RepairedKeys, Resolved,
     ResolvedKeys, Version,

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
-        &["cli", "client", "command", "config", "names", "node", "report"],
+        &["cli", "client", "command", "config", "http", "names", "node", "report"],
     ),
     ("client", &["client", "command", "node", "report"]),
+    ("http", &["command", "config", "http", "names", "node", "report"]),
     ("command", &["command", "names", "node", "report"]),
     (
         "node",
@@ -40,6 +41,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("hyper::", &["client", "http"]),
     ("toml::", &["cli"]),
     ("clap::", &["cli", "command"]),
+    ("axum::", &["http"]),
+    ("hyper_util::", &["client", "http"]),
+    ("utoipa::", &["http"]),
+    ("prometheus_client::", &["http"]),
     ("serde_json::", &["report"]),
     ("schemars::", &["report"]),
     ("std::process::exit", &["main"]),

@@ -1,6 +1,7 @@
 //! `start`: starts a node, says so, and lets the user talk to it until either of them ends it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use p2p_sync_core::NetworkName;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Failure;
+use super::api;
 use super::interrupt::Interrupts;
 use super::journal;
 use super::linger;
@@ -74,6 +76,9 @@ pub(super) struct Start {
     /// another program sends more, raise this on every node
     #[arg(long, value_name = "COUNT", env = "P2P_SYNC_MESSAGE_LIMIT", default_value_t = config::MESSAGE_LIMIT, value_parser = config::message_limit, allow_negative_numbers = true)]
     message_limit: usize,
+    /// Where the API for programs on this machine listens: a loopback address with a port, 0 for any free one; or off
+    #[arg(long, value_name = "ADDR", env = "P2P_SYNC_API", default_value = "127.0.0.1:0", value_parser = ApiAddress::read)]
+    api: ApiAddress,
     /// If there is a store but no identity.key: start as a new peer that keeps the data
     #[arg(long, env = "P2P_SYNC_NEW_IDENTITY", value_parser = switch)]
     new_identity: bool,
@@ -86,6 +91,16 @@ pub(super) struct Start {
     /// Show values in the log even if it does not go to a terminal
     #[arg(long, env = "P2P_SYNC_LOG_VALUES", value_parser = switch)]
     log_values: bool,
+}
+
+/// Where the local API listens; none: nowhere.
+#[derive(Debug, Clone, Copy)]
+struct ApiAddress(Option<SocketAddr>);
+
+impl ApiAddress {
+    fn read(text: &str) -> Result<Self, config::InvalidApi> {
+        config::api(text).map(Self)
+    }
 }
 
 /// As for [`config::peer_address`], but blanks round it are left out, and nothing is nothing: a list may end with a comma.
@@ -115,6 +130,7 @@ impl Start {
         };
         let linger = Duration::from_secs_f64(self.linger);
         let config = self.config(place)?;
+        let address = config.api;
         let linger = if config.lan || !config.peers.is_empty() {
             linger
         } else {
@@ -127,6 +143,7 @@ impl Start {
             node = start_behind_shells(config, move |migration| upgrading.show(migration)) => node?,
             _ = requests.requested() => return Ok(()),
         };
+        let server = api::start(&node, address).await?;
         journal::started(&node);
         let surroundings = Surroundings {
             history: node.paths().history_file(),
@@ -166,7 +183,7 @@ impl Start {
         stopping();
         terminal.restore();
         logs.print_directly();
-        let stopped = requests.in_time(node.leave(), node.stop()).await;
+        let stopped = requests.in_time(api::leave(&node, server), node.stop()).await;
         match ended {
             Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => stopped,
             Err(Ended::Node(error)) => {
@@ -196,6 +213,7 @@ impl Start {
             max_store: self.max_store,
             message_limit: self.message_limit,
             new_identity: self.new_identity,
+            api: self.api.0,
             log_values: self.log_values || !logging::is_kept(),
         })
     }

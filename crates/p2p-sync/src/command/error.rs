@@ -63,13 +63,19 @@ impl From<ValueTooLarge> for CommandError {
 
 impl From<NodeError> for CommandError {
     fn from(error: NodeError) -> Self {
-        let class = match &error {
-            NodeError::Store(error) | NodeError::OutOfOrder(error) => Class::from(error.kind()),
-            NodeError::NoRoom => Class::Storage,
-            NodeError::Changed { .. } => Class::Conflict,
-            NodeError::Clock(_) | NodeError::Thread(_) | NodeError::Crowded | NodeError::Stopped => Class::Failed,
-        };
-        Self::new(class, error.to_string())
+        let text = error.to_string();
+        Self::new(class_of(&error), text)
+    }
+}
+
+/// The class of a failed request.
+fn class_of(error: &NodeError) -> Class {
+    match error {
+        NodeError::OfWrites { error, .. } => class_of(error),
+        NodeError::Store(error) | NodeError::OutOfOrder(error) => Class::from(error.kind()),
+        NodeError::NoRoom => Class::Storage,
+        NodeError::Changed { .. } => Class::Conflict,
+        NodeError::Clock(_) | NodeError::Thread(_) | NodeError::Crowded | NodeError::Stopped => Class::Failed,
     }
 }
 

@@ -55,6 +55,7 @@ impl Reply {
             Self::Deleted(deletions) => deletions
                 .iter()
                 .find_map(|deletion| Some(deletion.as_ref().err()?.class)),
+            Self::Synced(peers) if peers.is_empty() => Some(Class::NotReachable),
             Self::Verified(found) if found.damaged > 0 => Some(Class::Storage),
             _ => None,
         }

@@ -61,6 +61,14 @@ pub enum NodeError {
         /// When the value that the key has was written; none: it has none.
         written_at: Option<Timestamp>,
     },
+    /// One of several writes that are made together failed. Nothing was written.
+    #[error("{error} (element {index}, counted from 0; none of them was written)")]
+    OfWrites {
+        /// Which one, counted from 0.
+        index: usize,
+        /// Why.
+        error: Box<NodeError>,
+    },
     /// There is no space for data from other nodes. Nothing was written.
     #[error("no space for data from other nodes; nothing was stored")]
     NoRoom,
@@ -92,6 +100,7 @@ impl NodeError {
         match self {
             Self::Store(_) | Self::OutOfOrder(_) | Self::NoRoom => ErrorKind::Storage,
             Self::Changed { .. } => ErrorKind::Conflict,
+            Self::OfWrites { error, .. } => error.kind(),
             Self::Clock(_) | Self::Thread(_) | Self::Crowded | Self::Stopped => ErrorKind::Failed,
         }
     }
@@ -100,7 +109,11 @@ impl NodeError {
 impl NodeError {
     /// Whether pages of the store's file are damaged, and not just one record.
     pub(super) fn is_damage(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_damaged_file())
+        match self {
+            Self::Store(error) => error.is_damaged_file(),
+            Self::OfWrites { error, .. } => error.is_damage(),
+            _ => false,
+        }
     }
 
     /// Whether other pieces of work in the same transaction may succeed without the one that failed.
@@ -108,6 +121,7 @@ impl NodeError {
         match self {
             Self::Store(error) => error.may_be_of_one_piece(),
             Self::Clock(_) | Self::Changed { .. } => true,
+            Self::OfWrites { error, .. } => error.may_be_of_one_piece(),
             Self::OutOfOrder(_) | Self::NoRoom | Self::Thread(_) | Self::Crowded | Self::Stopped => false,
         }
     }
@@ -122,7 +136,11 @@ impl NodeError {
 
     /// Whether there is no room left on the disk.
     pub(super) fn is_full(&self) -> bool {
-        matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::Full)
+        match self {
+            Self::Store(error) => error.kind() == StoreErrorKind::Full,
+            Self::OfWrites { error, .. } => error.is_full(),
+            _ => false,
+        }
     }
 }
 

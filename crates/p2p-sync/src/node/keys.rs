@@ -4,7 +4,7 @@ use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::{Content, Key, Record, Timestamp, Value, Versions};
 
 use super::work::Work;
-use super::{Conflicts, Counts, Dating, Node, NodeError, Terms};
+use super::{Conflicts, Counts, Dating, Node, NodeError, Terms, Write};
 use crate::store::{Readers, StoreError};
 use crate::system;
 
@@ -42,6 +42,15 @@ impl Node {
     /// As for [`delete`](Self::delete), and [`NodeError::Changed`] when the condition does not hold.
     pub async fn delete_on(&self, key: Key, terms: Terms) -> Result<Option<Record>, NodeError> {
         self.write(key, Content::Deleted, terms).await
+    }
+
+    /// Makes all of these writes in this order and in one transaction, or none of them. The result is what each has stored; none
+    /// where a key to delete did not exist.
+    ///
+    /// # Errors
+    /// As for [`put_on`](Self::put_on). [`NodeError::OfWrites`] says which one failed, if one did.
+    pub async fn write_all(&self, writes: Vec<Write>) -> Result<Vec<Option<Record>>, NodeError> {
+        self.work(|reply| Work::WriteAll { writes, reply }).await
     }
 
     /// From when on other nodes accept a version that this node wrote; none if they do now. One that is dated too far ahead

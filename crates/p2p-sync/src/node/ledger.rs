@@ -22,7 +22,7 @@ mod tests;
 mod view;
 mod writing;
 
-pub use entry::{Change, Committed, Condition, Dating, Done, Entry, Merged, Refused, Settled, Terms};
+pub use entry::{Change, Committed, Condition, Dating, Done, Entry, Merged, Refused, Settled, Terms, Write};
 use room::RoomWatch;
 pub use view::PeerView;
 
@@ -170,7 +170,8 @@ impl Ledger {
             Entry::Write { key, content, .. } => writing::leaves_room(&mut self.store, key, content).unwrap_or(false),
             // It is asked record by record.
             Entry::Receive { .. } => true,
-            Entry::Resolve { .. }
+            Entry::WriteAll(_)
+            | Entry::Resolve { .. }
             | Entry::Redate { .. }
             | Entry::SetAside(_)
             | Entry::Remember(_)
@@ -340,6 +341,7 @@ impl Open<'_> {
             Entry::Write { key, content, terms } => {
                 self.write(key, content, (*terms, now), committed).map(Done::Written)
             }
+            Entry::WriteAll(writes) => return self.write_all(writes, now, committed),
             Entry::Resolve { key, timestamp, dating } => self
                 .resolve(key, *timestamp, (*dating, now), committed)
                 .map(Done::Resolved),

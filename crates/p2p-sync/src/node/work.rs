@@ -4,7 +4,7 @@
 use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::ledger::{Dating, Entry, Terms};
+use super::ledger::{Dating, Entry, Terms, Write};
 use super::{NodeError, SyncStatus, Synced, Verified};
 use crate::store::RowId;
 
@@ -37,6 +37,11 @@ pub(super) enum Work {
         content: Content,
         terms: Terms,
         reply: Reply<Option<Record>>,
+    },
+    /// Make all of these writes or none; see [`Node::write_all`](super::Node::write_all).
+    WriteAll {
+        writes: Vec<Write>,
+        reply: Reply<Vec<Option<Record>>>,
     },
     /// Choose between the versions of a key; see [`Node::resolve`](super::Node::resolve).
     Resolve {
@@ -79,6 +84,7 @@ impl Work {
                 content,
                 terms: *terms,
             },
+            Self::WriteAll { writes, .. } => Entry::WriteAll(writes),
             Self::Redate { key, .. } => Entry::Redate { key },
             Self::Resolve {
                 key, timestamp, dating, ..

@@ -48,6 +48,22 @@ impl Class {
     pub fn code(self) -> u8 {
         self as u8
     }
+
+    /// The class in a word, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NotFound => "not_found",
+            Self::NotReachable => "not_reachable",
+            Self::TimedOut => "timed_out",
+            Self::Conflict => "conflict",
+            Self::NotPermitted => "not_permitted",
+            Self::Invalid => "invalid",
+            Self::Storage => "storage",
+            Self::InUse => "in_use",
+        }
+    }
 }
 
 impl From<Class> for u8 {

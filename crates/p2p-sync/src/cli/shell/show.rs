@@ -64,6 +64,7 @@ impl Show {
                     }
                 }
             }
+            Reply::Synced(peers) if peers.is_empty() && !self.json => output::tell(&text::reply(&reply)),
             reply if self.json => self.out.write_all(reply.json().as_bytes())?,
             Reply::Found(found) => self.found(found)?,
             Reply::Added(_)

@@ -39,6 +39,17 @@ pub struct Terms {
     pub condition: Condition,
 }
 
+/// One write of several that are made together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The key.
+    pub key: Key,
+    /// Its new content. A key that does not exist is not deleted.
+    pub content: Content,
+    /// On what terms.
+    pub terms: Terms,
+}
+
 /// One piece of work in a transaction.
 #[derive(Debug, Clone, Copy)]
 pub enum Entry<'a> {
@@ -51,6 +62,8 @@ pub enum Entry<'a> {
         /// On what terms.
         terms: Terms,
     },
+    /// Make all of these writes in this order, or none of them.
+    WriteAll(&'a [Write]),
     /// Choose between the versions of a key; see [`Node::resolve`](crate::node::Node::resolve).
     Resolve {
         /// The key.
@@ -89,6 +102,8 @@ pub enum Entry<'a> {
 pub enum Done {
     /// The version that was written; none: the key to delete did not exist.
     Written(Option<Record>),
+    /// The version that each write has stored; none: the key to delete did not exist.
+    WrittenAll(Vec<Option<Record>>),
     /// The version that was written in place of those that were held; none: there was no conflict, or no such version.
     Resolved(Option<Record>),
     /// The version that was written in place of one dated ahead; none: there was none.

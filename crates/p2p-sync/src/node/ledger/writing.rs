@@ -5,9 +5,9 @@ use std::time::Instant;
 use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;
-use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Value, Via};
 
-use super::entry::{Committed, Condition, Dating, Settled, Terms};
+use super::entry::{Change, Committed, Condition, Dating, Done, Settled, Terms, Write};
 use super::{Ledger, NodeError, Open};
 use crate::store::{RowId, SqliteStore, StoreError};
 use crate::system::Now;
@@ -46,6 +46,29 @@ impl Open<'_> {
         }
         let written = self.write_over_damage(key, content, (dating, now))?;
         Ok(Some(settle(written, committed)))
+    }
+
+    /// Makes all of these writes. If one fails, so does the transaction: nothing is left of those before it.
+    pub(super) fn write_all(
+        &mut self,
+        writes: &[Write],
+        now: Now,
+        committed: &mut Committed,
+    ) -> Result<Result<Done, NodeError>, NodeError> {
+        let mut written = Vec::with_capacity(writes.len());
+        for (index, Write { key, content, terms }) in writes.iter().enumerate() {
+            let record = self.write(key, content, (*terms, now), committed);
+            let record = record.map_err(|error| NodeError::OfWrites {
+                index,
+                error: Box::new(error),
+            })?;
+            committed.changes.extend(record.iter().map(|record| Change {
+                via: Via::Local,
+                record: record.clone(),
+            }));
+            written.push(record);
+        }
+        Ok(Ok(Done::WrittenAll(written)))
     }
 
     /// Stores a content, a deletion included, whatever is held of the key.

@@ -45,6 +45,8 @@ impl Writer {
         match (work, done) {
             (Work::Write { reply, .. }, Ok(Done::Written(record))) => drop(reply.send(Ok(record))),
             (Work::Write { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
+            (Work::WriteAll { reply, .. }, Ok(Done::WrittenAll(records))) => drop(reply.send(Ok(records))),
+            (Work::WriteAll { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
             (Work::Resolve { reply, .. }, Ok(Done::Resolved(record))) => drop(reply.send(Ok(record))),
             (Work::Resolve { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
             (Work::Redate { reply, .. }, Ok(Done::Redated(record))) => drop(reply.send(Ok(record))),

@@ -1,0 +1,157 @@
+//! Bodies: reading those of requests within limits of size, time and memory, and knowing when those of responses end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Frame, SizeHint};
+use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::Api;
+use super::places::Busy;
+use super::problem::Problem;
+use crate::report::{Class, read as read_json};
+
+/// How much all bodies that are being read or worked on may take.
+pub(super) const BODIES_KIB_MAX: usize = 64 * 1024;
+/// How long it may take until the whole body is here.
+const TIME: Duration = Duration::from_secs(10);
+
+/// The body of a request.
+pub(super) struct Content {
+    /// All of it.
+    pub(super) bytes: Bytes,
+    /// The memory that it takes is accounted for until this is dropped.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// Reads the body of a request, of at most so many bytes.
+///
+/// # Errors
+/// If it is larger, compressed, slow, or breaks off.
+pub(super) async fn read(api: &Api, request: Request, bytes_max: usize) -> Result<Content, Problem> {
+    if let Some(coding) = request.headers().get(CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Class::Usage,
+            "Send the body without a Content-Encoding. Nothing was changed.",
+        ));
+    }
+    let told = told_length(request.headers());
+    if told.is_some_and(|told| told > bytes_max) {
+        return Err(too_large(bytes_max));
+    }
+    let kibibytes = told.unwrap_or(bytes_max) / 1_024 + 1;
+    let body = Limited::new(request.into_body(), bytes_max);
+    let all = async {
+        let wanted = u32::try_from(kibibytes).unwrap_or(u32::MAX);
+        let permit = api.bodies.clone().acquire_many_owned(wanted).await;
+        let permit = permit.map_err(|_| Problem::stopping())?;
+        let bytes = body.collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                too_large(bytes_max)
+            } else {
+                Problem::usage("The body broke off. Nothing was changed.")
+            }
+        })?;
+        Ok(Content {
+            bytes: bytes.to_bytes(),
+            permit,
+        })
+    };
+    timeout(TIME, all).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            Class::TimedOut,
+            format!(
+                "The body was not complete within {} s. Nothing was changed.",
+                TIME.as_secs()
+            ),
+        ))
+    })
+}
+
+/// Reads a body that is the JSON of a `T`.
+///
+/// # Errors
+/// As for [`read`], and if it is something else.
+pub(super) async fn json<T: DeserializeOwned>(
+    api: &Api,
+    request: Request,
+    bytes_max: usize,
+) -> Result<(T, OwnedSemaphorePermit), Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Class::Usage,
+            "Send the body with `Content-Type: application/json`. Nothing was changed.",
+        ));
+    }
+    let Content { bytes, permit } = read(api, request, bytes_max).await?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| Problem::usage("The body is not UTF-8, and so not JSON. Nothing was changed."))?;
+    let value = read_json(text)
+        .map_err(|error| Problem::usage(format!("Cannot use the body: {error}. Nothing was changed.")))?;
+    Ok((value, permit))
+}
+
+fn told_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        Class::Invalid,
+        format!("The body is larger than {bytes_max} bytes. Nothing was changed."),
+    )
+}
+
+/// The body of a response, with the proof that its connection is busy until it ends.
+pub(super) struct Held {
+    body: Body,
+    busy: Option<Busy>,
+}
+
+impl Held {
+    pub(super) fn new(body: Body, busy: Option<Busy>) -> Self {
+        Self { body, busy }
+    }
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let held = self.get_mut();
+        let polled = Pin::new(&mut held.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None)) {
+            held.busy = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,120 @@
+//! One key: its value as raw bytes.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use p2p_sync_core::limits::VALUE_BYTES_MAX;
+use p2p_sync_core::{Record, Value};
+
+use super::problem::Problem;
+use super::query::RequestKey;
+use super::routes::json;
+use super::{Api, body, conditions};
+use crate::node::{Node, Terms};
+use crate::report::Written;
+
+/// When the value was written, by its author's clock (RFC 3339).
+const TIMESTAMP: HeaderName = HeaderName::from_static("p2p-sync-timestamp");
+/// The peer id of the node on which it was written.
+const AUTHOR: HeaderName = HeaderName::from_static("p2p-sync-author");
+/// How many other writes are in conflict with this one; left out if none is.
+const CONFLICTS: HeaderName = HeaderName::from_static("p2p-sync-conflicts");
+
+/// The value of a key.
+pub(super) async fn get(
+    State(api): State<Arc<Api>>,
+    RequestKey(key): RequestKey,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let held = api.node.versions(&key).await?;
+    let live = held.winner().filter(|winner| winner.content.value().is_some());
+    let record = live.ok_or_else(|| Problem::not_found(format!("Not found: {key}")))?;
+    let is_known = conditions::has_it(&headers, record);
+    let bytes = record.content.value().filter(|_| !is_known);
+    let mut response = Response::new(bytes.map_or_else(Body::empty, |value| Body::from(value.as_bytes().to_vec())));
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let head = response.headers_mut();
+    describe(head, record);
+    let conflicts = held.shown().count();
+    if conflicts > 0 {
+        head.insert(CONFLICTS, HeaderValue::from(conflicts));
+    }
+    // Whoever wrote it may have meant to be run in a browser.
+    for (name, value) in [
+        (CONTENT_TYPE, "application/octet-stream"),
+        (CONTENT_DISPOSITION, "attachment"),
+        (CONTENT_SECURITY_POLICY, "sandbox"),
+    ] {
+        head.insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+/// Stores the body as the value of a key.
+pub(super) async fn put(
+    State(api): State<Arc<Api>>,
+    RequestKey(key): RequestKey,
+    request: Request,
+) -> Result<Response, Problem> {
+    let condition = conditions::of_write(&api, &key, request.headers()).await?;
+    let content = body::read(&api, request, VALUE_BYTES_MAX).await?;
+    let value =
+        Value::new(content.bytes.to_vec()).map_err(|error| Problem::invalid(format!("Value too large: {error}")))?;
+    let terms = Terms {
+        condition,
+        ..Terms::default()
+    };
+    let record = api.node.put_on(key, value, terms).await?;
+    Ok(told(&api.node, &record))
+}
+
+/// Deletes a key.
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    RequestKey(key): RequestKey,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let terms = Terms {
+        condition: conditions::of_write(&api, &key, &headers).await?,
+        ..Terms::default()
+    };
+    let deleted = api.node.delete_on(key.clone(), terms).await?;
+    let record = deleted.ok_or_else(|| Problem::not_found(format!("Not found: {key}. Nothing was changed.")))?;
+    Ok(told(&api.node, &record))
+}
+
+fn told(node: &Node, record: &Record) -> Response {
+    let mut response = json(&written(node, record));
+    describe(response.headers_mut(), record);
+    response
+}
+
+/// What a write has stored.
+pub(super) fn written(node: &Node, record: &Record) -> Written {
+    Written {
+        key: record.key.as_str().to_owned(),
+        written: true,
+        timestamp: Some(record.timestamp.to_string()),
+        author: Some(record.author.to_string()),
+        accepted_from: node.accepted_from(record).map(|at| at.to_string()),
+    }
+}
+
+/// Says which version of the key this is.
+fn describe(headers: &mut HeaderMap, record: &Record) {
+    for (name, text) in [
+        (ETAG, conditions::tag(record)),
+        (TIMESTAMP, record.timestamp.to_string()),
+        (AUTHOR, record.author.to_string()),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The local API as programs on this machine meet it, and as those meet it that should not get in. Needs neither root nor a
+//! network: everything is on loopback and without discovery.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod api {
+    pub(crate) mod client;
+    mod commands;
+    mod files;
+    mod guard;
+    mod keys;
+    mod state;
+    mod watching;
+}
