@@ -3,12 +3,12 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime::Builder;
 
 use crate::command::{Class, Command};
@@ -250,8 +250,16 @@ fn meant(error: &clap::Error) -> Option<String> {
 
 /// The grammar of the shell.
 fn grammar() -> clap::Command {
-    // It leaves the prompt, and here is none.
-    Cli::command().mut_subcommand("exit", |exit| exit.hide(true))
+    // What is no terminal gets no colours, whatever the environment says: CLICOLOR_FORCE=0 alone would switch them on.
+    let colour = if io::stdout().is_terminal() && io::stderr().is_terminal() {
+        ColorChoice::Auto
+    } else {
+        ColorChoice::Never
+    };
+    // `exit` leaves the prompt, and here is none.
+    Cli::command()
+        .color(colour)
+        .mut_subcommand("exit", |exit| exit.hide(true))
 }
 
 /// Prints the help of the shell about a command, or about all of them.

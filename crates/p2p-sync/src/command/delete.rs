@@ -37,7 +37,7 @@ pub struct Delete {
     #[serde(default, with = "serial")]
     prefix: Option<OsString>,
     /// Means it
-    #[arg(long, hide_short_help = true, requires = "prefix")]
+    #[arg(long, hide_short_help = true)]
     #[serde(default)]
     yes: bool,
     /// The keys
@@ -63,6 +63,10 @@ impl Run for Delete {
         if let Some(prefix) = self.prefix {
             let prefix = prefix.into_string().map_err(|_| InvalidKey::NotUtf8)?;
             return all(node, &prefix, terms, self.yes).await;
+        }
+        if self.yes {
+            let text = "--yes is for --prefix. Nothing was deleted.";
+            return Err(CommandError::new(Class::Usage, text));
         }
         if self.keys.is_empty() {
             return Err(CommandError::new(

@@ -1,0 +1,205 @@
+//! One-shot commands while nodes and other commands come and go: an answer or exit 4, soon, and never a lost write.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use p2p_sync_testbed::Process;
+
+use super::{PATIENCE, directory, launch, shell, start, until};
+
+/// The promise about commands beside a node that starts or stops.
+const SOON: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_node_that_starts_is_waited_for() {
+    let (_parent, directory) = directory();
+    assert_eq!(shell(&directory, &["add", "k", "v"]).code, 0);
+    for _ in 0..5 {
+        let node = launch(&directory).spawn();
+        for n in 0..6 {
+            let got = shell(&directory, &["get", "k"]);
+            assert_eq!((got.code, got.text().as_str()), (0, "v"), "{n}: {got:?}");
+            assert!(got.took < SOON, "{got:?}");
+        }
+        node.process().signal("TERM");
+        for n in 0..6 {
+            let got = shell(&directory, &["get", "k"]);
+            assert_eq!((got.code, got.text().as_str()), (0, "v"), "{n}: {got:?}");
+            assert!(got.took < SOON, "{got:?}");
+        }
+        assert!(node.wait_exit(PATIENCE).success(), "it did not start");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_beside_a_node_that_dies_is_there() {
+    let (_parent, directory) = directory();
+    let mut acknowledged = Vec::new();
+    for round in 0..4 {
+        let node = launch(&directory).spawn();
+        let process = node.process();
+        let killer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(700 + 130 * round));
+            process.kill9();
+        });
+        let mut n = 0;
+        while !killer.is_finished() || n == 0 {
+            let key = format!("{round}/{n}");
+            let added = shell(&directory, &["add", &key, "v"]);
+            assert!(matches!(added.code, 0 | 4), "{added:?}");
+            assert!(added.took < SOON, "{added:?}");
+            if added.code == 0 {
+                acknowledged.push(key);
+            } else {
+                assert!(
+                    added.stderr.contains("unknown") || added.stderr.contains("Nothing was changed"),
+                    "{added:?}"
+                );
+            }
+            n += 1;
+        }
+        killer.join().unwrap();
+    }
+    let listed = shell(&directory, &["list", "--keys-only"]).text();
+    let listed: Vec<&str> = listed.lines().collect();
+    assert!(!acknowledged.is_empty());
+    for key in &acknowledged {
+        assert!(listed.contains(&key.as_str()), "{key} was acknowledged and is lost");
+    }
+}
+
+#[test]
+fn many_shells_and_no_node_wait_for_each_other() {
+    let (_parent, directory) = directory();
+    let shells: Vec<_> = (0..6)
+        .map(|n| {
+            let directory = directory.clone();
+            thread::spawn(move || shell(&directory, &["add", &format!("k{n}"), "v"]))
+        })
+        .collect();
+    for ended in shells.into_iter().map(|shell| shell.join().unwrap()) {
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+    assert_eq!(shell(&directory, &["list", "--count"]).text(), "6\n");
+}
+
+#[test]
+fn what_no_node_had_is_announced_by_the_next_one() {
+    let (_parent, first) = directory();
+    let (_other, second) = directory();
+    assert_eq!(shell(&first, &["add", "written", "without a node"]).code, 0);
+    let node = start(&first);
+    let address = format!("/ip4/127.0.0.1/tcp/{}", node.port());
+    let _peer = launch(&second).peer(&address).spawn();
+    let waited = shell(&second, &["wait", "--synced", "--key", "written", "--timeout", "30s"]);
+    assert_eq!(waited.code, 0, "{waited:?}");
+    assert_eq!(shell(&second, &["get", "written"]).text(), "without a node");
+    let peers = shell(&second, &["peers", "--json"]).text();
+    assert!(peers.contains(&node.peer_id()), "{peers}");
+}
+
+#[test]
+fn a_network_that_was_chosen_stays() {
+    let (_parent, directory) = directory();
+    let mut add = super::command(&directory, &["add", "k", "v"]);
+    add.env("P2P_SYNC_NETWORK", "lab");
+    assert_eq!(super::end(add, b"").code, 0);
+    let node = launch(&directory).argument("--network").argument("lab").spawn();
+    assert_eq!(shell(&directory, &["wait"]).code, 0);
+    node.process().signal("TERM");
+    node.wait_exit(PATIENCE);
+    assert_eq!(
+        shell(&directory, &["get", "k"]).text(),
+        "v",
+        "it belongs to another network than the default one"
+    );
+}
+
+/// Somebody has the directory and says nothing.
+#[test]
+fn a_directory_in_use_without_an_api_is_an_error_within_three_seconds() {
+    let (_parent, directory) = directory();
+    let node = launch(&directory).argument("--api").argument("off").spawn();
+    until("it has a store", || directory.join("store.db").exists());
+    for words in [&["get", "k"][..], &["add", "k", "v"]] {
+        let refused = shell(&directory, words);
+        assert_eq!(refused.code, 4, "{refused:?}");
+        assert!(refused.took < SOON, "{refused:?}");
+        assert!(refused.stderr.contains("local API"), "{refused:?}");
+    }
+    assert!(node.process().is_running());
+}
+
+#[test]
+fn what_a_dead_node_left_behind_is_passed_over() {
+    let (_parent, directory) = directory();
+    let node = start(&directory);
+    assert_eq!(shell(&directory, &["add", "k", "v"]).code, 0);
+    node.kill9();
+    assert!(directory.join("node.json").exists());
+    let got = shell(&directory, &["get", "k"]);
+    assert_eq!((got.code, got.text().as_str()), (0, "v"), "{got:?}");
+    for nonsense in [
+        "",
+        "{",
+        "{\"api\":\"192.0.2.1:1\",\"pid\":1,\"peer_id\":\"\",\"version\":\"\"}",
+    ] {
+        fs::write(directory.join("node.json"), nonsense).unwrap();
+        let got = shell(&directory, &["get", "k"]);
+        let foreign = nonsense.contains("192");
+        assert_eq!(got.code, if foreign { 7 } else { 0 }, "{got:?}");
+    }
+}
+
+#[test]
+fn a_token_that_others_can_read_is_refused() {
+    let (_parent, directory) = directory();
+    let _node = start(&directory);
+    let token = directory.join("api.token");
+    fs::set_permissions(&token, Permissions::from_mode(0o644)).unwrap();
+    let refused = shell(&directory, &["get", "k"]);
+    assert_eq!(refused.code, 7, "{refused:?}");
+    assert!(refused.stderr.contains("mode is 644"), "{refused:?}");
+    fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(shell(&directory, &["get", "k"]).code, 3);
+    fs::write(&token, "another-secret-that-is-long-enough").unwrap();
+    assert_eq!(shell(&directory, &["get", "k"]).code, 7);
+}
+
+/// A stopped process holds its port, takes connections and says nothing.
+#[test]
+fn a_frozen_node_is_given_up() {
+    let (_parent, directory) = directory();
+    let node = start(&directory);
+    node.process().signal("STOP");
+    let got = shell(&directory, &["get", "k"]);
+    node.process().signal("CONT");
+    assert_eq!(got.code, 5, "{got:?}");
+    assert!(got.took < Duration::from_secs(15), "{got:?}");
+}
+
+#[test]
+fn a_node_starts_although_a_shell_has_the_store_for_a_moment() {
+    let (_parent, directory) = directory();
+    assert_eq!(shell(&directory, &["add", "k", "v"]).code, 0);
+    let lock = File::options().write(true).open(directory.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let node = launch(&directory).spawn();
+    thread::sleep(Duration::from_millis(500));
+    drop(lock);
+    assert_eq!(shell(&directory, &["wait", "--timeout", "20s"]).code, 0);
+    let mut second = Command::new(super::PROGRAM);
+    second
+        .args(["start", "--no-lan", "--port", "0", "--data-dir"])
+        .arg(&directory);
+    let second = Process::spawn("second", second, p2p_sync_testbed::Stdin::Null);
+    assert_eq!(
+        second.wait_exit(Duration::from_secs(1)).code(),
+        Some(10),
+        "a node is not waited for"
+    );
+    drop(node);
+}
