@@ -8,6 +8,7 @@ mod api {
     pub(crate) mod client;
     mod commands;
     mod files;
+    mod foreign;
     mod guard;
     mod keys;
     mod state;
