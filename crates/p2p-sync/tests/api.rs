@@ -7,6 +7,7 @@
 mod api {
     pub(crate) mod client;
     mod commands;
+    mod crowd;
     mod files;
     mod foreign;
     mod guard;
