@@ -25,6 +25,8 @@ mod guard;
 mod health;
 mod kv;
 mod list;
+mod metrics;
+mod openapi;
 mod places;
 mod problem;
 mod query;
@@ -35,6 +37,7 @@ mod watching;
 
 use body::BODIES_KIB_MAX;
 use checks::Checks;
+use metrics::Answers;
 use places::Places;
 use token::Token;
 
@@ -127,6 +130,7 @@ struct Api {
     bodies: Arc<Semaphore>,
     checks: Checks,
     places: Arc<Places>,
+    answers: Answers,
     /// Turns true when the API ends.
     stopping: watch::Receiver<bool>,
 }
@@ -159,6 +163,7 @@ impl Server {
             token,
             bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             checks: Checks::default(),
+            answers: Answers::default(),
             places: Arc::new(Places::new(accept::connections_max())),
             stopping,
         });

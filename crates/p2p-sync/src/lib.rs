@@ -4,9 +4,9 @@
 //!
 //! ```text
 //!             main
-//!               |
-//!              cli               speaks to the user
-//!               |
+//!            /    \
+//!         cli      http          speak to users and to programs
+//!            \    /
 //!            command             one file per command: words in, plain reply out
 //!               |
 //!             node               the one door; owns the replica on its own thread

@@ -20,7 +20,7 @@ mod trouble;
 mod watch;
 
 pub use api::{
-    Batch, BatchWritten, Check, CheckState, Choice, ConflictPage, DeleteOperation, Health, KeyEntry, KeyPage,
+    Batch, BatchWritten, Check, CheckState, Choice, ConflictPage, DeleteOperation, Health, KeyEntry, KeyPage, ListPage,
     Operation, PeerList, PutOperation, RecordPage, SyncedList, Written,
 };
 pub use error::{Class, Failure};
@@ -32,9 +32,9 @@ pub use record::{
     ResolvedKeys, Version,
 };
 pub use running::Running;
-pub use schema::Schema;
 #[cfg(test)]
 pub(crate) use schema::matches;
+pub use schema::{Schema, openapi};
 pub use settings::{Paths, Setting, SettingSource};
 pub use status::{Count, Direction, Exiting, Messages, Multicast, NotListening, Peer, Peers, Status, Store, Transport};
 pub use sync::{Ahead, Completing, Due, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified};

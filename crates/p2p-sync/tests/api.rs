@@ -7,7 +7,9 @@
 mod api {
     pub(crate) mod client;
     mod commands;
+    mod crowd;
     mod files;
+    mod foreign;
     mod guard;
     mod keys;
     mod state;

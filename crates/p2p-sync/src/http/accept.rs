@@ -108,13 +108,15 @@ async fn answer(
     api: &Api,
     routes: &Routes,
 ) -> Response<Held> {
-    match super::guard::check(api, from.ip(), &request) {
+    let answer = match super::guard::check(api, from.ip(), &request) {
         Ok(()) => {
             let busy = place.busy();
             routes.answer(request).await.map(|body| Held::new(body, Some(busy)))
         }
         Err(problem) => problem.response().map(|body| Held::new(body, None)),
-    }
+    };
+    api.answers.count(answer.status());
+    answer
 }
 
 /// How many connections there may be: at most half of the files that the process may open.

@@ -19,6 +19,18 @@ const OPERATIONS_MAX: usize = 1_000;
 const BYTES_MAX: usize = 16 << 20;
 
 /// Makes all writes of a batch in one transaction.
+#[utoipa::path(
+    post,
+    path = "/v1/batch",
+    operation_id = "write_batch",
+    tag = "keys",
+    request_body(content = ref("#/components/schemas/Batch"), content_type = "application/json", description = "The writes; 16 MiB at most"),
+    responses(
+        (status = 200, description = "All of it is on the disk", body = ref("#/components/schemas/BatchWritten")),
+        (status = 412, description = "A condition does not hold; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+        (status = 413, description = "The batch is too large; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn write(State(api): State<Arc<Api>>, query: Query, request: Request) -> Result<Response, Problem> {
     query.end()?;
     let (batch, _permit): (Batch, _) = body::json(&api, request, BYTES_MAX).await?;

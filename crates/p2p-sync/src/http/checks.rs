@@ -76,6 +76,13 @@ impl Last {
 }
 
 /// Begins a check, unless one runs.
+#[utoipa::path(
+    post,
+    path = "/v1/verify",
+    operation_id = "begin_check",
+    tag = "node",
+    responses((status = 202, description = "The check that runs", body = ref("#/components/schemas/Check"), headers(("Location" = String, description = "Where to ask how far it is"))))
+)]
 pub(super) async fn begin(State(api): State<Arc<Api>>, query: Query) -> Result<Response, Problem> {
     query.end()?;
     let (check, is_new) = api.checks.begin();
@@ -97,6 +104,17 @@ pub(super) async fn begin(State(api): State<Arc<Api>>, query: Query) -> Result<R
 }
 
 /// How far a check is.
+#[utoipa::path(
+    get,
+    path = "/v1/verify/{id}",
+    operation_id = "get_check",
+    tag = "node",
+    params(("id" = u64, Path, description = "The number of the check")),
+    responses(
+        (status = 200, description = "The check", body = ref("#/components/schemas/Check")),
+        (status = 404, description = "There is no such check; only the last one is remembered", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn look(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,

@@ -20,6 +20,16 @@ const BYTES_MAX: usize = 1 << 20;
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// Carries a command out. Each line of the answer is a `Result<Reply, CommandError>`; a list sends one for each page.
+#[utoipa::path(
+    post,
+    path = "/v1/command",
+    operation_id = "run_command",
+    tag = "node",
+    request_body(content = Object, content_type = "application/json", description = "A command as the program itself sends it, such as `{\"get\":{\"key\":\"hello\"}}`; it may change between versions"),
+    responses(
+        (status = 200, description = "The command was understood. Each line is `{\"Ok\":REPLY}` or `{\"Err\":FAILURE}`", body = String, content_type = "application/x-ndjson")
+    )
+)]
 pub(super) async fn run(State(api): State<Arc<Api>>, query: Query, request: Request) -> Result<Response, Problem> {
     query.end()?;
     let (command, permit): (Command, _) = body::json(&api, request, BYTES_MAX).await?;

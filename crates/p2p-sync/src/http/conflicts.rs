@@ -23,6 +23,14 @@ const READ_AT_ONCE: usize = 10;
 const CHOICE_BYTES_MAX: usize = 16 * 1024;
 
 /// The keys in conflict that begin with `prefix` and come after `after`.
+#[utoipa::path(
+    get,
+    path = "/v1/conflicts",
+    operation_id = "list_conflicts",
+    tag = "conflicts",
+    params(("prefix" = Option<String>, Query, description = "Only keys that begin with this"), ("after" = Option<String>, Query, description = "Only keys behind this one: the `next` of the page before"), ("limit" = Option<u16>, Query, description = "Keys on the page; it may have fewer, and `next` says whether there are more. 100 by default", minimum = 1, maximum = 100)),
+    responses((status = 200, description = "A page of keys with all their versions", body = ref("#/components/schemas/ConflictPage")))
+)]
 pub(super) async fn list(State(api): State<Arc<Api>>, mut query: Query) -> Result<Response, Problem> {
     let prefix = query.take("prefix")?.unwrap_or_default();
     let mut after = query.take_key("after")?;
@@ -49,6 +57,17 @@ pub(super) async fn list(State(api): State<Arc<Api>>, mut query: Query) -> Resul
 }
 
 /// Ends the conflict of a key.
+#[utoipa::path(
+    post,
+    path = "/v1/conflicts/resolve",
+    operation_id = "resolve_conflict",
+    tag = "conflicts",
+    request_body(content = ref("#/components/schemas/Choice"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The conflict has ended on every node that hears of it", body = ref("#/components/schemas/Resolved")),
+        (status = 404, description = "No such conflict; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn resolve(State(api): State<Arc<Api>>, query: Query, request: Request) -> Result<Response, Problem> {
     query.end()?;
     let (choice, _permit): (Choice, _) = body::json(&api, request, CHOICE_BYTES_MAX).await?;

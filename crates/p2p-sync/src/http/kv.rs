@@ -10,6 +10,7 @@ use axum::response::Response;
 use p2p_sync_core::limits::VALUE_BYTES_MAX;
 use p2p_sync_core::{Record, Value};
 
+use super::openapi::Raw;
 use super::problem::Problem;
 use super::query::RequestKey;
 use super::routes::json;
@@ -25,6 +26,22 @@ const AUTHOR: HeaderName = HeaderName::from_static("p2p-sync-author");
 const CONFLICTS: HeaderName = HeaderName::from_static("p2p-sync-conflicts");
 
 /// The value of a key.
+#[utoipa::path(
+    get,
+    path = "/v1/kv/{key}",
+    operation_id = "get_value",
+    tag = "keys",
+    params(("key" = String, Path, description = "The key, percent-encoded as one segment; `.` and `..` cannot be named here", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag")),
+    responses(
+        (status = 200, description = "The value", body = inline(Raw), content_type = "application/octet-stream", headers(
+            ("ETag" = String, description = "Names this version of the key"),
+            ("P2p-Sync-Timestamp" = String, description = "When it was written, by its author's clock (RFC 3339)"),
+            ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
+        )),
+        (status = 304, description = "The value still has this tag"),
+        (status = 404, description = "The key has no value", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
     RequestKey(key): RequestKey,
@@ -57,6 +74,23 @@ pub(super) async fn get(
 }
 
 /// Stores the body as the value of a key.
+#[utoipa::path(
+    put,
+    path = "/v1/kv/{key}",
+    operation_id = "put_value",
+    tag = "keys",
+    params(("key" = String, Path, description = "The key, percent-encoded as one segment; `.` and `..` cannot be named here", min_length = 1), ("If-Match" = Option<String>, Header, description = "Only if the key has the value with this tag on this node; `*`: any value"), ("If-None-Match" = Option<String>, Header, description = "`*`: only if the key has no value on this node")),
+    request_body(content = inline(Raw), content_type = "application/octet-stream", description = "The value: at most 65,536 bytes of anything"),
+    responses(
+        (status = 200, description = "It is on the disk", body = ref("#/components/schemas/Written"), headers(
+            ("ETag" = String, description = "Names this version of the key"),
+            ("P2p-Sync-Timestamp" = String, description = "When it was written, by its author's clock (RFC 3339)"),
+            ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
+        )),
+        (status = 412, description = "The condition does not hold; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+        (status = 413, description = "The value is too large; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
     RequestKey(key): RequestKey,
@@ -75,6 +109,22 @@ pub(super) async fn put(
 }
 
 /// Deletes a key.
+#[utoipa::path(
+    delete,
+    path = "/v1/kv/{key}",
+    operation_id = "delete_value",
+    tag = "keys",
+    params(("key" = String, Path, description = "The key, percent-encoded as one segment; `.` and `..` cannot be named here", min_length = 1), ("If-Match" = Option<String>, Header, description = "Only if the key has the value with this tag on this node; `*`: any value")),
+    responses(
+        (status = 200, description = "The deletion is on the disk", body = ref("#/components/schemas/Written"), headers(
+            ("ETag" = String, description = "Names this version of the key"),
+            ("P2p-Sync-Timestamp" = String, description = "When it was written, by its author's clock (RFC 3339)"),
+            ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
+        )),
+        (status = 404, description = "The key has no value; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+        (status = 412, description = "The condition does not hold; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     RequestKey(key): RequestKey,
@@ -87,6 +137,109 @@ pub(super) async fn delete(
     let deleted = api.node.delete_on(key.clone(), terms).await?;
     let record = deleted.ok_or_else(|| Problem::not_found(format!("Not found: {key}. Nothing was changed.")))?;
     Ok(told(&api.node, &record))
+}
+
+/// Describes the same requests where they name the key in another way, and `HEAD`, which is a `GET` without the body. They are
+/// carried out by the functions above.
+macro_rules! described {
+    ($($(#[$attribute:meta])* $name:ident,)+) => {
+        $($(#[$attribute])*
+        #[expect(dead_code, reason = "it carries a description")]
+        pub(super) fn $name() {})+
+    };
+}
+described! {
+    /// Which value a key has.
+    #[utoipa::path(
+    head,
+    path = "/v1/kv/{key}",
+    operation_id = "head_value",
+    tag = "keys",
+    params(("key" = String, Path, description = "The key, percent-encoded as one segment; `.` and `..` cannot be named here", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag")),
+    responses(
+        (status = 200, description = "The value without its bytes", headers(
+            ("ETag" = String, description = "Names this version of the key"),
+            ("P2p-Sync-Timestamp" = String, description = "When it was written, by its author's clock (RFC 3339)"),
+            ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
+        )),
+        (status = 304, description = "The value still has this tag"),
+        (status = 404, description = "The key has no value")
+    )
+)]
+    head,
+    /// The value of a key, named by a parameter.
+    #[utoipa::path(
+    get,
+    path = "/v1/value",
+    operation_id = "get_value_named",
+    tag = "keys",
+    params(("key" = String, Query, description = "The key, percent-encoded", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag")),
+    responses(
+        (status = 200, description = "The value", body = inline(Raw), content_type = "application/octet-stream", headers(
+            ("ETag" = String, description = "Names this version of the key"),
+            ("P2p-Sync-Timestamp" = String, description = "When it was written, by its author's clock (RFC 3339)"),
+            ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
+        )),
+        (status = 304, description = "The value still has this tag"),
+        (status = 404, description = "The key has no value", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
+    get_named,
+    /// Which value a key has, named by a parameter.
+    #[utoipa::path(
+    head,
+    path = "/v1/value",
+    operation_id = "head_value_named",
+    tag = "keys",
+    params(("key" = String, Query, description = "The key, percent-encoded", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag")),
+    responses(
+        (status = 200, description = "The value without its bytes", headers(
+            ("ETag" = String, description = "Names this version of the key"),
+            ("P2p-Sync-Timestamp" = String, description = "When it was written, by its author's clock (RFC 3339)"),
+            ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
+        )),
+        (status = 304, description = "The value still has this tag"),
+        (status = 404, description = "The key has no value")
+    )
+)]
+    head_named,
+    /// Stores the body as the value of a key, named by a parameter.
+    #[utoipa::path(
+    put,
+    path = "/v1/value",
+    operation_id = "put_value_named",
+    tag = "keys",
+    params(("key" = String, Query, description = "The key, percent-encoded", min_length = 1), ("If-Match" = Option<String>, Header, description = "Only if the key has the value with this tag on this node; `*`: any value"), ("If-None-Match" = Option<String>, Header, description = "`*`: only if the key has no value on this node")),
+    request_body(content = inline(Raw), content_type = "application/octet-stream", description = "The value: at most 65,536 bytes of anything"),
+    responses(
+        (status = 200, description = "It is on the disk", body = ref("#/components/schemas/Written"), headers(
+            ("ETag" = String, description = "Names this version of the key"),
+            ("P2p-Sync-Timestamp" = String, description = "When it was written, by its author's clock (RFC 3339)"),
+            ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
+        )),
+        (status = 412, description = "The condition does not hold; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+        (status = 413, description = "The value is too large; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
+    put_named,
+    /// Deletes a key, named by a parameter.
+    #[utoipa::path(
+    delete,
+    path = "/v1/value",
+    operation_id = "delete_value_named",
+    tag = "keys",
+    params(("key" = String, Query, description = "The key, percent-encoded", min_length = 1), ("If-Match" = Option<String>, Header, description = "Only if the key has the value with this tag on this node; `*`: any value")),
+    responses(
+        (status = 200, description = "The deletion is on the disk", body = ref("#/components/schemas/Written"), headers(
+            ("ETag" = String, description = "Names this version of the key"),
+            ("P2p-Sync-Timestamp" = String, description = "When it was written, by its author's clock (RFC 3339)"),
+            ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
+        )),
+        (status = 404, description = "The key has no value; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+        (status = 412, description = "The condition does not hold; nothing was changed", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
+    delete_named,
 }
 
 fn told(node: &Node, record: &Record) -> Response {

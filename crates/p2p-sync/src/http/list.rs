@@ -10,7 +10,7 @@ use super::Api;
 use super::problem::Problem;
 use super::query::Query;
 use super::routes::json;
-use crate::report::{KeyPage, RecordPage};
+use crate::report::{KeyPage, ListPage, RecordPage};
 
 /// Records on a page, unless another number is asked for.
 const LIMIT_DEFAULT: usize = 100;
@@ -22,6 +22,16 @@ const PAGE_BYTES: usize = 1 << 20;
 const READ_AT_ONCE: usize = 50;
 
 /// The records whose keys begin with `prefix` and come after `after`.
+#[utoipa::path(
+    get,
+    path = "/v1/kv",
+    operation_id = "list",
+    tag = "keys",
+    params(("prefix" = Option<String>, Query, description = "Only keys that begin with this"), ("after" = Option<String>, Query, description = "Only keys behind this one: the `next` of the page before"), ("limit" = Option<u16>, Query, description = "Records on the page; it may have fewer, and `next` says whether there are more. 100 by default", minimum = 1, maximum = 1000), ("values" = Option<bool>, Query, description = "False: keys without their values")),
+    responses(
+        (status = 200, description = "A page of records, or, without values, of keys", body = ref("#/components/schemas/ListPage"))
+    )
+)]
 pub(super) async fn list(State(api): State<Arc<Api>>, mut query: Query) -> Result<Response, Problem> {
     let prefix = query.take("prefix")?.unwrap_or_default();
     let after = query.take_key("after")?;
@@ -46,11 +56,11 @@ pub(super) async fn list(State(api): State<Arc<Api>>, mut query: Query) -> Resul
         }
     }
     let next = next.map(|key| key.as_str().to_owned());
-    Ok(if values {
+    Ok(json(&if values {
         let records = records.iter().map(Into::into).collect();
-        json(&RecordPage { records, next })
+        ListPage::Records(RecordPage { records, next })
     } else {
         let records = records.iter().map(Into::into).collect();
-        json(&KeyPage { records, next })
-    })
+        ListPage::Keys(KeyPage { records, next })
+    }))
 }

@@ -10,7 +10,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use super::{Api, batch, checks, command, conflicts, health, kv, list, state, watching};
+use super::{Api, batch, checks, command, conflicts, health, kv, list, metrics, openapi, state, watching};
 use crate::report::{Class, line};
 
 /// How long the node may take for an answer; a longer task is one of those that say how far they are.
@@ -28,10 +28,25 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(super) struct Routes(TowerToHyperService<Router>);
 
-/// The routes of an API.
-pub(super) fn all(api: Arc<Api>) -> Routes {
+/// Routes, and their paths.
+#[derive(Default)]
+struct Table {
+    router: Router<Arc<Api>>,
+    paths: Vec<&'static str>,
+}
+
+impl Table {
+    fn route(mut self, path: &'static str, methods: MethodRouter<Arc<Api>>) -> Self {
+        self.router = self.router.route(path, methods);
+        self.paths.push(path);
+        self
+    }
+}
+
+/// Those that are answered within a bounded time.
+fn timed() -> Table {
     let value = get(kv::get).put(kv::put).delete(kv::delete);
-    let timed = Router::new()
+    Table::default()
         .route("/v1/kv", get(list::list))
         .route("/v1/kv/{key}", value.clone())
         .route("/v1/value", value)
@@ -44,13 +59,30 @@ pub(super) fn all(api: Arc<Api>) -> Routes {
         .route("/v1/verify/{id}", get(checks::look))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .layer(middleware::from_fn(in_time));
-    let untimed = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route("/v1/openapi.json", get(openapi::describe))
+}
+
+/// Those that take as long as it takes.
+fn untimed() -> Table {
+    Table::default()
         .route("/v1/command", post(command::run))
         .route("/v1/sync", post(state::sync))
-        .route("/v1/watch", get(watching::watch));
-    let router = timed
-        .merge(untimed)
+        .route("/v1/watch", get(watching::watch))
+}
+
+/// The paths of all routes.
+#[cfg(test)]
+pub(super) fn paths() -> Vec<&'static str> {
+    [timed().paths, untimed().paths].concat()
+}
+
+/// The routes of an API.
+pub(super) fn all(api: Arc<Api>) -> Routes {
+    let router = timed()
+        .router
+        .layer(middleware::from_fn(in_time))
+        .merge(untimed().router)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .with_state(api);

@@ -18,12 +18,26 @@ use crate::report::{Class, PeerList, SyncedList};
 const SYNC_TIME: Duration = Duration::from_secs(60);
 
 /// The status of the node.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    operation_id = "get_status",
+    tag = "node",
+    responses((status = 200, description = "The status", body = ref("#/components/schemas/Status")))
+)]
 pub(super) async fn status(State(api): State<Arc<Api>>, query: Query) -> Result<Response, Problem> {
     query.end()?;
     Ok(json(&api.node.status().await?))
 }
 
 /// The connected peers.
+#[utoipa::path(
+    get,
+    path = "/v1/peers",
+    operation_id = "get_peers",
+    tag = "node",
+    responses((status = 200, description = "The connected peers", body = ref("#/components/schemas/PeerList")))
+)]
 pub(super) async fn peers(State(api): State<Arc<Api>>, query: Query) -> Result<Response, Problem> {
     query.end()?;
     let peers = api.node.status().await?.peers;
@@ -31,6 +45,16 @@ pub(super) async fn peers(State(api): State<Arc<Api>>, query: Query) -> Result<R
 }
 
 /// Compares with every connected peer.
+#[utoipa::path(
+    post,
+    path = "/v1/sync",
+    operation_id = "sync",
+    tag = "node",
+    responses(
+        (status = 200, description = "How each peer compares now", body = ref("#/components/schemas/SyncedList")),
+        (status = 504, description = "Not all peers answered in time; sync goes on", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn sync(State(api): State<Arc<Api>>, query: Query) -> Result<Response, Problem> {
     query.end()?;
     let synced = timeout(SYNC_TIME, api.node.sync()).await.map_err(|_| {

@@ -35,6 +35,19 @@ const SILENCE: Duration = Duration::from_secs(4);
 const COMMENT: &str = ":\n\n";
 
 /// Follows the keys that begin with `prefix`.
+#[utoipa::path(
+    get,
+    path = "/v1/watch",
+    operation_id = "watch",
+    tag = "keys",
+    params(("prefix" = Option<String>, Query, description = "Only keys that begin with this"), ("since" = Option<String>, Query, description = "The `cursor` of an event, to go on behind it; `now` for changes only; without it, all that is there comes first"), ("Last-Event-ID" = Option<String>, Header, description = "The same, as clients of server-sent events send it; it goes before `since`")),
+    responses(
+        (status = 200, description = "Events until the client or the node ends", content(
+            (ref("#/components/schemas/WatchEvent") = "text/event-stream"),
+            (ref("#/components/schemas/WatchEvent") = "application/x-ndjson")
+        ))
+    )
+)]
 pub(super) async fn watch(
     State(api): State<Arc<Api>>,
     mut query: Query,

@@ -4,6 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{Conflict, Content, Peer, Record, Synced, Verified};
 
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum ListPage {
+    /// With values.
+    Records(RecordPage),
+    /// Without values.
+    Keys(KeyPage),
+}
+
 /// Some of the records asked for, in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RecordPage {

@@ -2,6 +2,7 @@
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
 use serde_json::json;
 
 /// Describes the lines of JSON that a command may print: each line matches one of the types that were added.
@@ -39,6 +40,35 @@ impl Schema {
         });
         format!("{schema:#}\n")
     }
+}
+
+/// A description of the local API (OpenAPI 3.1) as JSON, with the schemas of the types in `report` that it refers to.
+pub fn openapi(description: &impl Serialize) -> String {
+    let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    generator.subschema_for::<super::Batch>();
+    generator.subschema_for::<super::BatchWritten>();
+    generator.subschema_for::<super::Check>();
+    generator.subschema_for::<super::Choice>();
+    generator.subschema_for::<super::ConflictPage>();
+    generator.subschema_for::<super::Health>();
+    generator.subschema_for::<super::ListPage>();
+    generator.subschema_for::<super::PeerList>();
+    generator.subschema_for::<super::Problem>();
+    generator.subschema_for::<super::Resolved>();
+    generator.subschema_for::<super::Status>();
+    generator.subschema_for::<super::SyncedList>();
+    generator.subschema_for::<super::WatchEvent>();
+    generator.subschema_for::<super::Written>();
+    let mut described = json!(description);
+    if let Some(components) = described.get_mut("components").and_then(|found| found.as_object_mut()) {
+        let schemas = generator.take_definitions(true);
+        components.insert("schemas".to_owned(), schemas.into());
+    }
+    format!("{described:#}\n")
 }
 
 /// Whether a line matches a schema, both as text.

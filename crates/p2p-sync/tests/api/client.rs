@@ -248,3 +248,16 @@ pub(crate) fn read_answer(reader: &mut impl BufRead, is_head: bool) -> Option<An
     }
     Some(answer)
 }
+
+/// Lets this process, and the nodes that it starts, have as many connections as the system allows, and says how many.
+pub(crate) fn raise_descriptor_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let _ = setrlimit(Resource::Nofile, raised);
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(allowed).unwrap_or(usize::MAX)
+}

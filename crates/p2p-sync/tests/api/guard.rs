@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use p2p_sync_testbed::json;
 
-use super::client::{Answer, Api, read_answer};
+use super::client::{Answer, Api, raise_descriptor_limit, read_answer};
 
 /// A request for the status with these lines in its head, and nothing else but the first line.
 fn ask(api: &Api, lines: &[String]) -> u16 {
@@ -272,15 +272,7 @@ fn whoever_sends_slowly_is_cut_off() {
 
 #[test]
 fn connections_without_a_request_keep_nobody_out() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let _ = setrlimit(Resource::Nofile, raised);
-    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let idle = usize::try_from(allowed.saturating_sub(200)).unwrap().min(2_000);
+    let idle = raise_descriptor_limit().saturating_sub(200).min(2_000);
     assert!(idle > 500, "{idle} connections are no flood");
     let api = Api::start();
     let mut watcher = api.follow("/v1/watch?since=now", &[("Accept", "application/x-ndjson")]);

@@ -1,5 +1,7 @@
 //! How the node is doing, and what it is asked to do.
 
+use std::collections::BTreeMap;
+
 use p2p_sync_testbed::{json, wait_until};
 
 use super::client::{Api, PATIENCE};
@@ -54,4 +56,74 @@ fn a_node_that_is_stopped_ends_its_streams_in_time() {
     assert!(lines.next().unwrap().contains("ready"));
     api.node.stop();
     assert_eq!(lines.next(), None);
+}
+
+#[test]
+fn the_figures_are_named_as_is_usual_and_name_no_key() {
+    let api = Api::start();
+    api.put("/v1/kv/secret-key", b"v").expect(200);
+    api.get("/v1/kv/missing").expect(404);
+    let answer = api.get("/metrics").expect(200);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("content-type"), Some(kind));
+    let text = answer.text();
+    let mut kinds = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["#", "TYPE", name, kind] => {
+                assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+                assert!(kinds.insert(name, kind).is_none(), "{name} twice");
+            }
+            ["#", ..] => {}
+            [sample, value] => {
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                let name = sample.split('{').next().unwrap();
+                let is_of = |(family, kind): (&&str, &&str)| match *kind {
+                    "counter" => name == format!("{family}_total"),
+                    "info" => name == format!("{family}_info"),
+                    _ => name == *family,
+                };
+                assert!(name.starts_with("p2p_sync_") && kinds.iter().any(is_of), "{line}");
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    assert!(kinds.len() >= 20 && text.ends_with("# EOF\n"), "{text}");
+    for line in [
+        "p2p_sync_keys 1",
+        "p2p_sync_changes_unheard_total 1",
+        "p2p_sync_api_requests_total{status=\"2xx\"} 1",
+        "p2p_sync_api_requests_total{status=\"4xx\"} 1",
+        "p2p_sync_sync_state{state=\"no_peers\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn the_description_names_only_what_is_there() {
+    let api = Api::start();
+    let description = api.get("/v1/openapi.json").expect(200).json();
+    assert_eq!(description["openapi"], "3.1.0");
+    let text = description.to_string();
+    for (at, _) in text.match_indices("\"#/") {
+        let reference = text[at + 2..].split('"').next().unwrap();
+        assert!(description.pointer(reference).is_some(), "{reference}");
+    }
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            let target = path.replace("{key}", "k").replace("{id}", "1");
+            if method == "GET" && path == "/v1/watch" {
+                continue;
+            }
+            let answer = api.send(&method, &target, &[], b"");
+            let detail = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(
+                answer.status != 405 && !detail.contains("nothing at"),
+                "{method} {target}: {detail}"
+            );
+        }
+    }
 }

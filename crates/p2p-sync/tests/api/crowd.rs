@@ -1,0 +1,55 @@
+//! Many watchers, and slow ones.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use p2p_sync_testbed::wait_until;
+
+use super::client::{Api, Lines, PATIENCE, raise_descriptor_limit};
+
+const LINES: (&str, &str) = ("Accept", "application/x-ndjson");
+
+#[test]
+fn a_thousand_watchers_hear_of_a_change() {
+    let allowed = raise_descriptor_limit();
+    let count = 1_000.min(allowed.saturating_sub(200) / 2);
+    assert!(count >= 400, "{allowed} descriptors are too few");
+    let api = Api::start();
+    let mut watchers: Vec<Lines> = (0..count)
+        .map(|_| api.follow("/v1/watch?since=now", &[LINES]))
+        .collect();
+    for watcher in &mut watchers {
+        assert!(watcher.next().unwrap().contains("ready"));
+    }
+    api.put("/v1/kv/k", b"v").expect(200);
+    for watcher in &mut watchers {
+        assert!(watcher.next().unwrap().contains("\"put\""));
+    }
+}
+
+/// Each begins with all that is there, and reads none of it.
+#[test]
+fn watchers_that_do_not_read_cost_little_memory() {
+    let api = Api::start();
+    for number in 0..200 {
+        api.put(&format!("/v1/kv/{number}"), &[b'x'; 65_536]).expect(200);
+    }
+    let before = api.node.process().memory_peak_bytes();
+    let head = format!("{}\r\n", api.head("GET", "/v1/watch", &[LINES]));
+    let slow: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = api.connect();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // They are full when the first bytes have reached all of them.
+    wait_until("the first bytes", PATIENCE, || {
+        slow.iter()
+            .all(|stream| stream.peek(&mut [0; 4_096]).is_ok_and(|read| read == 4_096))
+    });
+    api.get("/v1/kv?values=false").expect(200);
+    let grown = api.node.process().memory_peak_bytes().saturating_sub(before);
+    // Of 13 MB each, about three values.
+    assert!(grown < 60 << 20, "{grown} bytes");
+}
