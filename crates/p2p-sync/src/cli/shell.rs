@@ -115,7 +115,8 @@ async fn reach(command: &Command, place: &Place) -> Result<Answers, Failure> {
             Asked::NotReached(why) => why,
             Asked::Nobody => None,
         };
-        let holder = match direct::open(command, &paths, place).await? {
+        let opened = direct::open(command, &paths, place).await?;
+        let holder = match opened {
             Opened::Direct(direct) => return Ok(direct.carry_out(command.clone()).await),
             Opened::Held { holder } => holder,
         };

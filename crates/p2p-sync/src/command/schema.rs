@@ -3,8 +3,11 @@
 use super::LINES;
 use crate::report::{Failure, KeyChange, Paths, Schema, Setting, WatchEvent};
 
+/// A command by its name, and the types of the lines that it prints.
+type Lines = (&'static str, fn(Schema) -> Schema);
+
 /// The same as [`LINES`] for the commands that the shell has besides.
-const SHELL_LINES: &[(&str, fn(Schema) -> Schema)] = &[
+const SHELL_LINES: &[Lines] = &[
     ("watch", |schema| schema.line::<WatchEvent>().line::<KeyChange>()),
     ("config", Schema::line::<Setting>),
     ("paths", Schema::line::<Paths>),
@@ -18,7 +21,7 @@ pub fn schema_names() -> impl Iterator<Item = &'static str> {
     all().map(|(name, _)| *name).chain([ERROR])
 }
 
-fn all() -> impl Iterator<Item = &'static (&'static str, fn(Schema) -> Schema)> {
+fn all() -> impl Iterator<Item = &'static Lines> {
     LINES.iter().chain(SHELL_LINES)
 }
 

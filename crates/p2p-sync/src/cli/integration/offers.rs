@@ -25,8 +25,13 @@ const OFFERS_MAX: &str = "100";
 /// How long a person is made to wait for an offer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Where a key stands, by command and argument.
-const KEYS: &[(&str, &str)] = &[
+/// A command and one of its arguments.
+type Place = (&'static str, &'static str);
+/// What could become of what was typed.
+type Offer = fn(&OsStr) -> Vec<CompletionCandidate>;
+
+/// Where a key stands.
+const KEYS: &[Place] = &[
     ("add", "key"),
     ("get", "key"),
     ("delete", "keys"),
@@ -37,9 +42,9 @@ const KEYS: &[(&str, &str)] = &[
     ("wait", "key"),
 ];
 /// Where a key in conflict stands.
-const CONFLICTS: &[(&str, &str)] = &[("conflicts", "prefix"), ("resolve", "key")];
+const CONFLICTS: &[Place] = &[("conflicts", "prefix"), ("resolve", "key")];
 /// Where a peer stands.
-const PEERS: &[(&str, &str)] = &[("peers", "peer")];
+const PEERS: &[Place] = &[("peers", "peer")];
 
 /// Answers a shell that asks what could stand at the cursor; none if that is not what was asked for.
 pub(in crate::cli) fn complete() -> Option<ExitCode> {
@@ -60,8 +65,7 @@ pub(in crate::cli) fn complete() -> Option<ExitCode> {
 
 /// The grammar, which knows what could stand where.
 fn with_offers() -> Grammar {
-    let offers: [(&[(&str, &str)], fn(&OsStr) -> Vec<CompletionCandidate>); 3] =
-        [(KEYS, keys), (CONFLICTS, conflicts), (PEERS, peers)];
+    let offers: [(&[Place], Offer); 3] = [(KEYS, keys), (CONFLICTS, conflicts), (PEERS, peers)];
     let mut grammar = grammar();
     for (places, offer) in offers {
         for (command, argument) in places {
