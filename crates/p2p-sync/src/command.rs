@@ -22,6 +22,7 @@ mod help;
 mod line;
 mod list;
 mod peers;
+mod ping;
 mod repair_clock;
 mod reply;
 mod resolve;
@@ -42,6 +43,7 @@ pub use help::{Help, overview};
 pub use line::{ParseError, asks_for_json, parse_line, parse_words};
 pub use list::{List, Look, Page};
 pub use peers::Peers;
+pub use ping::Ping;
 pub use repair_clock::RepairClock;
 pub use reply::Reply;
 pub use resolve::Resolve;
@@ -115,6 +117,7 @@ commands! {
     "list" => List(List),
     "status" => Status(ShowStatus),
     "peers" => Peers(Peers),
+    "ping" => Ping(Ping),
     "sync" => Sync(SyncNow),
     "verify" => Verify(Verify),
     "conflicts" => Conflicts(Conflicts),
@@ -155,7 +158,7 @@ impl Command {
 
     /// Whether it is about other nodes, so that a store alone cannot answer it.
     pub fn needs_node(&self) -> bool {
-        matches!(self, Self::Peers(_) | Self::Sync(_))
+        matches!(self, Self::Peers(_) | Self::Ping(_) | Self::Sync(_))
     }
 
     /// Whether it may take long because there is much to do.

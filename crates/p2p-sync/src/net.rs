@@ -62,6 +62,13 @@ pub enum ToPeers {
         /// Identifies the request in its answer: there may be another one by then.
         order: StreamOrder,
     },
+    /// Measure the round trip to a peer now. The sender is dropped if the peer is not connected, or goes away.
+    Ping {
+        /// To whom.
+        peer: NodeId,
+        /// Gets the time.
+        reply: oneshot::Sender<Duration>,
+    },
     /// Report the status.
     Status(oneshot::Sender<NetStatus>),
     /// Say goodbye, disconnect, and end; the sender is dropped when that is done.

@@ -36,7 +36,9 @@ pub use running::Running;
 pub(crate) use schema::matches;
 pub use schema::{Schema, openapi};
 pub use settings::{Paths, Setting, SettingSource};
-pub use status::{Count, Direction, Exiting, Messages, Multicast, NotListening, Peer, Peers, Status, Store, Transport};
+pub use status::{
+    Count, Direction, Exiting, Messages, Multicast, NotListening, Peer, Peers, Pinged, Status, Store, Transport,
+};
 pub use sync::{Ahead, Completing, Due, Last, Standing, StandingState, Sync, SyncPeer, SyncState, Synced, Verified};
 pub use trouble::{Attempt, Trouble};
 pub use watch::{Change, ChangeKind, KeyChange, Origin, WatchEvent};

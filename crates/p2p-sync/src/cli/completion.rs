@@ -90,7 +90,7 @@ impl Completion {
                 (start, self.keys(Candidates::Stored, typed))
             }
             ["conflicts" | "resolve" | "restore"] => (start, self.keys(Candidates::Conflicting, typed)),
-            ["peers"] => (start, self.keys(Candidates::Peers, typed)),
+            ["peers" | "ping"] => (start, self.keys(Candidates::Peers, typed)),
             _ => (cursor, Vec::new()),
         }
     }

@@ -41,6 +41,7 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::Status(one) => status(one),
         Reply::Peers(all) => peers(all),
         Reply::Peer(one) => peer_in_full(one),
+        Reply::Pinged(pinged) => format!("✓ {} answered in {:.2} ms\n", pinged.display_name, pinged.rtt_ms),
         Reply::Synced(all) => sync::synced(all),
         Reply::Verified(found) => sync::verified(found),
         Reply::Conflicts(list) => sync::conflicts(list),

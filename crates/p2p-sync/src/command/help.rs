@@ -151,6 +151,7 @@ mod tests {
                 "list",
                 "status",
                 "peers",
+                "ping",
                 "sync",
                 "verify",
                 "conflicts",
@@ -172,8 +173,8 @@ mod tests {
         }
         assert_eq!(commands[0].usage, "add [--json] [--empty] KEY [VALUE...]");
         assert_eq!(commands[2].usage, "delete [--json] KEY...");
-        assert_eq!(commands[8].usage, "conflicts [--json] [--limit=N] [PREFIX]");
-        assert_eq!(commands[9].usage, "resolve [--json] [--all] [KEY] [TIMESTAMP]");
+        assert_eq!(commands[9].usage, "conflicts [--json] [--limit=N] [PREFIX]");
+        assert_eq!(commands[10].usage, "resolve [--json] [--all] [KEY] [TIMESTAMP]");
     }
 
     #[test]

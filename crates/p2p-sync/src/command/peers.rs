@@ -43,7 +43,7 @@ impl Run for Peers {
 }
 
 /// The peer that somebody means.
-fn one_of(mut peers: Vec<Peer>, wanted: &OsStr) -> Result<Peer, CommandError> {
+pub(super) fn one_of(mut peers: Vec<Peer>, wanted: &OsStr) -> Result<Peer, CommandError> {
     let candidates: Vec<Candidate<'_>> = peers
         .iter()
         .map(|peer| Candidate {

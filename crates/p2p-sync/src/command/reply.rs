@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Class, CommandError, ConflictList, Page};
 use crate::report::{
-    Added, Conflicts, Deleted, DeletedKeys, Exiting, Failure, Found, Help, Items, Peer, Peers, RepairedKeys, Resolved,
-    ResolvedKeys, Status, Synced, Verified, line,
+    Added, Conflicts, Deleted, DeletedKeys, Exiting, Failure, Found, Help, Items, Peer, Peers, Pinged, RepairedKeys,
+    Resolved, ResolvedKeys, Status, Synced, Verified, line,
 };
 
 /// The result of a command.
@@ -30,6 +30,8 @@ pub enum Reply {
     Peers(Vec<Peer>),
     /// The peer asked for.
     Peer(Box<Peer>),
+    /// The peer asked for has answered a ping.
+    Pinged(Pinged),
     /// The result of comparing with each connected peer.
     Synced(Vec<Synced>),
     /// The result of a check of the store.
@@ -76,6 +78,7 @@ impl Reply {
             Self::Status(status) => line(status),
             Self::Peers(peers) => lines(peers, &Peers { peers: peers.len() }),
             Self::Peer(peer) => line(peer),
+            Self::Pinged(pinged) => line(pinged),
             Self::Synced(synced) => lines(synced, &Peers { peers: synced.len() }),
             Self::Verified(verified) => line(verified),
             Self::Conflicts(list) => lines(

@@ -56,7 +56,10 @@ mod tests {
         let commands = overview();
         let expected: Vec<&str> = commands.iter().map(|command| command.name.as_str()).collect();
         let names: Vec<&str> = schema_names().collect();
-        assert_eq!(names, [expected.as_slice(), &["error"]].concat());
+        assert_eq!(
+            names,
+            [expected.as_slice(), &["watch", "config", "paths", "error"]].concat()
+        );
         assert_eq!(schema("quit"), None);
     }
 }

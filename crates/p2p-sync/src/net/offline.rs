@@ -50,7 +50,7 @@ async fn serve(mut orders: mpsc::Receiver<ToPeers>, happened: &mpsc::Sender<Stre
                 let _ = happened.send(StreamEvent::NotOpened { peer, order }).await;
             }
             ToPeers::Stop(_done) => break,
-            ToPeers::Live(_) | ToPeers::ChangedNothing { .. } | ToPeers::Vouch { .. } => {}
+            ToPeers::Live(_) | ToPeers::ChangedNothing { .. } | ToPeers::Vouch { .. } | ToPeers::Ping { .. } => {}
         }
     }
 }

@@ -1,10 +1,12 @@
 //! How a node is doing: the state of the network, the store and sync, put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use p2p_sync_core::limits::FUTURE_MAX;
-use p2p_sync_core::{Key, Timestamp};
+use p2p_sync_core::{Key, NodeId, Timestamp};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::work::Request;
 use super::{Ahead, Footprint, Node, NodeError, SyncStatus};
@@ -13,10 +15,23 @@ use crate::report::{self, Count, Messages, Status};
 use crate::store::Readers;
 use crate::system;
 
+/// How long the answer to a ping may take. A connection that is dead is closed soon after.
+const PING_PATIENCE: Duration = Duration::from_secs(5);
 /// Records dated too far ahead that `status` names.
 const AHEAD_TOLD: usize = 5;
 
 impl Node {
+    /// Measures the round trip to a connected peer now. None if it is not connected, or does not answer in time.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub async fn ping(&self, peer: NodeId) -> Result<Option<Duration>, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        let order = ToPeers::Ping { peer, reply };
+        self.inner.to_peers.send(order).await.map_err(|_| NodeError::Stopped)?;
+        Ok(timeout(PING_PATIENCE, answer).await.ok().and_then(Result::ok))
+    }
+
     /// How the node is doing.
     ///
     /// # Errors

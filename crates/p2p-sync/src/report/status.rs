@@ -199,3 +199,16 @@ pub struct Exiting {
     /// Always true.
     pub exiting: bool,
 }
+
+/// A peer has answered a ping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Pinged {
+    /// Its peer id.
+    pub peer_id: String,
+    /// The name that it told, as in the list of peers.
+    pub name: Option<String>,
+    /// How people see it, as in the list of peers.
+    pub display_name: String,
+    /// The round trip that was just measured, in milliseconds.
+    pub rtt_ms: f64,
+}

@@ -263,6 +263,7 @@ const WITH_NOTHING: &[Row] = &[
     ("conflicts", "", 3, Nothing, Has("there is no store")),
     ("peers", "", 4, Nothing, Has("Start one: p2p-sync start")),
     ("sync", "", 4, Nothing, Has("No node is running")),
+    ("ping kitchen", "", 4, Nothing, Has("No node is running")),
     ("wait --timeout 200ms", "", 5, Nothing, Has("no node is running")),
 ];
 

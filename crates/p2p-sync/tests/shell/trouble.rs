@@ -101,6 +101,36 @@ fn what_no_node_had_is_announced_by_the_next_one() {
     assert!(peers.contains(&node.peer_id()), "{peers}");
 }
 
+/// Over QUIC the usual pings are half a minute apart.
+#[test]
+fn a_peer_is_pinged_now() {
+    let (_parent, first) = directory();
+    let (_other, second) = directory();
+    let node = start(&first);
+    for transport in ["tcp/PORT", "udp/PORT/quic-v1"] {
+        let port = node
+            .listening()
+            .iter()
+            .find_map(|address| Some(address.split_once("/tcp/")?.1.to_owned()));
+        let address = format!("/ip4/127.0.0.1/{}", transport.replace("PORT", &port.unwrap()));
+        let peer = launch(&second).peer(&address).start();
+        assert_eq!(shell(&second, &["wait", "--peers", "1", "--timeout", "30s"]).code, 0);
+        for _ in 0..5 {
+            let pinged = shell(&second, &["ping", &node.peer_id(), "--json"]);
+            assert_eq!(pinged.code, 0, "{pinged:?}");
+            assert!(pinged.text().contains("\"rtt_ms\":"), "{pinged:?}");
+            assert!(pinged.took < SOON, "{pinged:?}");
+        }
+        assert_eq!(shell(&second, &["ping", "nobody"]).code, 3);
+        node.process().signal("STOP");
+        let silent = shell(&second, &["ping", &node.peer_id()]);
+        node.process().signal("CONT");
+        assert!(matches!(silent.code, 3 | 5), "{silent:?}");
+        peer.process().signal("TERM");
+        assert!(peer.wait_exit(PATIENCE).success());
+    }
+}
+
 #[test]
 fn a_network_that_was_chosen_stays() {
     let (_parent, directory) = directory();

@@ -44,7 +44,7 @@ const KEYS: &[Place] = &[
 /// Where a key in conflict stands.
 const CONFLICTS: &[Place] = &[("conflicts", "prefix"), ("resolve", "key")];
 /// Where a peer stands.
-const PEERS: &[Place] = &[("peers", "peer")];
+const PEERS: &[Place] = &[("peers", "peer"), ("ping", "peer")];
 
 /// Answers a shell that asks what could stand at the cursor; none if that is not what was asked for.
 pub(in crate::cli) fn complete() -> Option<ExitCode> {

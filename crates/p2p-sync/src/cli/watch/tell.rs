@@ -103,9 +103,9 @@ mod tests {
         let put = change(r#""value":"1\n2""#);
         let gone = change(r#""deleted":true"#);
         let bytes = change(r#""value_b64":"/wA=""#);
-        assert_eq!(for_people(ChangeKind::Put, &put, false), "a\\u{9}b = 1\\u{a}2\n");
-        assert_eq!(for_people(ChangeKind::Put, &put, true), "a\\u{9}b\n");
-        assert_eq!(for_people(ChangeKind::Delete, &gone, false), "a\\u{9}b (deleted)\n");
+        assert_eq!(for_people(ChangeKind::Put, &put, false), "a\\tb = 1\\n2\n");
+        assert_eq!(for_people(ChangeKind::Put, &put, true), "a\\tb\n");
+        assert_eq!(for_people(ChangeKind::Delete, &gone, false), "a\\tb (deleted)\n");
         assert_eq!(for_programs(ChangeKind::Put, &put, false), "put\ta\\tb\t1\\n2\n");
         assert_eq!(for_programs(ChangeKind::Delete, &gone, false), "delete\ta\\tb\n");
         assert_eq!(

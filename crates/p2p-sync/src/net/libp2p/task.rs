@@ -34,8 +34,11 @@ use crate::report::NotListening;
 
 mod events;
 mod gossiping;
+mod pinging;
 mod status;
 mod telling;
+
+use pinging::Pings;
 
 use telling::Telling;
 
@@ -101,6 +104,7 @@ pub(super) struct Task {
     rousing: IdentTopic,
     publish_at: Option<Instant>,
     next_check: Instant,
+    pings: Pings,
 }
 
 impl Task {
@@ -150,6 +154,7 @@ impl Task {
             rousing: IdentTopic::new(format!("{}/rouse", config.network.topic())),
             publish_at: None,
             next_check: now + CHECK_INTERVAL,
+            pings: Pings::default(),
         }
     }
 
@@ -189,6 +194,7 @@ impl Task {
             ToPeers::OpenStream { peer, order } => self.open_stream(peer, order),
             ToPeers::Vouch { peer } => self.vouch(peer),
             ToPeers::ChangedNothing { author, neighbour } => self.gossip.changed_nothing(author, neighbour),
+            ToPeers::Ping { peer, reply } => self.ping(peer, reply),
             // Whoever asked may have gone away meanwhile.
             ToPeers::Status(reply) => drop(reply.send(self.status())),
             ToPeers::Stop(done) => return Some(done),

@@ -47,7 +47,10 @@ impl Task {
                 tracing::debug!(%peer_id, ?cause, "connection closed");
                 self.telling.visits.closed(connection_id);
                 match self.connections.closed(peer_id, connection_id, now) {
-                    Closed::Nothing => self.on_disconnected(peer_id, now),
+                    Closed::Nothing => {
+                        self.pings.gone(peer_id);
+                        self.on_disconnected(peer_id, now);
+                    }
                     Closed::Unheard => self.reconnect(peer_id),
                     Closed::Others => {
                         self.missed(peer_id, now);
@@ -211,7 +214,10 @@ impl Task {
                 connection,
                 result,
             }) => match result {
-                Ok(rtt) => self.connections.pinged(peer, connection, rtt),
+                Ok(rtt) => {
+                    self.connections.pinged(peer, connection, rtt);
+                    self.pings.answered(peer, rtt);
+                }
                 Err(ping::Failure::Unsupported) => self.connections.cannot_ping(peer, connection),
                 Err(failure) => tracing::debug!(%peer, "ping: {failure}"),
             },

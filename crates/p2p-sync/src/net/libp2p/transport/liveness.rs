@@ -3,6 +3,7 @@
 //! means. This also answers the other side's pings: libp2p's own handler stops answering once the other side has refused
 //! its ping, and programs that ping but refuse pings would leave.
 
+use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,8 +14,8 @@ use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::swarm::handler::{ConnectionEvent, ConnectionHandler, FullyNegotiatedInbound};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour, Stream, SubstreamProtocol,
-    THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    ConnectionDenied, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, Stream,
+    SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, ping};
 
@@ -28,28 +29,47 @@ const QUIC_INTERVAL: Duration = Duration::from_secs(30);
 /// Bytes of a ping, which come back as they are.
 const PING_BYTES: usize = 32;
 
+/// Pings that were asked for and have not gone to their connections yet.
+const ASKED_MAX: usize = 64;
+
 /// libp2p's ping, with an interval for each transport.
 pub(in crate::net::libp2p) struct Behaviour {
     tcp: ping::Behaviour,
     quic: ping::Behaviour,
+    asked: VecDeque<(PeerId, ConnectionId)>,
 }
+
+/// Asks a connection for a ping at once.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::net::libp2p) struct PingNow;
 
 impl Behaviour {
     pub(in crate::net::libp2p) fn new() -> Self {
-        let every = |interval| ping::Behaviour::new(ping::Config::new().with_interval(interval));
         Self {
             tcp: every(TCP_INTERVAL),
             quic: every(QUIC_INTERVAL),
+            asked: VecDeque::new(),
         }
     }
 
-    fn for_address(&mut self, address: &Multiaddr) -> &mut ping::Behaviour {
-        if is_quic(address) {
-            &mut self.quic
-        } else {
-            &mut self.tcp
+    /// Pings a connection at once, besides the usual pings. The answer is an event like theirs.
+    pub(in crate::net::libp2p) fn ping(&mut self, peer: PeerId, connection: ConnectionId) {
+        if self.asked.len() < ASKED_MAX {
+            self.asked.push_back((peer, connection));
         }
     }
+
+    fn for_address(&mut self, address: &Multiaddr) -> (&mut ping::Behaviour, Duration) {
+        if is_quic(address) {
+            (&mut self.quic, QUIC_INTERVAL)
+        } else {
+            (&mut self.tcp, TCP_INTERVAL)
+        }
+    }
+}
+
+fn every(interval: Duration) -> ping::Behaviour {
+    ping::Behaviour::new(ping::Config::new().with_interval(interval))
 }
 
 impl NetworkBehaviour for Behaviour {
@@ -63,9 +83,9 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.for_address(remote)
-            .handle_established_inbound_connection(id, peer, local, remote)
-            .map(Handler::new)
+        let (ping, interval) = self.for_address(remote);
+        ping.handle_established_inbound_connection(id, peer, local, remote)
+            .map(|ping| Handler::new(ping, interval))
     }
 
     fn handle_established_outbound_connection(
@@ -76,9 +96,9 @@ impl NetworkBehaviour for Behaviour {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.for_address(address)
-            .handle_established_outbound_connection(id, peer, address, role, port_use)
-            .map(Handler::new)
+        let (ping, interval) = self.for_address(address);
+        ping.handle_established_outbound_connection(id, peer, address, role, port_use)
+            .map(|ping| Handler::new(ping, interval))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -92,10 +112,19 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        match self.tcp.poll(cx) {
+        if let Some((peer_id, connection)) = self.asked.pop_front() {
+            return Poll::Ready(ToSwarm::NotifyHandler {
+                peer_id,
+                handler: NotifyHandler::One(connection),
+                event: PingNow,
+            });
+        }
+        let told = match self.tcp.poll(cx) {
             Poll::Ready(event) => Poll::Ready(event),
             Poll::Pending => self.quic.poll(cx),
-        }
+        };
+        // They ask nothing of their handlers.
+        told.map(|told| told.map_in(|never| match never {}))
     }
 }
 
@@ -104,13 +133,32 @@ type Ping = THandler<ping::Behaviour>;
 /// libp2p's handler for the pings that go out, and our own answers to those that come in.
 pub(in crate::net::libp2p) struct Handler {
     ping: Ping,
+    interval: Duration,
     /// Ends when the stream does. A new stream takes the place of the one before: one at a time is what the protocol asks for.
     answering: Option<BoxFuture<'static, io::Error>>,
 }
 
 impl Handler {
-    fn new(ping: Ping) -> Self {
-        Self { ping, answering: None }
+    fn new(ping: Ping, interval: Duration) -> Self {
+        Self {
+            ping,
+            interval,
+            answering: None,
+        }
+    }
+
+    /// libp2p's handler pings when it is new, and then at its interval. It makes nothing of what it is told of the connection.
+    fn ping_now(&mut self) {
+        let nowhere = Multiaddr::empty();
+        let fresh = every(self.interval).handle_established_inbound_connection(
+            ConnectionId::new_unchecked(0),
+            PeerId::random(),
+            &nowhere,
+            &nowhere,
+        );
+        if let Ok(fresh) = fresh {
+            self.ping = fresh;
+        }
     }
 }
 
@@ -130,7 +178,7 @@ async fn answer(mut stream: Stream) -> io::Error {
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = <Ping as ConnectionHandler>::FromBehaviour;
+    type FromBehaviour = PingNow;
     type ToBehaviour = <Ping as ConnectionHandler>::ToBehaviour;
     type InboundProtocol = <Ping as ConnectionHandler>::InboundProtocol;
     type OutboundProtocol = <Ping as ConnectionHandler>::OutboundProtocol;
@@ -145,8 +193,8 @@ impl ConnectionHandler for Handler {
         self.ping.connection_keep_alive()
     }
 
-    fn on_behaviour_event(&mut self, event: Self::FromBehaviour) {
-        self.ping.on_behaviour_event(event);
+    fn on_behaviour_event(&mut self, PingNow: PingNow) {
+        self.ping_now();
     }
 
     fn on_connection_event(&mut self, event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol>) {
