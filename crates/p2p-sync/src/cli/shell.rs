@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::place::Place;
 use super::{Failure, cannot_begin, output, values};
 use crate::client::{Client, ClientError};
-use crate::command::{Class, Command, CommandError};
+use crate::command::{Class, Command, CommandError, Help};
 use crate::node::DataPaths;
 
 mod answers;
@@ -54,7 +54,8 @@ fn carry_out(command: Command, place: &Place) -> Result<Option<Class>, Failure> 
             let text = "`exit` leaves the prompt of a node. To stop one that runs elsewhere, send it SIGTERM: kill PID";
             return Err(Failure::new(Class::Usage, text));
         }
-        Command::Help(help) if !help.json() => return super::help(help.command()).map(|()| None),
+        Command::Help(help) if help.json() => return explain(help, show),
+        Command::Help(help) => return super::help(help.command()).map(|()| None),
         Command::Add(add) => Command::Add(values::filled(add, &mut io::stdin())?),
         other => other.without_total(),
     };
@@ -62,10 +63,18 @@ fn carry_out(command: Command, place: &Place) -> Result<Option<Class>, Failure> 
     let runtime = runtime.map_err(|error| cannot_begin(&error))?;
     let done = runtime.block_on(async {
         let answers = reach(&command, place).await?;
-        tell(answers, show).await
+        tell(answers, show, command.writes()).await
     });
     runtime.shutdown_background();
     done
+}
+
+/// Describes the commands. Nothing but this program is needed for that.
+fn explain(help: Help, mut show: Show) -> Result<Option<Class>, Failure> {
+    match show.answer(help.reply()).map_err(show::not_written) {
+        Ok(class) => Ok(class),
+        Err(failure) => failure.map_or(Ok(None), Err),
+    }
 }
 
 impl From<CommandError> for Failure {
@@ -74,8 +83,8 @@ impl From<CommandError> for Failure {
     }
 }
 
-/// Shows the answers, and ends what gave them.
-async fn tell(mut answers: Answers, mut show: Show) -> Result<Option<Class>, Failure> {
+/// Shows the answers, and ends what gave them; `writes` says whether the command may have changed something.
+async fn tell(mut answers: Answers, mut show: Show, writes: bool) -> Result<Option<Class>, Failure> {
     let mut first = None;
     let ended = loop {
         match answers.next().await {
@@ -84,7 +93,7 @@ async fn tell(mut answers: Answers, mut show: Show) -> Result<Option<Class>, Fai
                 Ok(class) => first = first.or(class),
                 Err(error) => break Err(show::not_written(error)),
             },
-            Err(error) => break Err(went_away(error)),
+            Err(error) => break Err(Some(went_away(&error, writes))),
         }
     };
     answers.end().await;
@@ -97,11 +106,12 @@ async fn tell(mut answers: Answers, mut show: Show) -> Result<Option<Class>, Fai
 }
 
 /// The node went away in the middle of its answer.
-fn went_away(error: ClientError) -> Option<Failure> {
-    Some(Failure::new(
+fn went_away(error: &ClientError, writes: bool) -> Failure {
+    let what = if writes { UNKNOWN } else { "Try again." };
+    Failure::new(
         Class::NotReachable,
-        format!("The node went away before the answer was complete ({error}). Nothing was changed by this command."),
-    ))
+        format!("The node went away before its answer was complete ({error}). {what}"),
+    )
 }
 
 /// Finds whoever can carry out the command, and has it done. A node that is just starting or stopping is waited for.
@@ -178,13 +188,10 @@ fn unknown(why: &str) -> Failure {
 
 fn unreachable(paths: &DataPaths, holder: Option<u32>, why: Option<String>) -> Failure {
     let process = holder.map(|pid| format!(" (process {pid})")).unwrap_or_default();
-    let why = why.map_or_else(
-        || "it has no local API, or not yet".to_owned(),
-        |why| format!("its local API: {why}"),
-    );
+    let why = why.map_or_else(String::new, |why| format!(" ({why})"));
     let text = format!(
-        "Another p2p-sync{process} has {} and could not be reached within {} s: {why}. Nothing was changed. If it is \
-         starting or stopping, try again",
+        "Another p2p-sync{process} has {}, and its local API could not be reached within {} s{why}. Nothing was changed. It is \
+         starting or stopping, runs with --api off, or is a command of a shell: try again when it is done",
         paths.directory().display(),
         PATIENCE.as_secs()
     );

@@ -1,6 +1,7 @@
 //! Every command as `p2p-sync COMMAND`: what it prints where, how it ends, and what it does while nodes come and go. Real processes on
 //! loopback, without discovery.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod bytes;

@@ -9,11 +9,14 @@ use super::answers::Answers;
 use crate::cli::logging::Logs;
 use crate::cli::place::Place;
 use crate::cli::{Failure, descriptors, output};
-use crate::command::{Class, Command, CommandError, Reply};
+use crate::command::{Class, Command, Reply};
 use crate::node::{DataDir, DataPaths, Node, OpenError, StartError, StoreError};
 
-/// A store that is used directly; none for a command that needs none.
-pub(super) struct Direct(Option<(Node, Logs)>);
+/// A store that is used directly.
+pub(super) struct Direct {
+    node: Node,
+    logs: Logs,
+}
 
 /// What came of the attempt.
 pub(super) enum Opened {
@@ -42,9 +45,6 @@ pub(super) async fn open(command: &Command, paths: &DataPaths, place: &Place) ->
     if command.needs_node() {
         return Err(no_node(paths));
     }
-    if matches!(command, Command::Help(_)) {
-        return Ok(Opened::Direct(Direct(None)));
-    }
     let has_store = paths.has_store().map_err(StartError::from)?;
     let directory = match directory {
         Some(directory) if has_store || makes => directory,
@@ -66,7 +66,7 @@ pub(super) async fn open(command: &Command, paths: &DataPaths, place: &Place) ->
     if matches!(command, Command::Status(_)) {
         output::say("(no node is running: this is what its store says)");
     }
-    Ok(Opened::Direct(Direct(Some((node, logs)))))
+    Ok(Opened::Direct(Direct { node, logs }))
 }
 
 fn no_node(paths: &DataPaths) -> Failure {
@@ -94,17 +94,9 @@ fn no_store(command: &Command, paths: &DataPaths) -> Failure {
 impl Direct {
     /// Has a command carried out.
     pub(super) async fn carry_out(self, command: Command) -> Answers {
-        let Some((node, _)) = &self.0 else {
-            let error = CommandError::new(Class::Usage, "This command needs a node.");
-            let reply = match command {
-                Command::Help(help) => help.reply(),
-                _ => Err(error),
-            };
-            return Answers::direct(self, once(async move { reply }));
-        };
-        let reply = command.run(node).await;
+        let reply = command.run(&self.node).await;
         let following = match &reply {
-            Ok(Reply::Listed(page)) => Either::Left(page.following(node).map(|page| page.map(Reply::Listed))),
+            Ok(Reply::Listed(page)) => Either::Left(page.following(&self.node).map(|page| page.map(Reply::Listed))),
             _ => Either::Right(empty()),
         };
         Answers::direct(self, once(async move { reply }).chain(following))
@@ -112,9 +104,7 @@ impl Direct {
 
     /// Closes the store as a node does.
     pub(super) async fn end(self) {
-        if let Some((node, logs)) = self.0 {
-            node.stop().await;
-            logs.flush();
-        }
+        self.node.stop().await;
+        self.logs.flush();
     }
 }
