@@ -245,6 +245,17 @@ fn heads_and_bodies_have_limits() {
     api.raw(format!("{head}\r\n{}", chunk.repeat(3)).as_bytes())
         .unwrap()
         .expect(413);
+    // It sends all of it without looking; the answer reaches it.
+    let head = api.head("PUT", "/v1/kv/k", &[("Content-Length", "10000000")]);
+    let request = [format!("{head}\r\n").into_bytes(), vec![b'x'; 10_000_000]].concat();
+    api.raw(&request).unwrap().expect(413);
+    let head = format!(
+        "PUT /v1/kv/k HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000\r\n\r\n",
+        api.address
+    );
+    api.raw(&[head.into_bytes(), vec![b'x'; 1_000_000]].concat())
+        .unwrap()
+        .expect(401);
     let peak = api.node.process().memory_peak_bytes();
     assert!(peak < 200 << 20, "{peak}");
 }

@@ -42,6 +42,7 @@ fn a_check_is_begun_and_looked_at() {
         api.get(&place).expect(200).json()["state"] == "done"
     });
     let found = api.get(&place).expect(200).json();
+    assert_eq!((&found["checked"], &found["records"]), (&json!(1), &json!(1)));
     assert_eq!(
         found["found"],
         json!({"records": 1, "damaged": 0, "summary_was_right": true})
