@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::body::{Held, drain};
+use super::guard::{self, OPEN_PATH};
 use super::places::Place;
 use super::routes::{self, Routes};
 use super::{Api, ApiError};
@@ -111,10 +112,11 @@ async fn answer(
     api: &Api,
     routes: &Routes,
 ) -> Response<Held> {
-    let answer = match super::guard::check(api, from.ip(), &request) {
+    let answer = match guard::check(api, from.ip(), &request) {
         Ok(()) => {
-            let busy = place.busy();
-            routes.answer(request).await.map(|body| Held::new(body, Some(busy)))
+            // What anybody may ask keeps nobody else out, not even if the answer is never read.
+            let busy = (request.uri().path() != OPEN_PATH).then(|| place.busy());
+            routes.answer(request).await.map(|body| Held::new(body, busy))
         }
         Err(problem) => {
             if !request.headers().contains_key(EXPECT) && !request.body().is_end_stream() {
