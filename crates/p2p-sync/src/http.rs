@@ -84,6 +84,12 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Whether there is no room on the disk for the files of the API.
+    pub fn is_for_want_of_room(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::File { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// The class of the failure.
     pub fn class(&self) -> Class {
         use std::io::ErrorKind;

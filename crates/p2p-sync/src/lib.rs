@@ -37,6 +37,8 @@
 //! # }
 //! ```
 //!
+//! [`http::Server`] answers other programs on the machine for such a node, as `p2p-sync start` does.
+//!
 //! To react to changes, whichever node they are made on:
 //!
 //! ```no_run

@@ -2,6 +2,7 @@
 //! its store, reads to a few separate connections, questions about peers to the network. Callers decide how to show the
 //! answers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::Multiaddr;
@@ -84,6 +85,8 @@ struct Inner {
     failure: tokio::sync::watch::Receiver<Option<NodeError>>,
     patrol: Patrol,
     hub: Hub,
+    /// How many records the check that runs has read.
+    checked: Arc<AtomicU64>,
     /// Held for the lock on it.
     data_dir: DataDir,
 }
@@ -172,6 +175,7 @@ impl Node {
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
         let (failing, failure) = tokio::sync::watch::channel(None);
         let changed = Arc::new(Notify::new());
+        let checked = Arc::new(AtomicU64::new(0));
         let writer = Writer::new(
             ledger,
             readers.clone(),
@@ -182,6 +186,7 @@ impl Node {
             names.clone(),
         )
         .with_watchers(Arc::clone(&changed))
+        .with_progress(Arc::clone(&checked))
         .with_logged_values(config.log_values);
         let thread = tokio::task::spawn_blocking(move || writer.run());
         let patrol = Patrol::start(readers.clone(), requests.downgrade(), patrolled);
@@ -202,6 +207,7 @@ impl Node {
                 failure,
                 patrol,
                 hub,
+                checked,
                 data_dir,
             }),
         })
@@ -243,6 +249,11 @@ impl Node {
     /// When the store fails or the node has stopped.
     pub async fn verify(&self) -> Result<Verified, NodeError> {
         self.ask(|reply| Request::Verify { reply }).await?
+    }
+
+    /// How many records the check that runs has read so far, or the last one in all.
+    pub fn checked(&self) -> u64 {
+        self.inner.checked.load(Ordering::Relaxed)
     }
 
     /// Waits until nothing can be stored any more, because the files of the store were removed, moved or replaced, and

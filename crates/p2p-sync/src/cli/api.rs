@@ -15,7 +15,7 @@ impl From<ApiError> for Failure {
 /// Starts the local API at an address, if there is to be one.
 ///
 /// # Errors
-/// When it cannot be started. The node has been stopped then.
+/// When it cannot be started, unless for want of room on the disk. The node has been stopped then.
 pub(super) async fn start(node: &Node, address: Option<SocketAddr>) -> Result<Option<Server>, Failure> {
     let Some(address) = address else {
         http::forget(node);
@@ -23,6 +23,11 @@ pub(super) async fn start(node: &Node, address: Option<SocketAddr>) -> Result<Op
     };
     match Server::start(node.clone(), address).await {
         Ok(server) => Ok(Some(server)),
+        // On a full disk, keys must still be deleted.
+        Err(error) if error.is_for_want_of_room() => {
+            tracing::warn!("{error}. The node runs without it: free some space, and start again");
+            Ok(None)
+        }
         Err(error) => {
             node.stop().await;
             Err(error.into())

@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::EXPECT;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -15,7 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::body::Held;
+use super::body::{Held, drain};
+use super::guard::{self, OPEN_PATH};
 use super::places::Place;
 use super::routes::{self, Routes};
 use super::{Api, ApiError};
@@ -30,6 +32,8 @@ const BUFFER_BYTES: usize = 16 * 1024;
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// How long requests may go on when the API stops.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long the body of a request that is not permitted is read, to be forgotten.
+const DRAIN_TIME: Duration = Duration::from_millis(200);
 /// After a failure to accept, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -108,12 +112,18 @@ async fn answer(
     api: &Api,
     routes: &Routes,
 ) -> Response<Held> {
-    let answer = match super::guard::check(api, from.ip(), &request) {
+    let answer = match guard::check(api, from.ip(), &request) {
         Ok(()) => {
-            let busy = place.busy();
-            routes.answer(request).await.map(|body| Held::new(body, Some(busy)))
+            // What anybody may ask keeps nobody else out, not even if the answer is never read.
+            let busy = (request.uri().path() != OPEN_PATH).then(|| place.busy());
+            routes.answer(request).await.map(|body| Held::new(body, busy))
         }
-        Err(problem) => problem.response().map(|body| Held::new(body, None)),
+        Err(problem) => {
+            if !request.headers().contains_key(EXPECT) && !request.body().is_end_stream() {
+                drain(request.into_body(), DRAIN_TIME).await;
+            }
+            problem.response().map(|body| Held::new(body, None))
+        }
     };
     api.answers.count(answer.status());
     answer

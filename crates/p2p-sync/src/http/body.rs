@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Frame, SizeHint};
@@ -23,6 +23,9 @@ use crate::report::{Class, read as read_json};
 pub(super) const BODIES_KIB_MAX: usize = 64 * 1024;
 /// How long it may take until the whole body is here.
 const TIME: Duration = Duration::from_secs(10);
+
+/// How long the rest of a body that is too large is read.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The body of a request.
 pub(super) struct Content {
@@ -47,37 +50,42 @@ pub(super) async fn read(api: &Api, request: Request, bytes_max: usize) -> Resul
         ));
     }
     let told = told_length(request.headers());
+    let waits = request.headers().contains_key(EXPECT);
+    let mut body = request.into_body();
     if told.is_some_and(|told| told > bytes_max) {
+        if !waits {
+            drain(body, DRAIN_TIME).await;
+        }
         return Err(too_large(bytes_max));
     }
     let kibibytes = told.unwrap_or(bytes_max) / 1_024 + 1;
-    let body = Limited::new(request.into_body(), bytes_max);
     let all = async {
         let wanted = u32::try_from(kibibytes).unwrap_or(u32::MAX);
         let permit = api.bodies.clone().acquire_many_owned(wanted).await;
         let permit = permit.map_err(|_| Problem::stopping())?;
-        let bytes = body.collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                too_large(bytes_max)
-            } else {
-                Problem::usage("The body broke off. Nothing was changed.")
-            }
-        })?;
-        Ok(Content {
+        let collected = Limited::new(&mut body, bytes_max).collect().await;
+        let bytes = collected.map_err(|error| error.is::<LengthLimitError>());
+        Ok((bytes, permit))
+    };
+    let (bytes, permit) = timeout(TIME, all).await.unwrap_or_else(|_| Err(too_slow()))?;
+    match bytes {
+        Ok(bytes) => Ok(Content {
             bytes: bytes.to_bytes(),
             permit,
-        })
-    };
-    timeout(TIME, all).await.unwrap_or_else(|_| {
-        Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            Class::TimedOut,
-            format!(
-                "The body was not complete within {} s. Nothing was changed.",
-                TIME.as_secs()
-            ),
-        ))
-    })
+        }),
+        Err(true) => {
+            drain(body, DRAIN_TIME).await;
+            Err(too_large(bytes_max))
+        }
+        Err(false) => Err(Problem::usage("The body broke off. Nothing was changed.")),
+    }
+}
+
+/// Reads a body to its end and forgets it, but not for longer than this: a client that is still sending when the connection is closed
+/// may never see the answer.
+pub(super) async fn drain<B: hyper::body::Body + Unpin>(mut body: B, time: Duration) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = timeout(time, rest).await;
 }
 
 /// Reads a body that is the JSON of a `T`.
@@ -112,6 +120,17 @@ fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next());
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn too_slow() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        Class::TimedOut,
+        format!(
+            "The body was not complete within {} s. Nothing was changed.",
+            TIME.as_secs()
+        ),
+    )
 }
 
 fn too_large(bytes_max: usize) -> Problem {

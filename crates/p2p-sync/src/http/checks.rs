@@ -69,6 +69,8 @@ impl Last {
             id: self.id,
             state,
             seconds: until.saturating_duration_since(self.begun).as_secs(),
+            checked: 0,
+            records: 0,
             found,
             error,
         }
@@ -86,6 +88,7 @@ impl Last {
 pub(super) async fn begin(State(api): State<Arc<Api>>, query: Query) -> Result<Response, Problem> {
     query.end()?;
     let (check, is_new) = api.checks.begin();
+    let id = check.id;
     if is_new {
         let (api, mut stopping) = (Arc::clone(&api), api.stopping.clone());
         tokio::spawn(async move {
@@ -95,9 +98,9 @@ pub(super) async fn begin(State(api): State<Arc<Api>>, query: Query) -> Result<R
             }
         });
     }
-    let mut response = json(&check);
+    let mut response = json(&with_progress(&api, check).await?);
     *response.status_mut() = StatusCode::ACCEPTED;
-    if let Ok(place) = HeaderValue::try_from(format!("/v1/verify/{}", check.id)) {
+    if let Ok(place) = HeaderValue::try_from(format!("/v1/verify/{id}")) {
         response.headers_mut().insert(LOCATION, place);
     }
     Ok(response)
@@ -122,8 +125,18 @@ pub(super) async fn look(
 ) -> Result<Response, Problem> {
     query.end()?;
     let check = id.parse().ok().and_then(|id| api.checks.look(id));
-    let check = check.ok_or_else(|| Problem::not_found("There is no such check. Only the last one is remembered."))?;
-    Ok(json(&check))
+    let check: Check =
+        check.ok_or_else(|| Problem::not_found("There is no such check. Only the last one is remembered."))?;
+    Ok(json(&with_progress(&api, check).await?))
+}
+
+async fn with_progress(api: &Api, check: Check) -> Result<Check, Problem> {
+    let counts = api.node.counts().await?;
+    Ok(Check {
+        checked: check.found.map_or_else(|| api.node.checked(), |found| found.records),
+        records: counts.live + counts.deleted,
+        ..check
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //! compared with what was stored when the user asks or damage was found. The store reads and compares; the writer repairs a
 //! file with damaged pages.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use p2p_sync_core::Uptime;
@@ -56,6 +58,8 @@ pub(super) struct Checking {
     lost: u64,
     /// Why the file could not be opened or mended, as long as it is not: nothing is checked meanwhile.
     out_of_order: Option<NodeError>,
+    /// How many records the check that runs has read.
+    pub(super) progress: Arc<AtomicU64>,
     /// Damage that was repaired since the start: records, and summaries that were not those of the records.
     pub(super) repaired: u64,
 }
@@ -80,6 +84,7 @@ impl Checking {
             begun: Uptime::default(),
             lost: 0,
             out_of_order: None,
+            progress: Arc::default(),
             repaired: 0,
         };
         (checking, finished)
@@ -167,6 +172,10 @@ impl Checking {
         self.running = Some((self.scans, depth));
         let (results, number) = (self.results.clone(), self.scans);
         let started = ledger.start_scan(depth).and_then(|scan| {
+            let scan = match depth {
+                Depth::Records => scan.counting(Arc::clone(&self.progress)),
+                Depth::Items => scan,
+            };
             let run = move || drop(results.blocking_send((number, scan.run())));
             let thread = std::thread::Builder::new().name("scan".to_owned()).spawn(run);
             thread.map(drop).map_err(|cause| NodeError::Thread(cause.to_string()))

@@ -215,3 +215,14 @@ async fn a_node_is_known_by_its_name_to_those_who_met_it_and_by_its_last_name() 
     assert!(renamed(&desk).await, "the old name is back");
     desk.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_ready_until_it_stops_and_says_what_does_not_answer() {
+    let node = Machines::new(1).start(0).await;
+    let within = Duration::from_secs(20);
+    assert_eq!(node.hindrances(within).await, [""; 0]);
+    node.stop().await;
+    let told = node.hindrances(within).await;
+    assert!(told.iter().any(|one| one.starts_with("The network fails")), "{told:?}");
+    assert!(told.iter().any(|one| one.starts_with("The thread that writes fails")), "{told:?}");
+}

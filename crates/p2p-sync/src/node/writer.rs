@@ -4,6 +4,7 @@
 //! nothing here waits for the network.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::Uptime;
@@ -124,6 +125,12 @@ impl Writer {
     /// The same, with watchers who are notified of every commit that stored a version.
     pub(super) fn with_watchers(mut self, changed: Arc<Notify>) -> Self {
         self.changed = changed;
+        self
+    }
+
+    /// The same, which counts here how many records a check has read.
+    pub(super) fn with_progress(mut self, progress: Arc<AtomicU64>) -> Self {
+        self.checking.progress = progress;
         self
     }
 

@@ -183,6 +183,10 @@ pub struct Check {
     pub state: CheckState,
     /// For how long it has run, or ran, in seconds.
     pub seconds: u64,
+    /// How many records it has read.
+    pub checked: u64,
+    /// How many records there are, deletions included; a check also reads versions in conflict.
+    pub records: u64,
     /// What it found; only when it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Verified>,

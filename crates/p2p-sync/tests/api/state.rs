@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use p2p_sync_testbed::{json, wait_until};
+use p2p_sync_testbed::{json, tempfile, wait_until};
 
-use super::client::{Api, PATIENCE};
+use super::client::{Api, PATIENCE, launch};
 
 #[test]
 fn the_state_of_the_node_is_told() {
@@ -42,6 +42,7 @@ fn a_check_is_begun_and_looked_at() {
         api.get(&place).expect(200).json()["state"] == "done"
     });
     let found = api.get(&place).expect(200).json();
+    assert_eq!((&found["checked"], &found["records"]), (&json!(1), &json!(1)));
     assert_eq!(
         found["found"],
         json!({"records": 1, "damaged": 0, "summary_was_right": true})
@@ -126,4 +127,56 @@ fn the_description_names_only_what_is_there() {
             );
         }
     }
+}
+
+#[test]
+fn a_conflict_is_told_everywhere_and_ended() {
+    let first = Api::start();
+    first.put("/v1/kv/k", b"first").expect(200);
+    let directory = tempfile::tempdir().unwrap();
+    let alone = Api::of(launch("second").data_dir(directory.path()).start());
+    alone.put("/v1/kv/k", b"second").expect(200);
+    alone.node.stop();
+    let peer = format!("/ip4/127.0.0.1/tcp/{}", first.node.port());
+    let second = Api::of(launch("second").data_dir(directory.path()).peer(&peer).start());
+    for api in [&first, &second] {
+        wait_until("the conflict", PATIENCE, || {
+            api.get("/v1/conflicts").expect(200).json()["conflicts"] != json!([])
+        });
+        assert_eq!(
+            api.get("/v1/peers").expect(200).json()["peers"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
+        let page = api.get("/v1/conflicts?prefix=k&limit=1").expect(200).json();
+        let values: Vec<_> = page["conflicts"][0]["versions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| &one["value"])
+            .collect();
+        assert_eq!(values, ["second", "first"]);
+        assert_eq!(
+            api.get("/v1/conflicts?prefix=x").expect(200).json()["conflicts"],
+            json!([])
+        );
+        let answer = api.get("/v1/kv/k").expect(200);
+        assert_eq!(
+            (answer.header("p2p-sync-conflicts"), &*answer.body),
+            (Some("1"), &b"second"[..])
+        );
+    }
+    let lost = &first.get("/v1/conflicts").json()["conflicts"][0]["versions"][1]["timestamp"];
+    let choice = json!({"key": "k", "timestamp": lost});
+    let chosen = first.post("/v1/conflicts/resolve", &choice).expect(200).json();
+    assert_eq!((&chosen["resolved"], &chosen["value"]), (&json!(true), &json!("first")));
+    wait_until("the end of the conflict", PATIENCE, || {
+        let answer = second.get("/v1/kv/k").expect(200);
+        answer.body == b"first" && answer.header("p2p-sync-conflicts").is_none()
+    });
+    let synced = first.send("POST", "/v1/sync", &[], b"").expect(200).json();
+    assert_eq!(synced["peers"][0]["peer_id"], second.node.peer_id());
+    assert_eq!(synced["peers"][0]["state"], "in_sync");
 }

@@ -349,3 +349,45 @@ fn room_that_came_back_is_found_though_nothing_asks_for_it() {
     assert!(ledger.find_room(at(due)));
     assert!(ledger.next_look_for_room().is_some(), "until the log has heard of it");
 }
+
+#[test]
+fn writes_that_belong_together_are_made_together_and_do_not_concern_others() {
+    let directory = TempDir::new().unwrap();
+    let mut ledger = open(&directory);
+    let put = |name: &str, condition| Write {
+        key: Key::new(name).unwrap(),
+        content: value("v"),
+        terms: Terms {
+            condition,
+            ..Terms::default()
+        },
+    };
+    let good = [put("a", Condition::None), put("b", Condition::Absent)];
+    // The last one contradicts the first.
+    let bad = [
+        put("c", Condition::None),
+        put("d", Condition::None),
+        put("c", Condition::Absent),
+    ];
+    let (key, content) = (&key(), &value("alone"));
+    let alone = Entry::Write {
+        key,
+        content,
+        terms: Terms::default(),
+    };
+    let committed = ledger.commit(&[Entry::WriteAll(&good), Entry::WriteAll(&bad), alone], now());
+    assert!(matches!(&committed.done[0], Ok(Done::WrittenAll(records)) if records.len() == 2));
+    assert!(matches!(&committed.done[1], Err(NodeError::OfWrites { index: 2, .. })));
+    assert!(matches!(&committed.done[2], Ok(Done::Written(Some(_)))));
+    let told: Vec<_> = committed
+        .changes
+        .iter()
+        .map(|change| change.record.key.as_str())
+        .collect();
+    assert_eq!(told, ["a", "b", "key"]);
+    let mut is_held = |name: &str| ledger.store().get(&Key::new(name).unwrap()).unwrap().is_some();
+    assert_eq!(
+        ["a", "b", "c", "d", "key"].map(&mut is_held),
+        [true, true, false, false, true]
+    );
+}

@@ -6,7 +6,7 @@
 //! there is one at a time, and it ends by itself, or when the store is closed.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use p2p_sync_core::Key;
@@ -52,6 +52,8 @@ pub struct Scan {
     depth: Depth,
     file: PathBuf,
     hold: Arc<Hold>,
+    /// How many rows were read, for whoever wants to know how far it is.
+    progress: Arc<AtomicU64>,
 }
 
 /// What a scan found, for [`SqliteStore::finish_scan`].
@@ -162,6 +164,13 @@ impl Rows {
 }
 
 impl Scan {
+    /// The same, which counts the rows that it reads here, from 0 on.
+    #[must_use]
+    pub fn counting(self, progress: Arc<AtomicU64>) -> Self {
+        progress.store(0, Ordering::Relaxed);
+        Self { progress, ..self }
+    }
+
     /// Reads the records as they were when the scan was begun.
     ///
     /// # Errors
@@ -234,6 +243,7 @@ impl Scan {
             && let Some(row) = rows.next()?
         {
             take(row)?;
+            self.progress.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -307,6 +317,7 @@ impl SqliteStore {
             depth,
             file: self.file.clone(),
             hold,
+            progress: Arc::default(),
         })
     }
 
