@@ -37,15 +37,24 @@ impl Settings {
             return Ok(Self::default());
         };
         let wrong = |why: String| Failure::new(Class::Usage, format!("{}: {why}", file.display()));
-        let text = match fs::metadata(&file).and_then(|found| {
+        let found = match fs::metadata(&file) {
+            // A user that has changed may have the home of another one, into which it may not even look.
+            Err(_) if named.is_none() => return Ok(Self::default()),
+            found => found,
+        };
+        let text = found.and_then(|found| {
             if found.len() > FILE_BYTES_MAX {
                 return Err(io::Error::other("it is too large for a configuration"));
             }
             fs::read_to_string(&file)
-        }) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => return Ok(Self::default()),
-            text => text.map_err(|error| wrong(format!("cannot read it: {error}")))?,
-        };
+        });
+        let text = text.map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => Failure::new(
+                Class::NotPermitted,
+                format!("{}: cannot read it: {error}. Nothing was done", file.display()),
+            ),
+            _ => wrong(format!("cannot read it: {error}")),
+        })?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             let error = error.to_string();
             wrong(format!("not TOML: {}", error.trim().replace('\n', " ")))

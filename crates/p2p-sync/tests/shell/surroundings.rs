@@ -77,14 +77,16 @@ fn a_full_disk_is_one() {
 #[test]
 fn without_a_home_a_data_directory_must_be_named() {
     let (_parent, directory) = directory();
-    let homeless = |words: &[&str]| {
-        let mut command = command(&directory, words);
-        command.env_remove("HOME").env("HOME", "");
-        command
-    };
-    let added = end(homeless(&["add", "k", "v"]), b"");
-    assert_eq!(added.code, 0, "{added:?}");
-    assert_eq!(end(homeless(&["get", "k"]), b"").text(), "v");
+    for home in ["", "/dev/null", "/nowhere"] {
+        let homeless = |words: &[&str]| {
+            let mut command = command(&directory, words);
+            command.env("HOME", home);
+            command
+        };
+        let added = end(homeless(&["add", "k", "v"]), b"");
+        assert_eq!(added.code, 0, "{home}: {added:?}");
+        assert_eq!(end(homeless(&["get", "k"]), b"").text(), "v", "{home}");
+    }
 }
 
 #[test]
