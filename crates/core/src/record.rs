@@ -205,4 +205,16 @@ impl Record {
             Some(other.timestamp) <= self.seen.of(&other.author)
         }
     }
+
+    /// Whether this version [covers](Self::covers) the other one by its floor alone, so that its author may not have seen it: the
+    /// entry of the other's author may have been folded into the floor, or there never was one.
+    ///
+    /// A floor just below the version's own timestamp is meant to overwrite everything older (see [`Seen::everything_before`]), and
+    /// does not count: folding cannot lead to it, because a node dates a write after everything that it has seen.
+    pub fn covers_by_folding(&self, other: &Self) -> bool {
+        self.author != other.author
+            && Some(other.timestamp) <= self.seen.floor()
+            && !self.seen.names(&other.author)
+            && self.seen.floor() != self.timestamp.previous()
+    }
 }
