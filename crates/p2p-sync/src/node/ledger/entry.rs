@@ -141,6 +141,8 @@ pub struct Committed {
     pub settled: Vec<Settled>,
     /// A key of which a version was dropped because it holds no more.
     pub crowded: Option<Key>,
+    /// One of the versions that are [gone](Refused::folded) because a folded floor alone covers them.
+    pub folded: Option<Record>,
     /// Versions held of the keys that a session brought, and that were not among what it brought: its peer may lack them.
     pub survived: Vec<Item>,
     /// The received records that were refused.
@@ -156,6 +158,9 @@ pub struct Refused {
     pub no_room: u64,
     /// Conflicts that were dropped because a key holds no more versions. They are not fetched again.
     pub beyond_bound: u64,
+    /// Versions, held or received, that a folded floor alone covers: whoever overwrote them may not have seen them. They are not
+    /// fetched again.
+    pub folded: u64,
 }
 
 impl Entry<'_> {
@@ -176,6 +181,7 @@ impl Committed {
         self.conflicts += later.conflicts;
         self.settled.extend(later.settled);
         self.crowded = later.crowded.or(self.crowded.take());
+        self.folded = later.folded.or(self.folded.take());
         self.survived.extend(later.survived);
         self.refused.add(later.refused);
     }
@@ -198,5 +204,6 @@ impl Refused {
         self.damaged += more.damaged;
         self.no_room += more.no_room;
         self.beyond_bound += more.beyond_bound;
+        self.folded += more.folded;
     }
 }
