@@ -275,6 +275,6 @@ fn a_write_that_comes_back_below_a_floor_is_counted_by_its_author_and_by_whoever
     assert!(last.covers_by_folding(&unseen), "{last:?}");
     world.nodes[0].receive(&last);
     world.nodes[19].receive(&unseen);
-    assert_eq!(world.nodes[0].folded, [unseen.clone()]);
+    assert_eq!(world.nodes[0].folded, std::slice::from_ref(&unseen));
     assert_eq!(world.nodes[19].folded, [unseen]);
 }
