@@ -65,6 +65,7 @@ impl From<NodeError> for CommandError {
     fn from(error: NodeError) -> Self {
         let class = match &error {
             NodeError::Store(error) | NodeError::OutOfOrder(error) => Class::from(error.kind()),
+            NodeError::Key(_) | NodeError::Value(_) => Class::Invalid,
             NodeError::NoRoom => Class::Storage,
             NodeError::Changed { .. } => Class::Conflict,
             NodeError::Clock(_) | NodeError::Thread(_) | NodeError::Crowded | NodeError::Stopped => Class::Failed,

@@ -10,6 +10,7 @@ use crate::store::{NamesHeard, RememberedPeer, RowId};
 
 /// How a local write is dated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Dating {
     /// Later than every version that is held of the key, so that it wins everywhere.
     #[default]
@@ -20,6 +21,7 @@ pub enum Dating {
 
 /// When a local write is made at all, by what this node holds of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Condition {
     /// Always.
     #[default]
@@ -32,11 +34,30 @@ pub enum Condition {
 
 /// The terms of a local write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Terms {
     /// How it is dated.
     pub dating: Dating,
     /// When it is made at all. Other nodes may write the key at the same time.
     pub condition: Condition,
+}
+
+impl From<Condition> for Terms {
+    fn from(condition: Condition) -> Self {
+        Self {
+            condition,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Dating> for Terms {
+    fn from(dating: Dating) -> Self {
+        Self {
+            dating,
+            ..Self::default()
+        }
+    }
 }
 
 /// One piece of work in a transaction.
