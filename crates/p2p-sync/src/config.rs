@@ -32,7 +32,7 @@ pub const MESSAGE_LIMIT_MAX: usize = limits::AUTHOR_MESSAGES_CEILING;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where the store, the identity and the lock file are. Created if it does not exist. Its parent must be there.
+    /// Where the store, the identity and the lock file are. Created if it does not exist, for this user alone.
     pub data_dir: PathBuf,
     /// The TCP and UDP port; 0 for any free one. Default: 4002.
     pub port: u16,

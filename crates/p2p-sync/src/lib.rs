@@ -94,7 +94,7 @@ pub use names::{Called, Name, Names};
 pub use node::watch::{Event, Observed, Since, Watch};
 pub use node::{
     Condition, Conflicts, Counts, Dating, ErrorKind, LastSync, Node, NodeBuilder, NodeError, Standing, StartError,
-    Synced, Terms, Verified,
+    Synced, Terms,
 };
 #[doc(inline)]
 pub use p2p_sync_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -102,7 +102,7 @@ pub use p2p_sync_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use p2p_sync_core::sequence::Cursor;
 #[doc(inline)]
 pub use p2p_sync_core::{Content, Key, NetworkName, NodeId, Record, Seen, Timestamp, Value, Versions};
-pub use report::{Peer, Status};
+pub use report::{Peer, Status, Verified};
 
 /// How a node is doing, as [`Node::status`] and [`Node::peers`](crate::Node::peers) tell it: plain values that serde can write and read.
 /// Ids, keys and times are text here.
@@ -136,3 +136,7 @@ pub mod error {
     #[doc(inline)]
     pub use p2p_sync_core::time::InvalidTimestamp;
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -102,13 +102,13 @@ struct Inner {
     failure: tokio::sync::watch::Receiver<Option<NodeError>>,
     patrol: Patrol,
     hub: Hub,
-    /// Held for the lock on it.
-    data_dir: DataDir,
+    /// Held for the lock on it, as long as the store is open.
+    data_dir: Arc<DataDir>,
 }
 
 impl Node {
-    /// The settings of a node whose data is in this directory, which is created if its parent exists. A directory belongs to one
-    /// node at a time.
+    /// The settings of a node whose data is in this directory, which is created if it does not exist. A directory
+    /// belongs to one node at a time.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -162,7 +162,7 @@ impl Node {
         if std::time::SystemTime::now() < std::time::UNIX_EPOCH {
             return Err(StartError::Clock);
         }
-        let data_dir = DataDir::open(&config.data_dir)?;
+        let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
         let paths = data_dir.paths().clone();
         let port = network.claim_port(config.port)?;
         let key = load_identity(&paths, config.new_identity)?;
@@ -203,7 +203,12 @@ impl Node {
         )
         .with_watchers(Arc::clone(&changed))
         .with_logged_values(config.log_values);
-        let thread = tokio::task::spawn_blocking(move || writer.run());
+        // A node that was dropped without being stopped lets nobody else in before its store is closed.
+        let lock = Arc::clone(&data_dir);
+        let thread = tokio::task::spawn_blocking(move || {
+            writer.run();
+            drop(lock);
+        });
         let patrol = Patrol::start(readers.clone(), requests.downgrade(), patrolled);
         let hub = Hub::start(readers.clone(), changed);
         Ok(Self {
