@@ -46,7 +46,7 @@
 //! | value | 0 to 65,536 bytes |
 //! | versions of one key in conflict | 8; the earliest of more are dropped, and counted |
 //! | clock | what is dated more than 120 s ahead of another node's clock reaches that node when it falls due |
-//! | connected peers | 24 for certain, about 48 at most; beyond that, news travels through others |
+//! | connections | 1,024, with all peers together |
 //!
 //! # What the program decides
 //! The library changes nothing that belongs to the whole process. It installs no logger, no panic hook and no signal handler, does not

@@ -5,22 +5,17 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use libp2p::identity::Keypair;
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::{Clock, NetworkName, NodeId};
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::identity::{self, IfMissing};
 use crate::names::Names;
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, Network, ToPeers};
-use crate::store::{
-    Capacity, DataDir, DataPaths, IfUnreadable, Observer, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers,
-};
+use crate::store::{Capacity, DataDir, DataPaths, REMEMBERED_PEERS_MAX, Readers};
 use crate::system::{self, Stopwatch};
 
 mod builder;
@@ -29,6 +24,7 @@ mod completing;
 mod error;
 mod keys;
 mod ledger;
+mod opening;
 mod patrol;
 mod received_log;
 mod remembering;
@@ -157,17 +153,13 @@ impl Node {
         config: Config,
         mut observe: impl FnMut(Migration) + Send,
     ) -> Result<Self, StartError> {
-        config.check()?;
-        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        if std::time::SystemTime::now() < std::time::UNIX_EPOCH {
-            return Err(StartError::Clock);
-        }
+        let runtime = opening::runtime(&config)?;
         let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
         let paths = data_dir.paths().clone();
         let port = network.claim_port(config.port)?;
-        let key = load_identity(&paths, config.new_identity)?;
+        let key = opening::identity(&paths, config.new_identity)?;
         let id = net::libp2p::node_id(&key.public().to_peer_id())?;
-        let mut store = open_store(&paths, &config, &mut observe)?;
+        let mut store = opening::store(&paths, &config, &mut observe)?;
         let readers = Readers::open(&paths.store_file(), READERS)?;
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
         let replica = Replica::new(id, Clock::new(last));
@@ -203,12 +195,7 @@ impl Node {
         )
         .with_watchers(Arc::clone(&changed))
         .with_logged_values(config.log_values);
-        // A node that was dropped without being stopped lets nobody else in before its store is closed.
-        let lock = Arc::clone(&data_dir);
-        let thread = tokio::task::spawn_blocking(move || {
-            writer.run();
-            drop(lock);
-        });
+        let thread = opening::store_thread(writer, Arc::clone(&data_dir));
         let patrol = Patrol::start(readers.clone(), requests.downgrade(), patrolled);
         let hub = Hub::start(readers.clone(), changed);
         Ok(Self {
@@ -364,43 +351,6 @@ impl Node {
         }
         answer
     }
-}
-
-/// The identity of the node; a new one where there is none, unless there is a store: its records would become a stranger's.
-fn load_identity(paths: &DataPaths, new_identity: bool) -> Result<Keypair, StartError> {
-    let has_store = paths.has_store()?;
-    let if_missing = if has_store && !new_identity {
-        IfMissing::Refuse
-    } else {
-        IfMissing::Create
-    };
-    let had_identity = paths.identity_file().exists();
-    let key = identity::load_or_create(&paths.identity_file(), if_missing)?;
-    if !has_store && had_identity {
-        tracing::warn!(
-            "{} is missing, but this node has an identity: starting with an empty store. Data that other nodes \
-             have comes back from them",
-            paths.store_file().display()
-        );
-    }
-    Ok(key)
-}
-
-/// Opens the store. One in which nothing can be read is replaced only if somebody is known who can fill it.
-fn open_store(paths: &DataPaths, config: &Config, observe: Observer<'_>) -> Result<SqliteStore, StoreError> {
-    let file = paths.store_file();
-    let are_known = !config.peers.is_empty() || !known_peers(&file).is_empty();
-    let if_unreadable = if are_known {
-        IfUnreadable::Replace
-    } else {
-        IfUnreadable::Refuse
-    };
-    let mut store = SqliteStore::open_or(&file, &config.network, if_unreadable, observe)?;
-    if let Some(link) = paths.store_link() {
-        store.linked_from(link);
-    }
-    store.adopt_known_peers()?;
-    Ok(store)
 }
 
 const _: () = assert!(

@@ -245,6 +245,18 @@ fn the_example_three_nodes() {
 }
 
 #[test]
+fn the_readme_shows_that_example() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let example = read("examples/three_nodes.rs");
+    let code = example.lines().skip_while(|line| !line.starts_with("use "));
+    let code = code.collect::<Vec<_>>().join("\n");
+    assert!(
+        read("../../README.md").contains(&format!("```rust\n{code}\n```")),
+        "{code}"
+    );
+}
+
+#[test]
 fn the_example_settings() {
     let told = Example::start("settings", &[]).ends_well();
     let last = told.last().unwrap();

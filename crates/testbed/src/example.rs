@@ -10,13 +10,15 @@ use std::sync::OnceLock;
 pub fn example(program: impl AsRef<Path>, name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let directory = BUILT.get_or_init(|| {
-        let directory = program.as_ref().parent().unwrap();
+        let directory = program.as_ref().parent().expect("a program is in a folder");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.args(["build", "--quiet", "-p", "p2p-sync", "--examples"]);
         command.arg("--manifest-path");
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../p2p-sync/Cargo.toml"));
-        command.arg("--target-dir").arg(directory.parent().unwrap());
+        command
+            .arg("--target-dir")
+            .arg(directory.parent().expect("a profile has a target directory"));
         if directory.ends_with("release") {
             command.arg("--release");
         }
@@ -27,7 +29,7 @@ pub fn example(program: impl AsRef<Path>, name: &str) -> PathBuf {
                 command.env_remove(&name);
             }
         }
-        let output = command.output().unwrap();
+        let output = command.output().expect("cargo can be run");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "cannot build the examples: {errors}");
         directory.join("examples")

@@ -94,7 +94,7 @@ pub enum NodeError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The key or the value is none: asking again will not help.
+    /// The key or the value is not valid: asking again will not help.
     Invalid,
     /// The store could not do it: the disk is full, failed, damaged or locked. Asking again may help once that is over.
     Storage,

@@ -133,8 +133,12 @@ impl Node {
     /// none of those; nothing is written then.
     ///
     /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn redate(&self, key: Key) -> Result<Option<Record>, NodeError> {
+    /// If it is no key, the store fails, or the node has stopped.
+    pub async fn redate<K>(&self, key: K) -> Result<Option<Record>, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+    {
+        let key = key.try_into().map_err(Into::into)?;
         self.work(|reply| Work::Redate { key, reply }).await
     }
 
@@ -285,14 +289,33 @@ impl Node {
     /// value that the key has, as a write that has seen them all. The conflict ends everywhere. None if the key is not in
     /// conflict, or has no such version; nothing is written then.
     ///
+    /// ```no_run
+    /// # async fn example(node: p2p_sync::Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// use p2p_sync::Dating;
+    ///
+    /// // Where a price was changed on two nodes at once, the lowest is to stay.
+    /// for versions in node.conflicts("price/", None, 100).await?.keys {
+    ///     let price = |record: &&p2p_sync::Record| record.text().and_then(|text| text.parse::<u64>().ok()).unwrap_or(u64::MAX);
+    ///     if let Some(lowest) = versions.all().iter().min_by_key(price) {
+    ///         node.resolve(&lowest.key, Some(lowest.timestamp), Dating::AfterHeld).await?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn resolve(
+    /// If it is no key, the store fails, or the node has stopped.
+    pub async fn resolve<K>(
         &self,
-        key: Key,
+        key: K,
         timestamp: Option<Timestamp>,
         dating: Dating,
-    ) -> Result<Option<Record>, NodeError> {
+    ) -> Result<Option<Record>, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+    {
+        let key = key.try_into().map_err(Into::into)?;
         self.work(|reply| Work::Resolve {
             key,
             timestamp,

@@ -1,6 +1,6 @@
 //! What the LAN tests share: starting nodes and strangers, and the check that changes pass.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use p2p_sync_testbed::{Host, Launch, Node, Process, Stdin, Value, poll, wait_until};
