@@ -13,6 +13,16 @@ use crate::seen::Seen;
 use crate::time::Timestamp;
 
 /// A key: UTF-8, 1 to [`KEY_BYTES_MAX`] bytes, no control characters. Cheap to clone; ordered by its bytes.
+///
+/// ```
+/// use p2p_sync_core::Key;
+/// use p2p_sync_core::record::InvalidKey;
+///
+/// let key = Key::new("light/hall")?;
+/// assert_eq!(Key::try_from(String::from("light/hall"))?, key);
+/// assert_eq!("".parse::<Key>(), Err(InvalidKey::Empty));
+/// # Ok::<(), InvalidKey>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
@@ -123,6 +133,17 @@ impl TryFrom<String> for Key {
 }
 
 /// A value: 0 to [`VALUE_BYTES_MAX`] bytes, any bytes. Cheap to clone.
+///
+/// ```
+/// use p2p_sync_core::Value;
+///
+/// let value = Value::try_from("on")?;
+/// assert_eq!(value.as_bytes(), b"on");
+/// assert_eq!(Value::try_from(vec![b'o', b'n'])?, value);
+/// assert_eq!(Value::try_from(&[0xff])?.as_text(), None);
+/// assert!(Value::new(vec![0; 65_537]).is_err());
+/// # Ok::<(), p2p_sync_core::record::ValueTooLarge>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(Arc<[u8]>);
 
