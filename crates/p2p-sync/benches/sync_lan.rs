@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use p2p_sync::report::{StandingState, SyncPeer};
-use p2p_sync::{Config, Node};
+use p2p_sync::Node;
+use p2p_sync::status::{StandingState, SyncPeer};
 use p2p_sync_core::Key;
 use p2p_sync_testbed::{Addresses, Host, Lab, Launch};
 
@@ -168,7 +168,7 @@ fn run(directory: &Path, role: impl AsyncFnOnce(&Node) -> Vec<u64>) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let node = Node::start(Config::new(directory)).await.unwrap();
+        let node = Node::builder(directory).start().await.unwrap();
         let in_sync = |peer: &SyncPeer| peer.synced.standing.state == StandingState::InSync;
         while node
             .status()

@@ -303,11 +303,13 @@ impl Ledger {
             damaged,
             no_room,
             beyond_bound,
+            folded,
         } = self.refused;
         let causes = [
             ("damaged here", damaged),
             ("no room", no_room),
             ("too many conflicts of a key", beyond_bound),
+            ("overwritten perhaps unseen", folded),
         ];
         causes.into_iter().filter(|(_, count)| *count > 0)
     }

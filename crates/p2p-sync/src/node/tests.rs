@@ -224,5 +224,8 @@ async fn a_node_is_ready_until_it_stops_and_says_what_does_not_answer() {
     node.stop().await;
     let told = node.hindrances(within).await;
     assert!(told.iter().any(|one| one.starts_with("The network fails")), "{told:?}");
-    assert!(told.iter().any(|one| one.starts_with("The thread that writes fails")), "{told:?}");
+    assert!(
+        told.iter().any(|one| one.starts_with("The thread that writes fails")),
+        "{told:?}"
+    );
 }

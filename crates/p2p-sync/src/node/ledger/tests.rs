@@ -220,6 +220,41 @@ fn what_falls_to_the_bound_is_counted() {
     );
 }
 
+#[test]
+fn what_a_folded_floor_covers_is_counted_and_told() {
+    let directory = TempDir::new().unwrap();
+    let mut ledger = open(&directory);
+    let old: Vec<Record> = (1..=3).map(|author| named("key", value("old"), author)).collect();
+    let newer = Record {
+        timestamp: system::now().saturating_add(Duration::from_secs(1)),
+        seen: Seen::new(Some(old[2].timestamp), vec![]).unwrap(),
+        ..named("key", value("newer"), 4)
+    };
+    apply(&mut ledger, &old[..2]);
+    apply(&mut ledger, std::slice::from_ref(&newer));
+    assert_eq!(held(&mut ledger).all(), [newer]);
+    let committed = ledger.take_committed();
+    assert_eq!(
+        (committed.refused.folded, committed.folded),
+        (2, Some(old[1].clone())),
+        "held ones"
+    );
+    apply(&mut ledger, &old[2..]);
+    let committed = ledger.take_committed();
+    assert_eq!(
+        (committed.refused.folded, committed.folded),
+        (1, Some(old[2].clone())),
+        "one that comes later"
+    );
+    assert_eq!(
+        ledger.refused().collect::<Vec<_>>(),
+        [("overwritten perhaps unseen", 3)]
+    );
+    // An own write has seen all that it replaces.
+    write(&mut ledger, "mine");
+    assert_eq!(ledger.refused().count(), 1);
+}
+
 fn named(key: &str, content: Content, author: u8) -> Record {
     Record {
         key: Key::new(key).unwrap(),

@@ -27,6 +27,8 @@ impl Writer {
         self.log.conflicts(committed.conflicts, at);
         self.log
             .beyond_bound(committed.refused.beyond_bound, committed.crowded.as_ref(), at);
+        self.log
+            .folded(committed.refused.folded, committed.folded.as_ref(), &self.names, at);
         for settled in &committed.settled {
             self.log.settled(settled, &self.names, at);
         }
@@ -70,9 +72,10 @@ impl Writer {
         }
     }
 
-    /// A gossip message without news is charged to whoever brought it. What found no room is owed by all once there is some, what
-    /// met damage once that is taken out.
-    fn on_merged(&mut self, via: Via, merged: Merged) {
+    /// A gossip message without news is charged to whoever brought it, also if it brought nothing but what a folded floor covers. What
+    /// found no room is owed by all once there is some, what met damage once that is taken out.
+    fn on_merged(&mut self, via: Via, mut merged: Merged) {
+        merged.refused.folded = 0;
         if let Via::Gossip { author, neighbour } = via
             && merged == Merged::default()
         {
