@@ -95,7 +95,7 @@ pub use names::{Called, Name, Names};
 pub use node::watch::{Event, Observed, Since, Watch};
 pub use node::{
     Condition, Conflicts, Counts, Dating, ErrorKind, LastSync, Node, NodeBuilder, NodeError, Standing, StartError,
-    Synced, Terms,
+    Synced, Terms, Write,
 };
 #[doc(inline)]
 pub use p2p_sync_core::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};

@@ -218,7 +218,8 @@ async fn a_node_is_known_by_its_name_to_those_who_met_it_and_by_its_last_name() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_ready_until_it_stops_and_says_what_does_not_answer() {
-    let node = Machines::new(1).start(0).await;
+    let machines = Machines::new(1);
+    let node = machines.start(0).await;
     let within = Duration::from_secs(20);
     assert_eq!(node.hindrances(within).await, [""; 0]);
     node.stop().await;
