@@ -71,8 +71,13 @@ impl<L: BorrowMut<Ledger>> SyncStore for PeerView<L> {
         ledger.noted(found)
     }
 
+    fn settle(&mut self) {
+        self.ledger().settle();
+    }
+
     fn position(&mut self, source: StoreId) -> Result<Option<Cursor>, NodeError> {
         let ledger = self.ledger();
+        ledger.begin_bulk();
         if let Some(passed) = ledger.room.bulk_begins(source) {
             return Ok(Some(passed));
         }
@@ -95,6 +100,12 @@ impl Ledger {
         progress: Option<(StoreId, Cursor)>,
         now: Now,
     ) -> Result<Applied, NodeError> {
+        if let Some(bulk) = progress {
+            self.check_bulk()?;
+            if self.may_hold() {
+                return self.hold_page(via, records, bulk, now);
+            }
+        }
         let part = self.room.part(&self.store, records);
         let (mut merged, mut survived, mut left) = (Merged::default(), Vec::new(), records);
         loop {
