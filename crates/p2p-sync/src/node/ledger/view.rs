@@ -100,13 +100,13 @@ impl Ledger {
         progress: Option<(StoreId, Cursor)>,
         now: Now,
     ) -> Result<Applied, NodeError> {
+        let part = self.room.part(&self.store, records);
         if let Some(bulk) = progress {
             self.check_bulk()?;
-            if self.may_hold() {
+            if part >= records.len() && self.may_hold() {
                 return self.hold_page(via, records, bulk, now);
             }
         }
-        let part = self.room.part(&self.store, records);
         let (mut merged, mut survived, mut left) = (Merged::default(), Vec::new(), records);
         loop {
             let (records, rest) = left.split_at_checked(part).unwrap_or((left, &[]));
