@@ -44,6 +44,7 @@ mod error;
 mod files;
 mod footprint;
 mod frames;
+mod held;
 mod known_peers;
 mod log_damage;
 mod migrations;

@@ -65,6 +65,11 @@ impl ReceivedLog {
         }
     }
 
+    /// So many more changes of other nodes were stored, which have no line of their own.
+    pub(super) fn unlisted(&mut self, count: u64) {
+        self.changes.hold_back(count);
+    }
+
     /// So many versions came into conflict with another one.
     pub(super) fn conflicts(&mut self, count: u64, uptime: Uptime) {
         self.conflicts += count;

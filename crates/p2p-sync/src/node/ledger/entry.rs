@@ -171,6 +171,8 @@ pub struct Committed {
     pub done: Vec<Result<Done, NodeError>>,
     /// The changes, in the order in which they were stored.
     pub changes: Vec<Change>,
+    /// How many more there were, on the way of the last of these: of a bulk only some are listed.
+    pub unlisted: u64,
     /// How many versions came into conflict with another one, whose author had not seen them.
     pub conflicts: u64,
     /// Conflicts that ended with a local write.
@@ -214,6 +216,7 @@ impl Committed {
     pub(super) fn extend(&mut self, later: Self) {
         self.done.extend(later.done);
         self.changes.extend(later.changes);
+        self.unlisted += later.unlisted;
         self.conflicts += later.conflicts;
         self.settled.extend(later.settled);
         self.crowded = later.crowded.or(self.crowded.take());

@@ -11,6 +11,12 @@ use crate::node::work::Work;
 use crate::system::Now;
 
 impl Writer {
+    /// Tells everybody what the sessions brought.
+    pub(super) fn tell_of_sessions(&mut self, now: Now) {
+        let committed = self.ledger.take_committed();
+        self.tell(&committed, now);
+    }
+
     /// Tells everybody who listens to changes.
     pub(super) fn tell(&mut self, committed: &Committed, now: Now) {
         let at = now.uptime;
@@ -24,6 +30,7 @@ impl Writer {
                 Via::Gossip { .. } | Via::Feed { .. } | Via::Session { .. } => self.log.received(record, at),
             }
         }
+        self.log.unlisted(committed.unlisted);
         self.log.conflicts(committed.conflicts, at);
         self.log
             .beyond_bound(committed.refused.beyond_bound, committed.crowded.as_ref(), at);
