@@ -4,6 +4,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::id::NodeId;
@@ -12,11 +13,22 @@ use crate::seen::Seen;
 use crate::time::Timestamp;
 
 /// A key: UTF-8, 1 to [`KEY_BYTES_MAX`] bytes, no control characters. Cheap to clone; ordered by its bytes.
+///
+/// ```
+/// use p2p_sync_core::Key;
+/// use p2p_sync_core::record::InvalidKey;
+///
+/// let key = Key::new("light/hall")?;
+/// assert_eq!(Key::try_from(String::from("light/hall"))?, key);
+/// assert_eq!("".parse::<Key>(), Err(InvalidKey::Empty));
+/// # Ok::<(), InvalidKey>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
 /// Why a text cannot be a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidKey {
     /// It is empty.
     #[error("the key is empty")]
@@ -76,7 +88,62 @@ impl fmt::Display for Key {
     }
 }
 
+impl AsRef<str> for Key {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&Key> for Key {
+    fn from(key: &Key) -> Self {
+        key.clone()
+    }
+}
+
+impl FromStr for Key {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<&str> for Key {
+    type Error = InvalidKey;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<&String> for Key {
+    type Error = InvalidKey;
+
+    fn try_from(text: &String) -> Result<Self, Self::Error> {
+        Self::new(text.as_str())
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = InvalidKey;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(text)
+    }
+}
+
 /// A value: 0 to [`VALUE_BYTES_MAX`] bytes, any bytes. Cheap to clone.
+///
+/// ```
+/// use p2p_sync_core::Value;
+///
+/// let value = Value::try_from("on")?;
+/// assert_eq!(value.as_bytes(), b"on");
+/// assert_eq!(Value::try_from(vec![b'o', b'n'])?, value);
+/// assert_eq!(Value::try_from(&[0xff])?.as_text(), None);
+/// assert!(Value::new(vec![0; 65_537]).is_err());
+/// # Ok::<(), p2p_sync_core::record::ValueTooLarge>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(Arc<[u8]>);
 
@@ -110,6 +177,42 @@ impl Value {
     /// The value as text, if it is UTF-8.
     pub fn as_text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&Value> for Value {
+    fn from(value: &Value) -> Self {
+        value.clone()
+    }
+}
+
+/// Whatever holds text or bytes can be a value, if it is not too large.
+macro_rules! value_from {
+    ($($holder:ty),+) => {$(
+        impl TryFrom<$holder> for Value {
+            type Error = ValueTooLarge;
+
+            fn try_from(holder: $holder) -> Result<Self, Self::Error> {
+                let bytes: &[u8] = holder.as_ref();
+                Self::new(bytes)
+            }
+        }
+    )+};
+}
+
+value_from!(&str, &String, String, &[u8], &Vec<u8>, Vec<u8>);
+
+impl<const BYTES: usize> TryFrom<&[u8; BYTES]> for Value {
+    type Error = ValueTooLarge;
+
+    fn try_from(bytes: &[u8; BYTES]) -> Result<Self, Self::Error> {
+        Self::new(*bytes)
     }
 }
 
@@ -152,6 +255,16 @@ pub struct Record {
 pub type Digest = [u8; 32];
 
 impl Record {
+    /// The value; none if the key was deleted.
+    pub fn value(&self) -> Option<&Value> {
+        self.content.value()
+    }
+
+    /// The value as text; none if the key was deleted, or the value is not UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        self.value()?.as_text()
+    }
+
     /// The digest over every field, each with its length or at a fixed width, in little-endian order.
     pub fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
@@ -204,5 +317,17 @@ impl Record {
         } else {
             Some(other.timestamp) <= self.seen.of(&other.author)
         }
+    }
+
+    /// Whether this version [covers](Self::covers) the other one by its floor alone, so that its author may not have seen it: the
+    /// entry of the other's author may have been folded into the floor, or there never was one.
+    ///
+    /// A floor just below the version's own timestamp is meant to overwrite everything older (see [`Seen::everything_before`]), and
+    /// does not count: folding cannot lead to it, because a node dates a write after everything that it has seen.
+    pub fn covers_by_folding(&self, other: &Self) -> bool {
+        self.author != other.author
+            && Some(other.timestamp) <= self.seen.floor()
+            && !self.seen.names(&other.author)
+            && self.seen.floor() != self.timestamp.previous()
     }
 }

@@ -70,8 +70,7 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Written, WriteError<S::Error>> {
         let held = transaction.versions(&key).map_err(WriteError::Store)?;
-        let after = held.latest();
-        self.write_over(transaction, (held, after), key, content, now)
+        self.write_over(transaction, (held, Timestamp::MAX), key, content, now)
     }
 
     /// Stores a value or a deletion dated now. Versions of the key that are dated further ahead of `now` than other nodes accept
@@ -89,9 +88,7 @@ impl Replica {
     ) -> Result<Written, WriteError<S::Error>> {
         let held = transaction.versions(&key).map_err(WriteError::Store)?;
         let accepted = now.saturating_add(FUTURE_MAX);
-        let timestamps = held.all().iter().map(|version| version.timestamp);
-        let after = timestamps.filter(|timestamp| *timestamp <= accepted).max();
-        self.write_over(transaction, (held, after), key, content, now)
+        self.write_over(transaction, (held, accepted), key, content, now)
     }
 
     /// Stores a deletion as the newest version of an existing key, or of one whose deletion is in conflict with a value. If no
@@ -109,8 +106,7 @@ impl Replica {
         if held.all().iter().all(|version| version.content == Content::Deleted) {
             return Ok(None);
         }
-        let after = held.latest();
-        self.write_over(transaction, (held, after), key, Content::Deleted, now)
+        self.write_over(transaction, (held, Timestamp::MAX), key, Content::Deleted, now)
             .map(Some)
     }
 
@@ -160,15 +156,17 @@ impl Replica {
         Ok(Received { merged, held })
     }
 
-    /// Replaces what is held of a key by a write that has seen it, and is dated after a timestamp.
+    /// Replaces what is held of a key by a write that has seen it, and is dated after what of it is not later than a timestamp.
     fn write_over<S: Transaction>(
         &mut self,
         transaction: &mut S,
-        (replaced, after): (Versions, Option<Timestamp>),
+        (replaced, latest): (Versions, Timestamp),
         key: Key,
         content: Content,
         now: Timestamp,
     ) -> Result<Written, WriteError<S::Error>> {
+        let timestamps = replaced.all().iter().map(|version| version.timestamp);
+        let after = timestamps.filter(|timestamp| *timestamp <= latest).max();
         let timestamp = self.clock.tick(now, after)?;
         let record = Record {
             key,

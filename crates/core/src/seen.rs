@@ -110,7 +110,8 @@ impl Seen {
     }
 
     /// What `author` has seen when it holds these versions: everything that they say, and themselves. Beyond
-    /// [`SEEN_AUTHORS_MAX`] authors the lowest entries are folded into the floor, which then counts more as seen than was.
+    /// [`SEEN_AUTHORS_MAX`] authors the lowest entries are folded into the floor, which then counts more as seen than was: what
+    /// such a floor alone covers is counted when it [goes](crate::versions::Merged::folded).
     pub fn by(author: &NodeId, held: &[Record]) -> Self {
         let mut floor = held.iter().filter_map(|version| version.seen.floor).max();
         let mut others: Vec<(NodeId, Timestamp)> = held

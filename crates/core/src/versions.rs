@@ -38,6 +38,9 @@ pub struct Merged {
     pub merge: Merge,
     /// How many versions were held, and fell to the bound.
     pub dropped: usize,
+    /// Those that a *folded* floor alone covers, and that are not held for that reason: held ones, or the incoming one. Whoever
+    /// overwrote them may not have seen them.
+    pub folded: Vec<Record>,
 }
 
 impl Merge {
@@ -115,13 +118,20 @@ impl Versions {
 
     /// A version of the same key meets those held.
     pub fn merge(&mut self, incoming: &Record) -> Merged {
-        let kept = |merge| Merged { merge, dropped: 0 };
+        let kept = |merge, folded| Merged {
+            merge,
+            dropped: 0,
+            folded,
+        };
         if self.0.contains(incoming) {
-            return kept(Merge::Same);
+            return kept(Merge::Same, Vec::new());
         }
         if self.0.iter().any(|held| held.covers(incoming)) {
-            return kept(Merge::Covered);
+            let folded = (!self.has_seen(incoming)).then(|| incoming.clone());
+            return kept(Merge::Covered, Vec::from_iter(folded));
         }
+        let is_folded = |held: &&Record| incoming.covers_by_folding(held) && !self.has_seen(held);
+        let folded = self.0.iter().filter(is_folded).cloned().collect();
         let former = self.0.pop_if(|former| !incoming.covers(former));
         self.0.retain(|held| !incoming.covers(held));
         let over_unseen = former.is_some();
@@ -137,6 +147,12 @@ impl Versions {
             (false, true) => Merge::BeyondBound,
         };
         let dropped = excess - usize::from(merge == Merge::BeyondBound);
-        Merged { merge, dropped }
+        Merged { merge, dropped, folded }
+    }
+
+    /// Whether a version is held whose author had seen this one, as far as anybody can tell.
+    fn has_seen(&self, version: &Record) -> bool {
+        let covers = |held: &Record| held.covers(version) && !held.covers_by_folding(version);
+        self.0.iter().any(covers)
     }
 }

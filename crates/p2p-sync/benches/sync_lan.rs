@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use p2p_sync::report::{StandingState, SyncPeer};
-use p2p_sync::{Config, Node};
+use p2p_sync::Node;
+use p2p_sync::status::{StandingState, SyncPeer};
 use p2p_sync_core::Key;
 use p2p_sync_testbed::{Addresses, Host, Lab, Launch};
 
@@ -57,6 +57,7 @@ fn main() {
 /// From the connection of an empty node until it has everything, against raw SQLite taking the same rows.
 fn copy(rows: u64) {
     let (mut rates, mut raws, mut ratios, mut rss) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut written = Vec::new();
     let directory = tempfile::tempdir().unwrap();
     give_identity(directory.path());
     fill(&directory.path().join("store.db"), rows);
@@ -76,6 +77,8 @@ fn copy(rows: u64) {
         let rate = rows as f64 / start.elapsed().as_secs_f64();
         assert_eq!(b.status()["keys"].as_u64(), Some(rows));
         rss.push(megabytes(a.process().pid(), "VmHWM:").max(megabytes(b.process().pid(), "VmHWM:")));
+        let file = fs::metadata(b.data_dir().join("store.db")).unwrap().len();
+        written.push(write_bytes(b.process().pid()) / file as f64);
         a.stop();
         b.stop();
         rates.push(rate);
@@ -83,12 +86,20 @@ fn copy(rows: u64) {
         ratios.push(rate / raw);
     }
     println!(
-        "cold copy of {rows}: {:.0} records/s, raw SQLite {:.0} rows/s; median ratio {:.2} (at least 0.4); highest RSS of either side {:.0} MB",
+        "cold copy of {rows}: {:.0} records/s, raw SQLite {:.0} rows/s; median ratio {:.2} (at least 0.4); highest RSS of either side {:.0} MB; the receiver wrote {:.1} times its file to the disk",
         median(&mut rates),
         median(&mut raws),
         median(&mut ratios),
-        quantile(&mut rss, 1.0)
+        quantile(&mut rss, 1.0),
+        median(&mut written)
     );
+}
+
+/// What a process has caused to be written to disks, in bytes.
+fn write_bytes(pid: u32) -> f64 {
+    let counters = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let line = counters.lines().find(|line| line.starts_with("write_bytes:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// A node does not start with a store but without an identity, so it makes one before the store is filled.
@@ -168,7 +179,7 @@ fn run(directory: &Path, role: impl AsyncFnOnce(&Node) -> Vec<u64>) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let node = Node::start(Config::new(directory)).await.unwrap();
+        let node = Node::builder(directory).start().await.unwrap();
         let in_sync = |peer: &SyncPeer| peer.synced.standing.state == StandingState::InSync;
         while node
             .status()

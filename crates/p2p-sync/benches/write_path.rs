@@ -7,8 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_sync::{Config, Node};
-use p2p_sync_core::{Key, Value};
+use p2p_sync::Node;
 
 mod support;
 
@@ -55,21 +54,19 @@ fn rate(rows: u64, work: impl FnOnce() -> Duration) -> f64 {
 /// Writers that each wait for the acknowledgement of one put before the next.
 async fn node(writers: u64, each: u64) -> Duration {
     let directory = tempfile::tempdir().unwrap();
-    let config = Config {
-        port: 0,
-        lan: false,
-        ..Config::new(directory.path())
-    };
-    let node = Node::start(config).await.unwrap();
+    let node = Node::builder(directory.path())
+        .port(0)
+        .lan(false)
+        .start()
+        .await
+        .unwrap();
     let start = Instant::now();
     let tasks: Vec<_> = (0..writers)
         .map(|writer| {
             let node = node.clone();
             tokio::spawn(async move {
                 for n in writer * each..(writer + 1) * each {
-                    node.put(Key::new(key(n)).unwrap(), Value::new([b'v'; VALUE_BYTES]).unwrap())
-                        .await
-                        .unwrap();
+                    node.put(key(n), &[b'v'; VALUE_BYTES]).await.unwrap();
                 }
             })
         })

@@ -130,7 +130,7 @@ impl From<StartError> for Failure {
             StartError::Store(error) => Class::from(error.kind()),
             StartError::Identity(error) if error.is_not_permitted() => Class::NotPermitted,
             StartError::Identity(_) => Class::Storage,
-            StartError::PeerAddress(_) => Class::Usage,
+            StartError::Setting(_) => Class::Usage,
             _ => Class::Failed,
         };
         Self::new(class, error.to_string())

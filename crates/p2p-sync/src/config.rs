@@ -1,12 +1,13 @@
 //! The configuration of a node, as plain values, and the defaults that depend on the machine. `cli` reads the values from
-//! flags and environment; `node` uses them.
+//! flags and environment, or a program that embeds a node sets them; `node` checks and uses them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use p2p_sync_core::network::InvalidNetworkName;
 use p2p_sync_core::{NetworkName, limits};
 
 /// The default port.
@@ -22,35 +23,37 @@ pub const MESSAGE_LIMIT: usize = limits::AUTHOR_MESSAGES_MAX;
 /// The highest limit that can be set.
 pub const MESSAGE_LIMIT_MAX: usize = limits::AUTHOR_MESSAGES_CEILING;
 
-/// Where the local API listens by default: any free port.
-pub const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
-/// The configuration of a node.
+/// The configuration of a node, as plain values. [`Node::builder`](crate::Node::builder) sets the same ones by name.
+///
+/// ```
+/// let mut config = p2p_sync::Config::new("/var/lib/example");
+/// config.port = 0;
+/// config.name = "kitchen".to_owned();
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
-    /// Where the store, the identity and the lock file are.
+    /// Where the store, the identity and the lock file are. Created if it does not exist, for this user alone.
     pub data_dir: PathBuf,
-    /// The TCP and UDP port; 0 for any free one.
+    /// The TCP and UDP port; 0 for any free one. Default: 4002.
     pub port: u16,
-    /// The node's name for people: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
+    /// The node's name for people: 1 to 63 bytes of UTF-8 without control characters. Default: the machine's host name.
     pub name: String,
-    /// The network that it belongs to.
+    /// The network that it belongs to. Nodes of different networks ignore each other. Default: the network without a name.
     pub network: NetworkName,
-    /// Peers to stay connected to, as texts checked by [`peer_address`].
+    /// Peers to stay connected to, at most 1,024, as multiaddresses with an IP address: `/ip4/192.168.1.5/tcp/4002` or
+    /// `/ip4/192.168.1.5/udp/4002/quic-v1`, with or without `/p2p/PEER-ID`. Default: none.
     pub peers: Vec<String>,
-    /// Whether to look for other nodes on the LAN, and announce this one.
+    /// Whether to look for other nodes on the LAN, and announce this one. Default: true.
     pub lan: bool,
-    /// The size in bytes at which the store stops taking data from other nodes; none: no limit but the free space of the
-    /// volume.
+    /// The size in bytes at which the store stops taking data from other nodes, at least 1,000,000; none: no limit but the free
+    /// space of the volume. Default: none.
     pub max_store: Option<u64>,
-    /// Gossip messages accepted from one author within 60 s: 1 to [`MESSAGE_LIMIT_MAX`].
+    /// Gossip messages accepted from one author within 60 s: 1 to 6,000. Default: 100.
     pub message_limit: usize,
-    /// Whether a node that has a store but no identity may create a new one.
+    /// Whether a node that has a store but no identity may create a new one. Default: false, so that a lost identity is noticed.
     pub new_identity: bool,
-    /// Where the local API listens, a loopback address; none: nowhere. A node does not start it by itself:
-    /// [`Server::start`](crate::http::Server::start) does.
-    pub api: Option<SocketAddr>,
-    /// Whether to log values written by other nodes, escaped and cut; keys are always logged.
+    /// Whether to log values written by other nodes, escaped and cut; keys are always logged. Default: false.
     pub log_values: bool,
 }
 
@@ -67,10 +70,65 @@ impl Config {
             max_store: None,
             message_limit: MESSAGE_LIMIT,
             new_identity: false,
-            api: Some(API),
             log_values: false,
         }
     }
+
+    /// Checks what the types leave open.
+    pub(crate) fn check(&self) -> Result<(), InvalidSetting> {
+        node_name(&self.name)?;
+        if self.peers.len() > PEERS_MAX {
+            return Err(InvalidSetting::TooManyPeers(self.peers.len()));
+        }
+        self.dialled_peers()?;
+        if self.max_store.is_some_and(|bytes| bytes < STORE_BYTES_MIN.as_u64()) {
+            return Err(InvalidSize.into());
+        }
+        if !(1..=MESSAGE_LIMIT_MAX).contains(&self.message_limit) {
+            return Err(InvalidMessageLimit.into());
+        }
+        Ok(())
+    }
+
+    /// The addresses of the peers, for the network.
+    pub(crate) fn dialled_peers(&self) -> Result<Vec<Multiaddr>, InvalidSetting> {
+        let peers = self.peers.iter().map(|text| {
+            dialled(text).map_err(|why| InvalidSetting::Peer {
+                address: text.clone(),
+                why,
+            })
+        });
+        peers.collect()
+    }
+}
+
+/// A setting with which a node cannot start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidSetting {
+    /// The name of the node.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The name of the network.
+    #[error(transparent)]
+    Network(#[from] InvalidNetworkName),
+    /// The address of a peer.
+    #[error("invalid peer address: {address}: {why}")]
+    Peer {
+        /// The address, as it was given.
+        address: String,
+        /// What is wrong with it.
+        why: InvalidPeerAddress,
+    },
+    /// More peers than a node keeps dialling.
+    #[error("{0} peer addresses are too many: at most {PEERS_MAX} are allowed")]
+    TooManyPeers(usize),
+    /// The size limit of the store.
+    #[error(transparent)]
+    MaxStore(#[from] InvalidSize),
+    /// The limit of gossip messages from one author.
+    #[error(transparent)]
+    MessageLimit(#[from] InvalidMessageLimit),
 }
 
 /// A text that is not an address of a peer that can be dialled.
@@ -200,6 +258,10 @@ pub fn message_limit(text: &str) -> Result<usize, InvalidMessageLimit> {
 /// # Errors
 /// If it is anything else.
 pub fn peer_address(text: &str) -> Result<String, InvalidPeerAddress> {
+    dialled(text).map(|address| address.to_string())
+}
+
+fn dialled(text: &str) -> Result<Multiaddr, InvalidPeerAddress> {
     let address: Multiaddr = text.parse().map_err(|error| InvalidPeerAddress {
         why: format!("{error}"),
     })?;
@@ -219,7 +281,7 @@ pub fn peer_address(text: &str) -> Result<String, InvalidPeerAddress> {
     };
     match (port, parts.next()) {
         ((0, _), _) => refused("port 0 cannot be dialled"),
-        ((_, None | Some(Protocol::P2p(_))), None) => Ok(address.to_string()),
+        ((_, None | Some(Protocol::P2p(_))), None) => Ok(address),
         _ => refused("only /p2p/PEER-ID may follow the port"),
     }
 }
@@ -290,9 +352,8 @@ mod tests {
 
     #[test]
     fn the_api_is_for_this_machine_only() {
-        assert_eq!(api("127.0.0.1:0"), Ok(Some(API)));
         assert_eq!(api("OFF"), Ok(None));
-        for text in ["127.0.0.2:80", "[::1]:65535"] {
+        for text in ["127.0.0.1:0", "127.0.0.2:80", "[::1]:65535"] {
             assert_eq!(api(text), Ok(Some(text.parse().unwrap())), "{text}");
         }
         for text in [
@@ -317,6 +378,24 @@ mod tests {
         for text in ["", "0", "6001", "-1", "many", "1e3", "99999999999999999999"] {
             assert_eq!(message_limit(text), Err(InvalidMessageLimit), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_program_sets_is_checked_as_strictly_as_a_flag() {
+        let good = Config::new("/x");
+        assert_eq!(good.check(), Ok(()));
+        let checked = |change: fn(&mut Config)| {
+            let mut config = good.clone();
+            change(&mut config);
+            config.check().map_err(|error| error.to_string()).expect_err("refused")
+        };
+        assert!(checked(|config| config.name.clear()).contains("63 bytes"));
+        assert!(checked(|config| config.max_store = Some(999_999)).contains("at least 1.0 MB"));
+        assert!(checked(|config| config.message_limit = 0).contains("from 1 to 6000"));
+        let peer = "/ip4/1.2.3.4/udp/1";
+        assert!(checked(|config| config.peers.push("/ip4/1.2.3.4/udp/1".to_owned())).contains(peer));
+        let many = checked(|config| config.peers = vec!["/ip4/1.2.3.4/tcp/1".to_owned(); PEERS_MAX + 1]);
+        assert!(many.contains("at most 1024"), "{many}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The key pair can neither be read nor created. An existing file is left untouched.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// The file exists but does not contain a key pair.
     #[error(

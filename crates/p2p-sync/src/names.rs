@@ -12,7 +12,9 @@ mod find;
 mod name;
 
 pub use find::{Candidate, NoSuchPeer, find};
-pub use name::{NAME_BYTES_MAX, Name};
+#[cfg(test)]
+pub(crate) use name::NAME_BYTES_MAX;
+pub use name::Name;
 
 /// Names of nodes that are not connected: the ones heard last. Only those of known nodes outlive their connection.
 pub const KNOWN_NAMES_MAX: usize = 1_024;
@@ -26,12 +28,27 @@ const END_CHARS: usize = 8;
 /// A name of so many characters that reads like a peer id may be meant to pass for one. Real ones have 46 to 53.
 const ID_CHARS_MIN: usize = 40;
 
-/// The names that a node knows, its own included. Cheap to clone; all clones share the same names.
+/// The names that a node knows, its own included; see [`Node::names`](crate::Node::names). Cheap to clone; all clones share the same
+/// names. A name is a claim that its node makes, and proves nothing.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let settings = p2p_sync::Node::builder(directory.path()).port(0).lan(false);
+/// let node = settings.name("kitchen").start().await?;
+/// let record = node.put("hello", "world").await?;
+/// assert_eq!(node.names().author(record.author).display, "kitchen");
+/// # node.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Names(Arc<Mutex<Table>>);
 
 /// What a node is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Called {
     /// The name that it told, as it told it: not fit for a terminal.
     pub name: Option<Name>,
@@ -77,7 +94,7 @@ struct Entry {
 
 impl Names {
     /// The names at the start: that of the node itself, and those it remembers, the one heard longest ago first.
-    pub fn new(own: NodeId, name: &str, remembered: impl IntoIterator<Item = (NodeId, Name)>) -> Self {
+    pub(crate) fn new(own: NodeId, name: &str, remembered: impl IntoIterator<Item = (NodeId, Name)>) -> Self {
         let mut table = Table::default();
         for (peer, name) in remembered {
             table.hear(peer, Some(name));
@@ -93,7 +110,7 @@ impl Names {
     }
 
     /// A connected peer told its name, or that it has none.
-    pub fn heard(&self, peer: NodeId, name: Option<Name>) -> Heard {
+    pub(crate) fn heard(&self, peer: NodeId, name: Option<Name>) -> Heard {
         let mut table = self.table();
         if table.own == Some(peer) {
             return Heard::Again;
@@ -112,7 +129,7 @@ impl Names {
     }
 
     /// A peer is no longer connected. Unless it is known, its name is forgotten.
-    pub fn left(&self, peer: NodeId) {
+    pub(crate) fn left(&self, peer: NodeId) {
         let mut table = self.table();
         if table.own == Some(peer) {
             return;
@@ -128,7 +145,7 @@ impl Names {
     }
 
     /// A session with a peer completed: it is known from now on, and what it is called is to be written down.
-    pub fn met(&self, peer: NodeId, at: Uptime) {
+    pub(crate) fn met(&self, peer: NodeId, at: Uptime) {
         let mut table = self.table();
         let Some(entry) = table.entries.get_mut(&peer) else {
             return;
@@ -146,17 +163,17 @@ impl Names {
     }
 
     /// Whether there are names to be written down.
-    pub fn has_unsaved(&self) -> bool {
+    pub(crate) fn has_unsaved(&self) -> bool {
         !self.table().unsaved.is_empty()
     }
 
     /// Known nodes whose names are to be written down now; without a name, the one that was written down is out of date.
-    pub fn take_unsaved(&self) -> BTreeMap<NodeId, Option<Name>> {
+    pub(crate) fn take_unsaved(&self) -> BTreeMap<NodeId, Option<Name>> {
         std::mem::take(&mut self.table().unsaved)
     }
 
     /// They could not be written down; the next attempt gets them again, except for those that have changed meanwhile.
-    pub fn put_back(&self, unsaved: BTreeMap<NodeId, Option<Name>>) {
+    pub(crate) fn put_back(&self, unsaved: BTreeMap<NodeId, Option<Name>>) {
         let mut table = self.table();
         for (peer, name) in unsaved {
             if table.unsaved.len() < ENTRIES_MAX {

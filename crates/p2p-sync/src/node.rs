@@ -2,33 +2,30 @@
 //! its store, reads to a few separate connections, questions about peers to the network. Callers decide how to show the
 //! answers.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use libp2p::Multiaddr;
-use libp2p::identity::Keypair;
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::{Clock, NetworkName, NodeId};
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::identity::{self, IfMissing};
 use crate::names::Names;
 use crate::net::libp2p::NetConfig;
 use crate::net::{self, Network, ToPeers};
-use crate::store::{
-    Capacity, IfUnreadable, Observer, REMEMBERED_PEERS_MAX, Readers, SqliteStore, known_peers, network_of,
-};
+use crate::store::{Capacity, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, network_of};
 use crate::system::{self, Stopwatch};
 
+mod builder;
 mod checking;
 mod completing;
 mod error;
 mod keys;
 mod ledger;
+mod opening;
 mod patrol;
 mod readiness;
 mod received_log;
@@ -49,9 +46,9 @@ use work::{Reply, Request, Work};
 use writer::Writer;
 
 pub use crate::report::Verified;
-pub use crate::store::{
-    Conflicts, Counts, DataDir, DataPaths, Footprint, Migration, OpenError, StoreError, StoreErrorKind,
-};
+pub(crate) use crate::store::Migration;
+pub use crate::store::{Conflicts, Counts, DataDir, DataPaths, Footprint, OpenError, StoreError, StoreErrorKind};
+pub use builder::NodeBuilder;
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{
     Change, Committed, Condition, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled, Terms, Write,
@@ -63,7 +60,25 @@ const REQUESTS_MAX: usize = 1_024;
 /// Read-only connections. Reads are short; more would only wait for the same two or four cores.
 const READERS: usize = 4;
 
-/// A running node.
+/// A running node: a full copy of the data in a directory of its own, kept equal to those of its peers.
+///
+/// It is a handle: clones are cheap, can be used from any task, and are the same node. All methods answer from this node and
+/// wait for no other, except [`sync`](Self::sync) and [`stop`](Self::stop).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let data_dir = directory.path();
+/// use p2p_sync::Node;
+///
+/// let node = Node::builder(data_dir).port(0).lan(false).start().await?;
+/// node.put("hello", "world").await?;
+/// assert_eq!(node.get("hello").await?.expect("it was stored").text(), Some("world"));
+/// node.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Node {
     inner: Arc<Inner>,
@@ -87,26 +102,53 @@ struct Inner {
     hub: Hub,
     /// How many records the check that runs has read.
     checked: Arc<AtomicU64>,
-    /// Held for the lock on it.
-    data_dir: DataDir,
+    /// Held for the lock on it, as long as the store is open.
+    data_dir: Arc<DataDir>,
 }
 
 impl Node {
-    /// Opens the data directory, starts the network, and returns once the node accepts commands.
+    /// The settings of a node whose data is in this directory, which is created if it does not exist. A directory
+    /// belongs to one node at a time.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let data_dir = directory.path();
+    /// use p2p_sync::{Node, StartError};
+    ///
+    /// let settings = Node::builder(data_dir).port(0).lan(false).network("lab");
+    /// let node = settings.clone().name("kitchen").start().await?;
+    /// # node.stop().await;
+    ///
+    /// let wrong = settings.peer("192.168.1.5:4002").start().await;
+    /// assert!(matches!(wrong, Err(StartError::Setting(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(data_dir: impl Into<PathBuf>) -> NodeBuilder {
+        NodeBuilder::new(data_dir.into())
+    }
+
+    /// Opens the data directory, starts the network, and returns once the node accepts requests. It does not wait for peers.
+    ///
+    /// Call it from a task of a Tokio runtime with I/O and time; the node runs on that until it is [stopped](Self::stop). A
+    /// runtime of one thread will do: the store has a thread of its own. Several nodes can run in one process, on directories
+    /// and ports of their own.
     ///
     /// # Errors
-    /// If another process has the data directory or the port, the store or the identity cannot be used, or the network
-    /// cannot be started.
+    /// If a setting is out of range, another process has the data directory or the port, the store or the identity cannot be used,
+    /// or the network cannot be started.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         Self::start_observed(config, |_| {}).await
     }
 
     /// Like [`start`](Self::start), but also reports progress while a store of an earlier version is upgraded, which takes
     /// some seconds for a million records.
-    ///
-    /// # Errors
-    /// As for [`start`](Self::start).
-    pub async fn start_observed(config: Config, observe: impl FnMut(Migration) + Send) -> Result<Self, StartError> {
+    pub(crate) async fn start_observed(
+        config: Config,
+        observe: impl FnMut(Migration) + Send,
+    ) -> Result<Self, StartError> {
         Self::start_on(net::libp2p::Lan, config, observe).await
     }
 
@@ -132,6 +174,7 @@ impl Node {
         config: Config,
         observe: impl FnMut(Migration) + Send,
     ) -> Result<Self, StartError> {
+        config.check()?;
         let data_dir = DataDir::open(&config.data_dir)?;
         Self::start_in(data_dir, IfUnreadable::Replace, network, config, observe).await
     }
@@ -143,14 +186,13 @@ impl Node {
         config: Config,
         mut observe: impl FnMut(Migration) + Send,
     ) -> Result<Self, StartError> {
-        if std::time::SystemTime::now() < std::time::UNIX_EPOCH {
-            return Err(StartError::Clock);
-        }
+        let runtime = opening::runtime(&config)?;
+        let data_dir = Arc::new(data_dir);
         let paths = data_dir.paths().clone();
         let port = network.claim_port(config.port)?;
-        let key = load_identity(&paths, config.new_identity)?;
+        let key = opening::identity(&paths, config.new_identity)?;
         let id = net::libp2p::node_id(&key.public().to_peer_id())?;
-        let mut store = open_store(&paths, &config, if_unreadable, &mut observe)?;
+        let mut store = opening::store(&paths, &config, if_unreadable, &mut observe)?;
         let readers = Readers::open(&paths.store_file(), READERS)?;
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
         let replica = Replica::new(id, Clock::new(last));
@@ -165,7 +207,7 @@ impl Node {
             names: names.clone(),
             port,
             network: config.network.clone(),
-            configured: configured_peers(&config.peers)?,
+            configured: config.dialled_peers()?,
             remembered,
             lan: config.lan,
             message_limit: config.message_limit,
@@ -181,14 +223,14 @@ impl Node {
             readers.clone(),
             waiting,
             started.link,
-            Handle::current(),
+            runtime,
             failing,
             names.clone(),
         )
         .with_watchers(Arc::clone(&changed))
         .with_progress(Arc::clone(&checked))
         .with_logged_values(config.log_values);
-        let thread = tokio::task::spawn_blocking(move || writer.run());
+        let thread = opening::store_thread(writer, Arc::clone(&data_dir));
         let patrol = Patrol::start(readers.clone(), requests.downgrade(), patrolled);
         let hub = Hub::start(readers.clone(), changed);
         Ok(Self {
@@ -213,7 +255,7 @@ impl Node {
         })
     }
 
-    /// The peer id of this node.
+    /// The peer id of this node: the same for as long as its data directory lives.
     pub fn id(&self) -> NodeId {
         self.inner.id
     }
@@ -223,18 +265,38 @@ impl Node {
         &self.inner.names
     }
 
-    /// The addresses that it listened on at startup.
+    /// The port that it listens on, TCP and UDP; not 0.
+    pub fn port(&self) -> u16 {
+        self.inner.port
+    }
+
+    /// The multiaddresses that it listened on at startup, as others could dial them; see also [`Status`](crate::Status).
     pub fn listening(&self) -> &[String] {
         &self.inner.listening
     }
 
     /// The paths in the data directory of this node.
-    pub fn paths(&self) -> &DataPaths {
+    pub(crate) fn paths(&self) -> &DataPaths {
         self.inner.data_dir.paths()
     }
 
-    /// Holds a session with every connected peer and returns the results. You rarely need this: the node does it by itself
-    /// whenever there is a reason to.
+    /// Holds a session with every connected peer and returns the results: one for each, none without peers. You rarely need this:
+    /// the node does it by itself whenever there is a reason to.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// use p2p_sync::Standing;
+    ///
+    /// let sessions = node.sync().await?;
+    /// let equal = sessions.iter().all(|session| session.standing == Standing::InSync);
+    /// # assert!(equal);
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -257,7 +319,8 @@ impl Node {
     }
 
     /// Waits until nothing can be stored any more, because the files of the store were removed, moved or replaced, and
-    /// returns that error. The only thing left to do is to [stop](Self::stop). Never returns while all is well.
+    /// returns that error. The only thing left to do is to [stop](Self::stop). Never returns while all is well. A program that
+    /// lives long awaits it beside its own work.
     pub async fn failed(&self) -> NodeError {
         let mut failure = self.inner.failure.clone();
         let failed = failure
@@ -282,7 +345,11 @@ impl Node {
     }
 
     /// [Leaves](Self::leave) the network, finishes queued writes, and closes the store. Later calls fail with
-    /// [`NodeError::Stopped`]. Stopping twice does nothing.
+    /// [`NodeError::Stopped`], also those of clones. Stopping twice does nothing. Once it has returned and the last clone is
+    /// dropped, another node can have the data directory and the port.
+    ///
+    /// A node whose last clone is dropped ends as well, a moment later and without a word to its peers. No acknowledged write is
+    /// lost by that.
     pub async fn stop(&self) {
         let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(writer) = writer else { return };
@@ -325,54 +392,6 @@ impl Node {
         }
         answer
     }
-}
-
-/// The identity of the node; a new one where there is none, unless there is a store: its records would become a stranger's.
-fn load_identity(paths: &DataPaths, new_identity: bool) -> Result<Keypair, StartError> {
-    let has_store = paths.has_store()?;
-    let if_missing = if has_store && !new_identity {
-        IfMissing::Refuse
-    } else {
-        IfMissing::Create
-    };
-    let had_identity = paths.identity_file().exists();
-    let key = identity::load_or_create(&paths.identity_file(), if_missing)?;
-    if !has_store && had_identity {
-        tracing::warn!(
-            "{} is missing, but this node has an identity: starting with an empty store. Data that other nodes \
-             have comes back from them",
-            paths.store_file().display()
-        );
-    }
-    Ok(key)
-}
-
-/// Opens the store. One in which nothing can be read is replaced only if somebody is known who can fill it.
-fn open_store(
-    paths: &DataPaths,
-    config: &Config,
-    if_unreadable: IfUnreadable,
-    observe: Observer<'_>,
-) -> Result<SqliteStore, StoreError> {
-    let file = paths.store_file();
-    let are_known = !config.peers.is_empty() || !known_peers(&file).is_empty();
-    let if_unreadable = if are_known { if_unreadable } else { IfUnreadable::Refuse };
-    let mut store = SqliteStore::open_or(&file, &config.network, if_unreadable, observe)?;
-    if let Some(link) = paths.store_link() {
-        store.linked_from(link);
-    }
-    store.adopt_known_peers()?;
-    Ok(store)
-}
-
-fn configured_peers(peers: &[String]) -> Result<Vec<Multiaddr>, StartError> {
-    peers
-        .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|error| StartError::PeerAddress(format!("{text}: {error}")))
-        })
-        .collect()
 }
 
 const _: () = assert!(

@@ -19,7 +19,7 @@
 //! - A file with damaged pages is [rescued](SqliteStore::rescue): everything readable is copied into a new file, and the
 //!   old one is moved aside. Opening does this automatically.
 //! - A file that is unreadable is moved aside too, and replaced by an empty one, but only if other nodes are
-//!   [known](known_peers) that can fill it.
+//!   known (`known_peers`) that can fill it.
 //!
 //! Either way, missing records come back from the other nodes.
 //!
@@ -44,6 +44,7 @@ mod error;
 mod files;
 mod footprint;
 mod frames;
+mod held;
 mod known_peers;
 mod log_damage;
 mod migrations;
@@ -77,7 +78,7 @@ mod wal;
 pub use changes::{Changed, Changes, Snapshot};
 pub use conflicts::Conflicts;
 pub use directory::DataDir;
-pub use error::{OpenError, StoreError, StoreErrorKind};
+pub use error::{OpenError, SqliteError, StoreError, StoreErrorKind};
 pub use footprint::Footprint;
 pub use known_peers::known_peers;
 pub use migrations::{Migration, Observer};

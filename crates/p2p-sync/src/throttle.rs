@@ -83,6 +83,11 @@ impl<T: Moment> Throttle<T> {
         allowed
     }
 
+    /// Suppresses events, and counts them.
+    pub fn hold_back(&mut self, events: u64) {
+        self.held_back = self.held_back.saturating_add(events);
+    }
+
     /// How many were suppressed, once the interval in which that began is over.
     pub fn take_overdue(&mut self, now: T) -> u64 {
         if self.is_over(now) { self.take_held_back() } else { 0 }

@@ -47,7 +47,15 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus_client::", &["http"]),
     ("serde_json::", &["report"]),
     ("schemars::", &["report"]),
+    // What belongs to the whole process is not the library's to change.
     ("std::process::exit", &["main"]),
+    ("remove_var", &["main"]),
+    ("set_var", &[]),
+    ("set_hook", &[]),
+    ("tokio::signal", &["cli"]),
+    ("tracing_subscriber::", &["cli"]),
+    ("rustix::process::setrlimit", &["cli"]),
+    ("libc::", &["cli"]),
 ];
 
 /// What the core may depend on: nothing that reads a clock, rolls dice, or does input or output.

@@ -19,6 +19,7 @@
 
 mod capture;
 mod clock;
+mod example;
 mod filter;
 mod host;
 mod janitor;
@@ -34,6 +35,7 @@ mod wait;
 
 pub use capture::{Seen, Sniffer};
 pub use clock::FakeClock;
+pub use example::example;
 pub use host::Host;
 pub use lab::{Addresses, Lab, require_root};
 pub use launch::{Launch, Stdin};

@@ -1,11 +1,13 @@
 //! The promises of a store as one suite that runs against every implementation. It does not cover crashes of the machine;
 //! each implementation must test those itself.
 
+mod conflicts;
+
 use std::fmt::Debug;
 
 use super::{Store, Transaction};
 use crate::id::NodeId;
-use crate::limits::{KEY_BYTES_MAX, SEEN_AUTHORS_MAX, VALUE_BYTES_MAX, VERSIONS_MAX};
+use crate::limits::{KEY_BYTES_MAX, SEEN_AUTHORS_MAX, VALUE_BYTES_MAX};
 use crate::record::{Content, Key, Record, Value};
 use crate::seen::Seen;
 use crate::time::Timestamp;
@@ -23,8 +25,8 @@ where
 {
     starts_empty(&mut open());
     keeps_every_field(&mut open());
-    decides_nothing(&mut open());
-    keeps_conflicts(&mut open());
+    conflicts::decides_nothing(&mut open());
+    conflicts::keeps_conflicts(&mut open());
     keeps_keys_apart(&mut open());
     scans_in_order(&mut open());
     scans_by_prefix(&mut open());
@@ -197,55 +199,6 @@ where
         scanned, records,
         "a scan gives the same records as get, deletions included"
     );
-}
-
-fn decides_nothing<S: Store>(tested: &mut S)
-where
-    S::Error: Debug,
-{
-    let versions = [put("a", b"1", 9), deleted("a", 7), put("a", b"2", 3), put("a", b"", 8)];
-    for version in versions {
-        store(tested, std::slice::from_ref(&version));
-        assert_eq!(
-            get(tested, "a"),
-            Some(version),
-            "the store holds what it was given last, whatever its timestamp"
-        );
-        assert_eq!(scan(tested, "", None, 10), ["a"], "one version of a key is held");
-    }
-}
-
-fn keeps_conflicts<S: Store>(tested: &mut S)
-where
-    S::Error: Debug,
-{
-    let version = |number: u8| Record {
-        author: NodeId::from_bytes(&[number]).expect("one byte is a valid id"),
-        ..put("a", &[number], i64::from(number))
-    };
-    let versions: Vec<Record> = (1..=VERSIONS_MAX as u8).map(version).collect();
-    let mut hold_all = |versions: &[Record]| {
-        let mut transaction = tested.begin().expect("a transaction can be opened");
-        hold(&mut transaction, versions);
-        let held = transaction.versions(&key("a")).expect("a transaction can be read");
-        assert_eq!(held.all(), versions, "a transaction sees its own writes");
-        transaction.commit().expect("a transaction can be committed");
-        let held = tested.versions(&key("a")).expect("versions can be read");
-        assert_eq!(held.all(), versions, "all versions are held, the highest last");
-        assert_eq!(get(tested, "a").as_ref(), versions.last(), "the highest is the value");
-        assert_eq!(scan(tested, "", None, 10), ["a"], "a scan gives a key once");
-    };
-    hold_all(&versions);
-    hold_all(versions.get(2..5).expect("there are 8"));
-    hold_all(versions.get(4..).expect("there are 8"));
-    hold_all(versions.get(7..).expect("there are 8"));
-    hold_all(versions.get(..1).expect("there are 8"));
-    let before = tested.versions(&key("a")).expect("versions can be read");
-    let mut transaction = tested.begin().expect("a transaction can be opened");
-    hold(&mut transaction, &versions);
-    drop(transaction);
-    let after = tested.versions(&key("a")).expect("versions can be read");
-    assert_eq!(after, before, "conflicts are rolled back, too");
 }
 
 fn keeps_keys_apart<S: Store>(tested: &mut S)

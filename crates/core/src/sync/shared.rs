@@ -160,6 +160,7 @@ impl<S: SyncStore> Turn<'_, S> {
     /// Our current state, which is sent to the peer.
     pub(super) fn told_state(&mut self) -> State {
         self.tell_if_full();
+        self.store.settle();
         let summary = self.store.summary();
         let state = State {
             version: VERSION,

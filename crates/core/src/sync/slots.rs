@@ -138,6 +138,11 @@ impl Slots {
         looked
     }
 
+    /// Whether a session receives a bulk.
+    pub fn are_bulks_received(&self) -> bool {
+        self.all.with(Kind::Bulk, |pool| pool.is_in_use())
+    }
+
     /// This peer no longer waits for a slot: it is gone, or a session with it completed without one.
     pub fn forget(&self, peer: NodeId) {
         self.all.lock().iter_mut().for_each(|pool| pool.forget(peer));

@@ -89,9 +89,14 @@ pub trait SyncStore {
     fn position(&mut self, source: StoreId) -> Result<Option<Cursor>, Self::Error>;
 
     /// Merges received records, and saves, in the same transaction, how far the bulk from `source` has come, unless some of
-    /// them were refused. They are durable, and in the summary, when this returns.
+    /// them were refused. They are durable, and in the summary, when this returns; those of a bulk when this store is
+    /// [settled](Self::settle), or earlier. A bulk of which something was lost on the way fails at its next page.
     ///
     /// # Errors
     /// If the store fails, or no more of a bulk is wanted; nothing has changed then.
     fn apply(&mut self, records: &[Record], progress: Option<(StoreId, Cursor)>) -> Result<Applied, Self::Error>;
+
+    /// Makes everything that was [applied](Self::apply) so far durable, and part of the summary. Called before the state of the store
+    /// is told to a peer. If it fails, what was not durable is gone, and the summary says so.
+    fn settle(&mut self) {}
 }

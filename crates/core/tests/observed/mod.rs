@@ -1,15 +1,17 @@
 //! A replica under observation: every step is checked against the laws that hold for one node alone.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::{MemoryStore, MemoryTransaction, Store, Transaction};
-use p2p_sync_core::versions::Merge;
+use p2p_sync_core::versions::{Merge, Merged};
 use p2p_sync_core::{Clock, Content, Key, Record, Timestamp};
 
-use crate::support::{instant, node};
+use crate::support::{fallen, instant, node};
 
 /// One node as the laws see it: a replica on a store, and what was observed of it from outside.
 pub(crate) struct Node {
@@ -18,6 +20,9 @@ pub(crate) struct Node {
     /// The highest timestamp that its clock has to stay above, within the bound.
     counted: Option<Timestamp>,
     pub(crate) wall: Timestamp,
+    /// Versions that it counted as gone: covered by a folded floor alone, or fallen to the bound.
+    pub(crate) folded: Vec<Record>,
+    pub(crate) fallen: Vec<Record>,
 }
 
 impl Node {
@@ -27,6 +32,8 @@ impl Node {
             store: MemoryStore::new(),
             counted: None,
             wall: instant("2025-01-04T08:30:15Z"),
+            folded: Vec::new(),
+            fallen: Vec::new(),
         }
     }
 
@@ -82,13 +89,18 @@ impl Node {
     }
 
     pub(crate) fn receive(&mut self, record: &Record) -> Merge {
-        let merged = self.change(&record.key, |replica, store| {
-            replica.receive(store, record).unwrap().merged.merge
-        });
-        if merged.stores_incoming() {
+        let before = self.store.versions(&record.key).unwrap();
+        let received = self.change(&record.key, |replica, store| replica.receive(store, record).unwrap());
+        let Merged { merge, dropped, folded } = received.merged;
+        let fallen = fallen(&before, record, &received.held);
+        let beyond_bound = dropped + usize::from(merge == Merge::BeyondBound);
+        assert_eq!(fallen.len(), beyond_bound, "what falls to the bound is counted");
+        self.fallen.extend(fallen);
+        self.folded.extend(folded);
+        if merge.stores_incoming() {
             self.counted = self.counted.max(Some(record.timestamp));
         }
-        merged
+        merge
     }
 
     pub(crate) fn restart(&mut self) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use p2p_sync_core::limits::VERSIONS_MAX;
 use p2p_sync_core::message::Change;
-use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value, Versions};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and every seed is a good one.
 pub(crate) struct Random(u64);
@@ -124,6 +124,15 @@ pub(crate) fn covers(x: &Record, y: &Record) -> bool {
         && (Some(y.timestamp) <= x.seen.floor()
             || (x.author == y.author && rank(y) < rank(x))
             || entry.is_some_and(|(_, seen)| y.timestamp <= *seen))
+}
+
+/// Which versions fell to the bound when one more came: those that are not held any longer, though no other one covers them.
+pub(crate) fn fallen(before: &Versions, incoming: &Record, after: &Versions) -> Vec<Record> {
+    let all = || before.all().iter().chain([incoming]);
+    let gone = all().filter(|version| !after.all().contains(version));
+    gone.filter(|version| !all().any(|other| covers(other, version)))
+        .cloned()
+        .collect()
 }
 
 /// What a replica holds that heard all of these: the oracle, independent of the order in which they are given. Each key's versions,

@@ -12,7 +12,7 @@ use p2p_sync_core::{Clock, Key, Record, Timestamp, Versions};
 
 use crate::connections::peer_id;
 use crate::liar::Lie;
-use crate::support::Random;
+use crate::support::{Random, fallen};
 
 /// A version's place in the order, spelt out apart from the code under test.
 pub(crate) type Rank = (i64, Vec<u8>, [u8; 32]);
@@ -44,6 +44,10 @@ pub(crate) struct Watched {
     /// Nothing later is to come in from anywhere else.
     pub(crate) horizon: Timestamp,
     highest: BTreeMap<Key, Rank>,
+    /// What it counted: versions that fell to the bound of a key, or that a folded floor alone covers.
+    pub(crate) counted: BTreeSet<Rank>,
+    /// How many times it was the latter.
+    pub(crate) folded: u64,
 }
 
 impl Watched {
@@ -54,16 +58,38 @@ impl Watched {
             passed: BTreeMap::new(),
             horizon: Timestamp::MAX,
             highest: BTreeMap::new(),
+            counted: BTreeSet::new(),
+            folded: 0,
         }
     }
 
+    /// Holds a write of this node in place of the versions that it has seen.
+    pub(crate) fn write(&mut self, record: &Record) {
+        let before = self.store.versions().get(&record.key).cloned().unwrap_or_default();
+        let after = Versions::from_stored(Vec::new(), record.clone());
+        self.store.replace(&record.key, &before, after);
+        self.watch(record);
+    }
+
+    /// Merges a record of another node, and takes note of what is counted.
     pub(crate) fn merge(&mut self, record: &Record) -> Merge {
-        let merged = self.store.merge(record).merge;
+        let before = self.store.versions().get(&record.key).cloned().unwrap_or_default();
+        let merged = self.store.merge(record);
+        self.watch(record);
+        let fallen = fallen(&before, record, &self.store.versions()[&record.key]);
+        let beyond_bound = merged.dropped + usize::from(merged.merge == Merge::BeyondBound);
+        assert_eq!(fallen.len(), beyond_bound, "what falls to the bound is counted");
+        self.folded += merged.folded.len() as u64;
+        self.counted.extend(fallen.iter().chain(&merged.folded).map(rank));
+        merged.merge
+    }
+
+    /// A key never goes back.
+    fn watch(&mut self, record: &Record) {
         let held = rank(self.store.get(&record.key).expect("a merged key is there"));
         let highest = self.highest.entry(record.key.clone()).or_insert_with(|| held.clone());
         assert!(held >= *highest, "the version of {} went down", record.key);
         *highest = held;
-        merged
     }
 
     /// Merges a record as a node does. None: it wins, and there is no room for it.

@@ -96,6 +96,8 @@ pub(crate) struct Tally {
     /// Records that came by gossip, and took the place of others where there was no room.
     pub(crate) taken_without_room: u64,
     pub(crate) bulks_without_room: u64,
+    /// Versions that a folded floor alone covers, each time that a node counted one.
+    pub(crate) folded: u64,
     pub(crate) writes: u64,
     pub(crate) bytes: u64,
     /// The longest time from the end of all trouble until all were equal.
@@ -136,6 +138,7 @@ impl Tally {
         self.no_room += other.no_room;
         self.taken_without_room += other.taken_without_room;
         self.bulks_without_room += other.bulks_without_room;
+        self.folded += other.folded;
         self.writes += other.writes;
         self.bytes += other.bytes;
         self.calm_ms_max = self.calm_ms_max.max(other.calm_ms_max);
@@ -264,6 +267,7 @@ impl World {
         }
         self.check_what_is_held();
         self.check_that_it_is_quiet();
+        self.tally.folded = self.nodes.iter().map(|node| node.store.folded).sum();
         self.tally
     }
 

@@ -26,6 +26,7 @@ pub(super) async fn start(node: &Node, address: Option<SocketAddr>) -> Result<Op
         // On a full disk, keys must still be deleted.
         Err(error) if error.is_for_want_of_room() => {
             tracing::warn!("{error}. The node runs without it: free some space, and start again");
+            http::forget(node);
             Ok(None)
         }
         Err(error) => {

@@ -129,8 +129,8 @@ impl Start {
             Mode::PlainPrompt | Mode::Pipe | Mode::Service => Terminal::default(),
         };
         let linger = Duration::from_secs_f64(self.linger);
+        let address = self.api.0;
         let config = self.config(place)?;
-        let address = config.api;
         let linger = if config.lan || !config.peers.is_empty() {
             linger
         } else {
@@ -213,7 +213,6 @@ impl Start {
             max_store: self.max_store,
             message_limit: self.message_limit,
             new_identity: self.new_identity,
-            api: self.api.0,
             log_values: self.log_values || !logging::is_kept(),
         })
     }

@@ -73,6 +73,7 @@ fn class_of(error: &NodeError) -> Class {
     match error {
         NodeError::OfWrites { error, .. } => class_of(error),
         NodeError::Store(error) | NodeError::OutOfOrder(error) => Class::from(error.kind()),
+        NodeError::Key(_) | NodeError::Value(_) => Class::Invalid,
         NodeError::NoRoom => Class::Storage,
         NodeError::Changed { .. } => Class::Conflict,
         NodeError::Clock(_) | NodeError::Thread(_) | NodeError::Crowded | NodeError::Stopped => Class::Failed,

@@ -16,13 +16,19 @@ pub(super) fn write_private(file: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    let written = write(Path::new(&unfinished), bytes).and_then(|()| fs::rename(&unfinished, file));
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut opened = options.open(&unfinished)?;
+    let mut opened = options.open(file)?;
     opened.write_all(bytes)?;
-    opened.sync_all()?;
-    drop(opened);
-    fs::rename(&unfinished, file)
+    opened.sync_all()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// Longest name, in bytes. Longer ones are cut by whoever has them, and ignored by whoever hears them.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// What a node is called: 1 to [`NAME_BYTES_MAX`] bytes, without blanks at either end. It is foreign text, which may hold
+/// What a node is called: 1 to 64 bytes, without blanks at either end. It is foreign text, which may hold
 /// anything else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);

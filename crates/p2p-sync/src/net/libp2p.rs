@@ -67,6 +67,7 @@ pub struct NetConfig {
 
 /// Why the network could not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NetError {
     /// No transport could listen.
     #[error("cannot listen on port {port}: {reason}")]

@@ -11,6 +11,7 @@ const ATTEMPTS: usize = 64;
 
 /// Why the port cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PortError {
     /// Another program is using it.
     #[error(

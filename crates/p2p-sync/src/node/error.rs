@@ -1,18 +1,23 @@
 //! Why a node did not start, and why a request to a running one failed. Each error says what happened to the data.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use p2p_sync_core::Timestamp;
 use p2p_sync_core::clock::ClockExhausted;
 use p2p_sync_core::id::InvalidNodeId;
+use p2p_sync_core::record::{InvalidKey, ValueTooLarge};
 
+use crate::config::InvalidSetting;
 use crate::identity::IdentityError;
 use crate::net::PortError;
 use crate::net::libp2p::NetError;
 use crate::store::{RowId, StoreError, StoreErrorKind};
 
-/// Why a node did not start. Nothing is left running.
+/// Why a node did not start. Nothing is left running. The texts speak to whoever runs the program `p2p-sync`, and name its flags;
+/// each flag is a setting of the [builder](crate::NodeBuilder) with the same name.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The port is in use, or may not be used.
     #[error(transparent)]
@@ -26,9 +31,12 @@ pub enum StartError {
     /// The network cannot be started.
     #[error(transparent)]
     Network(#[from] NetError),
-    /// A peer address is not a multiaddress.
-    #[error("invalid peer address: {0}")]
-    PeerAddress(String),
+    /// A setting is out of range. Nothing was touched.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// There is no Tokio runtime to run on.
+    #[error("a node needs a Tokio runtime: start it from a task of one")]
+    NoRuntime,
     /// The clock of this machine is set before 1970, which the network protocols cannot express.
     #[error("this machine's clock is set before 1970: correct it and start again")]
     Clock,
@@ -40,8 +48,9 @@ pub enum StartError {
     PeerId(#[from] InvalidNodeId),
 }
 
-/// Why a request to a running node failed.
+/// Why a request to a running node failed. [`kind`](Self::kind) says what to do about it.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum NodeError {
     /// The store failed. Unless it says otherwise, nothing was written.
     #[error("{}", in_words(.0))]
@@ -49,6 +58,12 @@ pub enum NodeError {
     /// The store could not be reopened or repaired, for this reason.
     #[error(transparent)]
     OutOfOrder(Arc<StoreError>),
+    /// This cannot be a key. Nothing was written.
+    #[error("invalid key: {0}")]
+    Key(#[from] InvalidKey),
+    /// This cannot be a value. Nothing was written.
+    #[error("value too large: {0}")]
+    Value(#[from] ValueTooLarge),
     /// No later timestamp exists. Nothing was written.
     #[error(transparent)]
     Clock(#[from] ClockExhausted),
@@ -85,12 +100,15 @@ pub enum NodeError {
 
 /// The kinds of failure that callers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
-    /// The store could not do it.
+    /// The key or the value is not valid: asking again will not help.
+    Invalid,
+    /// The store could not do it: the disk is full, failed, damaged or locked. Asking again may help once that is over.
     Storage,
-    /// A condition does not hold.
+    /// The [condition](crate::Condition) of a write does not hold.
     Conflict,
-    /// Anything else.
+    /// Anything else: too much at once, or the node has stopped.
     Failed,
 }
 
@@ -98,6 +116,7 @@ impl NodeError {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Key(_) | Self::Value(_) => ErrorKind::Invalid,
             Self::Store(_) | Self::OutOfOrder(_) | Self::NoRoom => ErrorKind::Storage,
             Self::Changed { .. } => ErrorKind::Conflict,
             Self::OfWrites { error, .. } => error.kind(),
@@ -120,7 +139,7 @@ impl NodeError {
     pub(super) fn may_be_of_one_piece(&self) -> bool {
         match self {
             Self::Store(error) => error.may_be_of_one_piece(),
-            Self::Clock(_) | Self::Changed { .. } => true,
+            Self::Key(_) | Self::Value(_) | Self::Clock(_) | Self::Changed { .. } => true,
             Self::OfWrites { error, .. } => error.may_be_of_one_piece(),
             Self::OutOfOrder(_) | Self::NoRoom | Self::Thread(_) | Self::Crowded | Self::Stopped => false,
         }
@@ -153,6 +172,13 @@ fn in_words(error: &StoreError) -> String {
             file.display()
         ),
         other => other.to_string(),
+    }
+}
+
+/// A [`Key`](p2p_sync_core::Key) or [`Value`](p2p_sync_core::Value) has been checked already.
+impl From<Infallible> for NodeError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -9,29 +9,93 @@ use crate::store::{Readers, StoreError};
 use crate::system;
 
 impl Node {
-    /// Stores a value. When this returns, it is on disk, and on its way to the peers.
+    /// Stores a value. When this returns, it is on disk, and on its way to the peers; whether one has it already is not known.
+    /// Writes that are made at the same time share a transaction, so many tasks write faster than one.
+    ///
+    /// A key is text of 1 to 256 bytes without control characters, a value up to 65,536 bytes of any kind. Both are taken as they
+    /// come, or as a [`Key`] and a [`Value`] that were checked before.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// node.put("hello", "world").await?;
+    /// node.put("picture", vec![0x89, b'P', b'N', b'G']).await?;
+    /// node.put(String::from("light"), "on").await?;
+    ///
+    /// let error = node.put("two\nlines", "").await.unwrap_err();
+    /// assert_eq!(error.to_string(), "invalid key: the key contains a control character at byte 3");
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn put(&self, key: Key, value: Value) -> Result<Record, NodeError> {
+    /// If it is no key or no value, the store fails, or the node has stopped. Nothing was written then, unless the error says
+    /// otherwise.
+    pub async fn put<K, V>(&self, key: K, value: V) -> Result<Record, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+        V: TryInto<Value, Error: Into<NodeError>>,
+    {
         self.put_on(key, value, Terms::default()).await
     }
 
-    /// The same, on these terms.
+    /// Like [`put`](Self::put), on these terms: for example, only if the key has no value yet.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// use p2p_sync::{Condition, ErrorKind, Terms};
+    ///
+    /// let first = node.put("light", "on").await?;
+    /// let unchanged = Condition::WrittenAt(first.timestamp).into();
+    /// node.put_on("light", "off", unchanged).await?;
+    /// let refused = node.put_on("light", "dim", unchanged).await.unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::Conflict);
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`put`](Self::put), and [`NodeError::Changed`] when the condition does not hold.
-    pub async fn put_on(&self, key: Key, value: Value, terms: Terms) -> Result<Record, NodeError> {
+    pub async fn put_on<K, V>(&self, key: K, value: V, terms: Terms) -> Result<Record, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+        V: TryInto<Value, Error: Into<NodeError>>,
+    {
+        let content = Content::Put(value.try_into().map_err(Into::into)?);
         // A put always writes something; only a deletion may find nothing to do.
-        let written = self.write(key, Content::Put(value), terms).await?;
+        let written = self.write(key.try_into().map_err(Into::into)?, content, terms).await?;
         written.ok_or(NodeError::Stopped)
     }
 
-    /// Deletes a key. None if it did not exist; nothing is written then.
+    /// Deletes a key. None if it did not exist; nothing is written then. A deletion is a version like any other, so that an
+    /// older value that comes later cannot bring the key back.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// node.put("hello", "world").await?;
+    /// assert!(node.delete("hello").await?.is_some());
+    /// assert!(node.delete("hello").await?.is_none());
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn delete(&self, key: Key) -> Result<Option<Record>, NodeError> {
+    /// If it is no key, the store fails, or the node has stopped.
+    pub async fn delete<K>(&self, key: K) -> Result<Option<Record>, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+    {
         self.delete_on(key, Terms::default()).await
     }
 
@@ -40,7 +104,11 @@ impl Node {
     ///
     /// # Errors
     /// As for [`delete`](Self::delete), and [`NodeError::Changed`] when the condition does not hold.
-    pub async fn delete_on(&self, key: Key, terms: Terms) -> Result<Option<Record>, NodeError> {
+    pub async fn delete_on<K>(&self, key: K, terms: Terms) -> Result<Option<Record>, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+    {
+        let key = key.try_into().map_err(Into::into)?;
         self.write(key, Content::Deleted, terms).await
     }
 
@@ -74,26 +142,52 @@ impl Node {
     /// none of those; nothing is written then.
     ///
     /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn redate(&self, key: Key) -> Result<Option<Record>, NodeError> {
+    /// If it is no key, the store fails, or the node has stopped.
+    pub async fn redate<K>(&self, key: K) -> Result<Option<Record>, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+    {
+        let key = key.try_into().map_err(Into::into)?;
         self.work(|reply| Work::Redate { key, reply }).await
     }
 
-    /// The live version of a key.
+    /// The live version of a key; none if it has no value. Reads what this node holds: it asks no other node, and waits for no
+    /// write.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// assert!(node.get("hello").await?.is_none());
+    /// node.put("hello", "world").await?;
+    /// let record = node.get("hello").await?.expect("it has a value");
+    /// assert_eq!(record.text(), Some("world"));
+    /// assert_eq!(record.author, node.id());
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn get(&self, key: &Key) -> Result<Option<Record>, NodeError> {
+    /// If it is no key, the store fails, or the node has stopped.
+    pub async fn get<K>(&self, key: K) -> Result<Option<Record>, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+    {
         let held = self.versions(key).await?;
         Ok(held.winner().filter(|winner| winner.content.value().is_some()).cloned())
     }
 
-    /// All versions of a key, its deletion included: none, one, or, if it is in conflict, several.
+    /// All versions of a key, its deletion included: none, one, or, if it is in conflict, several, at most 8.
     ///
     /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn versions(&self, key: &Key) -> Result<Versions, NodeError> {
-        let key = key.clone();
+    /// If it is no key, the store fails, or the node has stopped.
+    pub async fn versions<K>(&self, key: K) -> Result<Versions, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+    {
+        let key = key.try_into().map_err(Into::into)?;
         let ask = move |readers: &Readers| readers.versions(&key);
         match self.read(ask.clone()).await {
             // It is set aside. But if it was changed meanwhile, and is sound, it is as good as any.
@@ -109,7 +203,30 @@ impl Node {
         }
     }
 
-    /// Up to `limit` live records whose key starts with `prefix`, in key order, starting after `after`.
+    /// Up to `limit` live records whose key starts with `prefix`, in key order, starting after `after`. All of them are in memory
+    /// at once: read a large store in pages, each after the last key of the one before.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// for number in 1..=5 {
+    ///     node.put(format!("note/{number}"), "text").await?;
+    /// }
+    /// let mut after = None;
+    /// let mut keys = Vec::new();
+    /// loop {
+    ///     let page = node.list("note/", after.take(), 2).await?;
+    ///     let Some(last) = page.last() else { break };
+    ///     after = Some(last.key.clone());
+    ///     keys.extend(page.into_iter().map(|record| record.key));
+    /// }
+    /// assert_eq!(keys.len(), 5);
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When the store fails or the node has stopped.
@@ -191,14 +308,33 @@ impl Node {
     /// value that the key has, as a write that has seen them all. The conflict ends everywhere. None if the key is not in
     /// conflict, or has no such version; nothing is written then.
     ///
+    /// ```no_run
+    /// # async fn example(node: p2p_sync::Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// use p2p_sync::Dating;
+    ///
+    /// // Where a price was changed on two nodes at once, the lowest is to stay.
+    /// for versions in node.conflicts("price/", None, 100).await?.keys {
+    ///     let price = |record: &&p2p_sync::Record| record.text().and_then(|text| text.parse::<u64>().ok()).unwrap_or(u64::MAX);
+    ///     if let Some(lowest) = versions.all().iter().min_by_key(price) {
+    ///         node.resolve(&lowest.key, Some(lowest.timestamp), Dating::AfterHeld).await?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// When the store fails or the node has stopped.
-    pub async fn resolve(
+    /// If it is no key, the store fails, or the node has stopped.
+    pub async fn resolve<K>(
         &self,
-        key: Key,
+        key: K,
         timestamp: Option<Timestamp>,
         dating: Dating,
-    ) -> Result<Option<Record>, NodeError> {
+    ) -> Result<Option<Record>, NodeError>
+    where
+        K: TryInto<Key, Error: Into<NodeError>>,
+    {
+        let key = key.try_into().map_err(Into::into)?;
         self.work(|reply| Work::Resolve {
             key,
             timestamp,

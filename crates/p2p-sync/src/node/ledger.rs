@@ -14,6 +14,7 @@ use crate::store::{Capacity, Depth, Readers, Room, Scan, ScanFound, Scanned, Sql
 use crate::system::Now;
 use crate::throttle::Throttle;
 
+mod bulk;
 mod entry;
 mod merging;
 mod room;
@@ -43,6 +44,10 @@ pub struct Ledger {
     refused: Refused,
     /// What sessions committed since that was last asked.
     committed: Committed,
+    /// What pages of a bulk changed that are not committed yet.
+    held: Committed,
+    /// Why pages of a bulk are gone, if some are.
+    lost: Option<NodeError>,
     /// How often it is logged that the disk is full.
     full_log: Throttle<Instant>,
 }
@@ -77,6 +82,8 @@ impl Ledger {
             room: RoomWatch::default(),
             refused: Refused::default(),
             committed: Committed::default(),
+            held: Committed::default(),
+            lost: None,
             full_log: Throttle::once(FULL_LOG_INTERVAL),
         }
     }
@@ -109,6 +116,7 @@ impl Ledger {
 
     /// Checks that the log of the store is as it was written; see [`SqliteStore::check_log_content`].
     pub(super) fn check_log_content(&mut self) -> Result<(), NodeError> {
+        self.release();
         let checked = self.store.check_log_content().map_err(NodeError::from);
         self.noted(checked)
     }
@@ -121,6 +129,7 @@ impl Ledger {
     /// Does all of this in one transaction; when this returns, it is on disk. If it fails for a reason that may lie in one
     /// entry, each entry gets its own transaction, so that only those that cannot be written are refused.
     pub fn commit(&mut self, batch: &[Entry<'_>], now: Now) -> Committed {
+        self.release();
         let committed = match self.commit_together(batch, now) {
             Ok(committed) => committed,
             Err(error) if batch.len() > 1 && error.may_be_of_one_piece() && !self.is_broken() => {
@@ -303,17 +312,20 @@ impl Ledger {
             damaged,
             no_room,
             beyond_bound,
+            folded,
         } = self.refused;
         let causes = [
             ("damaged here", damaged),
             ("no room", no_room),
             ("too many conflicts of a key", beyond_bound),
+            ("overwritten perhaps unseen", folded),
         ];
         causes.into_iter().filter(|(_, count)| *count > 0)
     }
 
     /// Closes the store cleanly.
-    pub(super) fn close(self) {
+    pub(super) fn close(mut self) {
+        self.release();
         if self.store.is_broken() {
             if !self.store.is_displaced() {
                 tracing::warn!("The store is still closed after its failure; the next start recovers it");

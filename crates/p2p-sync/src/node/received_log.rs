@@ -34,6 +34,9 @@ pub(super) struct ReceivedLog {
     dropping: Throttle<Uptime>,
     /// Versions that were dropped, of which no line has told yet, and the key of the last one.
     dropped: (u64, Option<Key>),
+    folding: Throttle<Uptime>,
+    /// Versions that a folded floor alone covers, of which no line has told yet, and the last one: its key, and what it was.
+    folded: (u64, Option<(String, String)>),
 }
 
 impl Default for ReceivedLog {
@@ -47,6 +50,8 @@ impl Default for ReceivedLog {
             conflicts: 0,
             dropping: Throttle::once(DROPPED_INTERVAL),
             dropped: (0, None),
+            folding: Throttle::once(WINDOW),
+            folded: (0, None),
         }
     }
 }
@@ -58,6 +63,11 @@ impl ReceivedLog {
             tell_more(left_out);
             tracing::info!("{}", line(record, self.values));
         }
+    }
+
+    /// So many more changes of other nodes were stored, which have no line of their own.
+    pub(super) fn unlisted(&mut self, count: u64) {
+        self.changes.hold_back(count);
     }
 
     /// So many versions came into conflict with another one.
@@ -79,10 +89,27 @@ impl ReceivedLog {
         }
     }
 
+    /// So many versions are gone because a folded floor alone covers them: this one, if several are.
+    pub(super) fn folded(&mut self, count: u64, last: Option<&Record>, names: &Names, uptime: Uptime) {
+        self.folded.0 += count;
+        if let Some(record) = last {
+            let key = printable(record.key.as_str().as_bytes());
+            self.folded.1 = Some((key, version(record, names, self.values)));
+        }
+        self.tell_folded_when_due(uptime);
+    }
+
+    fn tell_folded_when_due(&mut self, uptime: Uptime) {
+        if self.folded.0 > 0 && self.folding.pass(uptime).is_some() {
+            self.tell_folded();
+        }
+    }
+
     /// Tells what was held back, as soon as it may be, though nothing more happens.
     pub(super) fn catch_up(&mut self, uptime: Uptime) {
         self.conflicts(0, uptime);
         self.beyond_bound(0, None, uptime);
+        self.tell_folded_when_due(uptime);
     }
 
     /// A local write has ended the conflicts of a key.
@@ -117,12 +144,19 @@ impl ReceivedLog {
         }
     }
 
+    fn tell_folded(&mut self) {
+        if let (count, Some((key, version))) = std::mem::take(&mut self.folded) {
+            tracing::warn!("{}", folding(count, &key, &version));
+        }
+    }
+
     /// Writes what had no line of its own since the last time.
     pub(super) fn summarise(&mut self) {
         tell_more(self.changes.take_held_back());
         tell_more_settled(self.settled.take_held_back());
         self.tell_conflicts();
         self.tell_dropped();
+        self.tell_folded();
     }
 }
 
@@ -148,22 +182,35 @@ fn dropping(count: u64, key: Option<&Key>) -> String {
     )
 }
 
+/// The key and the version are those of the last one.
+fn folding(count: u64, key: &str, version: &str) -> String {
+    match count {
+        1 => format!("A write of {key} was overwritten by a node that may not have seen it: {version}"),
+        _ => format!(
+            "{count} writes were overwritten by nodes that may not have seen them; the last, of {key}: {version}"
+        ),
+    }
+}
+
 fn settling(settled: &Settled, names: &Names, values: bool) -> String {
     let key = printable(settled.key.as_str().as_bytes());
     let dropped: Vec<String> = (settled.dropped.iter())
-        .map(|record| {
-            let what = match &record.content {
-                Content::Put(value) if values => format!("{} ", shortened(value.as_bytes())),
-                Content::Put(_) => "a value ".to_owned(),
-                Content::Deleted => "a deletion ".to_owned(),
-            };
-            let author = names.author(record.author).display;
-            format!("{what}written {} by {author}", record.timestamp)
-        })
+        .map(|record| version(record, names, values))
         .collect();
     let dropped = dropped.join(", ");
     let not_kept = if dropped.is_empty() { "" } else { "; not kept: " };
     format!("The conflict of {key} is settled{not_kept}{dropped}")
+}
+
+/// What a version was, when it was written, and by whom.
+fn version(record: &Record, names: &Names, values: bool) -> String {
+    let what = match &record.content {
+        Content::Put(value) if values => shortened(value.as_bytes()),
+        Content::Put(_) => "a value".to_owned(),
+        Content::Deleted => "a deletion".to_owned(),
+    };
+    let author = names.author(record.author).display;
+    format!("{what} written {} by {author}", record.timestamp)
 }
 
 fn line(record: &Record, values: bool) -> String {
@@ -245,6 +292,31 @@ mod tests {
             ),
             "{told}"
         );
+    }
+
+    #[test]
+    fn what_a_folded_floor_covers_is_told_at_once_and_then_once_a_second() {
+        let mut log = ReceivedLog::default();
+        let names = Names::default();
+        let mut lost = record(Content::Put(Value::new(*b"9-17").unwrap()));
+        log.folded(0, None, &names, Uptime::default());
+        log.folded(1, Some(&lost), &names, Uptime::default());
+        assert_eq!(log.folded, (0, None), "told");
+        log.folded(2, Some(&lost), &names, Uptime(WINDOW / 2));
+        lost.key = Key::new("k\u{202e}").unwrap();
+        log.folded(3, Some(&lost), &names, Uptime(WINDOW / 2));
+        let (key, version) = ("k\\u{202e}", "a value written 1970-01-01T00:00:00.000000001Z by …15T");
+        assert_eq!(log.folded, (5, Some((key.to_owned(), version.to_owned()))));
+        assert_eq!(
+            folding(5, key, version),
+            format!("5 writes were overwritten by nodes that may not have seen them; the last, of {key}: {version}")
+        );
+        assert_eq!(
+            folding(1, key, version),
+            format!("A write of {key} was overwritten by a node that may not have seen it: {version}")
+        );
+        log.catch_up(Uptime(WINDOW));
+        assert_eq!(log.folded, (0, None), "what was held back is told without another one");
     }
 
     #[test]

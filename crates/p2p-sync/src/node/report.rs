@@ -48,6 +48,7 @@ pub struct PeerSync {
 
 /// What is known about the difference to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Standing {
     /// Not compared yet.
     Unknown,
@@ -78,6 +79,7 @@ pub enum Standing {
 
 /// A finished session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LastSync {
     /// When it ended, by our clock.
     pub at: Timestamp,
@@ -104,6 +106,7 @@ pub struct Ahead {
 
 /// The result of a requested session.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Synced {
     /// With whom.
     pub peer: NodeId,

@@ -159,6 +159,10 @@ impl Sessions {
     /// Orders the streams of the sessions that are due. There are none while there is no summary to compare.
     pub(super) fn open_due(&mut self, ledger: &mut Ledger, now: Now) {
         let at = now.uptime;
+        if !self.slots.are_bulks_received() {
+            // The last one may have broken off.
+            ledger.settle();
+        }
         self.standings.reply_to_the_satisfied(at);
         self.end_overdue(now);
         self.end_slow(now);

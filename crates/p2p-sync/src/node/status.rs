@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::work::Request;
 use super::{Ahead, Footprint, Node, NodeError, SyncStatus};
-use crate::net::{Multicast, ToPeers};
-use crate::report::{self, Count, Messages, Status};
+use crate::net::{Multicast, NetStatus, ToPeers};
+use crate::report::{self, Count, Messages, Peer, Status};
 use crate::store::Readers;
 use crate::system;
 
@@ -32,18 +32,45 @@ impl Node {
         Ok(timeout(PING_PATIENCE, answer).await.ok().and_then(Result::ok))
     }
 
-    /// How the node is doing.
+    /// The peers that are connected now.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// for peer in node.peers().await? {
+    ///     println!("{} at {} by {}", peer.display_name, peer.address, peer.transport);
+    /// }
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    pub async fn peers(&self) -> Result<Vec<Peer>, NodeError> {
+        Ok(self.net_status().await?.peers)
+    }
+
+    /// How the node is doing: its peers, its store, the state of sync, and what was refused or dropped since the start.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// let status = node.status().await?;
+    /// println!("{} keys, {} peers, sync: {:?}", status.keys, status.peers.len(), status.sync.state);
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// If the store fails or the node has stopped.
     pub async fn status(&self) -> Result<Status, NodeError> {
-        let (reply, answer) = oneshot::channel();
-        self.inner
-            .to_peers
-            .send(ToPeers::Status(reply))
-            .await
-            .map_err(|_| NodeError::Stopped)?;
-        let net = answer.await.map_err(|_| NodeError::Stopped)?;
+        let net = self.net_status().await?;
         let accepted = system::now().saturating_add(FUTURE_MAX);
         let (records, first) = self.read(move |readers| readers.ahead(accepted, AHEAD_TOLD)).await?;
         let due = |(key, timestamp): (Key, Timestamp)| (key, timestamp.saturating_sub(FUTURE_MAX));
@@ -99,6 +126,16 @@ impl Node {
             multicast_failure: failure,
             not_listening: net.not_listening,
         })
+    }
+
+    async fn net_status(&self) -> Result<NetStatus, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner
+            .to_peers
+            .send(ToPeers::Status(reply))
+            .await
+            .map_err(|_| NodeError::Stopped)?;
+        answer.await.map_err(|_| NodeError::Stopped)
     }
 
     async fn footprint(&self) -> Result<Footprint, NodeError> {

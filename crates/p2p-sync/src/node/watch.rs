@@ -3,11 +3,14 @@
 //! watcher costs the node no more than one page of memory, and nothing is ever dropped.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
 use futures::stream::unfold;
+use futures::{Stream, StreamExt};
 use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::sync::PageLimit;
 use p2p_sync_core::{Key, Record};
@@ -40,12 +43,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Since {
     /// With what is held: a [`Put`](Event::Put) for each live key, then [`Ready`](Event::Ready), then changes.
     Snapshot,
     /// With the next change.
     Now,
-    /// Where another watch of this store has come to.
+    /// Where another watch of this store has come to, before or after a restart.
     Cursor(Cursor),
 }
 
@@ -68,7 +72,7 @@ pub enum Event {
     /// The cursor is lost: it is of another store, or the store was rolled back, rescued or changed by another program. All
     /// live keys follow, then [`Ready`](Event::Ready): the watcher replaces what it knows by that.
     Reset,
-    /// Nothing has changed for a while.
+    /// Nothing has changed for 15 seconds.
     Heartbeat {
         /// The newest place.
         cursor: Cursor,
@@ -77,6 +81,7 @@ pub enum Event {
 
 /// A version of a key, as a watcher is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Observed {
     /// The version.
     pub record: Record,
@@ -90,18 +95,64 @@ impl Node {
     /// Watches the keys that start with `prefix`. From a valid cursor, every key that changed since is told at least with its newest
     /// version, in the order of this node's store, nothing twice; a version that was replaced before it could be told is left out.
     ///
-    /// The stream ends when the node stops. It does not keep the node running. After an error it goes on where it was.
-    pub fn watch(
-        &self,
-        prefix: &str,
-        since: Since,
-    ) -> impl Stream<Item = Result<Event, NodeError>> + Send + Unpin + use<> {
+    /// A watcher that is slow, or away for a month, misses nothing, and costs the node at most a page of memory.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = p2p_sync::Node::builder(directory.path()).port(0).lan(false).start().await?;
+    /// use p2p_sync::{Event, Since};
+    ///
+    /// node.put("light/hall", "on").await?;
+    /// let mut changes = node.watch("light/", Since::Snapshot);
+    /// while let Some(event) = changes.next().await {
+    ///     match event? {
+    ///         Event::Put(now) => println!("{} is {:?}", now.record.key, now.record.text()),
+    ///         Event::Delete(now) => println!("{} is gone", now.record.key),
+    ///         Event::Ready { cursor } => {
+    ///             println!("up to date; a later watch can go on from {cursor}");
+    ///             # break;
+    ///         }
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # node.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self, prefix: &str, since: Since) -> Watch {
         let watcher = Watcher::new(self, prefix, since);
         let events = unfold(watcher, |mut watcher| async move {
             let event = watcher.next().await?;
             Some((event, watcher))
         });
-        Box::pin(events)
+        Watch(Box::pin(events))
+    }
+}
+
+/// The events of a [watch](Node::watch), as a stream. It ends when the node stops, does not keep the node running, and goes on
+/// after an error where it was.
+pub struct Watch(Pin<Box<dyn Stream<Item = Result<Event, NodeError>> + Send>>);
+
+impl Watch {
+    /// The next event, once there is one; none: the node has stopped. Nothing is lost if the future is dropped before it is done.
+    pub async fn next(&mut self) -> Option<Result<Event, NodeError>> {
+        self.0.next().await
+    }
+}
+
+impl Stream for Watch {
+    type Item = Result<Event, NodeError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
     }
 }
 

@@ -177,6 +177,9 @@ impl Writer {
 
     /// One step of the sessions, after each transaction, so that heavy writers cannot block them.
     fn step(&mut self, now: Now) {
+        if self.ledger.held_until().is_some_and(|until| until <= Instant::now()) {
+            self.ledger.settle();
+        }
         if let Ok(event) = self.streams.events.try_recv() {
             self.on_stream(event, now);
         }
@@ -194,6 +197,7 @@ impl Writer {
         if self.sessions.take_doubt() {
             self.checking.doubt(now.uptime);
         }
+        self.tell_of_sessions(now);
     }
 
     /// The next thing to do; none if the handle is gone.
@@ -224,6 +228,7 @@ impl Writer {
             .map(|due| self.watch.instant_at(due))
             .into_iter()
             .chain(mending)
+            .chain(self.ledger.held_until())
             .min();
         let alarm = async {
             match due {
@@ -249,8 +254,7 @@ impl Writer {
     /// Something happened on a stream of a session, which may have committed changes.
     fn on_stream(&mut self, event: StreamEvent, now: Now) {
         self.sessions.on_event(event, &mut self.ledger, now);
-        let committed = self.ledger.take_committed();
-        self.tell(&committed, now);
+        self.tell_of_sessions(now);
         if self.names.has_unsaved() {
             self.write_all(Vec::new(), now);
         }

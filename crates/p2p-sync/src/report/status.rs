@@ -8,6 +8,7 @@ use super::{Sync, Trouble};
 
 /// The status of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Status {
     /// Its peer id.
     pub peer_id: String,
@@ -58,6 +59,7 @@ pub struct Status {
 
 /// Counts of gossip messages since the node started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Messages {
     /// Messages published.
     pub sent: u64,
@@ -69,6 +71,7 @@ pub struct Messages {
 
 /// How often something happened, by cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Count {
     /// The cause.
     pub cause: String,
@@ -84,6 +87,7 @@ impl From<(String, u64)> for Count {
 
 /// Disk space in bytes; null where the operating system does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Store {
     /// Size of the database file.
     pub bytes: Option<u64>,
@@ -96,6 +100,7 @@ pub struct Store {
 /// Whether multicast DNS from other machines arrives, whatever program sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Multicast {
     /// Discovery on the LAN is switched off.
     Off,
@@ -109,6 +114,7 @@ pub enum Multicast {
 
 /// A transport that does not listen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct NotListening {
     /// The multiaddress it should listen on.
     pub address: String,
@@ -124,6 +130,7 @@ impl fmt::Display for NotListening {
 
 /// A connected peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Peer {
     /// Its peer id.
     pub peer_id: String,
@@ -158,6 +165,7 @@ pub struct Peers {
 /// The transport of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Transport {
     /// QUIC over UDP.
     Quic,
@@ -177,6 +185,7 @@ impl fmt::Display for Transport {
 /// Which side dialled a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Direction {
     /// The peer did.
     Inbound,

@@ -6,6 +6,7 @@ use super::Count;
 
 /// The state of sync on a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Sync {
     /// False while the summary of all records is rebuilt after an unclean stop. Sessions wait for it; everything else works.
     pub ready: bool,
@@ -31,6 +32,7 @@ pub struct Sync {
 /// The state of sync: the first of these that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SyncState {
     /// The store cannot be used; sync waits for it.
     OutOfOrder,
@@ -50,6 +52,7 @@ pub enum SyncState {
 
 /// Records here that other nodes do not accept yet, because a wrong clock dated them too far ahead.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Ahead {
     /// How many.
     pub records: u64,
@@ -59,6 +62,7 @@ pub struct Ahead {
 
 /// A record that others accept later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Due {
     /// Its key.
     pub key: String,
@@ -68,6 +72,7 @@ pub struct Due {
 
 /// Progress in turning rows that another program added into records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Completing {
     /// How many are records now.
     pub done: u64,
@@ -77,6 +82,7 @@ pub struct Completing {
 
 /// The state of sync with one peer, and its clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct SyncPeer {
     /// The state of sync with it.
     #[serde(flatten)]
@@ -87,6 +93,7 @@ pub struct SyncPeer {
 
 /// The state of sync with a peer, and the last session with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Synced {
     /// Its peer id.
     pub peer_id: String,
@@ -103,6 +110,7 @@ pub struct Synced {
 
 /// How this node compares to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Standing {
     /// The state in a word.
     pub state: StandingState,
@@ -117,6 +125,7 @@ pub struct Standing {
 /// How this node compares to a peer, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StandingState {
     /// Not compared yet.
     Unknown,
@@ -136,6 +145,7 @@ pub enum StandingState {
 
 /// A completed session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Last {
     /// When it ended, by the clock of this node (RFC 3339).
     pub at: String,
@@ -153,6 +163,7 @@ pub struct Last {
 
 /// The result of a check of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Verified {
     /// Records checked, deletions included.
     pub records: u64,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A peer that cannot be reached, or an address whose peer is unknown, and what the last attempts met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Trouble {
     /// Its peer id; null if only an address is known.
     pub peer_id: Option<String>,
@@ -27,6 +28,7 @@ pub struct Trouble {
 
 /// The last attempt at one address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Attempt {
     /// The address as a multiaddress.
     pub address: String,

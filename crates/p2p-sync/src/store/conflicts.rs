@@ -52,6 +52,7 @@ const KEYS_AT_ONCE: usize = 1_000;
 
 /// Some keys in conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Conflicts {
     /// All versions of each key, in the order of the keys. Each has a conflict that [is shown](Versions::shown).
     pub keys: Vec<Versions>,

@@ -2,6 +2,7 @@
 //! what to do next. `cli` maps kinds to exit codes.
 
 mod open;
+mod sqlite;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -16,9 +17,11 @@ use super::presence::Displacement;
 use super::table::RowId;
 
 pub use open::OpenError;
+pub use sqlite::SqliteError;
 
 /// A failure of the data directory or the store.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The store was not opened.
     #[error(transparent)]
@@ -145,7 +148,7 @@ pub enum StoreError {
         /// The store file.
         file: PathBuf,
         /// What SQLite says.
-        cause: rusqlite::Error,
+        cause: SqliteError,
     },
     /// The store was closed after a disk failure and has not been reopened.
     #[error("{} was closed after a failure: nothing was stored. p2p-sync keeps trying to reopen it; the log says what happened", file.display())]
@@ -162,12 +165,13 @@ pub enum StoreError {
         /// The store file.
         file: PathBuf,
         /// What SQLite says.
-        cause: rusqlite::Error,
+        cause: SqliteError,
     },
 }
 
 /// The kinds of failure that users and scripts tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StoreErrorKind {
     /// Another process has the data directory.
     InUse,
@@ -280,7 +284,10 @@ impl StoreError {
                     path: file,
                     cause,
                 },
-                None => Self::Disk { file, cause },
+                None => Self::Disk {
+                    file,
+                    cause: SqliteError(cause),
+                },
             },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
                 file,
@@ -292,7 +299,10 @@ impl StoreError {
                 file,
                 why: cause.to_string(),
             },
-            _ => Self::Sqlite { file, cause },
+            _ => Self::Sqlite {
+                file,
+                cause: SqliteError(cause),
+            },
         }
     }
 
@@ -300,7 +310,7 @@ impl StoreError {
     /// open: closing it releases all locks that the process has on it.
     pub(super) fn or_forbidden(self) -> Self {
         let Self::Disk { file, cause } = self else { return self };
-        if cause.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+        if cause.0.sqlite_error_code() == Some(ErrorCode::CannotOpen)
             && file.as_os_str().len() > open::SQLITE_PATH_BYTES_MAX
         {
             return OpenError::PathTooLong { file }.into();
@@ -311,7 +321,7 @@ impl StoreError {
         };
         let parts = [file.clone(), beside(&file, "-wal"), beside(&file, "-shm")];
         match parts.into_iter().find(is_forbidden) {
-            Some(file) if cause.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Self::ReadOnly { file },
+            Some(file) if cause.0.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Self::ReadOnly { file },
             _ => Self::Disk { file, cause },
         }
     }

@@ -30,6 +30,7 @@ pub struct Readers {
 
 /// How many keys a store holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Keys with a value.
     pub live: u64,

@@ -61,7 +61,7 @@ impl Load {
     }
 
     /// The same, knowing that there are no more pages than there are.
-    fn in_log(self, pages: &Pages) -> u64 {
+    pub(super) fn in_log(self, pages: &Pages) -> u64 {
         let indexes = self.records.saturating_mul(INDEXES * PAGE_BYTES);
         indexes
             .min(pages.used_bytes)
@@ -120,7 +120,7 @@ impl SqliteStore {
     }
 
     /// The bytes of the volume, and those of them that are free.
-    fn space(&self) -> Result<(u64, u64), StoreError> {
+    pub(super) fn space(&self) -> Result<(u64, u64), StoreError> {
         let volume = fs4::statvfs(&self.file).map_err(StoreError::io("query the free space around", &self.file))?;
         Ok((volume.total_space(), volume.available_space()))
     }
@@ -133,18 +133,18 @@ impl SqliteStore {
         Ok(self.pages()?.freed_bytes)
     }
 
-    fn pages(&self) -> Result<Pages, StoreError> {
+    pub(super) fn pages(&self) -> Result<Pages, StoreError> {
         Pages::of(self.connection()?).map_err(|cause| StoreError::sqlite(&self.file, cause))
     }
 }
 
 /// What is left free of a volume with so many bytes.
-fn reserve(total: u64) -> u64 {
+pub(super) fn reserve(total: u64) -> u64 {
     (total / 100 * RESERVE_PERCENT).min(RESERVE_BYTES_MAX)
 }
 
 /// The pages of the file, in bytes.
-struct Pages {
+pub(super) struct Pages {
     used_bytes: u64,
     /// Those that deletions have freed: they are used again before the file grows.
     freed_bytes: u64,

@@ -16,6 +16,7 @@ use super::conflicts;
 use super::directory::size_of;
 use super::displaced::End;
 use super::error::StoreError;
+use super::held::Held;
 use super::log_damage::LogWatch;
 use super::migrations::Observer;
 use super::opening::{self, beside};
@@ -84,6 +85,7 @@ pub struct SqliteStore {
     pub(super) end: Option<End>,
     pub(super) if_unreadable: IfUnreadable,
     pub(super) reserve: Reserve,
+    pub(super) held: Held,
 }
 
 impl SqliteStore {
@@ -163,6 +165,7 @@ impl SqliteStore {
             end: None,
             if_unreadable: IfUnreadable::Refuse,
             reserve: Reserve::default(),
+            held: Held::default(),
         })
     }
 
@@ -233,6 +236,9 @@ impl SqliteStore {
     /// If the WAL could not be moved into the file. Nothing is lost then: the next start does it.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.end_scan();
+        if let Err(error) = self.release() {
+            tracing::warn!(%error, "Some of what another node sent could not be stored; sync fetches it again");
+        }
         // Without it the next start reads the records, and that is all.
         // That of a file that was overwritten is another one's.
         if !self.is_broken()
@@ -279,6 +285,7 @@ impl SqliteStore {
     pub(super) fn abandon(&mut self) {
         self.stop_scan();
         self.incomplete = Incomplete::default();
+        self.held.lose();
         self.tracker.forget_pending();
         self.tracker.lose();
         self.has_conflicts = None;

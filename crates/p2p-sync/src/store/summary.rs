@@ -56,8 +56,10 @@ pub(super) struct Tracker {
     /// What was committed since the running scan took its snapshot, and the number of that scan.
     since: Option<(u64, Summary)>,
     scans: u64,
-    /// What the open transaction did.
+    /// What the open transaction did since it was held last.
     pending: Vec<Change>,
+    /// What it did before: a transaction that is held long would make a long list.
+    held: Option<Box<Summary>>,
     /// What the open transaction found last: a `put` mostly follows the `get` of its key.
     found: Option<(Key, Option<Item>)>,
     /// The mark is set in the file.
@@ -130,7 +132,7 @@ impl Tracker {
 
     /// Whether the mark must be taken away in the open transaction.
     pub(super) fn must_unmark(&self) -> bool {
-        self.marked && (self.wrong || !self.pending.is_empty())
+        self.marked && (self.wrong || self.held.is_some() || !self.pending.is_empty())
     }
 
     pub(super) fn committed(&mut self) {
@@ -139,12 +141,23 @@ impl Tracker {
         }
         let since = self.since.as_mut().map(|(_, since)| since);
         for summary in self.summary.iter_mut().chain(since) {
+            if let Some(held) = &self.held {
+                summary.add(held);
+            }
             self.pending.iter().for_each(|change| change.apply(summary));
         }
         self.forget_pending();
     }
 
+    /// The open transaction is held.
+    pub(super) fn hold(&mut self) {
+        let held = self.held.get_or_insert_with(|| Box::new(Summary::new()));
+        self.pending.iter().for_each(|change| change.apply(held));
+        self.pending.clear();
+    }
+
     pub(super) fn forget_pending(&mut self) {
+        self.held = None;
         self.pending.clear();
         self.pending.shrink_to(PENDING_KEPT);
         self.found = None;

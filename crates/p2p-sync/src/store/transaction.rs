@@ -13,6 +13,7 @@ use super::conflicts;
 use super::error::StoreError;
 use super::peer_names::{self, NamesHeard};
 use super::peers::{self, RememberedPeer};
+use super::room::Load;
 use super::rows;
 use super::sqlite::SqliteStore;
 use super::summary::UNMARK;
@@ -48,12 +49,21 @@ impl Drop for Transaction<'_> {
 }
 
 impl<'a> Transaction<'a> {
-    /// Opens a transaction that other programs cannot come between.
+    /// Opens a transaction that other programs cannot come between. One that is [held](Self::hold) is committed first.
     ///
     /// # Errors
     /// When another program has the lock, or the file cannot be read.
     pub(super) fn begin(store: &'a mut SqliteStore) -> Result<Self, StoreError> {
+        store.release()?;
         begin(store)?;
+        Ok(Self { store, is_over: false })
+    }
+
+    /// Goes on with the transaction that is held, or opens one.
+    pub(super) fn resume(store: &'a mut SqliteStore) -> Result<Self, StoreError> {
+        if !store.holds() {
+            begin(store)?;
+        }
         Ok(Self { store, is_over: false })
     }
 }
@@ -195,6 +205,14 @@ impl Transaction<'_> {
         done
     }
 
+    /// Leaves the transaction open, to be [resumed](SqliteStore::resume) and in the end [released](SqliteStore::release). Its writes
+    /// are neither durable nor to be seen by readers until then, and if anything fails before, all of them are gone.
+    pub fn hold(mut self, load: Load) {
+        self.store.tracker.hold();
+        self.store.note_held(load);
+        self.is_over = true;
+    }
+
     /// Makes the writes durable, and goes on with another transaction.
     ///
     /// # Errors
@@ -309,6 +327,7 @@ fn commit(store: &mut SqliteStore) -> Result<(), StoreError> {
         store.run(connection, "COMMIT")
     });
     store.noted(result)?;
+    store.held.over();
     store.overwriting.note_committed();
     // The transaction is in the file that is open. If that is not the one under the name of the store, nobody will find it.
     store.check_files()?;
@@ -320,6 +339,7 @@ fn commit(store: &mut SqliteStore) -> Result<(), StoreError> {
 }
 
 fn roll_back(store: &mut SqliteStore) {
+    store.held.lose();
     store.tracker.forget_pending();
     store.numbers.rolled_back();
     store.has_conflicts = None;

@@ -85,6 +85,7 @@ pub(super) enum Checkpoint {
 impl SqliteStore {
     /// Moves the whole WAL into the file, syncs that, and empties the WAL.
     pub(super) fn settle(&mut self) -> Result<Checkpoint, StoreError> {
+        self.release()?;
         self.overwriting.note_settled();
         let result = self
             .connection()

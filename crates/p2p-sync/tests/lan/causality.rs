@@ -10,6 +10,7 @@ use crate::support::{PATIENCE, launch, status_number};
 
 mod apart;
 mod crowd;
+mod folded;
 mod foreign;
 mod lies;
 mod sessions;

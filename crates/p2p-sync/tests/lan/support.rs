@@ -1,8 +1,6 @@
 //! What the LAN tests share: starting nodes and strangers, and the check that changes pass.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use p2p_sync_testbed::{Host, Launch, Node, Process, Stdin, Value, poll, wait_until};
@@ -197,33 +195,9 @@ impl Stranger {
     }
 }
 
-/// Builds the examples of the program if they are missing or old, and returns the path of one.
+/// The path of an example program of this package.
 pub(crate) fn example(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let directory = BUILT.get_or_init(|| {
-        let directory = Path::new(PROGRAM).parent().unwrap();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "-p", "p2p-sync", "--examples"]);
-        command.arg("--manifest-path");
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-        command.arg("--target-dir").arg(directory.parent().unwrap());
-        if directory.ends_with("release") {
-            command.arg("--release");
-        }
-        // What cargo tells a test of its package would make the build script of `ring` run again, and all behind it.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                command.env_remove(&name);
-            }
-        }
-        let output = command.output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cannot build the examples: {errors}");
-        directory.join("examples")
-    });
-    directory.join(name)
+    p2p_sync_testbed::example(PROGRAM, name)
 }
 
 /// Base64 with padding, as messages and replies carry bytes that are no text.

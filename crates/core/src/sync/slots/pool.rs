@@ -84,6 +84,10 @@ impl Pool {
         self.holders.retain(|holder| holder.number != number);
     }
 
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.holders.is_empty()
+    }
+
     pub(super) fn forget(&mut self, peer: NodeId) {
         self.waiting.retain(|waiting| waiting.asker.peer != peer);
     }

@@ -10,6 +10,7 @@ use crate::store::{NamesHeard, RememberedPeer, RowId};
 
 /// How a local write is dated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Dating {
     /// Later than every version that is held of the key, so that it wins everywhere.
     #[default]
@@ -20,6 +21,7 @@ pub enum Dating {
 
 /// When a local write is made at all, by what this node holds of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Condition {
     /// Always.
     #[default]
@@ -32,11 +34,30 @@ pub enum Condition {
 
 /// The terms of a local write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Terms {
     /// How it is dated.
     pub dating: Dating,
     /// When it is made at all. Other nodes may write the key at the same time.
     pub condition: Condition,
+}
+
+impl From<Condition> for Terms {
+    fn from(condition: Condition) -> Self {
+        Self {
+            condition,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Dating> for Terms {
+    fn from(dating: Dating) -> Self {
+        Self {
+            dating,
+            ..Self::default()
+        }
+    }
 }
 
 /// One write of several that are made together or not at all.
@@ -150,12 +171,16 @@ pub struct Committed {
     pub done: Vec<Result<Done, NodeError>>,
     /// The changes, in the order in which they were stored.
     pub changes: Vec<Change>,
+    /// How many more there were, on the way of the last of these: of a bulk only some are listed.
+    pub unlisted: u64,
     /// How many versions came into conflict with another one, whose author had not seen them.
     pub conflicts: u64,
     /// Conflicts that ended with a local write.
     pub settled: Vec<Settled>,
     /// A key of which a version was dropped because it holds no more.
     pub crowded: Option<Key>,
+    /// One of the versions that are [gone](Refused::folded) because a folded floor alone covers them.
+    pub folded: Option<Record>,
     /// Versions held of the keys that a session brought, and that were not among what it brought: its peer may lack them.
     pub survived: Vec<Item>,
     /// The received records that were refused.
@@ -171,6 +196,9 @@ pub struct Refused {
     pub no_room: u64,
     /// Conflicts that were dropped because a key holds no more versions. They are not fetched again.
     pub beyond_bound: u64,
+    /// Versions, held or received, that a folded floor alone covers: whoever overwrote them may not have seen them. They are not
+    /// fetched again.
+    pub folded: u64,
 }
 
 impl Entry<'_> {
@@ -188,9 +216,11 @@ impl Committed {
     pub(super) fn extend(&mut self, later: Self) {
         self.done.extend(later.done);
         self.changes.extend(later.changes);
+        self.unlisted += later.unlisted;
         self.conflicts += later.conflicts;
         self.settled.extend(later.settled);
         self.crowded = later.crowded.or(self.crowded.take());
+        self.folded = later.folded.or(self.folded.take());
         self.survived.extend(later.survived);
         self.refused.add(later.refused);
     }
@@ -213,5 +243,6 @@ impl Refused {
         self.damaged += more.damaged;
         self.no_room += more.no_room;
         self.beyond_bound += more.beyond_bound;
+        self.folded += more.folded;
     }
 }

@@ -68,6 +68,10 @@ fn note(
         merged.refused.beyond_bound += beyond_bound;
         committed.crowded = Some(record.key.clone());
     }
+    if let Some(last) = did.folded.last() {
+        merged.refused.folded += did.folded.len() as u64;
+        committed.folded = Some(last.clone());
+    }
     if did.merge.stores_incoming() {
         merged.changed += 1;
         let record = record.clone();

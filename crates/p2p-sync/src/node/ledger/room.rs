@@ -66,7 +66,7 @@ impl Default for RoomWatch {
     }
 }
 
-fn load(records: &[Record]) -> Load {
+pub(super) fn load(records: &[Record]) -> Load {
     Load {
         records: records.len() as u64,
         bytes: records.iter().map(|record| cost(record) as u64 + ROW_BYTES).sum(),

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::system;
 
-fn open(directory: &TempDir) -> Ledger {
+pub(super) fn open(directory: &TempDir) -> Ledger {
     let store = SqliteStore::open(&directory.path().join("store.db"), &NetworkName::default()).unwrap();
     let me = NodeId::from_bytes(&[9]).unwrap();
     Ledger::new(Replica::new(me, Clock::new(None)), store)
@@ -24,7 +24,7 @@ fn key() -> Key {
     Key::new("key").unwrap()
 }
 
-fn value(text: &str) -> Content {
+pub(super) fn value(text: &str) -> Content {
     Content::Put(Value::new(text.as_bytes()).unwrap())
 }
 
@@ -39,14 +39,14 @@ fn theirs(text: &str) -> Record {
     }
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now {
         time: system::now(),
         uptime: Uptime::default(),
     }
 }
 
-fn write(ledger: &mut Ledger, text: &str) -> Record {
+pub(super) fn write(ledger: &mut Ledger, text: &str) -> Record {
     let (key, content) = (&key(), &value(text));
     let mut committed = ledger.commit(
         &[Entry::Write {
@@ -66,7 +66,7 @@ fn neighbour() -> NodeId {
     NodeId::from_bytes(&[7]).unwrap()
 }
 
-fn view(ledger: &mut Ledger) -> PeerView<&mut Ledger> {
+pub(super) fn view(ledger: &mut Ledger) -> PeerView<&mut Ledger> {
     PeerView::new(ledger, neighbour(), now())
 }
 
@@ -220,7 +220,42 @@ fn what_falls_to_the_bound_is_counted() {
     );
 }
 
-fn named(key: &str, content: Content, author: u8) -> Record {
+#[test]
+fn what_a_folded_floor_covers_is_counted_and_told() {
+    let directory = TempDir::new().unwrap();
+    let mut ledger = open(&directory);
+    let old: Vec<Record> = (1..=3).map(|author| named("key", value("old"), author)).collect();
+    let newer = Record {
+        timestamp: system::now().saturating_add(Duration::from_secs(1)),
+        seen: Seen::new(Some(old[2].timestamp), vec![]).unwrap(),
+        ..named("key", value("newer"), 4)
+    };
+    apply(&mut ledger, &old[..2]);
+    apply(&mut ledger, std::slice::from_ref(&newer));
+    assert_eq!(held(&mut ledger).all(), [newer]);
+    let committed = ledger.take_committed();
+    assert_eq!(
+        (committed.refused.folded, committed.folded),
+        (2, Some(old[1].clone())),
+        "held ones"
+    );
+    apply(&mut ledger, &old[2..]);
+    let committed = ledger.take_committed();
+    assert_eq!(
+        (committed.refused.folded, committed.folded),
+        (1, Some(old[2].clone())),
+        "one that comes later"
+    );
+    assert_eq!(
+        ledger.refused().collect::<Vec<_>>(),
+        [("overwritten perhaps unseen", 3)]
+    );
+    // An own write has seen all that it replaces.
+    write(&mut ledger, "mine");
+    assert_eq!(ledger.refused().count(), 1);
+}
+
+pub(super) fn named(key: &str, content: Content, author: u8) -> Record {
     Record {
         key: Key::new(key).unwrap(),
         content,
@@ -231,17 +266,17 @@ fn named(key: &str, content: Content, author: u8) -> Record {
 }
 
 /// A place that no other record has.
-fn place(record: &Record) -> Cursor {
+pub(super) fn place(record: &Record) -> Cursor {
     let epoch = Epoch(KeyHash::of(&record.key).bits());
     let number = record.timestamp.as_nanos().unsigned_abs();
     let seen = number;
     Cursor { epoch, number, seen }
 }
 
-const SOURCE: StoreId = StoreId(7);
+pub(super) const SOURCE: StoreId = StoreId(7);
 
 /// A page of a bulk.
-fn bulk(ledger: &mut Ledger, page: &[Record]) -> Result<Applied, NodeError> {
+pub(super) fn bulk(ledger: &mut Ledger, page: &[Record]) -> Result<Applied, NodeError> {
     view(ledger).apply(page, Some((SOURCE, place(page.last().unwrap()))))
 }
 

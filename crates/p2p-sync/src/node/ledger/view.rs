@@ -71,8 +71,13 @@ impl<L: BorrowMut<Ledger>> SyncStore for PeerView<L> {
         ledger.noted(found)
     }
 
+    fn settle(&mut self) {
+        self.ledger().settle();
+    }
+
     fn position(&mut self, source: StoreId) -> Result<Option<Cursor>, NodeError> {
         let ledger = self.ledger();
+        ledger.begin_bulk();
         if let Some(passed) = ledger.room.bulk_begins(source) {
             return Ok(Some(passed));
         }
@@ -96,6 +101,12 @@ impl Ledger {
         now: Now,
     ) -> Result<Applied, NodeError> {
         let part = self.room.part(&self.store, records);
+        if let Some(bulk) = progress {
+            self.check_bulk()?;
+            if part >= records.len() && self.may_hold() {
+                return self.hold_page(via, records, bulk, now);
+            }
+        }
         let (mut merged, mut survived, mut left) = (Merged::default(), Vec::new(), records);
         loop {
             let (records, rest) = left.split_at_checked(part).unwrap_or((left, &[]));

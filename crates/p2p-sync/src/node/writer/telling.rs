@@ -11,6 +11,12 @@ use crate::node::work::Work;
 use crate::system::Now;
 
 impl Writer {
+    /// Tells everybody what the sessions brought.
+    pub(super) fn tell_of_sessions(&mut self, now: Now) {
+        let committed = self.ledger.take_committed();
+        self.tell(&committed, now);
+    }
+
     /// Tells everybody who listens to changes.
     pub(super) fn tell(&mut self, committed: &Committed, now: Now) {
         let at = now.uptime;
@@ -24,9 +30,12 @@ impl Writer {
                 Via::Gossip { .. } | Via::Feed { .. } | Via::Session { .. } => self.log.received(record, at),
             }
         }
+        self.log.unlisted(committed.unlisted);
         self.log.conflicts(committed.conflicts, at);
         self.log
             .beyond_bound(committed.refused.beyond_bound, committed.crowded.as_ref(), at);
+        self.log
+            .folded(committed.refused.folded, committed.folded.as_ref(), &self.names, at);
         for settled in &committed.settled {
             self.log.settled(settled, &self.names, at);
         }
@@ -70,9 +79,10 @@ impl Writer {
         }
     }
 
-    /// A gossip message without news is charged to whoever brought it. What found no room is owed by all once there is some, what
-    /// met damage once that is taken out.
-    fn on_merged(&mut self, via: Via, merged: Merged) {
+    /// A gossip message without news is charged to whoever brought it, also if it brought nothing but what a folded floor covers. What
+    /// found no room is owed by all once there is some, what met damage once that is taken out.
+    fn on_merged(&mut self, via: Via, mut merged: Merged) {
+        merged.refused.folded = 0;
         if let Via::Gossip { author, neighbour } = via
             && merged == Merged::default()
         {

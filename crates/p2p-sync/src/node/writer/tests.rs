@@ -270,3 +270,29 @@ fn what_found_no_room_is_owed_when_there_is_some() {
     running.wait_session();
     running.stop();
 }
+
+#[test]
+fn a_message_below_a_floor_is_counted_and_yet_brings_no_news() {
+    let mut running = start(Capacity::Volume, |_, _| {});
+    let old = Record {
+        author: NodeId::from_bytes(&[8]).unwrap(),
+        ..theirs("key", value("old"))
+    };
+    let newer = Record {
+        seen: Seen::new(Some(old.timestamp), vec![]).unwrap(),
+        ..theirs("key", value("newer"))
+    };
+    running.gossip(newer);
+    running.gossip(old.clone());
+    let mut orders = std::mem::replace(&mut running.orders, mpsc::channel(1).1);
+    let charged = running.soon("its author is charged", async {
+        loop {
+            if let Some(ToPeers::ChangedNothing { author, .. }) = orders.recv().await {
+                break author;
+            }
+        }
+    });
+    assert_eq!(charged, old.author);
+    running.wait_refused(1);
+    running.stop();
+}

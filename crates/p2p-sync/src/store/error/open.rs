@@ -9,6 +9,7 @@ pub(super) const SQLITE_PATH_BYTES_MAX: usize = 480;
 
 /// Why a data directory or a store was not opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// Another process holds the lock of the data directory.
     #[error("the data directory {} is in use by another p2p-sync{}: stop that one, or choose another data directory", path.display(), process(.holder))]

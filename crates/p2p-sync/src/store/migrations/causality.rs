@@ -141,7 +141,7 @@ fn held(connection: &Connection, authors: &mut Authors, key: &Key) -> rusqlite::
 fn readable<T>(read: Result<T, StoreError>) -> rusqlite::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(StoreError::Sqlite { cause, .. }) => Err(cause),
+        Err(StoreError::Sqlite { cause, .. }) => Err(cause.0),
         Err(_) => Ok(None),
     }
 }

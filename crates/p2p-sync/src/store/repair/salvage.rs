@@ -174,7 +174,9 @@ pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkNam
     let copied = copy_the_rest(&old, &mut transaction);
     match copied.and_then(|()| transaction.commit()) {
         // Those that the new file will not take are not worth a failure.
-        Err(StoreError::Sqlite { cause, .. }) if cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+        Err(StoreError::Sqlite { cause, .. })
+            if cause.0.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) =>
+        {
             tracing::warn!(%cause, "Cannot copy known addresses");
         }
         other => other?,

@@ -15,7 +15,7 @@ use crate::sync::{SOON, add_all, now, rows, wait_equal};
 const TOP: &str = "2262-04-11T23:47:16.854775807Z";
 
 /// A put of which `seen` is given as JSON.
-fn saying(key: &str, value: &str, at: Timestamp, seen: &str) -> String {
+pub(super) fn saying(key: &str, value: &str, at: Timestamp, seen: &str) -> String {
     let plain = put(key, value, at);
     let inner = plain.strip_suffix("}}").unwrap();
     format!("{inner},\"seen\":{seen}}}}}")

@@ -1,0 +1,71 @@
+//! What a node needs when it starts: settings and a runtime that will do, and what it finds in its data directory: its identity,
+//! and its store.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use libp2p::identity::Keypair;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::writer::Writer;
+use super::{StartError, StoreError};
+use crate::config::Config;
+use crate::identity::{self, IfMissing};
+use crate::store::{DataDir, DataPaths, IfUnreadable, Observer, SqliteStore, known_peers};
+
+/// The runtime to start on, if everything is as a node needs it.
+pub(super) fn runtime(config: &Config) -> Result<Handle, StartError> {
+    config.check()?;
+    if SystemTime::now() < UNIX_EPOCH {
+        return Err(StartError::Clock);
+    }
+    Handle::try_current().map_err(|_| StartError::NoRuntime)
+}
+
+/// Starts the thread of the store. A node that was dropped without being stopped lets nobody else into its directory before the store
+/// is closed.
+pub(super) fn store_thread(writer: Writer, lock: Arc<DataDir>) -> JoinHandle<()> {
+    spawn_blocking(move || {
+        writer.run();
+        drop(lock);
+    })
+}
+
+/// The identity of the node; a new one where there is none, unless there is a store: its records would become a stranger's.
+pub(super) fn identity(paths: &DataPaths, new_identity: bool) -> Result<Keypair, StartError> {
+    let has_store = paths.has_store()?;
+    let if_missing = if has_store && !new_identity {
+        IfMissing::Refuse
+    } else {
+        IfMissing::Create
+    };
+    let had_identity = paths.identity_file().exists();
+    let key = identity::load_or_create(&paths.identity_file(), if_missing)?;
+    if !has_store && had_identity {
+        tracing::warn!(
+            "{} is missing, but this node has an identity: starting with an empty store. Data that other nodes \
+             have comes back from them",
+            paths.store_file().display()
+        );
+    }
+    Ok(key)
+}
+
+/// Opens the store. One in which nothing can be read is replaced only if somebody is known who can fill it.
+pub(super) fn store(
+    paths: &DataPaths,
+    config: &Config,
+    if_unreadable: IfUnreadable,
+    observe: Observer<'_>,
+) -> Result<SqliteStore, StoreError> {
+    let file = paths.store_file();
+    let are_known = !config.peers.is_empty() || !known_peers(&file).is_empty();
+    let if_unreadable = if are_known { if_unreadable } else { IfUnreadable::Refuse };
+    let mut store = SqliteStore::open_or(&file, &config.network, if_unreadable, observe)?;
+    if let Some(link) = paths.store_link() {
+        store.linked_from(link);
+    }
+    store.adopt_known_peers()?;
+    Ok(store)
+}
