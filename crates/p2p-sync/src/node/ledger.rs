@@ -308,19 +308,7 @@ impl Ledger {
 
     /// How many received records were refused since the start: cause and count.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let Refused {
-            damaged,
-            no_room,
-            beyond_bound,
-            folded,
-        } = self.refused;
-        let causes = [
-            ("damaged here", damaged),
-            ("no room", no_room),
-            ("too many conflicts of a key", beyond_bound),
-            ("overwritten perhaps unseen", folded),
-        ];
-        causes.into_iter().filter(|(_, count)| *count > 0)
+        self.refused.causes()
     }
 
     /// Closes the store cleanly.

@@ -234,6 +234,23 @@ impl Committed {
 }
 
 impl Refused {
+    /// Those that there are any of: cause and count.
+    pub(super) fn causes(self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Refused {
+            damaged,
+            no_room,
+            beyond_bound,
+            folded,
+        } = self;
+        let causes = [
+            ("damaged here", damaged),
+            ("no room", no_room),
+            ("too many conflicts of a key", beyond_bound),
+            ("overwritten perhaps unseen", folded),
+        ];
+        causes.into_iter().filter(|(_, count)| *count > 0)
+    }
+
     /// All that are to be fetched again.
     pub fn total(&self) -> u64 {
         self.damaged + self.no_room
