@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::command::{Class, Command, CommandError, Reply};
-use crate::node::DataPaths;
+use crate::node::{DataDir, DataPaths};
 use crate::report::{Problem, Running, WatchEvent, read};
 
 mod lines;
@@ -68,6 +68,10 @@ impl Client {
     /// # Errors
     /// When its token may not be read, or is not safe: other users must not be able to read or to place it.
     pub fn of(paths: &DataPaths) -> Result<Option<Self>, CommandError> {
+        // What a node that was killed has left says nothing: by now anybody may listen there, and would be sent the token.
+        if !DataDir::is_held(paths) {
+            return Ok(None);
+        }
         let file = paths.running_file();
         let Some(running) = read_running(&file)? else {
             return Ok(None);
@@ -236,7 +240,8 @@ mod tests {
     #[test]
     fn a_node_that_does_not_say_where_it_is_is_none() {
         let directory = tempfile::tempdir().unwrap();
-        let paths = DataPaths::new(directory.path()).unwrap();
+        let held = DataDir::open(directory.path()).unwrap();
+        let paths = held.paths().clone();
         assert!(Client::of(&paths).unwrap().is_none());
         std::fs::write(paths.running_file(), "{\"api\":").unwrap();
         assert!(Client::of(&paths).unwrap().is_none());
@@ -245,5 +250,7 @@ mod tests {
         assert!(Client::of(&paths).unwrap().is_none(), "it has no token yet");
         std::fs::write(paths.running_file(), running("192.0.2.1:1")).unwrap();
         assert_eq!(Client::of(&paths).unwrap_err().class, Class::NotPermitted);
+        drop(held);
+        assert!(Client::of(&paths).unwrap().is_none(), "nobody runs here");
     }
 }

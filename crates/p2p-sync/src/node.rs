@@ -159,7 +159,7 @@ impl Node {
     /// # Errors
     /// When the store or the identity cannot be used. A damaged store is repaired as far as its own data allow that, but not
     /// replaced.
-    pub async fn start_offline(data_dir: DataDir, network: NetworkName) -> Result<Self, StartError> {
+    pub(crate) async fn start_offline(data_dir: DataDir, network: NetworkName) -> Result<Self, StartError> {
         let network = network_of(&data_dir.paths().store_file()).unwrap_or(network);
         let config = Config {
             network,
@@ -189,6 +189,8 @@ impl Node {
         let runtime = opening::runtime(&config)?;
         let data_dir = Arc::new(data_dir);
         let paths = data_dir.paths().clone();
+        // If there is one, it is of a node that was killed.
+        let _ = std::fs::remove_file(paths.running_file());
         let port = network.claim_port(config.port)?;
         let key = opening::identity(&paths, config.new_identity)?;
         let id = net::libp2p::node_id(&key.public().to_peer_id())?;

@@ -50,6 +50,16 @@ impl DataDir {
         Ok(None)
     }
 
+    /// Whether some process holds the directory.
+    pub fn is_held(paths: &DataPaths) -> bool {
+        // The locks that this takes are let go at once.
+        let is_locked = |path: &Path| {
+            let found = File::open(path);
+            found.is_ok_and(|found| matches!(found.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        };
+        is_locked(&paths.lock_file()) || (cfg!(unix) && is_locked(paths.directory()))
+    }
+
     /// What lies where in it.
     pub fn paths(&self) -> &DataPaths {
         &self.paths
@@ -184,7 +194,10 @@ mod tests {
             refused.to_string().contains(&format!("process {}", std::process::id())),
             "{refused}"
         );
+        assert!(DataDir::is_held(first.paths()));
+        let paths = first.paths().clone();
         drop(first);
+        assert!(!DataDir::is_held(&paths));
         DataDir::open(&path).unwrap();
     }
 
