@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+pub(crate) mod local_api;
+pub(crate) mod redis;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
