@@ -8,6 +8,8 @@ use crate::time::Timestamp;
 
 /// Bytes of an item.
 pub const ITEM_BYTES: usize = 32;
+/// Bytes of an item in a sketch.
+pub const SHORT_ITEM_BYTES: usize = 24;
 
 /// 64 bits of the BLAKE3 hash of a key. Two keys may share one, by chance or on purpose, so a lookup by key hash may find
 /// several records.
@@ -65,6 +67,12 @@ impl Item {
         nanos
     }
 
+    /// The item as sketches know it.
+    pub fn short(&self) -> ShortItem {
+        let [key_hash, nanos, digest, _] = self.0;
+        ShortItem([key_hash, nanos, digest])
+    }
+
     /// Its bytes: the four numbers in little-endian order.
     pub fn to_bytes(&self) -> [u8; ITEM_BYTES] {
         let mut bytes = [0; ITEM_BYTES];
@@ -84,7 +92,45 @@ impl Item {
     }
 }
 
-impl BitXorAssign for Item {
+/// An item without the second half of its digest: what sketches hold, and what a difference consists of. It is a quarter
+/// shorter, and says as much about which records to move. Two records of one key and one nanosecond can be made to share one,
+/// with 2^32 attempts; a sketch then does not tell them apart. The set digest does, and so do the ranges, which move them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ShortItem([u64; 3]);
+
+impl ShortItem {
+    /// The hash of the record's key.
+    pub fn key_hash(&self) -> KeyHash {
+        let [key_hash, ..] = self.0;
+        KeyHash(key_hash)
+    }
+
+    /// The record's timestamp in nanoseconds since the epoch; a peer may have put any number here.
+    pub fn nanos(&self) -> u64 {
+        let [_, nanos, _] = self.0;
+        nanos
+    }
+
+    /// Its bytes: the three numbers in little-endian order.
+    pub fn to_bytes(&self) -> [u8; SHORT_ITEM_BYTES] {
+        let mut bytes = [0; SHORT_ITEM_BYTES];
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(self.0) {
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// From its bytes.
+    pub fn from_bytes(bytes: &[u8; SHORT_ITEM_BYTES]) -> Self {
+        let mut words = [0; 3];
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = read_u64(chunk);
+        }
+        Self(words)
+    }
+}
+
+impl BitXorAssign for ShortItem {
     fn bitxor_assign(&mut self, other: Self) {
         for (mine, other) in self.0.iter_mut().zip(other.0) {
             *mine ^= other;
@@ -122,5 +168,9 @@ mod tests {
         assert_eq!(Item::from_bytes(&bytes), item);
         assert_eq!(item.nanos(), 0x0102_0304_0506_0708);
         assert_eq!(item.key_hash(), KeyHash::of(&record.key));
+        let short = item.short();
+        assert_eq!(short.to_bytes(), bytes[..24]);
+        assert_eq!(ShortItem::from_bytes(&short.to_bytes()), short);
+        assert_eq!((short.nanos(), short.key_hash()), (item.nanos(), item.key_hash()));
     }
 }

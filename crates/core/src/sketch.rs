@@ -11,7 +11,7 @@
 //! Two nodes must put an item into the same cells, so the mapping is part of the protocol. Tests pin it, and it uses only
 //! integers and operations that IEEE 754 defines to the last bit.
 
-use crate::item::Item;
+use crate::item::{Item, ShortItem};
 use crate::random::SplitMix64;
 
 /// Cells of a sketch: enough for differences of some 40,000 items, in 3 MiB.
@@ -25,15 +25,15 @@ const HASH_KEY: &[u8; 32] = b"p2p-sync sketch: check, mapping.";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cell {
     /// XOR of the items.
-    pub items: Item,
+    pub items: ShortItem,
     /// XOR of the items' checks.
-    pub checks: u64,
+    pub checks: u32,
     /// The number of items; after a subtraction, how many more here than there.
     pub count: i64,
 }
 
 impl Cell {
-    fn add(&mut self, item: Item, check: u64, count: i64) {
+    fn add(&mut self, item: ShortItem, check: u32, count: i64) {
         self.items ^= item;
         self.checks ^= check;
         // A peer may send any number, so this must be allowed to wrap; honest counts never come close.
@@ -64,25 +64,40 @@ impl Iterator for Mapping {
     fn next(&mut self) -> Option<u64> {
         let here = self.next;
         let chance = ((self.random.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-        let distance = ((here as f64 + 1.5) * (1.0 / chance.sqrt() - 1.0)).ceil();
-        self.next = here.saturating_add((distance as u64).max(1));
+        let distance = (here as f64 + 1.5) * (1.0 / chance.sqrt() - 1.0);
+        // Rounded up. The method of f64 is a call where the compiler may not assume SSE 4.1, and takes longer than all the rest.
+        let floor = distance as i64;
+        let ceiling = floor.saturating_add(i64::from((floor as f64) < distance));
+        self.next = here.saturating_add(ceiling.max(1).unsigned_abs());
         Some(here)
     }
 }
 
-/// The check of an item, and the cells it belongs to.
-fn check_and_mapping(item: &Item) -> (u64, Mapping) {
+/// The check of an item, and the cells it belongs to. The four bytes between the two are not used.
+fn check_and_mapping(item: &ShortItem) -> (u32, Mapping) {
     let hash = blake3::keyed_hash(HASH_KEY, &item.to_bytes());
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *hash.as_bytes();
-    let check = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let [a, b, c, d, _, _, _, _, i, j, k, l, m, n, o, p, ..] = *hash.as_bytes();
+    let check = u32::from_le_bytes([a, b, c, d]);
     let random = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
     let random = SplitMix64::new(random);
     (check, Mapping { random, next: 0 })
 }
 
-/// Adds an item `count` times (1 or −1) to all its places among these cells, and calls `changed` for each of them.
-fn add_to_all(cells: &mut [Cell], item: Item, count: i64, mut changed: impl FnMut(usize, &Cell)) {
+/// Adds an item `count` times (1 or −1) to all its places among these cells.
+fn add_to_all(cells: &mut [Cell], item: ShortItem, count: i64) {
     let (check, mapping) = check_and_mapping(&item);
+    add_to(cells, item, count, check, mapping, |_, _| {});
+}
+
+/// The same for an item whose check and mapping are known; calls `changed` for each cell.
+fn add_to(
+    cells: &mut [Cell],
+    item: ShortItem,
+    count: i64,
+    check: u32,
+    mapping: Mapping,
+    mut changed: impl FnMut(usize, &Cell),
+) {
     for index in mapping {
         let Ok(index) = usize::try_from(index) else { break };
         let Some(cell) = cells.get_mut(index) else { break };
@@ -95,9 +110,9 @@ fn add_to_all(cells: &mut [Cell], item: Item, count: i64, mut changed: impl FnMu
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Difference {
     /// Items of the first set only.
-    pub mine: Vec<Item>,
+    pub mine: Vec<ShortItem>,
     /// Items of the second set only.
-    pub theirs: Vec<Item>,
+    pub theirs: Vec<ShortItem>,
 }
 
 impl Difference {
@@ -139,9 +154,12 @@ pub trait Reconciler {
     /// If they are not enough to decode it.
     fn difference(mine: &[Self::Piece], theirs: &[Self::Piece]) -> Result<Difference, Undecodable>;
 
-    /// About how many items differ, from a few pieces that are not enough to tell which. With 64 pieces it is usually right
-    /// within a factor of 0.7 to 1.4; a lying peer can make it any number.
-    fn estimate(mine: &[Self::Piece], theirs: &[Self::Piece]) -> u64;
+    /// What lets the other side estimate better: a byte for each of the `count` pieces after the first `from`.
+    fn hints(&self, from: usize, count: usize) -> Vec<u8>;
+
+    /// About how many items differ, from a few pieces that are not enough to tell which, and from the hints of the other side
+    /// for those that follow. `mine` are as many as these are together. A lying peer can make it any number.
+    fn estimate(mine: &[Self::Piece], theirs: &[Self::Piece], hints: &[u8]) -> u64;
 }
 
 /// The sketch of a set of items.
@@ -201,11 +219,11 @@ impl Reconciler for Sketch {
     type Piece = Cell;
 
     fn insert(&mut self, item: &Item) {
-        add_to_all(&mut self.cells, *item, 1, |_, _| {});
+        add_to_all(&mut self.cells, item.short(), 1);
     }
 
     fn remove(&mut self, item: &Item) {
-        add_to_all(&mut self.cells, *item, -1, |_, _| {});
+        add_to_all(&mut self.cells, item.short(), -1);
     }
 
     fn pieces(&self, count: usize) -> &[Cell] {
@@ -222,25 +240,59 @@ impl Reconciler for Sketch {
         .run()
     }
 
-    /// The number of differing items in cell k, given the number d of all of them, is spread around its expected
-    /// value with a variance of d·p(1 − p), p being the cell's probability. Each cell's squared deviation, divided by
-    /// p(1 − p), is therefore an estimate of d; their mean is a good one. The cast at the end saturates.
-    fn estimate(mine: &[Cell], theirs: &[Cell]) -> u64 {
-        let mut surpluses = mine
-            .iter()
-            .zip(theirs)
-            .map(|(mine, theirs)| mine.count.wrapping_sub(theirs.count));
-        let Some(surplus) = surpluses.next() else { return 0 };
-        let (mut sum, mut cells) = (0.0, 0.0);
-        for (index, cell_surplus) in (1_u32..).zip(surpluses) {
-            let chance = 2.0 / (f64::from(index) + 2.0);
-            let deviation = cell_surplus as f64 - chance * surplus as f64;
-            sum += deviation * deviation / (chance * (1.0 - chance));
-            cells += 1.0;
-        }
-        let mean = if cells > 0.0 { sum / cells } else { 0.0 };
-        (mean as u64).max(surplus.unsigned_abs())
+    fn hints(&self, from: usize, count: usize) -> Vec<u8> {
+        let cells = self.cells.iter().skip(from).take(count);
+        cells.map(|cell| cell.count as u8).collect()
     }
+
+    /// The mean of what the cells say, each weighted by how well it knows. The cast at the end saturates.
+    fn estimate(mine: &[Cell], theirs: &[Cell], hints: &[u8]) -> u64 {
+        let mut pairs = (0_u32..).zip(mine.iter().zip(theirs));
+        let Some((_, (first, of_them))) = pairs.next() else {
+            return 0;
+        };
+        let surplus = first.count.wrapping_sub(of_them.count);
+        let whole = pairs.map(|(index, (mine, theirs))| {
+            let (share, expected) = expectation(index, surplus);
+            (share, mine.count.wrapping_sub(theirs.count) as f64 - expected)
+        });
+        let mut deviations: Vec<(f64, f64)> = whole.collect();
+        let coarse = weighted(&deviations, weighted(&deviations, f64::INFINITY));
+        let hinted = (0_u32..).zip(mine).skip(theirs.len()).zip(hints);
+        deviations.extend(hinted.filter_map(|((index, mine), hint)| {
+            let (share, expected) = expectation(index, surplus);
+            // A byte says the deviation as long as that is a small number.
+            let off = (mine.count as u8)
+                .wrapping_sub(*hint)
+                .wrapping_sub(expected.round() as i64 as u8);
+            let near = expected.round() - expected;
+            (coarse * share <= HINT_VARIANCE_MAX).then(|| (share, f64::from(off.cast_signed()) + near))
+        }));
+        (weighted(&deviations, coarse) as u64).max(surplus.unsigned_abs())
+    }
+}
+
+/// Up to which expected variance a hint is used: a byte holds 6 standard deviations then, and still 4 where the coarse estimate
+/// is too low by half.
+const HINT_VARIANCE_MAX: f64 = 400.0;
+
+/// For a surplus of so many items: by which share of d the count of this cell varies, if d items differ, and around what.
+fn expectation(index: u32, surplus: i64) -> (f64, f64) {
+    let chance = 2.0 / (f64::from(index) + 2.0);
+    (chance * (1.0 - chance), chance * surplus as f64)
+}
+
+/// The number d of differing items, from the shares and deviations of some cells. The count of a cell is spread around its
+/// expected value with a variance v of d·p(1 − p), p being the cell's probability: so each squared deviation, divided by p(1 − p),
+/// is an estimate of d. Its own relative variance is 2 + 1/v, which an earlier estimate of d gives.
+fn weighted(deviations: &[(f64, f64)], earlier: f64) -> f64 {
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (share, deviation) in deviations {
+        let weight = 1.0 / (2.0 + 1.0 / (share * earlier).max(f64::MIN_POSITIVE));
+        sum += weight * deviation * deviation / share;
+        weights += weight;
+    }
+    if weights > 0.0 { sum / weights } else { 0.0 }
 }
 
 /// The subtracted cells while they are peeled.
@@ -278,9 +330,9 @@ impl Peeling {
             let Some(cell) = self.cells.get(index).copied() else {
                 continue;
             };
-            if !is_single(&cell) {
+            let Some(mapping) = mapping_of_single(&cell) else {
                 continue;
-            }
+            };
             if difference.len() == self.cells.len() {
                 return Err(Undecodable);
             }
@@ -289,7 +341,7 @@ impl Peeling {
                 candidates,
                 waiting,
             } = &mut self;
-            add_to_all(cells, cell.items, -cell.count, |index, cell| {
+            add_to(cells, cell.items, -cell.count, cell.checks, mapping, |index, cell| {
                 note_candidate(candidates, waiting, index, cell);
             });
             if cell.count == 1 {
@@ -313,16 +365,21 @@ fn note_candidate(candidates: &mut Vec<usize>, waiting: &mut [bool], index: usiz
     }
 }
 
-/// Whether one item is left in a cell: its check is the cell's. Several items look like one with probability 2^-64.
-fn is_single(cell: &Cell) -> bool {
-    matches!(cell.count, 1 | -1) && check_and_mapping(&cell.items).0 == cell.checks
+/// If one item is left in a cell, the cells that it belongs to: its check is the cell's. See [`Cell::checks`] for how often
+/// several items look like one.
+fn mapping_of_single(cell: &Cell) -> Option<Mapping> {
+    if !matches!(cell.count, 1 | -1) {
+        return None;
+    }
+    let (check, mapping) = check_and_mapping(&cell.items);
+    (check == cell.checks).then_some(mapping)
 }
 
 /// An item that turned up twice, on one side or on both, came from cells that are not those of any set.
 fn sorted_without_repeats(mut difference: Difference) -> Result<Difference, Undecodable> {
     difference.mine.sort_unstable();
     difference.theirs.sort_unstable();
-    let mut all: Vec<Item> = difference.mine.iter().chain(&difference.theirs).copied().collect();
+    let mut all: Vec<ShortItem> = difference.mine.iter().chain(&difference.theirs).copied().collect();
     all.sort_unstable();
     let repeated = all.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
     if repeated { Err(Undecodable) } else { Ok(difference) }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::item::{KeyHash, ShortItem};
 use p2p_sync_core::limits::{SYNC_CELLS_PAGE, SYNC_FRAME_BYTES_MAX, SYNC_PAGE_RECORDS_MAX, SYNC_WANTED_PAGE};
 use p2p_sync_core::sequence::{Cursor, Epoch};
 use p2p_sync_core::sketch::Cell;
@@ -29,8 +29,8 @@ fn state() -> State {
 
 fn cell(number: u8, count: i64) -> Cell {
     Cell {
-        items: Item::from_bytes(&[number; 32]),
-        checks: 0x1122_3344_5566_7788,
+        items: ShortItem::from_bytes(&[number; 24]),
+        checks: 0x1122_3344,
         count,
     }
 }
@@ -67,8 +67,13 @@ fn golden() -> Vec<(Frame, &'static str)> {
             state: state(),
             decoded: true,
             cells: vec![cell(1, 300), cell(2, 205)],
+            hints: vec![7, 8, 9],
+            more: 65_534,
         },
-        Frame::CellsWanted { count: 65_536 },
+        Frame::CellsWanted {
+            have: 64,
+            count: 65_536,
+        },
         Frame::Cells {
             first: 4_096,
             count: 1_000_000,
@@ -106,11 +111,11 @@ fn golden() -> Vec<(Frame, &'static str)> {
 const GOLDEN: &[&str] = &[
     "3201018094ebdc030102030405060708ac02dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\
      02",
-    "860102018094ebdc030102030405060708ac02dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\
-     dd02010201010101010101010101010101010101010101010101010101010101010101018877665544332211000202020202\
-     02020202020202020202020202020202020202020202020202020288776655443322110a",
-    "0403808004",
-    "30048020c0843d010303030303030303030303030303030303030303030303030303030303030303887766554433221118",
+    "7502018094ebdc030102030405060708ac02dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd\
+     0201020101010101010101010101010101010101010101010101014433221100020202020202020202020202020202020202\
+     020202020202443322110a03070809feff03",
+    "050340808004",
+    "24048020c0843d010303030303030303030303030303030303030303030303034433221118",
     "130501020100000000000000ffffffffffffffff",
     "b401060003260707070707070707070707070707070707070707070707070707070707070707070707070707260808080808\
      0808080808080808080808080808080808080808080808080808080808080808082609090909090909090909090909090909\
@@ -212,7 +217,8 @@ fn what_cannot_be_is_refused() {
     assert_eq!(decode(&[0]), Err(Short), "a frame without a kind");
     for (kind, body) in [
         (1, &[0; 60][..]),                                                    // version 0
-        (3, &[0x81, 0x80, 0x04]),                                             // 65,537 cells
+        (3, &[0x40, 0x81, 0x80, 0x04]),                                       // 65,537 cells
+        (3, &[0x81, 0x80, 0x04, 0x40]),                                       // 65,537 cells that it has
         (5, &[1, 0x81, 0x40]),                                                // 8,193 keys
         (6, &[0, 0, 0xe9, 0x07]),                                             // 1,001 records
         (6, &[0, 0, 1, 5, 0, 0, 2, 1, b'k']),                                 // no such author
@@ -229,6 +235,29 @@ fn what_cannot_be_is_refused() {
         (6, &[0, 1, 0, 0]),                                                // an author of no bytes
     ] {
         assert!(decode(&framed(kind, body)).is_err(), "{kind} {body:?}");
+    }
+}
+
+#[test]
+fn a_hello_announces_and_hints_no_more_than_there_can_be() {
+    let hello = |cells: usize, hints: usize, more: u32| Frame::Hello {
+        state: state(),
+        decoded: false,
+        cells: vec![cell(1, 300); cells],
+        hints: vec![1; hints],
+        more,
+    };
+    for fits in [hello(0, 512, 65_536), hello(64, 0, 65_472)] {
+        assert_eq!(decode(&fits.encode()), Ok(Some(fits)));
+    }
+    for excessive in [
+        hello(0, 513, 0),
+        hello(64, 0, 65_473),
+        hello(0, 0, u32::MAX),
+        hello(65, 0, 0),
+    ] {
+        let refused = decode(&excessive.encode());
+        assert!(matches!(refused, Err(InvalidFrame::Malformed(_))), "{refused:?}");
     }
 }
 

@@ -1,13 +1,15 @@
 //! The answering side: it does what it is asked, one thing after another, and only decides what it can serve.
 
+use super::method::{Estimate, Method, Tried, choose};
 use super::outbox::Order;
 use super::outcome::{Outcome, SessionError, Violation};
 use super::ranges::Ranges;
-use super::shared::Turn;
+use super::shared::{Shared, Turn};
 use super::slots::Slot;
 use super::store::SyncStore;
 use super::wire::{Frame, State};
-use crate::limits::{SYNC_HELLO_CELLS, SYNC_ORDERED_KEYS_MAX};
+use crate::limits::{SYNC_HELLO_CELLS, SYNC_HELLO_HINTS, SYNC_ORDERED_KEYS_MAX};
+use crate::set_digest::SetDigestValue;
 use crate::sketch::{Cell, Reconciler, Sketch};
 
 /// What the answering side remembers from one question to the next.
@@ -19,6 +21,10 @@ pub(super) struct Answering {
     greeted: bool,
     /// A bulk was offered before: the place that it reached was not enough.
     bulk_before: bool,
+    /// The digest of the records from which the cells come that were last sent or announced.
+    moment: Option<SetDigestValue>,
+    /// How often more cells than those of a Hello were sent.
+    tried: Tried,
     /// What was last heard and answered is a Check that found a difference.
     differed: bool,
 }
@@ -37,11 +43,16 @@ impl Answering {
                 answer_check(state, turn)?;
                 self.differed = turn.shared.outcome.is_none();
             }
-            Frame::Hello { state, cells, .. } => {
-                self.greeted = true;
-                answer_hello(state, &cells, turn)?;
+            Frame::Hello { .. } | Frame::CellsWanted { .. } if shared.outbox.holds_cells() => {
+                return Err(Violation("asks for more cells before the previous ones have arrived").into());
             }
-            Frame::CellsWanted { count } => send_cells(count, turn)?,
+            Frame::Hello {
+                state, cells, hints, ..
+            } => {
+                self.greeted = true;
+                self.answer_hello(state, (&cells, &hints), turn)?;
+            }
+            Frame::CellsWanted { have, count } => self.send_cells(have, count, turn)?,
             Frame::RecordsWanted { keys, last } => {
                 if shared.outbox.keys() + keys.len() > SYNC_ORDERED_KEYS_MAX {
                     return Err(Violation("requests more than it reads").into());
@@ -51,7 +62,7 @@ impl Answering {
                     shared.outbox.push_frame(Frame::Done)?;
                 }
             }
-            Frame::BulkWanted { after } => shared.send_bulk(after)?,
+            Frame::BulkWanted { after } => turn.send_bulk(after)?,
             Frame::BulkOffered => {
                 if !turn.receive_bulk(self.bulk_before)? {
                     turn.shared.break_off(Frame::Busy, Outcome::Busy)?;
@@ -71,6 +82,95 @@ impl Answering {
             _ => return Err(Violation("answers a question that was not asked").into()),
         }
         Ok(())
+    }
+
+    /// Answers with our own cells, and with what the cells of both are good for: if they are enough to decode the difference, with
+    /// the records that the peer lacks; otherwise with as many further cells as are probably enough.
+    fn answer_hello<S: SyncStore>(
+        &mut self,
+        theirs: State,
+        (their_cells, hints): (&[Cell], &[u8]),
+        turn: &mut Turn<'_, S>,
+    ) -> Result<(), Violation> {
+        let mine = turn.told_state();
+        let equal = mine.digest == theirs.digest;
+        let held = (mine.count, theirs.count);
+        turn.note_peer(theirs);
+        turn.shared.report.rounds += 1;
+        self.moment = Some(mine.digest);
+        let sketch = turn.store.summary().sketch();
+        let cells = sketch.pieces(if equal { 0 } else { SYNC_HELLO_CELLS });
+        let difference = Sketch::difference(cells, their_cells).ok().filter(|_| !equal);
+        let further = if equal || difference.is_some() {
+            None
+        } else {
+            let known = sketch.pieces(their_cells.len() + hints.len());
+            self.further_cells(Estimate::of(known, their_cells, hints), held, turn)
+        };
+        // What is left for the peer to decide, it decides knowing as much.
+        let undecided = !equal && difference.is_none() && further.is_none();
+        let hinted = if undecided { SYNC_HELLO_HINTS } else { 0 };
+        turn.shared.outbox.push_frame(Frame::Hello {
+            state: mine,
+            decoded: difference.is_some(),
+            cells: cells.to_vec(),
+            hints: sketch.hints(SYNC_HELLO_CELLS, hinted),
+            // At most 65,536.
+            more: further.as_ref().map_or(0, |(cells, _)| cells.len() as u32),
+        })?;
+        if equal {
+            turn.shared.finish(Outcome::Equal);
+        }
+        if let Some(difference) = difference {
+            turn.shared.forget_plan();
+            let plan = turn.plan(&difference);
+            turn.shared.send_records(plan.send)?;
+            turn.shared.outbox.push_frame(Frame::Done)?;
+        }
+        match further {
+            Some((cells, slot)) => push_cells(held.0, SYNC_HELLO_CELLS, cells, slot, turn.shared),
+            None => Ok(()),
+        }
+    }
+
+    /// The cells that should follow those of a Hello; none if cells are not how it goes on, or no slot is free: then the peer asks
+    /// for what it needs.
+    fn further_cells<S: SyncStore>(
+        &mut self,
+        estimate: Estimate,
+        (mine, theirs): (u64, u64),
+        turn: &Turn<'_, S>,
+    ) -> Option<(Vec<Cell>, Slot)> {
+        let Method::Cells(count) = choose(estimate, mine, theirs, self.tried) else {
+            return None;
+        };
+        let slot = turn.shared.slots.take_snapshot()?;
+        self.tried.cells += 1;
+        let cells = turn.store.summary().sketch().pieces(count);
+        Some((cells.iter().skip(SYNC_HELLO_CELLS).copied().collect(), slot))
+    }
+
+    /// All cells come from this one moment, or from that of those which the peer has: cells of two moments do not decode.
+    fn send_cells<S: SyncStore>(&mut self, have: u32, count: u32, turn: &mut Turn<'_, S>) -> Result<(), Violation> {
+        if have >= count {
+            return Err(Violation("asks for cells that it has"));
+        }
+        let Some(slot) = turn.shared.slots.take_snapshot() else {
+            return turn.shared.break_off(Frame::Busy, Outcome::Busy);
+        };
+        self.tried.cells += 1;
+        let digest = turn.store.summary().digest();
+        let goes_on = self.moment.replace(digest) == Some(digest);
+        let first = if goes_on { have } else { 0 };
+        let summary = turn.store.summary();
+        let cells = summary.sketch().pieces(count as usize).iter().skip(first as usize);
+        push_cells(
+            summary.count(),
+            first as usize,
+            cells.copied().collect(),
+            slot,
+            turn.shared,
+        )
     }
 
     fn answer_range<S: SyncStore>(
@@ -124,46 +224,12 @@ fn hear_that_it_became_equal<S: SyncStore>(theirs: State, turn: &mut Turn<'_, S>
     turn.shared.hear_the_end(outcome);
 }
 
-/// Answers with our own cells, and, if the two are enough to decode the difference, with the records that the peer lacks.
-fn answer_hello<S: SyncStore>(theirs: State, their_cells: &[Cell], turn: &mut Turn<'_, S>) -> Result<(), Violation> {
-    let mine = turn.told_state();
-    let equal = mine.digest == theirs.digest;
-    turn.note_peer(theirs);
-    turn.shared.report.rounds += 1;
-    let sketch = turn.store.summary().sketch();
-    let cells = sketch.pieces(if equal { 0 } else { SYNC_HELLO_CELLS });
-    let difference = Sketch::difference(cells, their_cells).ok().filter(|_| !equal);
-    turn.shared.outbox.push_frame(Frame::Hello {
-        state: mine,
-        decoded: difference.is_some(),
-        cells: cells.to_vec(),
-    })?;
-    if equal {
-        turn.shared.finish(Outcome::Equal);
-    }
-    if let Some(difference) = difference {
-        turn.shared.forget_plan();
-        let plan = turn.plan(&difference);
-        turn.shared.send_records(plan.send)?;
-        turn.shared.outbox.push_frame(Frame::Done)?;
-    }
-    Ok(())
-}
-
-/// All cells come from this one moment: cells of two moments do not decode.
-fn send_cells<S: SyncStore>(count: u32, turn: &mut Turn<'_, S>) -> Result<(), Violation> {
-    let shared = &mut *turn.shared;
-    if shared.outbox.holds_cells() {
-        return Err(Violation("asks for more cells before the previous ones have arrived"));
-    }
-    let Some(slot) = shared.slots.take_snapshot() else {
-        return shared.break_off(Frame::Busy, Outcome::Busy);
-    };
-    let summary = turn.store.summary();
+/// Orders cells of one moment to be sent, of a sketch that covers `count` records.
+fn push_cells(count: u64, first: usize, cells: Vec<Cell>, slot: Slot, shared: &mut Shared) -> Result<(), Violation> {
     shared.outbox.push(Order::Cells {
-        count: summary.count(),
-        first: 0,
-        cells: summary.sketch().pieces(count as usize).to_vec(),
+        count,
+        first,
+        cells: cells.into_iter(),
         _slot: slot,
     })
 }

@@ -25,11 +25,13 @@ pub(super) enum Order {
     Frame(Frame),
     /// Our state as it is when its turn comes.
     Check,
-    /// Cells of one moment.
+    /// Cells of one moment, of which those that were sent have been removed.
     Cells {
+        /// How many records the sketch covers.
         count: u64,
+        /// The place of the first one.
         first: usize,
-        cells: Vec<Cell>,
+        cells: vec::IntoIter<Cell>,
         /// Held as long as the copy of the cells.
         _slot: Slot,
     },
@@ -38,7 +40,11 @@ pub(super) enum Order {
     /// The records of these keys, as they are when their turn comes.
     Records(Lookup),
     /// All records after a place, in order.
-    Bulk(Option<Cursor>),
+    Bulk {
+        after: Option<Cursor>,
+        /// Up to the page with this number; none: until there are no more.
+        until: Option<u64>,
+    },
 }
 
 /// Records being looked up key by key.
@@ -197,7 +203,7 @@ impl Outbox {
     pub(super) fn keys(&self) -> usize {
         let keys = self.orders.iter().map(|order| match order {
             Order::Records(lookup) => lookup.keys.len(),
-            Order::Frame(_) | Order::Check | Order::Cells { .. } | Order::Want(_) | Order::Bulk(_) => 0,
+            Order::Frame(_) | Order::Check | Order::Cells { .. } | Order::Want(_) | Order::Bulk { .. } => 0,
         });
         keys.sum()
     }
@@ -217,7 +223,7 @@ impl Outbox {
             Order::Cells { cells, .. } => size_of_val(cells.as_slice()),
             Order::Want(keys) => size_of_val(keys.as_slice()),
             Order::Records(lookup) => lookup.held_bytes(),
-            Order::Frame(_) | Order::Check | Order::Bulk(_) => size_of::<Order>(),
+            Order::Frame(_) | Order::Check | Order::Bulk { .. } => size_of::<Order>(),
         });
         held.sum()
     }
@@ -233,7 +239,7 @@ impl Outbox {
                 } => next_cells(*count, first, cells),
                 Order::Want(keys) => next_wanted(keys),
                 Order::Records(lookup) => next_found(lookup, store, &self.credit, horizon)?,
-                Order::Bulk(after) => next_bulk(after, store, &self.credit, horizon)?,
+                Order::Bulk { after, until } => next_bulk(after, *until, store, &self.credit, horizon)?,
             };
             if matches!(step, Step::Last(_) | Step::Check) {
                 self.orders.pop_front();
@@ -260,17 +266,17 @@ impl Outbox {
     }
 }
 
-fn next_cells(count: u64, first: &mut usize, cells: &[Cell]) -> Step {
-    let rest = cells.get(*first..).unwrap_or_default();
-    let page = rest.get(..SYNC_CELLS_PAGE).unwrap_or(rest);
+fn next_cells(count: u64, first: &mut usize, cells: &mut vec::IntoIter<Cell>) -> Step {
+    let page: Vec<Cell> = cells.take(SYNC_CELLS_PAGE).collect();
+    let sent = page.len();
     let frame = Frame::Cells {
         // There are 65,536 cells at most.
         first: u32::try_from(*first).unwrap_or(u32::MAX),
         count,
-        cells: page.to_vec(),
+        cells: page,
     };
-    *first += page.len();
-    if page.len() == rest.len() {
+    *first += sent;
+    if cells.len() == 0 {
         Step::Last(Some(frame))
     } else {
         Step::Part(frame)
@@ -326,6 +332,7 @@ fn next_found<S: SyncStore>(
 
 fn next_bulk<S: SyncStore>(
     after: &mut Option<Cursor>,
+    until: Option<u64>,
     store: &mut S,
     credit: &Credit,
     horizon: Timestamp,
@@ -338,10 +345,13 @@ fn next_bulk<S: SyncStore>(
         return Ok(Step::Last(None));
     }
     *after = reached;
+    let last = until <= reached.map(|reached| reached.number) && until.is_some();
     // Those that are too far ahead wait; the sketches show them once they are due.
     records.retain(|record| record.timestamp <= horizon);
-    if records.is_empty() {
-        return Ok(Step::Unready);
-    }
-    Ok(Step::Part(Frame::Records { bulk: reached, records }))
+    let frame = (!records.is_empty()).then_some(Frame::Records { bulk: reached, records });
+    Ok(match frame {
+        frame if last => Step::Last(frame),
+        Some(frame) => Step::Part(frame),
+        None => Step::Unready,
+    })
 }

@@ -2,7 +2,7 @@
 //! it, and nothing that is too far ahead for the receiver's clock. From the same difference, both sides reach the same plan,
 //! each from its own point of view.
 
-use crate::item::{Item, KeyHash};
+use crate::item::{KeyHash, ShortItem};
 use crate::sketch::Difference;
 use crate::time::Timestamp;
 
@@ -38,7 +38,13 @@ impl Plan {
         let mut mine = difference.mine.as_slice();
         let mut theirs = difference.theirs.as_slice();
         // Both sides are sorted, and items begin with the key hash: the groups of one hash come up together.
-        while let Some(key) = mine.first().into_iter().chain(theirs.first()).map(Item::key_hash).min() {
+        while let Some(key) = mine
+            .first()
+            .into_iter()
+            .chain(theirs.first())
+            .map(ShortItem::key_hash)
+            .min()
+        {
             let mine = take_group(&mut mine, key);
             let theirs = take_group(&mut theirs, key);
             plan.add(key, mine, theirs, horizons);
@@ -49,7 +55,7 @@ impl Plan {
     /// Removes keys of which the peer holds no version. Returns how many there were.
     pub(super) fn hold_back_what_is_new(&mut self, difference: &Difference) -> u64 {
         let before = self.send.len();
-        let holds = |key: &KeyHash| difference.theirs.binary_search_by_key(key, Item::key_hash).is_ok();
+        let holds = |key: &KeyHash| difference.theirs.binary_search_by_key(key, ShortItem::key_hash).is_ok();
         self.send.retain(holds);
         (before - self.send.len()) as u64
     }
@@ -57,7 +63,7 @@ impl Plan {
     /// Decides for the items of one key hash: the side with the newest version that may be sent now sends what it holds, and
     /// what survives of the other side's comes back. The timestamps are a hint: if they do not show which side that is, both
     /// send, and merging decides.
-    fn add(&mut self, key: KeyHash, mine: &[Item], theirs: &[Item], horizons: Horizons) {
+    fn add(&mut self, key: KeyHash, mine: &[ShortItem], theirs: &[ShortItem], horizons: Horizons) {
         let newest_of_mine = self.newest_due(mine, horizons.theirs);
         let newest_of_theirs = self.newest_due(theirs, horizons.mine);
         if newest_of_mine.is_some() && newest_of_mine >= newest_of_theirs {
@@ -69,9 +75,10 @@ impl Plan {
     }
 
     /// When the newest of these was written that is not too far ahead; those that are, are counted.
-    fn newest_due(&mut self, items: &[Item], horizon: Timestamp) -> Option<u64> {
+    fn newest_due(&mut self, items: &[ShortItem], horizon: Timestamp) -> Option<u64> {
         let horizon = horizon.as_nanos().unsigned_abs();
-        let (due, ahead): (Vec<u64>, Vec<u64>) = items.iter().map(Item::nanos).partition(|nanos| *nanos <= horizon);
+        let (due, ahead): (Vec<u64>, Vec<u64>) =
+            items.iter().map(ShortItem::nanos).partition(|nanos| *nanos <= horizon);
         let earliest = ahead.iter().copied().min();
         let due_in = earliest.map(|nanos| nanos - horizon);
         self.earliest_waiting = self.earliest_waiting.into_iter().chain(earliest).min();
@@ -82,7 +89,7 @@ impl Plan {
 }
 
 /// Splits the items with this key hash off the front.
-fn take_group<'a>(items: &mut &'a [Item], key: KeyHash) -> &'a [Item] {
+fn take_group<'a>(items: &mut &'a [ShortItem], key: KeyHash) -> &'a [ShortItem] {
     let length = items.partition_point(|item| item.key_hash() <= key);
     let (group, rest) = items.split_at_checked(length).unwrap_or((items, &[]));
     *items = rest;
@@ -92,10 +99,11 @@ fn take_group<'a>(items: &mut &'a [Item], key: KeyHash) -> &'a [Item] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::item::Item;
 
-    fn item(key: u64, seconds: i64, digest: u64) -> Item {
+    fn item(key: u64, seconds: i64, digest: u64) -> ShortItem {
         let timestamp = Timestamp::from_nanos(seconds * 1_000_000_000).unwrap();
-        Item::from_parts(KeyHash::from_bits(key), timestamp, [digest, 0])
+        Item::from_parts(KeyHash::from_bits(key), timestamp, [digest, 0]).short()
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -107,7 +115,7 @@ mod tests {
         theirs: at(500),
     };
 
-    fn plan(mine: &[Item], theirs: &[Item]) -> (Vec<u64>, Vec<u64>, u64) {
+    fn plan(mine: &[ShortItem], theirs: &[ShortItem]) -> (Vec<u64>, Vec<u64>, u64) {
         let mut difference = Difference {
             mine: mine.to_vec(),
             theirs: theirs.to_vec(),

@@ -4,7 +4,7 @@
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
-use crate::item::Item;
+use crate::item::{Item, ShortItem};
 use crate::limits::SYNC_RANGE_BYTES_MAX;
 use crate::sketch::Difference;
 
@@ -50,7 +50,8 @@ impl Ranges {
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = self.0.reconcile_with_ids(answer, &mut have, &mut need)?;
         let sorted = |ids: Vec<Id>| {
-            let mut items: Vec<Item> = ids.iter().map(|id| Item::from_bytes(id.as_bytes())).collect();
+            let items = ids.iter().map(|id| Item::from_bytes(id.as_bytes()).short());
+            let mut items: Vec<ShortItem> = items.collect();
             items.sort_unstable();
             items.dedup();
             items

@@ -9,7 +9,7 @@ use super::outbox::{Order, Outbox};
 use super::outcome::{Outcome, Report, SessionError, Settled, Violation};
 use super::plan::{Horizons, Plan};
 use super::slots::{Slot, Slots};
-use super::store::SyncStore;
+use super::store::{PageLimit, SyncStore};
 use super::wire::{Frame, State, VERSION};
 use crate::admission::Admission;
 use crate::item::{Item, KeyHash};
@@ -103,13 +103,6 @@ impl Shared {
         self.range_messages += 1;
         let moved = self.report.sent.saturating_add(self.report.received);
         self.range_messages <= SYNC_RANGE_MESSAGES_MIN.saturating_add(moved / SYNC_RANGE_MESSAGE_RECORDS)
-    }
-
-    /// Orders a bulk and its end to be sent.
-    pub(super) fn send_bulk(&mut self, after: Option<Cursor>) -> Result<(), Violation> {
-        self.report.bulk = true;
-        self.outbox.push(Order::Bulk(after))?;
-        self.outbox.push_frame(Frame::Done)
     }
 
     /// The session is over, except for what is still to be sent.
@@ -218,6 +211,21 @@ impl<S: SyncStore> Turn<'_, S> {
         report.earliest_waiting = report.earliest_waiting.into_iter().chain(earliest).min();
         report.falls_due = report.falls_due.into_iter().chain(falls_due).min();
         plan
+    }
+
+    /// Orders a bulk and its end to be sent. It comes to an end when it has caught up with what changes here; but while one comes in,
+    /// it ends with the newest change of now, or it would send back all that the other one brings.
+    pub(super) fn send_bulk(&mut self, after: Option<Cursor>) -> Result<(), SessionError<S::Error>> {
+        const SHORTEST: PageLimit = PageLimit { records: 1, bytes: 1 };
+        self.shared.report.bulk = true;
+        let mut until = None;
+        if self.shared.bulk.is_some() {
+            let first = self.store.page(after, SHORTEST).map_err(SessionError::Store)?;
+            until = Some(first.reached.map_or(0, |reached| reached.seen));
+        }
+        let outbox = &mut self.shared.outbox;
+        outbox.push(Order::Bulk { after, until })?;
+        Ok(outbox.push_frame(Frame::Done)?)
     }
 
     /// Starts to receive a bulk: `afresh` from the first record, otherwise from where an earlier one stopped. False if this

@@ -13,7 +13,7 @@ mod bytes;
 use crate::item::KeyHash;
 use crate::limits::SYNC_FRAME_BYTES_MAX;
 #[cfg(doc)]
-use crate::limits::{SYNC_CELLS_PAGE, SYNC_HELLO_CELLS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE};
+use crate::limits::{SYNC_CELLS_PAGE, SYNC_HELLO_CELLS, SYNC_HELLO_HINTS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE};
 use crate::record::Record;
 use crate::sequence::Cursor;
 use crate::set_digest::SetDigestValue;
@@ -63,13 +63,20 @@ pub enum Frame {
         decoded: bool,
         /// The first cells of the sketch: up to [`SYNC_HELLO_CELLS`], or none when the digests are equal.
         cells: Vec<Cell>,
+        /// Hints for the cells behind these, up to [`SYNC_HELLO_HINTS`], so that the other side can estimate the difference:
+        /// in a question, and in an answer that leaves it to the peer what comes next.
+        hints: Vec<u8>,
+        /// In an answer: so many more cells of the same moment follow at once. With those here at most [`SKETCH_CELLS`].
+        more: u32,
     },
     /// "Send me this many cells of your sketch, from one moment."
     CellsWanted {
-        /// How many: 1 to [`SKETCH_CELLS`].
+        /// So many I have: leave them out if your records are still those of the last answer.
+        have: u32,
+        /// How many, with those: up to [`SKETCH_CELLS`].
         count: u32,
     },
-    /// Some of the cells that were asked for, in order; at most [`SYNC_CELLS_PAGE`].
+    /// Some of the cells that were asked for or announced, in order; at most [`SYNC_CELLS_PAGE`].
     Cells {
         /// The place of the first one.
         first: u32,

@@ -1,7 +1,7 @@
 //! Peers that lie: what they change in the frames of an otherwise honest session.
 
 use p2p_sync_core::Record;
-use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::item::{KeyHash, ShortItem};
 use p2p_sync_core::sync::Frame;
 
 use crate::support::{Random, Saw, nanos, put, record};
@@ -42,16 +42,32 @@ pub(crate) fn twist(lie: Lie, mut frame: Frame, random: &mut Random, made_up: &m
                     let place = random.below(cells.len());
                     let cell = &mut cells[place];
                     match random.below(3) {
-                        0 => cell.checks ^= random.bits(),
+                        0 => cell.checks ^= random.bits() as u32,
                         1 => cell.count = random.bits().cast_signed(),
-                        _ => cell.items = Item::from_bytes(random.bytes(32).as_slice().try_into().unwrap()),
+                        _ => cell.items = ShortItem::from_bytes(random.bytes(24).as_slice().try_into().unwrap()),
                     }
                 }
             }
         }
-        (Frame::Hello { state, cells, decoded }, Lie::WrongCounts) => {
+        (
+            Frame::Hello {
+                state,
+                cells,
+                decoded,
+                hints,
+                more,
+            },
+            Lie::WrongCounts,
+        ) => {
             state.count = random.bits() >> random.below(64);
             *decoded ^= random.percent(30);
+            if random.percent(30) {
+                *more = u32::try_from(random.below(65_536)).unwrap() >> random.below(16);
+            }
+            if random.percent(50) {
+                let hinted = random.below(513);
+                *hints = random.bytes(hinted);
+            }
             if let Some(cell) = cells.first_mut() {
                 cell.count = (random.bits() >> random.below(64)).cast_signed();
             }
@@ -91,7 +107,7 @@ fn out_of_turn(random: &mut Random) -> Frame {
         0 => Frame::Done,
         1 => Frame::BulkWanted { after: None },
         2 => Frame::BulkOffered,
-        3 => Frame::CellsWanted { count: 65_536 },
+        3 => Frame::CellsWanted { have: 0, count: 65_536 },
         4 => Frame::Range(random.bytes(50)),
         _ => Frame::RecordsWanted {
             keys: (0..100).map(|_| KeyHash::from_bits(random.bits())).collect(),

@@ -50,11 +50,12 @@ impl Asking {
         turn: &mut Turn<'_, S>,
     ) -> Result<(), SessionError<S::Error>> {
         turn.shared.report.round_trips += 1;
-        if wants && !turn.receive_bulk(self.tried.bulks > 0)? {
-            return Ok(turn.shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
-        }
+        // Offered first: each side then knows of both bulks before it begins its own.
         if offers {
             turn.shared.outbox.push_frame(Frame::BulkOffered)?;
+        }
+        if wants && !turn.receive_bulk(self.tried.bulks > 0)? {
+            return Ok(turn.shared.break_off(Frame::End { waiting: 0 }, Outcome::Busy)?);
         }
         self.tried.bulks += 1;
         let transfer = Transfer {

@@ -1,8 +1,8 @@
 //! Each kind of frame as bytes, and back.
 
 use super::{Frame, InvalidFrame, State, StoreId};
-use crate::item::{ITEM_BYTES, Item, KeyHash};
-use crate::limits::{SYNC_CELLS_PAGE, SYNC_HELLO_CELLS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE};
+use crate::item::{KeyHash, SHORT_ITEM_BYTES, ShortItem};
+use crate::limits::{SYNC_CELLS_PAGE, SYNC_HELLO_CELLS, SYNC_HELLO_HINTS, SYNC_RANGE_BYTES_MAX, SYNC_WANTED_PAGE};
 use crate::sequence::{Cursor, Epoch};
 use crate::sketch::{Cell, SKETCH_CELLS};
 use crate::sync::codec::{Reader, Writer};
@@ -25,7 +25,7 @@ const FEED: u8 = 14;
 const FULL: u8 = 15;
 
 /// What a cell takes at least: item, check, one byte of count.
-const CELL_BYTES_MIN: usize = ITEM_BYTES + 8 + 1;
+const CELL_BYTES_MIN: usize = SHORT_ITEM_BYTES + 4 + 1;
 
 impl Frame {
     /// The frame with its length in front.
@@ -43,14 +43,23 @@ impl Frame {
                 w.byte(CHECK);
                 write_state(w, state);
             }
-            Self::Hello { state, decoded, cells } => {
+            Self::Hello {
+                state,
+                decoded,
+                cells,
+                hints,
+                more,
+            } => {
                 w.byte(HELLO);
                 write_state(w, state);
                 w.byte(u8::from(*decoded));
                 write_cells(w, state.count, 0, cells);
+                w.bytes(hints);
+                w.number((*more).into());
             }
-            Self::CellsWanted { count } => {
+            Self::CellsWanted { have, count } => {
                 w.byte(CELLS_WANTED);
+                w.number((*have).into());
                 w.number((*count).into());
             }
             Self::Cells { first, count, cells } => {
@@ -105,13 +114,9 @@ impl Frame {
         let r = &mut Reader::new(bytes);
         Ok(Some(match r.byte()? {
             CHECK => Self::Check(read_state(r)?),
-            HELLO => {
-                let state = read_state(r)?;
-                let decoded = read_flag(r)?;
-                let cells = read_cells(r, state.count, 0, SYNC_HELLO_CELLS)?;
-                Self::Hello { state, decoded, cells }
-            }
+            HELLO => read_hello(r)?,
             CELLS_WANTED => Self::CellsWanted {
+                have: read_below(r, SKETCH_CELLS)?,
                 count: read_below(r, SKETCH_CELLS)?,
             },
             CELLS => {
@@ -154,6 +159,23 @@ impl Frame {
             _ => return Ok(None),
         }))
     }
+}
+
+fn read_hello(r: &mut Reader<'_>) -> Result<Frame, InvalidFrame> {
+    let state = read_state(r)?;
+    let decoded = read_flag(r)?;
+    let cells = read_cells(r, state.count, 0, SYNC_HELLO_CELLS)?;
+    let hints = r.bytes()?;
+    if hints.len() > SYNC_HELLO_HINTS {
+        return Err(InvalidFrame::Malformed("more hints than there may be"));
+    }
+    Ok(Frame::Hello {
+        state,
+        decoded,
+        hints: hints.to_vec(),
+        more: read_below(r, SKETCH_CELLS - cells.len())?,
+        cells,
+    })
 }
 
 fn write_state(w: &mut Writer, state: &State) {
@@ -199,8 +221,8 @@ fn read_cells(r: &mut Reader<'_>, count: u64, first: u32, max: usize) -> Result<
     let cells = r.count(CELL_BYTES_MIN, max)?;
     let cells = (0..cells as u64).map(|index| {
         Ok(Cell {
-            items: Item::from_bytes(&r.array()?),
-            checks: u64::from_le_bytes(r.array()?),
+            items: ShortItem::from_bytes(&r.array()?),
+            checks: u32::from_le_bytes(r.array()?),
             count: r
                 .signed()?
                 .wrapping_add(expected_count(count, u64::from(first) + index)),

@@ -154,6 +154,8 @@ impl Running {
                 state,
                 decoded: false,
                 cells: Vec::new(),
+                hints: Vec::new(),
+                more: 0,
             },
             other => panic!("{other:?}"),
         };

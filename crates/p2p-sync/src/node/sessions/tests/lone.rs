@@ -86,6 +86,8 @@ impl Lone {
             state,
             decoded: false,
             cells: vec![Cell::default(); 64],
+            hints: Vec::new(),
+            more: 0,
         }
     }
 }
