@@ -2,7 +2,8 @@
 //! round trips, and the time of both sides together on one core, without any disk. Values have 100 bytes.
 //!
 //! `cargo run --release -p p2p-sync-core --example sync_growth 10000 100000 1000000 > growth.csv` gives a line for each
-//! number of keys and differences, which `plots/sync_growth.py growth.csv` draws.
+//! number of keys and differences, which `plots/sync_growth.py growth.csv` draws. `1000000:10000` measures only ten thousand
+//! differences among a million keys. Record bytes are those of the frames with records, a part of the bytes.
 
 #![allow(
     clippy::print_stdout,
@@ -166,15 +167,27 @@ fn next<S: Writable>(session: &mut Session, store: &mut S, now: Timestamp) -> Re
     }
 }
 
-/// Runs a session to its end: its outcome, what the side that asked reports, bytes both ways, time.
-fn session<S: Writable>([a, b]: &mut [S; 2]) -> Result<(Option<Outcome>, Report, usize, Duration), Anything> {
+/// The bytes of some frames, both ways together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Bytes {
+    all: usize,
+    /// In frames with records.
+    records: usize,
+}
+
+/// Runs a session to its end: its outcome, what the side that asked reports, its bytes, time.
+fn session<S: Writable>([a, b]: &mut [S; 2]) -> Result<(Option<Outcome>, Report, Bytes, Duration), Anything> {
     let now = Timestamp::from_nanos(1_800_000_000_000_000_000)?;
     let start = Instant::now();
     let mut asking = Session::ask(Opening::Hello, Slots::default(), a, now);
     let mut answering = Session::answer(Slots::default());
-    let mut bytes = 0;
+    let mut bytes = Bytes::default();
     let mut carry = |frame: Frame| {
-        bytes += frame.encode().len();
+        let length = frame.encode().len();
+        bytes.all += length;
+        if matches!(frame, Frame::Records { .. }) {
+            bytes.records += length;
+        }
         frame
     };
     while asking.outcome().is_none() || answering.outcome().is_none() {
@@ -194,7 +207,7 @@ struct Runs {
     equal: u64,
     one_trip: u64,
     trips: Vec<u64>,
-    bytes: Vec<usize>,
+    bytes: Vec<Bytes>,
     micros: Vec<u128>,
 }
 
@@ -223,12 +236,13 @@ fn percentile<T: Ord + Copy + Default>(values: &mut [T], percent: usize) -> T {
     values.get(values.len() * percent / 100).copied().unwrap_or_default()
 }
 
-fn measure(keys: u64) -> Result<(), Anything> {
+fn measure(keys: u64, only: Option<u64>) -> Result<(), Anything> {
     let mut common = Summary::new();
     for number in 0..keys {
         common.inserted(&Item::of(&record(number, 0)?));
     }
-    for differences in [1, 10, 100, 1_000, 10_000] {
+    let wanted = |differences: &u64| only.is_none_or(|only| only == *differences);
+    for differences in [1, 10, 100, 1_000, 10_000].into_iter().filter(wanted) {
         let mut runs = Runs::default();
         let count = if differences <= 10 {
             1_000
@@ -253,12 +267,13 @@ fn measure(keys: u64) -> Result<(), Anything> {
             }
         }
         println!(
-            "{keys},{differences},{count},{},{},{},{},{},{}",
+            "{keys},{differences},{count},{},{},{},{},{},{},{}",
             runs.equal,
             runs.one_trip,
             percentile(&mut runs.trips, 50),
-            percentile(&mut runs.bytes, 50),
-            percentile(&mut runs.bytes, 99),
+            percentile(&mut runs.bytes, 50).all,
+            percentile(&mut runs.bytes, 99).all,
+            percentile(&mut runs.bytes, 50).records,
             percentile(&mut runs.micros, 50)
         );
     }
@@ -266,9 +281,12 @@ fn measure(keys: u64) -> Result<(), Anything> {
 }
 
 fn main() -> Result<(), Anything> {
-    println!("keys,differences,runs,equal,one round trip,round trips,bytes,bytes 99th,microseconds");
-    for keys in std::env::args().skip(1) {
-        measure(keys.parse()?)?;
+    println!("keys,differences,runs,equal,one round trip,round trips,bytes,bytes 99th,record bytes,microseconds");
+    for argument in std::env::args().skip(1) {
+        match argument.split_once(':') {
+            Some((keys, only)) => measure(keys.parse()?, Some(only.parse()?))?,
+            None => measure(argument.parse()?, None)?,
+        }
     }
     Ok(())
 }

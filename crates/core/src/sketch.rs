@@ -11,6 +11,9 @@
 //! Two nodes must put an item into the same cells, so the mapping is part of the protocol. Tests pin it, and it uses only
 //! integers and operations that IEEE 754 defines to the last bit.
 
+use std::collections::VecDeque;
+use std::iter::zip;
+
 use crate::item::{Item, ShortItem};
 use crate::random::SplitMix64;
 
@@ -51,7 +54,8 @@ impl Cell {
 /// The cells of one item in ascending order, from 0 to 2^32 and beyond: the caller stops.
 struct Mapping {
     random: SplitMix64,
-    next: u64,
+    /// Not negative.
+    next: i64,
 }
 
 impl Iterator for Mapping {
@@ -68,8 +72,8 @@ impl Iterator for Mapping {
         // Rounded up. The method of f64 is a call where the compiler may not assume SSE 4.1, and takes longer than all the rest.
         let floor = distance as i64;
         let ceiling = floor.saturating_add(i64::from((floor as f64) < distance));
-        self.next = here.saturating_add(ceiling.max(1).unsigned_abs());
-        Some(here)
+        self.next = here.saturating_add(ceiling.max(1));
+        Some(here.unsigned_abs())
     }
 }
 
@@ -299,18 +303,18 @@ fn weighted(deviations: &[(f64, f64)], earlier: f64) -> f64 {
 struct Peeling {
     cells: Vec<Cell>,
     /// Cells that may contain a single item, each at most once.
-    candidates: Vec<usize>,
+    candidates: VecDeque<usize>,
     waiting: Vec<bool>,
 }
 
 impl Peeling {
     fn new(cells: Vec<Cell>) -> Self {
         let mut peeling = Self {
-            candidates: Vec::with_capacity(cells.len()),
+            candidates: VecDeque::with_capacity(cells.len()),
             waiting: vec![false; cells.len()],
             cells,
         };
-        for index in (0..peeling.cells.len()).rev() {
+        for index in 0..peeling.cells.len() {
             if let Some(cell) = peeling.cells.get(index) {
                 note_candidate(&mut peeling.candidates, &mut peeling.waiting, index, cell);
             }
@@ -323,7 +327,7 @@ impl Peeling {
     /// cells that need more are forged, and end the attempt.
     fn run(mut self) -> Result<Difference, Undecodable> {
         let mut difference = Difference::default();
-        while let Some(index) = self.candidates.pop() {
+        while let Some(index) = self.candidates.pop_front() {
             if let Some(waiting) = self.waiting.get_mut(index) {
                 *waiting = false;
             }
@@ -358,10 +362,10 @@ impl Peeling {
 }
 
 /// Adds a cell to the list if it may contain a single item; whether it does is checked when its turn comes.
-fn note_candidate(candidates: &mut Vec<usize>, waiting: &mut [bool], index: usize, cell: &Cell) {
+fn note_candidate(candidates: &mut VecDeque<usize>, waiting: &mut [bool], index: usize, cell: &Cell) {
     if let (1 | -1, Some(waiting @ false)) = (cell.count, waiting.get_mut(index)) {
         *waiting = true;
-        candidates.push(index);
+        candidates.push_back(index);
     }
 }
 
@@ -379,10 +383,17 @@ fn mapping_of_single(cell: &Cell) -> Option<Mapping> {
 fn sorted_without_repeats(mut difference: Difference) -> Result<Difference, Undecodable> {
     difference.mine.sort_unstable();
     difference.theirs.sort_unstable();
-    let mut all: Vec<ShortItem> = difference.mine.iter().chain(&difference.theirs).copied().collect();
-    all.sort_unstable();
-    let repeated = all.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
-    if repeated { Err(Undecodable) } else { Ok(difference) }
+    let repeats = |items: &[ShortItem]| zip(items, items.iter().skip(1)).any(|(one, next)| one == next);
+    let mut theirs = difference.theirs.iter().peekable();
+    let on_both = difference.mine.iter().any(|mine| {
+        while theirs.next_if(|theirs| *theirs < mine).is_some() {}
+        theirs.peek() == Some(&mine)
+    });
+    if on_both || repeats(&difference.mine) || repeats(&difference.theirs) {
+        Err(Undecodable)
+    } else {
+        Ok(difference)
+    }
 }
 
 #[cfg(test)]
