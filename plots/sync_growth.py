@@ -93,16 +93,17 @@ def draw(rows):
 
 
 def table(rows):
-    print("| keys | differing | runs | ended equal | one round trip | round trips | bytes, median | bytes, 99th | CPU, median |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print("| keys | differing | runs | ended equal | one round trip | at most two | bytes, median | bytes, 99th | of records | CPU, median |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for row in rows:
         one_trip = 100 * row["one round trip"] / row["runs"]
+        two_trips = 100 * row["at most two"] / row["runs"]
         equal = 100 * row["equal"] / row["runs"]
         micros = row["microseconds"]
         cpu = f"{micros / 1000:.1f} ms" if micros >= 1000 else f"{micros} µs"
         print(
             f"| {row['keys']:,} | {row['differences']:,} | {row['runs']:,} | {equal:g} % | {one_trip:g} % "
-            f"| {row['round trips']} | {row['bytes']:,} | {row['bytes 99th']:,} | {cpu} |"
+            f"| {two_trips:g} % | {row['bytes']:,} | {row['bytes 99th']:,} | {row['record bytes']:,} | {cpu} |"
         )
 
 

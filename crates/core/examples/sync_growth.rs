@@ -206,6 +206,7 @@ fn session<S: Writable>([a, b]: &mut [S; 2]) -> Result<(Option<Outcome>, Report,
 struct Runs {
     equal: u64,
     one_trip: u64,
+    two_trips: u64,
     trips: Vec<u64>,
     bytes: Vec<Bytes>,
     micros: Vec<u128>,
@@ -223,6 +224,7 @@ impl Runs {
         let (outcome, report, bytes, time) = session(&mut stores)?;
         self.equal += u64::from(outcome == Some(Outcome::Equal));
         self.one_trip += u64::from(report.round_trips == 1);
+        self.two_trips += u64::from(report.round_trips <= 2);
         self.trips.push(report.round_trips);
         self.bytes.push(bytes);
         self.micros.push(time.as_micros());
@@ -244,11 +246,7 @@ fn measure(keys: u64, only: Option<u64>) -> Result<(), Anything> {
     let wanted = |differences: &u64| only.is_none_or(|only| only == *differences);
     for differences in [1, 10, 100, 1_000, 10_000].into_iter().filter(wanted) {
         let mut runs = Runs::default();
-        let count = if differences <= 10 {
-            1_000
-        } else {
-            2_000 / differences + 10
-        };
+        let count = (100_000 / differences).clamp(20, 1_000);
         for run in 0..count {
             if differences * 3 > keys {
                 let mut full = [1, 2].map(|id| MemorySyncStore::new(StoreId(id)));
@@ -267,9 +265,10 @@ fn measure(keys: u64, only: Option<u64>) -> Result<(), Anything> {
             }
         }
         println!(
-            "{keys},{differences},{count},{},{},{},{},{},{},{}",
+            "{keys},{differences},{count},{},{},{},{},{},{},{},{}",
             runs.equal,
             runs.one_trip,
+            runs.two_trips,
             percentile(&mut runs.trips, 50),
             percentile(&mut runs.bytes, 50).all,
             percentile(&mut runs.bytes, 99).all,
@@ -281,7 +280,7 @@ fn measure(keys: u64, only: Option<u64>) -> Result<(), Anything> {
 }
 
 fn main() -> Result<(), Anything> {
-    println!("keys,differences,runs,equal,one round trip,round trips,bytes,bytes 99th,record bytes,microseconds");
+    println!("keys,differences,runs,equal,one round trip,at most two,round trips,bytes,bytes 99th,record bytes,microseconds");
     for argument in std::env::args().skip(1) {
         match argument.split_once(':') {
             Some((keys, only)) => measure(keys.parse()?, Some(only.parse()?))?,

@@ -1,11 +1,11 @@
-//! The sketch: a set summarized in 65,536 cells of 48 bytes, from which two nodes compute their difference at a cost that
+//! The sketch: a set summarized in 65,536 cells of 40 bytes, from which two nodes compute their difference at a cost that
 //! depends only on the difference. Finding the records behind the items is left to sync.
 //!
 //! It is the start of a rateless invertible Bloom lookup table (Yang, Gilad, Alizadeh: "Practical Rateless Set
 //! Reconciliation", SIGCOMM 2024). Every item is put into cell 0, and into cell k with probability 2 / (k + 2); a cell
-//! contains the XOR of its items, the XOR of their checks, and their number. Two sketches are subtracted cell by cell:
+//! contains the XOR of its items in short form, the XOR of their checks, and their number. Two sketches are subtracted cell by cell:
 //! common items cancel out, and a cell with a single remaining item reveals that item. Removing it from its other cells
-//! leaves single items in some of those, and so on ("peeling"). The first 1.4 to 1.7 d cells are enough for a difference of
+//! leaves single items in some of those, and so on ("peeling"). The first 1.36 to 1.5 d cells are enough for a difference of
 //! d items; a small d needs more.
 //!
 //! Two nodes must put an item into the same cells, so the mapping is part of the protocol. Tests pin it, and it uses only
@@ -17,7 +17,7 @@ use std::iter::zip;
 use crate::item::{Item, ShortItem};
 use crate::random::SplitMix64;
 
-/// Cells of a sketch: enough for differences of some 40,000 items, in 3 MiB.
+/// Cells of a sketch: enough for differences of some 40,000 items, in 2.5 MiB.
 pub const SKETCH_CELLS: usize = 65_536;
 
 /// The key of the hash that gives an item's check and its mapping. It separates them from every other use of BLAKE3, and
@@ -29,7 +29,10 @@ const HASH_KEY: &[u8; 32] = b"p2p-sync sketch: check, mapping.";
 pub struct Cell {
     /// XOR of the items.
     pub items: ShortItem,
-    /// XOR of the items' checks.
+    /// XOR of the items' checks. They only tell when one item is left: several look like one with probability 2^-32 each time
+    /// that such a cell is looked at. Measured: decoding 10 items looks at 3 of them, 16,667 items at 11,500, and 40,000 items at
+    /// 27,700, so that one attempt in 150,000 fails for this. It fails, and does not lie: that nothing but what was removed was there
+    /// is told by the XOR of whole items, 192 bits, in every cell.
     pub checks: u32,
     /// The number of items; after a subtraction, how many more here than there.
     pub count: i64,
@@ -162,7 +165,8 @@ pub trait Reconciler {
     fn hints(&self, from: usize, count: usize) -> Vec<u8>;
 
     /// About how many items differ, from a few pieces that are not enough to tell which, and from the hints of the other side
-    /// for those that follow. `mine` are as many as these are together. A lying peer can make it any number.
+    /// for those that follow. `mine` are as many as these are together. With 64 pieces it is off by 18 % (one standard deviation),
+    /// with 512 hints by 6 %, or 8 % for a hundred items and fewer. A lying peer can make it any number.
     fn estimate(mine: &[Self::Piece], theirs: &[Self::Piece], hints: &[u8]) -> u64;
 }
 

@@ -7,11 +7,14 @@
 //! 1. **Check.** The asking side sends the digest of all its records; if the other side's is equal, they are done.
 //! 2. **Hello.** Both send the first 64 cells of their sketches ([`sketch`](crate::sketch)). If these are enough to decode
 //!    the difference, each side knows which records the other lacks, and sends them: one round trip.
-//! 3. **Cells.** Otherwise the counts in those cells give an estimate of how many records differ, and the asking side
-//!    requests as many cells as that needs. It then sends what the other side lacks, and requests what it lacks itself.
+//! 3. **Cells.** Otherwise the counts in those cells, and hints for those that follow, give an estimate of how many records
+//!    differ, and the answering side sends as many further cells as that needs, right behind its Hello. The asking side then sends
+//!    what the other side lacks, and requests what it lacks itself: two round trips. If there is no slot for that, or the cells
+//!    are too few, it asks for more.
 //! 4. **Bulk.** If one side is empty, or half of all records differ, all records are sent in the order in which their
 //!    holder stored them ([`sequence`](crate::sequence)), so that no change is missed. The receiver saves the place it has
-//!    reached, and an interrupted bulk continues from there. A new Hello follows.
+//!    reached, and an interrupted bulk continues from there. A new Hello follows. Two bulks in opposite directions end with
+//!    the changes at which they began, so that neither sends back what the other brings.
 //! 5. **Ranges.** If cells fail twice, or two rounds change nothing, range-based reconciliation over the records themselves
 //!    settles it.
 //!
