@@ -280,7 +280,9 @@ fn measure(keys: u64, only: Option<u64>) -> Result<(), Anything> {
 }
 
 fn main() -> Result<(), Anything> {
-    println!("keys,differences,runs,equal,one round trip,at most two,round trips,bytes,bytes 99th,record bytes,microseconds");
+    println!(
+        "keys,differences,runs,equal,one round trip,at most two,round trips,bytes,bytes 99th,record bytes,microseconds"
+    );
     for argument in std::env::args().skip(1) {
         match argument.split_once(':') {
             Some((keys, only)) => measure(keys.parse()?, Some(only.parse()?))?,

@@ -410,13 +410,13 @@ const BREAKS: &[Break] = &[
     },
     Break {
         what: "a cell passes for a single item without its check",
-        file: "sketch.rs",
+        file: "sketch/peeling.rs",
         from: "(check == cell.checks).then_some(mapping)",
         to: "(true || check == cell.checks).then_some(mapping)",
     },
     Break {
         what: "what is left after peeling is overlooked",
-        file: "sketch.rs",
+        file: "sketch/peeling.rs",
         from: "if self.cells.iter().any(",
         to: "if false && self.cells.iter().any(",
     },

@@ -141,7 +141,10 @@ impl Asking {
                 match more as usize {
                     0 => self.begin_round(&mine, &cells, &hints, decoded, turn),
                     _ if decoded => Err(Violation("sends cells that are not needed").into()),
-                    more => Ok(self.await_cells(cells, more, turn)),
+                    more => {
+                        self.await_cells(cells, more, turn);
+                        Ok(())
+                    }
                 }
             }
             (
