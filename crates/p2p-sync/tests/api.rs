@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod api {
+    mod browser;
     pub(crate) mod client;
     mod commands;
     mod crowd;
