@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use p2p_sync::Node as Library;
-use p2p_sync_testbed::{Addresses, Host, Lab, Launch, Node, Stdin};
+use p2p_sync_testbed::{Addresses, Host, Lab, Launch, Node};
 
 mod support;
 
@@ -64,7 +64,7 @@ fn main() {
 }
 
 fn node() -> Node {
-    Launch::new(PROGRAM).label("node").no_lan().stdin(Stdin::Null).start()
+    Launch::new(PROGRAM).label("node").no_lan().start()
 }
 
 fn free_port() -> u16 {
