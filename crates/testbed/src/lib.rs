@@ -30,6 +30,7 @@ mod output;
 mod process;
 mod schema;
 mod talk;
+mod tools;
 mod volume;
 mod wait;
 
@@ -44,5 +45,6 @@ pub use output::Output;
 pub use process::Process;
 pub use serde_json::{Value, json};
 pub use tempfile;
+pub use tools::has_programs;
 pub use volume::Volume;
 pub use wait::{poll, wait_until};
