@@ -1,11 +1,13 @@
 //! A node with its API, and a client that sends exactly the bytes that a test wants to send.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::ops::Deref;
+use std::path::Path;
 use std::time::Duration;
 
-use p2p_sync_testbed::{Launch, Node, Stdin, Value, wait_until};
+use p2p_sync_testbed::{Launch, Node, Stdin, Value, poll};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
 /// How long anything may take.
@@ -19,6 +21,12 @@ pub(crate) fn launch(label: &str) -> Launch {
 /// A running node, and how to ask it.
 pub(crate) struct Api {
     pub(crate) node: Node,
+    door: Door,
+}
+
+/// Where a node can be asked.
+#[derive(Clone)]
+pub(crate) struct Door {
     pub(crate) address: String,
     pub(crate) token: String,
 }
@@ -92,26 +100,44 @@ impl Api {
 
     /// The API of a node that runs.
     pub(crate) fn of(node: Node) -> Self {
-        let file = node.data_dir().join("node.json");
-        wait_until("node.json", PATIENCE, || file.exists());
-        let running: Value = fs::read_to_string(&file).unwrap().parse().unwrap();
-        let token = fs::read_to_string(node.data_dir().join("api.token")).unwrap();
-        Self {
-            address: running["api"].as_str().unwrap().to_owned(),
+        let door = poll(PATIENCE, || Door::of(node.data_dir())).expect("node.json");
+        Self { node, door }
+    }
+}
+
+impl Deref for Api {
+    type Target = Door;
+
+    fn deref(&self) -> &Door {
+        &self.door
+    }
+}
+
+impl Door {
+    /// That of the node that runs on this directory, as far as its files say it.
+    pub(crate) fn of(data_dir: &Path) -> Option<Self> {
+        let running: Value = fs::read_to_string(data_dir.join("node.json")).ok()?.parse().ok()?;
+        let token = fs::read_to_string(data_dir.join("api.token")).ok()?;
+        Some(Self {
+            address: running["api"].as_str()?.to_owned(),
             token: token.trim().to_owned(),
-            node,
-        }
+        })
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        self.try_connect().unwrap()
     }
 
-    /// Sends these bytes on a new connection, and reads one answer; none if there is none.
+    /// A connection, if anybody listens there.
+    pub(crate) fn try_connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    }
+
+    /// Sends these bytes on a new connection, and reads one answer; none if there is none, or nobody there.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Option<Answer> {
-        let mut stream = self.connect();
+        let mut stream = self.try_connect().ok()?;
         // It may be closed before everything is sent.
         let _ = stream.write_all(bytes);
         read_answer(&mut BufReader::new(stream), bytes.starts_with(b"HEAD"))
@@ -129,13 +155,19 @@ impl Api {
 
     #[track_caller]
     pub(crate) fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let answer = self.try_send(method, target, headers, body);
+        answer.unwrap_or_else(|| panic!("no answer to {method} {target}"))
+    }
+
+    /// The answer, if the node lives to give it.
+    pub(crate) fn try_send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
         let mut request = self.head(method, target, headers);
         if !body.is_empty() || matches!(method, "PUT" | "POST") {
             request.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         request.push_str("\r\n");
         let bytes = [request.as_bytes(), body].concat();
-        self.raw(&bytes).unwrap_or_else(|| panic!("no answer to {request}"))
+        self.raw(&bytes)
     }
 
     #[track_caller]
