@@ -1,6 +1,6 @@
 //! How a `p2p-sync` is to be started: where, with which arguments, standard input and data directory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,6 +56,13 @@ pub struct Launch {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// These words as a command that has a terminal, as [`Stdin::Terminal`] gives a node one.
+pub fn on_terminal<S: AsRef<OsStr>>(words: &[S]) -> Command {
+    let mut command = Command::new("python3");
+    command.args(["-c", TERMINAL]).args(words);
+    command
 }
 
 impl Launch {

@@ -39,7 +39,7 @@ pub use clock::FakeClock;
 pub use example::example;
 pub use host::Host;
 pub use lab::{Addresses, Lab, require_root};
-pub use launch::{Launch, Stdin};
+pub use launch::{Launch, Stdin, on_terminal};
 pub use node::Node;
 pub use output::Output;
 pub use process::Process;

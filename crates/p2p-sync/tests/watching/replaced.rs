@@ -37,7 +37,10 @@ fn assert_as_listed(node: &Node, picture: &Picture) {
 /// Copies the store of a node that does not run.
 fn copy_store(from: &Path, to: &Path) {
     let log = fs::metadata(from.join("store.db-wal"));
-    assert!(log.map_or(0, |log| log.len()) == 0, "a clean stop leaves nothing in the log");
+    assert!(
+        log.map_or(0, |log| log.len()) == 0,
+        "a clean stop leaves nothing in the log"
+    );
     fs::copy(from.join("store.db"), to.join("store.db")).unwrap();
 }
 
