@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use p2p_sync_core::sequence::Cursor;
 use tokio::runtime::Builder;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::place::Place;
 use super::{Failure, cannot_begin, output};
@@ -28,6 +28,8 @@ use tell::Tell;
 const PAUSE: Duration = Duration::from_millis(100);
 /// A node that says nothing for so long is not there any more. It says something every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long what was told may wait until it is kept, so that a change does not cost a wait for the disk.
+const KEEPING: Duration = Duration::from_millis(100);
 /// Where a watch begins that tells only what is new.
 const NOW: &str = "now";
 /// How a program ends that Ctrl-C ended.
@@ -78,7 +80,7 @@ impl Watch {
     /// # Errors
     /// When it cannot go on.
     pub(super) fn run(self, place: &Place) -> Result<ExitCode, Failure> {
-        let watcher = self.watcher(place)?;
+        let mut watcher = self.watcher(place)?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| cannot_begin(&error))?;
         let done = runtime.block_on(async {
@@ -88,7 +90,8 @@ impl Watch {
             }
         });
         runtime.shutdown_background();
-        done
+        let kept = watcher.keep();
+        done.and_then(|code| kept.map(|()| code))
     }
 
     fn watcher(self, place: &Place) -> Result<Watcher, Failure> {
@@ -107,6 +110,7 @@ impl Watch {
             prefix: self.prefix.unwrap_or_default(),
             since,
             state,
+            told: None,
             sink,
             verbose: place.verbose,
         })
@@ -125,6 +129,8 @@ struct Watcher {
     /// Behind which cursor the next connection goes on.
     since: Option<String>,
     state: Option<State>,
+    /// A place up to which everything has left the process, and since when that is not kept yet.
+    told: Option<(String, Instant)>,
     sink: Sink,
     verbose: bool,
 }
@@ -145,7 +151,7 @@ impl From<Failure> for Ended {
 }
 
 impl Watcher {
-    async fn run(mut self) -> Result<(), Failure> {
+    async fn run(&mut self) -> Result<(), Failure> {
         let mut is_missed = false;
         loop {
             let why = match self.connect().await? {
@@ -155,7 +161,10 @@ impl Watcher {
                     }
                     is_missed = false;
                     match self.follow(events).await {
-                        Ended::Gone(why) => why,
+                        Ended::Gone(why) => {
+                            self.keep()?;
+                            why
+                        }
                         Ended::Closed => return Ok(()),
                         Ended::Failed(failure) => return Err(failure),
                     }
@@ -213,20 +222,46 @@ impl Watcher {
         }
     }
 
-    /// Shows the next event.
+    /// Shows the next event, or keeps how far those before it have come.
     async fn tell(&mut self, events: &mut Events) -> Result<(), Ended> {
-        let event = next(events).await?;
+        let due = self.told.as_ref().map(|(_, since)| *since + KEEPING);
+        let event = match due {
+            None => next(events).await?,
+            Some(due) => match timeout_at(due, next(events)).await {
+                Ok(event) => event?,
+                Err(_) => return Ok(self.keep()?),
+            },
+        };
         let Sink::Tell(tell) = &mut self.sink else {
             return Ok(());
         };
         tell.event(&event).map_err(tell::ended)?;
-        if !events.has_more() {
+        let has_more = events.has_more();
+        if !has_more {
             tell.flush().map_err(tell::ended)?;
         }
         self.came_to(&event);
-        match self.since.clone() {
-            Some(cursor) if !events.has_more() && cursor != NOW => Ok(self.save(&cursor)?),
-            _ => Ok(()),
+        if has_more {
+            return Ok(());
+        }
+        let since = self.told.take().map_or_else(Instant::now, |(_, since)| since);
+        self.told = self
+            .since
+            .clone()
+            .filter(|cursor| cursor != NOW)
+            .map(|cursor| (cursor, since));
+        // Events that come without a pause do not put it off.
+        if since.elapsed() >= KEEPING {
+            self.keep()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps how far everything has been told.
+    fn keep(&mut self) -> Result<(), Failure> {
+        match self.told.take() {
+            Some((cursor, _)) => self.save(&cursor),
+            None => Ok(()),
         }
     }
 

@@ -148,6 +148,25 @@ fn a_watch_that_was_killed_goes_on_where_it_was() {
     assert_eq!(cursor(), "my diary");
 }
 
+/// What is told is kept a moment later; whoever is asked to end does it first.
+#[test]
+fn ctrl_c_keeps_what_was_told() {
+    let (_parent, directory) = directory();
+    let _node = start(&directory);
+    let file = directory.with_extension("state");
+    let mut watching = Watching::with(&directory, &["--json", "--state", file.to_str().unwrap()]);
+    assert!(watching.line().contains("\"ready\""));
+    add(&directory, "a", "1");
+    let told = watching.line();
+    watching.signal("INT");
+    assert_eq!(exit_of(&mut watching.child).code(), Some(130));
+    let kept = fs::read_to_string(&file).unwrap();
+    assert!(
+        told.contains(&format!("\"cursor\":\"{}\"", kept.trim())),
+        "{kept}, {told}"
+    );
+}
+
 #[test]
 fn a_program_is_run_for_each_change() {
     let (_parent, directory) = directory();

@@ -1,6 +1,6 @@
 //! A watcher that reads one line a second costs the node no memory, and the others no time.
 
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ fn whoever_reads_a_line_a_second_costs_no_memory_and_nobody_time() {
         .map(|_| {
             let mut lines = api.follow("/v1/watch", &[LINES]);
             assert!(lines.next().unwrap().contains("put"));
-            let (over, is_over) = channel::<()>();
+            let (over, is_over) = sync_channel::<()>(1);
             let reading = thread::spawn(move || {
                 let mut read = 0;
                 while is_over.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
