@@ -332,7 +332,16 @@ fn hosts() {
     ) else {
         return;
     };
-    thread::sleep(Duration::from_secs(5));
+    let is_up = || {
+        let mut info = hosts[1].command("redis-cli");
+        let output = info.args(["info", "replication"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).contains("master_link_status:up")
+    };
+    let start = Instant::now();
+    while !is_up() {
+        assert!(start.elapsed() < PATIENCE, "the replica has no master");
+        thread::sleep(Duration::from_millis(100));
+    }
     let mut theirs = between(
         role(&hosts[0], "redis-put", "127.0.0.1:6379"),
         role(&hosts[1], "redis-watch", "127.0.0.1:6379"),
