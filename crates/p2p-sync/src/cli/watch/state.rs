@@ -25,11 +25,14 @@ impl State {
     /// Reads it, if it is there.
     ///
     /// # Errors
-    /// When it cannot be read, or holds something else, which must not be overwritten.
+    /// When it cannot be read, or is or holds something else, which must not be overwritten.
     pub(super) fn of(file: PathBuf) -> Result<Self, Failure> {
+        // What a link leads to is replaced, not the link.
+        let file = fs::canonicalize(&file).unwrap_or(file);
         let text = match fs::metadata(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { file, cursor: None }),
-            Ok(found) if found.len() > BYTES_MAX => String::from("?"),
+            // A device such as /dev/null would be replaced, and a pipe never read to its end.
+            Ok(found) if !found.is_file() || found.len() > BYTES_MAX => String::from("?"),
             _ => fs::read_to_string(&file).or_else(|error| match error.kind() {
                 io::ErrorKind::InvalidData => Ok(String::from("?")),
                 _ => Err(failed(format!("Cannot read {}: {error}", file.display()))),
@@ -111,5 +114,21 @@ mod tests {
         }
         fs::write(&file, b"\xff").unwrap();
         assert_eq!(State::of(file).unwrap_err().class, Class::Invalid);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_file_is_left_and_what_a_link_leads_to_is_replaced() {
+        for other in ["/dev/null", "/dev/zero", "/"] {
+            assert_eq!(State::of(other.into()).unwrap_err().class, Class::Invalid, "{other}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("state"), directory.path().join("link"));
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let cursor = "00000000000000ff-7";
+        State::of(link.clone()).unwrap().save(cursor).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(State::of(file).unwrap().cursor(), Some(cursor));
     }
 }
