@@ -3,10 +3,10 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::place::Place;
 use super::{Failure, cannot_begin, output, values};
@@ -16,14 +16,14 @@ use crate::node::DataPaths;
 
 mod answers;
 mod direct;
+mod patience;
 mod show;
 
 use answers::Answers;
 use direct::Opened;
+use patience::Patience;
 use show::Show;
 
-/// How long a node that is just starting or stopping is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked for meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a node that has a request may take for the answer, unless there may be a lot to do.
@@ -114,10 +114,11 @@ fn went_away(error: &ClientError, writes: bool) -> Failure {
     )
 }
 
-/// Finds whoever can carry out the command, and has it done. A node that is just starting or stopping is waited for.
+/// Finds whoever can carry out the command, and has it done. A node that is just starting or stopping is waited for, and so are
+/// commands of other shells.
 async fn reach(command: &Command, place: &Place) -> Result<Answers, Failure> {
     let paths = place.paths()?;
-    let deadline = Instant::now() + PATIENCE;
+    let mut patience = Patience::new(Instant::now());
     loop {
         let asked = ask(command, &paths, place).await?;
         let why = match asked {
@@ -130,8 +131,8 @@ async fn reach(command: &Command, place: &Place) -> Result<Answers, Failure> {
             Opened::Direct(direct) => return Ok(direct.carry_out(command.clone()).await),
             Opened::Held { holder } => holder,
         };
-        if Instant::now() >= deadline {
-            return Err(unreachable(&paths, holder, why));
+        if patience.is_over(holder, Instant::now()) {
+            return Err(unreachable(&paths, holder, why, patience.waited()));
         }
         sleep(PAUSE).await;
     }
@@ -186,14 +187,14 @@ fn unknown(why: &str) -> Failure {
     Failure::new(Class::NotReachable, text)
 }
 
-fn unreachable(paths: &DataPaths, holder: Option<u32>, why: Option<String>) -> Failure {
+fn unreachable(paths: &DataPaths, holder: Option<u32>, why: Option<String>, waited: Duration) -> Failure {
     let process = holder.map(|pid| format!(" (process {pid})")).unwrap_or_default();
     let why = why.map_or_else(String::new, |why| format!(" ({why})"));
     let text = format!(
         "Another p2p-sync{process} has {}, and its local API could not be reached within {} s{why}. Nothing was changed. It is \
          starting or stopping, runs with --api off, or is a command of a shell: try again when it is done",
         paths.directory().display(),
-        PATIENCE.as_secs()
+        waited.as_secs()
     );
     Failure::new(Class::NotReachable, text)
 }
