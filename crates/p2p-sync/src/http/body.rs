@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Frame, SizeHint};
@@ -40,15 +40,7 @@ pub(super) struct Content {
 /// # Errors
 /// If it is larger, compressed, slow, or breaks off.
 pub(super) async fn read(api: &Api, request: Request, bytes_max: usize) -> Result<Content, Problem> {
-    if let Some(coding) = request.headers().get(CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Class::Usage,
-            "Send the body without a Content-Encoding. Nothing was changed.",
-        ));
-    }
+    check_whole_and_plain(request.headers())?;
     let told = told_length(request.headers());
     let waits = request.headers().contains_key(EXPECT);
     let mut body = request.into_body();
@@ -79,6 +71,34 @@ pub(super) async fn read(api: &Api, request: Request, bytes_max: usize) -> Resul
         }
         Err(false) => Err(Problem::usage("The body broke off. Nothing was changed.")),
     }
+}
+
+/// What is stored is the body as it comes, so it must be neither compressed nor a part of something.
+fn check_whole_and_plain(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_other = |name, plain: &[u8]| {
+        let mut values = headers.get_all(name).iter();
+        values.any(|value| !value.as_bytes().eq_ignore_ascii_case(plain))
+    };
+    if is_other(CONTENT_ENCODING, b"identity") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Class::Usage,
+            "Send the body without a Content-Encoding. Nothing was changed.",
+        ));
+    }
+    if is_other(TRANSFER_ENCODING, b"chunked") {
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            Class::Usage,
+            "Send the body with no other Transfer-Encoding than `chunked`. Nothing was changed.",
+        ));
+    }
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err(Problem::usage(
+            "A part of a value cannot be written. Send all of it, without a Content-Range. Nothing was changed.",
+        ));
+    }
+    Ok(())
 }
 
 /// Reads a body to its end and forgets it, but not for longer than this: a client that is still sending when the connection is closed

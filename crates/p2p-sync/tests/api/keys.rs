@@ -50,6 +50,29 @@ fn every_value_comes_back_byte_for_byte() {
 }
 
 #[test]
+fn what_is_compressed_or_a_part_is_not_stored() {
+    let api = Api::start();
+    let value = "/v1/kv/hello";
+    for (headers, status) in [
+        (&[("Content-Encoding", "identity")][..], 200),
+        (&[("Content-Encoding", "gzip")], 415),
+        (&[("Content-Encoding", "identity"), ("Content-Encoding", "gzip")], 415),
+        (&[("Content-Range", "bytes 2-4/5")], 400),
+    ] {
+        api.send("PUT", value, headers, b"world").expect(status);
+    }
+    let chunked = |coding| {
+        let head = api.head("PUT", value, &[("Transfer-Encoding", coding)]);
+        api.raw(format!("{head}\r\n5\r\nthere\r\n0\r\n\r\n").as_bytes())
+            .unwrap()
+    };
+    chunked("gzip, chunked").expect(501);
+    assert_eq!(api.get(value).body, b"world");
+    chunked("chunked").expect(200);
+    assert_eq!(api.get(value).body, b"there");
+}
+
+#[test]
 fn every_key_can_be_named() {
     let api = Api::start();
     let keys = [
