@@ -66,8 +66,9 @@ impl Problem {
 
     /// The same, of one operation of a batch.
     pub(super) fn of_operation(mut self, index: usize) -> Self {
+        let end = if self.detail.ends_with('.') { "" } else { "." };
         self.detail = format!(
-            "Operation {index}, counted from 0: {} None of the batch was written.",
+            "Operation {index}, counted from 0: {}{end} None of the batch was written.",
             self.detail
         );
         self

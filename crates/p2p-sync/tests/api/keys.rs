@@ -290,6 +290,7 @@ fn a_batch_is_written_completely_or_not_at_all() {
         let refused = batch(json!([good.clone(), bad.clone(), good.clone()])).expect(status);
         let detail = refused.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.starts_with("Operation 1,"), "{bad}: {detail}");
+        assert!(detail.ends_with(". None of the batch was written."), "{bad}: {detail}");
         assert_eq!(api.get("/v1/kv").json(), before, "{bad}");
     }
     for bad in [
