@@ -1,6 +1,8 @@
 //! Talks to the node that runs on a data directory, through its local API. Which commands there are is `command`'s business, and what
 //! to do while no node answers is `cli`'s. It costs one connection and no thread.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -66,11 +68,11 @@ impl Client {
     /// The node that says in this directory that it runs; none if none does. It may be gone all the same.
     ///
     /// # Errors
-    /// When its token may not be read, or is not safe: other users must not be able to read or to place it.
+    /// When its files may not be read, or its token is not safe: other users must not be able to read or to place it.
     pub fn of(paths: &DataPaths) -> Result<Option<Self>, CommandError> {
         // What a node that was killed has left says nothing: by now anybody may listen there, and would be sent the token.
         if !DataDir::is_held(paths) {
-            return Ok(None);
+            return nobody(paths);
         }
         let file = paths.running_file();
         let Some(running) = read_running(&file)? else {
@@ -180,6 +182,17 @@ pub fn running(paths: &DataPaths) -> Option<Running> {
     read_running(&paths.running_file()).ok().flatten()
 }
 
+/// No node runs on the directory, unless this user may not know.
+fn nobody(paths: &DataPaths) -> Result<Option<Client>, CommandError> {
+    let file = paths.lock_file();
+    match File::open(&file) {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(cannot_read(&file, &error))
+        }
+        _ => Ok(None),
+    }
+}
+
 fn read_running(file: &Path) -> Result<Option<Running>, CommandError> {
     match token::read_small(file, RUNNING_BYTES_MAX) {
         // One that is being written is not there yet.
@@ -190,7 +203,7 @@ fn read_running(file: &Path) -> Result<Option<Running>, CommandError> {
 
 fn cannot_read(file: &Path, error: &std::io::Error) -> CommandError {
     let class = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => Class::NotPermitted,
+        ErrorKind::PermissionDenied => Class::NotPermitted,
         _ => Class::Storage,
     };
     let text = format!(
@@ -252,5 +265,18 @@ mod tests {
         assert_eq!(Client::of(&paths).unwrap_err().class, Class::NotPermitted);
         drop(held);
         assert!(Client::of(&paths).unwrap().is_none(), "nobody runs here");
+    }
+
+    /// A user who may not look there is told so, and does not wait for ever.
+    #[test]
+    #[cfg(unix)]
+    fn a_directory_that_cannot_be_looked_into_is_no_node_that_does_not_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = DataPaths::new(directory.path()).unwrap();
+        assert!(Client::of(&paths).unwrap().is_none());
+        // Unlike permissions, this stops even root.
+        std::os::unix::fs::symlink(paths.lock_file(), paths.lock_file()).unwrap();
+        let refused = Client::of(&paths).unwrap_err();
+        assert!(refused.to_string().contains("Run this as the user"), "{refused}");
     }
 }

@@ -72,7 +72,7 @@ impl DataPaths {
     }
 
     /// The file that whoever holds the directory has locked.
-    pub(super) fn lock_file(&self) -> PathBuf {
+    pub(crate) fn lock_file(&self) -> PathBuf {
         self.directory.join("lock")
     }
 
