@@ -20,8 +20,8 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, CommandError> {
     };
     if let Some(why) = unsafe_because(&opened.metadata().map_err(failed)?) {
         let text = format!(
-            "{} {why}. Nothing was done. Stop the node, remove that file, and start the node again as the user who runs this: \
-             it makes a new one",
+            "{} {why}. Nothing was done. Run this as the user who started the node. If that is this one, stop the node, remove that \
+             file, and start the node again: it makes a new one",
             file.display()
         );
         return Err(CommandError::new(Class::NotPermitted, text));
