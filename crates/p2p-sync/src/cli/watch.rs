@@ -1,7 +1,7 @@
 //! `watch`: tells of every change, or runs a program for each. It comes back by itself when the node does, and goes on where it was.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::place::Place;
 use super::{Failure, cannot_begin, output};
 use crate::client::{Client, ClientError, Events};
 use crate::command::Class;
-use crate::node::DataPaths;
+use crate::node::{DataDir, DataPaths};
 use crate::report::WatchEvent;
 
 mod runner;
@@ -163,7 +163,7 @@ impl Watcher {
                     match self.follow(events).await {
                         Ended::Gone(why) => {
                             self.keep()?;
-                            why
+                            Some(why)
                         }
                         Ended::Closed => return Ok(()),
                         Ended::Failed(failure) => return Err(failure),
@@ -173,10 +173,7 @@ impl Watcher {
             };
             if !is_missed {
                 is_missed = true;
-                output::say(&format!(
-                    "(no node is running on {}, waiting for one: {why})",
-                    self.paths.directory().display()
-                ));
+                output::say(&waiting(self.paths.directory(), why));
             }
             self.pause().await?;
         }
@@ -197,16 +194,17 @@ impl Watcher {
         Ok(())
     }
 
-    /// The events, or why there are none yet.
-    async fn connect(&self) -> Result<Result<Events, String>, Failure> {
+    /// The events, or why there are none yet, if that is not just because nobody is there.
+    async fn connect(&self) -> Result<Result<Events, Option<String>>, Failure> {
         let Some(client) = Client::of(&self.paths)? else {
-            return Ok(Err("it has no local API".to_owned()));
+            let is_held = DataDir::is_held(&self.paths);
+            return Ok(Err(is_held.then(|| "the one that has it has no local API".to_owned())));
         };
         let asked = client.watch(&self.prefix, self.since.as_deref());
         match timeout(SILENCE_MAX, asked).await.unwrap_or(Err(ClientError::TimedOut)) {
             Ok(events) => Ok(Ok(events)),
             Err(ClientError::Refused(error)) => Err(error.into()),
-            Err(error) => Ok(Err(error.to_string())),
+            Err(error) => Ok(Err(Some(error.to_string()))),
         }
     }
 
@@ -305,6 +303,12 @@ impl Watcher {
     }
 }
 
+/// What is said while there is nobody to ask.
+fn waiting(directory: &Path, why: Option<String>) -> String {
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    format!("(no node is running on {}, waiting for one{why})", directory.display())
+}
+
 async fn next(events: &mut Events) -> Result<WatchEvent, Ended> {
     match timeout(SILENCE_MAX, events.next()).await {
         Ok(Ok(Some(event))) => Ok(event),
@@ -317,4 +321,20 @@ async fn next(events: &mut Events) -> Result<WatchEvent, Ended> {
 /// Something of this machine went wrong.
 fn failed(text: String) -> Failure {
     Failure::new(Class::Failed, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_is_there_is_nothing_to_say_about_an_api() {
+        let place = Path::new("data");
+        assert_eq!(waiting(place, None), "(no node is running on data, waiting for one)");
+        let why = Some("it broke off".to_owned());
+        assert_eq!(
+            waiting(place, why),
+            "(no node is running on data, waiting for one: it broke off)"
+        );
+    }
 }
