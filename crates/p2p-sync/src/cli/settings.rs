@@ -14,6 +14,7 @@ use super::{Failure, place};
 use crate::command::Class;
 use crate::config;
 
+const DATA_DIR: &str = "data_dir";
 /// The variable that names the file.
 const VARIABLE: &str = "P2P_SYNC_CONFIG";
 /// A larger file is no configuration.
@@ -63,6 +64,10 @@ impl Settings {
             .into_iter()
             .map(|(name, value)| {
                 let texts = texts(&name, value, grammar).map_err(&wrong)?;
+                // Where a command is run is not to decide which store it finds.
+                if name == DATA_DIR && !texts.iter().all(|text| Path::new(text).is_absolute()) {
+                    return Err(wrong(format!("{name} is not an absolute path: {}", texts.join(" "))));
+                }
                 Ok((name, texts))
             })
             .collect::<Result<_, Failure>>()?;

@@ -96,7 +96,8 @@ impl Watch {
 
     fn watcher(self, place: &Place) -> Result<Watcher, Failure> {
         let paths = place.paths()?;
-        let state = self.state.map(State::of).transpose()?;
+        let prefix = self.prefix.unwrap_or_default();
+        let state = self.state.map(|file| State::of(file, &prefix)).transpose()?;
         let kept = state.as_ref().and_then(|state| state.cursor().map(str::to_owned));
         let asked = self.since.map(|since| since.to_string());
         let since = kept.or(asked).or_else(|| self.new.then(|| NOW.to_owned()));
@@ -107,7 +108,7 @@ impl Watch {
         };
         Ok(Watcher {
             paths,
-            prefix: self.prefix.unwrap_or_default(),
+            prefix,
             since,
             state,
             told: None,

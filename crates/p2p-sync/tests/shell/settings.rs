@@ -78,6 +78,8 @@ fn a_node_and_the_shell_obey_the_file_where_it_is_looked_for() {
         ("prot = 1\n", "did you mean `port`?"),
         ("port = 70000\n", "the value comes from"),
         ("x", "not TOML"),
+        ("data_dir = \"shared/data\"", "not an absolute path"),
+        ("data_dir = \"~/data\"", "not an absolute path"),
     ] {
         fs::write(&config, text).unwrap();
         let refused = end(plain(&["start"]), b"");

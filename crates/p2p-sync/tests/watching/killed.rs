@@ -64,6 +64,10 @@ struct Told {
 impl Told {
     /// A watcher begins behind this place.
     fn begin(&mut self, kept: u64) {
+        // Without one, it is told what there is, and nothing of what was deleted.
+        if kept == 0 {
+            self.picture.clear();
+        }
         self.last = kept;
         self.run.clear();
     }
@@ -142,7 +146,8 @@ impl Watcher {
 }
 
 fn kept(state: &Path) -> Option<String> {
-    fs::read_to_string(state).ok().map(|text| text.trim().to_owned())
+    let text = fs::read_to_string(state).ok()?;
+    text.lines().next().map(str::to_owned)
 }
 
 /// Ends the observing, also when the test fails.
