@@ -34,7 +34,7 @@ impl Run for Peers {
     }
 
     async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        let peers = node.status().await?.peers;
+        let peers = node.peers().await?;
         Ok(match self.peer {
             None => Reply::Peers(peers),
             Some(wanted) => Reply::Peer(Box::new(one_of(peers, &wanted)?)),

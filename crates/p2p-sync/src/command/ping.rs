@@ -33,7 +33,7 @@ impl Run for Ping {
     }
 
     async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        let peer = one_of(node.status().await?.peers, &self.peer)?;
+        let peer = one_of(node.peers().await?, &self.peer)?;
         let silent = || {
             let text = format!("{} is connected, but does not answer a ping", peer.display_name);
             CommandError::new(Class::TimedOut, text)

@@ -40,7 +40,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>, query: Query) -> Result<
 )]
 pub(super) async fn peers(State(api): State<Arc<Api>>, query: Query) -> Result<Response, Problem> {
     query.end()?;
-    let peers = api.node.status().await?.peers;
+    let peers = api.node.peers().await?;
     Ok(json(&PeerList { peers }))
 }
 
