@@ -148,9 +148,11 @@ fn without_a_runtime_it_does_not_start() {
 }
 
 /// What Linux knows of the process that only its program should change: signals that are caught, blocked or ignored, and limits.
+///
+/// Blocked signals are those of this thread: the main thread blocks all of them for a moment while it starts another.
 #[cfg(target_os = "linux")]
 fn process() -> Vec<String> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let signals = status
         .lines()
         .filter(|line| line.starts_with("Sig") && !line.starts_with("SigQ"));
