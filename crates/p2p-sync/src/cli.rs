@@ -35,10 +35,12 @@ mod pipe;
 mod place;
 mod prompt;
 mod schema;
+mod service;
 mod settings;
 mod shell;
 mod start;
 mod stop;
+mod supervision;
 #[cfg(unix)]
 mod suspension;
 mod terminal;
@@ -52,6 +54,7 @@ use about::{Config, Paths};
 use integration::{Completions, Man};
 use place::Place;
 use schema::PrintSchema;
+use service::Service;
 use settings::Settings;
 use start::Start;
 use wait::Wait;
@@ -84,6 +87,7 @@ enum Action {
     Command(Command),
     Watch(Watch),
     Wait(Wait),
+    Service(Service),
     Config(Config),
     Paths(Paths),
     Schema(PrintSchema),
@@ -183,6 +187,7 @@ impl Cli {
             Action::Command(command) => shell::run(command, &self.place),
             Action::Watch(watch) => watch.run(&self.place),
             Action::Wait(wait) => wait.run(&self.place),
+            Action::Service(service) => service.run(&self.place),
             Action::Config(config) => config.run(&self.place, &self.settings).map(|()| ExitCode::SUCCESS),
             Action::Paths(paths) => paths.run(&self.place).map(|()| ExitCode::SUCCESS),
             Action::Completions(completions) => completions.run().map(|()| ExitCode::SUCCESS),

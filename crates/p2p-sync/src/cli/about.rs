@@ -55,7 +55,7 @@ impl Config {
     /// When a value is wrong, or cannot be written.
     pub(super) fn run(self, place: &Place, settings: &Settings) -> Result<(), Failure> {
         let ConfigAction::Show(show) = self.action;
-        let data_dir = place.named_data_dir().filter(|_| place.names_data_dir_by_flag);
+        let data_dir = place.named_data_dir();
         let data_dir = data_dir.map(|directory| [OsString::from("--data-dir"), directory.into()]);
         let words = ["p2p-sync".into(), "start".into()]
             .into_iter()

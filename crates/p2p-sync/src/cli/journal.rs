@@ -3,13 +3,14 @@
 
 use std::convert::Infallible;
 
+use super::logging::Logs;
 use super::stop::StatusRequests;
-use super::{logging, text};
+use super::text;
 use crate::node::Node;
 
 /// The node has started. At a terminal its first lines on standard output say so.
-pub(super) fn started(node: &Node) {
-    if logging::is_kept() {
+pub(super) fn started(node: &Node, logs: &Logs) {
+    if logs.is_kept() {
         tracing::info!(
             "p2p-sync {} started: peer id {}, name {}, process {}, {}",
             env!("CARGO_PKG_VERSION"),
@@ -22,8 +23,8 @@ pub(super) fn started(node: &Node) {
 }
 
 /// The node is about to stop.
-pub(super) fn stopping(why: &str) {
-    if logging::is_kept() {
+pub(super) fn stopping(why: &str, logs: &Logs) {
+    if logs.is_kept() {
         tracing::info!("p2p-sync {} stopping: {why}", env!("CARGO_PKG_VERSION"));
     }
 }

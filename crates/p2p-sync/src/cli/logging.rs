@@ -1,7 +1,8 @@
-//! Log lines on their way to standard error, or above the line that is being typed. They go through a bounded queue to a
-//! separate thread: a stalled terminal or a full pipe blocks only that thread.
+//! Log lines on their way to standard error, into a file, or above the line that is being typed. They go through a bounded queue to
+//! a separate thread: a stalled terminal, a full pipe or a slow disk blocks only that thread.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -12,16 +13,22 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::Failure;
+
 mod budget;
 mod filter;
 mod line;
 mod printer;
+mod sink;
 
 use budget::Budget;
-use line::OneLine;
+use line::{Layout, OneLine};
 use printer::Printer;
+use sink::Sink;
 
-/// LineWriter that wait. What does not fit is counted and left out.
+pub(super) use line::LogFormat;
+
+/// Lines that wait. What does not fit is counted and left out.
 const LINES_MAX: usize = 4_096;
 /// Longest line. Values are cut far below that where they are logged.
 const LOG_LINE_BYTES_MAX: usize = 4 * 1024;
@@ -31,10 +38,20 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 /// Prints whole lines; false when it cannot.
 type Print = Box<dyn FnMut(String) -> bool + Send>;
 
+/// Where a node's log goes and what it looks like, as the user has asked for it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Destination {
+    /// A file to append to; none: standard error.
+    pub(super) file: Option<PathBuf>,
+    pub(super) format: LogFormat,
+}
+
 enum Job {
     Line(Level, Vec<u8>),
     PrintWith(Print),
     PrintDirectly,
+    /// The file may have been moved away by whoever rotates logs.
+    Reopen,
     /// The program ends; whoever sends this waits until everything is printed.
     End(SyncSender<()>),
 }
@@ -44,30 +61,35 @@ enum Job {
 pub(super) struct Logs {
     jobs: SyncSender<Job>,
     left_out: Arc<AtomicU64>,
+    is_kept: bool,
 }
 
 impl Logs {
     /// Starts to log what the program does; with `verbose`, also why.
-    pub(super) fn start(verbose: bool) -> Self {
-        Self::start_with(filter::chosen(verbose, std::env::var("RUST_LOG")))
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub(super) fn start(verbose: bool, destination: &Destination) -> Result<Self, Failure> {
+        Self::start_with(filter::chosen(verbose, std::env::var("RUST_LOG")), destination)
     }
 
-    /// Starts to log what is wrong, and nothing else unless it is asked for.
-    pub(super) fn start_quiet(verbose: bool) -> Self {
-        Self::start_with(filter::chosen_quiet(verbose, std::env::var("RUST_LOG")))
+    /// Starts to log to standard error what is wrong, and nothing else unless it is asked for.
+    pub(super) fn start_quiet(verbose: bool) -> Result<Self, Failure> {
+        let filter = filter::chosen_quiet(verbose, std::env::var("RUST_LOG"));
+        Self::start_with(filter, &Destination::default())
     }
 
-    fn start_with((filter, mistake): (EnvFilter, Option<String>)) -> Self {
-        let is_kept = is_kept();
-        let logs = Self::to(
-            Box::new(|text| io::stderr().write_all(text.as_bytes()).is_ok()),
-            is_kept.then(Budget::default),
-        );
+    fn start_with((filter, mistake): (EnvFilter, Option<String>), destination: &Destination) -> Result<Self, Failure> {
+        let (sink, layout) = match &destination.file {
+            Some(path) => (Sink::file(path)?, Layout::dated(destination.format)),
+            None => (Sink::StandardError, Layout::of_standard_error(destination.format)),
+        };
+        let logs = Self::to(sink, layout);
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(false)
             .log_internal_errors(false)
-            .event_format(OneLine { dated: is_kept })
+            .event_format(OneLine { layout })
             .with_writer(logs.clone())
             .finish();
         // There is one already when this is not the program but a test of it.
@@ -75,15 +97,31 @@ impl Logs {
         if let Some(mistake) = mistake {
             tracing::warn!("RUST_LOG is invalid and was ignored: {mistake}");
         }
-        logs
+        Ok(logs)
     }
 
-    fn to(directly: Print, budget: Option<Budget>) -> Self {
+    fn to(sink: Sink, layout: Layout) -> Self {
         let (jobs, waiting) = sync_channel(LINES_MAX);
         let left_out = Arc::new(AtomicU64::new(0));
-        let printer = Printer::new(directly, budget, Arc::clone(&left_out));
+        let is_kept = layout.is_kept();
+        let budget = is_kept.then(Budget::default);
+        let printer = Printer::new(sink, layout, budget, Arc::clone(&left_out));
         thread::spawn(move || printer.run(&waiting));
-        Self { jobs, left_out }
+        Self {
+            jobs,
+            left_out,
+            is_kept,
+        }
+    }
+
+    /// Whether the log goes where it is kept, and not to a terminal.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
+    /// Opens the log file again, if there is one: its name may belong to a new file. Does not wait.
+    pub(super) fn reopen(&self) {
+        let _ = self.jobs.try_send(Job::Reopen);
     }
 
     /// Prints with `print` from now on, while it can.
@@ -103,11 +141,6 @@ impl Logs {
             let _ = is_done.recv_timeout(FLUSH_PATIENCE);
         }
     }
-}
-
-/// Whether the log goes where it is kept, and not to a terminal.
-pub(super) fn is_kept() -> bool {
-    !io::stderr().is_terminal()
 }
 
 /// Where the lines of one level go.
@@ -157,9 +190,15 @@ impl Logs {
 mod tests {
     use std::sync::Mutex;
 
+    use super::line::Stamp;
     use super::*;
 
     type Printed = Arc<Mutex<String>>;
+
+    const AT_A_TERMINAL: Layout = Layout::Text {
+        stamp: Stamp::TimeOfDay,
+    };
+    const KEPT: Layout = Layout::Text { stamp: Stamp::Date };
 
     fn collecting() -> (Printed, Print) {
         let printed = Printed::default();
@@ -181,7 +220,7 @@ mod tests {
     #[test]
     fn lines_are_made_visible_and_stay_lines() {
         let (printed, print) = collecting();
-        let logs = Logs::to(print, None);
+        let logs = Logs::to(Sink::Other(print), AT_A_TERMINAL);
         let mut lines = logs.lines(Level::INFO);
         lines.write_all(b"one\n").unwrap();
         lines.write_all(b"two \x1b[31m\ntwo and a half\xff\n").unwrap();
@@ -197,7 +236,7 @@ mod tests {
     fn another_printer_takes_over_while_it_can() {
         let (directly, print) = collecting();
         let (above, mut print_above) = collecting();
-        let logs = Logs::to(print, None);
+        let logs = Logs::to(Sink::Other(print), AT_A_TERMINAL);
         let mut lines = logs.lines(Level::INFO);
         lines.write_all(b"1\n").unwrap();
         let mut left = 1;
@@ -225,7 +264,7 @@ mod tests {
             let _ = may_go.recv();
             print(text)
         };
-        let logs = Logs::to(Box::new(print), None);
+        let logs = Logs::to(Sink::Other(Box::new(print)), AT_A_TERMINAL);
         let mut lines = logs.lines(Level::INFO);
         lines.write_all(b"first\n").unwrap();
         has_begun.recv().unwrap();
@@ -246,7 +285,7 @@ mod tests {
     #[test]
     fn a_log_that_is_kept_says_what_its_budget_left_out() {
         let (printed, print) = collecting();
-        let logs = Logs::to(print, Some(Budget::default()));
+        let logs = Logs::to(Sink::Other(print), KEPT);
         let mut lines = logs.lines(Level::INFO);
         let line = [&[b'x'; LOG_LINE_BYTES_MAX - 1][..], b"\n"].concat();
         for _ in 0..1_200 {

@@ -70,9 +70,14 @@ impl Place {
         self
     }
 
-    /// The data directory that was named.
+    /// The data directory that the command line itself names.
     pub(super) fn named_data_dir(&self) -> Option<PathBuf> {
-        self.data_dir.clone()
+        self.data_dir.clone().filter(|_| self.names_data_dir_by_flag)
+    }
+
+    /// The configuration file that was named.
+    pub(super) fn named_config_file(&self) -> Option<PathBuf> {
+        self.config.clone()
     }
 
     /// Where the configuration file is, or would be.

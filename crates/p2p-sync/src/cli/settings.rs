@@ -14,7 +14,11 @@ use super::{Failure, place};
 use crate::command::Class;
 use crate::config;
 
-const DATA_DIR: &str = "data_dir";
+#[cfg(test)]
+mod page;
+
+/// The fields that are paths.
+const PATHS: [&str; 2] = ["data_dir", "log_file"];
 /// The variable that names the file.
 const VARIABLE: &str = "P2P_SYNC_CONFIG";
 /// A larger file is no configuration.
@@ -64,8 +68,8 @@ impl Settings {
             .into_iter()
             .map(|(name, value)| {
                 let texts = texts(&name, value, grammar).map_err(&wrong)?;
-                // Where a command is run is not to decide which store it finds.
-                if name == DATA_DIR && !texts.iter().all(|text| Path::new(text).is_absolute()) {
+                // Where a command is run is not to decide which store it finds, or where a log goes.
+                if PATHS.contains(&name.as_str()) && !texts.iter().all(|text| Path::new(text).is_absolute()) {
                     return Err(wrong(format!("{name} is not an absolute path: {}", texts.join(" "))));
                 }
                 Ok((name, texts))

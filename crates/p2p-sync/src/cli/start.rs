@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ use super::api;
 use super::interrupt::Interrupts;
 use super::journal;
 use super::linger;
-use super::logging::{self, Logs};
+use super::logging::{Destination, LogFormat, Logs};
 use super::mode::{Mode, PromptChoice};
 use super::output::{self, Output};
 use super::pipe::{self, Ended};
 use super::place::{Place, switch};
 use super::prompt::{self, PROMPT, Surroundings};
 use super::stop::{Request, StopRequests};
+use super::supervision;
 #[cfg(unix)]
 use super::suspension::Suspension;
 use super::terminal::Terminal;
@@ -43,7 +44,8 @@ const SHELL_PAUSE: Duration = Duration::from_millis(20);
 /// as its input, it runs as a service until a signal stops it. Logs go to standard error; -v or RUST_LOG make them more
 /// detailed. When standard error is not a terminal, log lines carry dates, leave out values, and are limited to 10 MB a day.
 ///
-/// SIGINT, SIGTERM and SIGQUIT stop the node cleanly, as does closing its terminal. SIGUSR1 writes its status to the log.
+/// SIGINT, SIGTERM and SIGQUIT stop the node cleanly, as does closing its terminal. SIGUSR1 writes its status to the log. SIGHUP opens
+/// the log file again.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Start {
     /// The TCP and UDP port to listen on; 0 for any free one
@@ -91,6 +93,12 @@ pub(super) struct Start {
     /// Show values in the log even if it does not go to a terminal
     #[arg(long, env = "P2P_SYNC_LOG_VALUES", value_parser = switch)]
     log_values: bool,
+    /// Append the log to this file instead of writing it to standard error. After SIGHUP, it is opened again: rename it first
+    #[arg(long, value_name = "FILE", env = "P2P_SYNC_LOG_FILE")]
+    log_file: Option<PathBuf>,
+    /// What the lines of the log look like
+    #[arg(long, value_name = "FORMAT", env = "P2P_SYNC_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
 }
 
 /// Where the local API listens; none: nowhere.
@@ -116,7 +124,11 @@ fn peer(text: &str) -> Result<String, config::InvalidPeerAddress> {
 impl Start {
     /// Runs a node until somebody asks for its end, and calls `stopping` when that happens.
     pub(super) async fn run(self, place: Place, stopping: impl FnOnce()) -> Result<(), Failure> {
-        let logs = Logs::start(place.verbose);
+        let destination = Destination {
+            file: self.log_file.clone(),
+            format: self.log_format,
+        };
+        let logs = Logs::start(place.verbose, &destination)?;
         let done = self.run_logged(place, &logs, stopping).await;
         logs.flush();
         done
@@ -130,13 +142,13 @@ impl Start {
         };
         let linger = Duration::from_secs_f64(self.linger);
         let address = self.api.0;
-        let config = self.config(place)?;
+        let config = self.config(place, logs)?;
         let linger = if config.lan || !config.peers.is_empty() {
             linger
         } else {
             Duration::ZERO
         };
-        let (mut requests, status_requests) = StopRequests::listen()
+        let (mut requests, status_requests) = StopRequests::listen(logs)
             .map_err(|error| Failure::new(Class::Failed, format!("cannot set up signal handling: {error}")))?;
         let mut upgrading = Upgrading::new();
         let node = tokio::select! {
@@ -144,7 +156,8 @@ impl Start {
             _ = requests.requested() => return Ok(()),
         };
         let server = api::start(&node, address).await?;
-        journal::started(&node);
+        journal::started(&node, logs);
+        supervision::started(&node);
         let surroundings = Surroundings {
             history: node.paths().history_file(),
             editing: terminal.editing(),
@@ -158,9 +171,11 @@ impl Start {
         let interrupts = surroundings.interrupts.clone();
         let (ended, why) = {
             let mut answers = pin!(journal::answer(status_requests, &node));
+            let mut watchdog = pin!(supervision::feed_watchdog(&node));
             let mut talk = pin!(talk(&node, mode, linger, surroundings));
             tokio::select! {
                 never = &mut answers => match never {},
+                never = &mut watchdog => match never {},
                 ended = &mut talk => {
                     let why = ended.as_ref().map_or_else(ToString::to_string, ToString::to_string);
                     (ended.map(drop), why)
@@ -179,7 +194,8 @@ impl Start {
                 }
             }
         };
-        journal::stopping(&why);
+        journal::stopping(&why, logs);
+        supervision::stopping();
         stopping();
         terminal.restore();
         logs.print_directly();
@@ -195,7 +211,7 @@ impl Start {
         }
     }
 
-    fn config(self, place: Place) -> Result<Config, Failure> {
+    fn config(self, place: Place, logs: &Logs) -> Result<Config, Failure> {
         let peers: Vec<_> = self.peers.into_iter().filter(|peer| !peer.is_empty()).collect();
         if peers.len() > config::PEERS_MAX {
             return Err(Failure::new(
@@ -213,7 +229,7 @@ impl Start {
             max_store: self.max_store,
             message_limit: self.message_limit,
             new_identity: self.new_identity,
-            log_values: self.log_values || !logging::is_kept(),
+            log_values: self.log_values || !logs.is_kept(),
         })
     }
 }

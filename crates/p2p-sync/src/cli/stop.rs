@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::Failure;
+use super::logging::Logs;
 use crate::command::Class;
 
 #[cfg(unix)]
@@ -88,15 +89,14 @@ pub(super) struct StopRequests {
 
 impl StopRequests {
     /// Listens to the signals that end a process, from now on. A hang-up is one of them if the terminal of the process has been
-    /// closed, and nothing otherwise: there is no log file that could be opened again. Also listens to whoever asks how the node
-    /// is doing.
+    /// closed; otherwise it opens the log file again. Also listens to whoever asks how the node is doing.
     ///
     /// # Errors
     /// When the operating system does not allow it.
-    pub(super) fn listen() -> io::Result<(Self, StatusRequests)> {
+    pub(super) fn listen(logs: &Logs) -> io::Result<(Self, StatusRequests)> {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let (ask, questions) = mpsc::channel(QUESTIONS_MAX);
-        signals::forward(&sender, ask)?;
+        signals::forward(&sender, ask, logs)?;
         let stop = Self {
             switch: StopSwitch(sender),
             requests,
@@ -171,9 +171,9 @@ mod signals {
     use tokio::signal::windows;
     use tokio::sync::mpsc;
 
-    use super::Request;
+    use super::{Logs, Request};
 
-    pub(super) fn forward(sender: &mpsc::Sender<Request>, _ask: mpsc::Sender<()>) -> io::Result<()> {
+    pub(super) fn forward(sender: &mpsc::Sender<Request>, _ask: mpsc::Sender<()>, _logs: &Logs) -> io::Result<()> {
         macro_rules! forward {
             ($signal:expr, $request:expr) => {
                 let mut signals = $signal?;

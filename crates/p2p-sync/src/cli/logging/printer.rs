@@ -8,7 +8,8 @@ use std::time::Instant;
 use tracing::Level;
 
 use super::budget::{Budget, Verdict};
-use super::line::push_line;
+use super::line::Layout;
+use super::sink::Sink;
 use super::{Job, Print};
 
 /// Lines that are printed at once.
@@ -16,7 +17,8 @@ const BATCH_LINES_MAX: usize = 256;
 
 /// The thread's state.
 pub(super) struct Printer {
-    directly: Print,
+    sink: Sink,
+    layout: Layout,
     with: Option<Print>,
     /// None at a terminal, which keeps nothing.
     budget: Option<Budget>,
@@ -26,9 +28,10 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(directly: Print, budget: Option<Budget>, left_out: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(sink: Sink, layout: Layout, budget: Option<Budget>, left_out: Arc<AtomicU64>) -> Self {
         Self {
-            directly,
+            sink,
+            layout,
             with: None,
             budget,
             began: Instant::now(),
@@ -61,7 +64,8 @@ impl Printer {
             match self.left_out.swap(0, Ordering::Relaxed) {
                 0 => {}
                 count => {
-                    let told = format!("({count} log lines were dropped: they came faster than they could be shown)\n");
+                    let told = format!("{count} log lines were dropped: they came faster than they could be shown");
+                    let told = self.layout.own_line(Level::WARN, &told);
                     self.add(&mut text, Level::WARN, told.as_bytes());
                 }
             }
@@ -72,7 +76,9 @@ impl Printer {
                 self.print(text);
             }
             match then {
-                Some(Job::PrintWith(print)) => self.with = Some(print),
+                // Lines for a file do not go to the terminal.
+                Some(Job::PrintWith(print)) => self.with = self.sink.is_standard_error().then_some(print),
+                Some(Job::Reopen) => self.sink.reopen(),
                 Some(Job::PrintDirectly) => self.with = None,
                 // Whoever waits may have lost patience.
                 Some(Job::End(done)) => drop(done.try_send(())),
@@ -83,22 +89,22 @@ impl Printer {
 
     /// Adds a line to what is printed next, if there is room for it in the log.
     fn add(&mut self, text: &mut String, level: Level, line: &[u8]) {
-        let Some(budget) = &mut self.budget else {
-            return push_line(text, line);
-        };
         let mut shown = String::new();
-        push_line(&mut shown, line);
-        match budget.take(shown.len(), level, self.began.elapsed()) {
+        self.layout.push(&mut shown, line);
+        let verdict = match &mut self.budget {
+            Some(budget) => budget.take(shown.len(), level, self.began.elapsed()),
+            None => Verdict::Write,
+        };
+        match verdict {
             Verdict::Write => text.push_str(&shown),
             Verdict::WriteBehind(count) => {
-                text.push_str(&format!(
-                    "({count} log lines were dropped: the log is limited to 10 MB a day)\n"
-                ));
+                text.push_str(&self.limited(count));
                 text.push_str(&shown);
             }
-            Verdict::LeaveOutFirst => {
-                text.push_str("(Dropping log lines from here on: the log is limited to 10 MB a day)\n");
-            }
+            Verdict::LeaveOutFirst => text.push_str(&self.layout.own_line(
+                Level::WARN,
+                "Dropping log lines from here on: the log is limited to 10 MB a day",
+            )),
             Verdict::LeaveOut => {}
         }
     }
@@ -107,10 +113,13 @@ impl Printer {
     fn tell_rest(&mut self, text: &mut String) {
         match self.budget.as_mut().map_or(0, Budget::take_left_out) {
             0 => {}
-            count => text.push_str(&format!(
-                "({count} log lines were dropped: the log is limited to 10 MB a day)\n"
-            )),
+            count => text.push_str(&self.limited(count)),
         }
+    }
+
+    fn limited(&self, count: u64) -> String {
+        let told = format!("{count} log lines were dropped: the log is limited to 10 MB a day");
+        self.layout.own_line(Level::WARN, &told)
     }
 
     fn print(&mut self, text: String) {
@@ -121,6 +130,6 @@ impl Printer {
             self.with = None;
         }
         // A standard error that is gone takes the log with it; the node lives on.
-        (self.directly)(text);
+        self.sink.print(text);
     }
 }

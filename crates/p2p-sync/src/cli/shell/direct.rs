@@ -57,7 +57,7 @@ pub(super) async fn open(command: &Command, paths: &DataPaths, place: &Place) ->
         ));
     }
     descriptors::claim()?;
-    let logs = Logs::start_quiet(place.verbose);
+    let logs = Logs::start_quiet(place.verbose)?;
     let node = Node::start_offline(directory, place.network.clone()).await;
     let node = node.map_err(|error| {
         logs.flush();

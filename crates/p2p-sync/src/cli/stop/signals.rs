@@ -6,10 +6,10 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::Request;
+use super::{Logs, Request};
 
-/// Forwards what ends the program to `sender`, and whoever asks for its state to `ask`.
-pub(super) fn forward(sender: &mpsc::Sender<Request>, ask: mpsc::Sender<()>) -> io::Result<()> {
+/// Forwards what ends the program to `sender`, whoever asks for its state to `ask`, and whoever has moved the log file to `logs`.
+pub(super) fn forward(sender: &mpsc::Sender<Request>, ask: mpsc::Sender<()>, logs: &Logs) -> io::Result<()> {
     for (kind, request) in [
         (SignalKind::interrupt(), Request::Interrupt),
         (SignalKind::quit(), Request::Quit),
@@ -24,7 +24,7 @@ pub(super) fn forward(sender: &mpsc::Sender<Request>, ask: mpsc::Sender<()>) -> 
         });
     }
     if !is_ignored(libc::SIGHUP) {
-        forward_hang_up(sender.clone())?;
+        forward_hang_up(sender.clone(), logs.clone())?;
     }
     let mut signals = signal(SignalKind::user_defined1())?;
     tokio::spawn(async move {
@@ -35,7 +35,7 @@ pub(super) fn forward(sender: &mpsc::Sender<Request>, ask: mpsc::Sender<()>) -> 
     Ok(())
 }
 
-fn forward_hang_up(sender: mpsc::Sender<Request>) -> io::Result<()> {
+fn forward_hang_up(sender: mpsc::Sender<Request>, logs: Logs) -> io::Result<()> {
     let had_terminal = has_terminal();
     let mut signals = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -43,7 +43,7 @@ fn forward_hang_up(sender: mpsc::Sender<Request>) -> io::Result<()> {
             if had_terminal && !has_terminal() {
                 let _ = sender.try_send(Request::HangUp);
             } else {
-                tracing::info!("Got SIGHUP; ignored: there is nothing to reload, and the log goes to standard error");
+                logs.reopen();
             }
         }
     });
