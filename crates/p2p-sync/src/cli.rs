@@ -60,6 +60,9 @@ use start::Start;
 use wait::Wait;
 use watch::Watch;
 
+/// The version, in a release build with the commit that it was built from.
+const VERSION: &str = env!("P2P_SYNC_VERSION");
+
 /// The machines of a LAN as one replicated key-value store: no server, no configuration
 ///
 /// Start a node with `p2p-sync start`. All other commands work at its prompt, and in the shell: there they talk to the node that runs
@@ -67,7 +70,7 @@ use watch::Watch;
 #[derive(Debug, Parser)]
 #[command(
     name = "p2p-sync",
-    version,
+    version = VERSION,
     arg_required_else_help = true,
     disable_help_subcommand = true
 )]

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use super::logging::Logs;
 use super::stop::StatusRequests;
-use super::text;
+use super::{VERSION, text};
 use crate::node::Node;
 
 /// The node has started. At a terminal its first lines on standard output say so.
@@ -13,7 +13,7 @@ pub(super) fn started(node: &Node, logs: &Logs) {
     if logs.is_kept() {
         tracing::info!(
             "p2p-sync {} started: peer id {}, name {}, process {}, {}",
-            env!("CARGO_PKG_VERSION"),
+            VERSION,
             node.id(),
             node.names().peer(node.id()),
             std::process::id(),
@@ -25,7 +25,7 @@ pub(super) fn started(node: &Node, logs: &Logs) {
 /// The node is about to stop.
 pub(super) fn stopping(why: &str, logs: &Logs) {
     if logs.is_kept() {
-        tracing::info!("p2p-sync {} stopping: {why}", env!("CARGO_PKG_VERSION"));
+        tracing::info!("p2p-sync {} stopping: {why}", VERSION);
     }
 }
 

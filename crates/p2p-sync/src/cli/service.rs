@@ -54,6 +54,9 @@ struct Install {
     /// Show what would be installed, and change nothing
     #[arg(long)]
     print: bool,
+    /// The program to run, if it is not this one
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// The flags with which `start` is called
     #[arg(last = true, value_name = "FLAG")]
     flags: Vec<OsString>,
@@ -204,7 +207,7 @@ impl Install {
         let scope = self.scope.scope();
         let job = Job {
             scope,
-            program: program(scope)?,
+            program: program(self.program)?,
             arguments: arguments(&self.flags, place)?,
         };
         let plan = plan(&job)?;
@@ -312,13 +315,16 @@ fn plan(_job: &Job) -> Result<Plan, Failure> {
     ))
 }
 
-/// This program, by the path that the service will use.
-fn program(scope: Scope) -> Result<PathBuf, Failure> {
-    let _ = scope;
-    std::env::current_exe().map_err(|error| {
+/// The program that the service will run, by its absolute path: this one unless another one was named.
+fn program(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let found = match named {
+        Some(path) => std::path::absolute(path),
+        None => std::env::current_exe(),
+    };
+    found.map_err(|error| {
         Failure::new(
             Class::Failed,
-            format!("Cannot tell where this program is: {error}. Nothing was changed"),
+            format!("Cannot tell where the program is: {error}. Nothing was changed"),
         )
     })
 }
