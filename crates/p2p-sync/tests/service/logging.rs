@@ -75,24 +75,27 @@ fn a_log_file_that_is_rotated_goes_on() {
 fn a_log_file_that_cannot_be_opened_is_told_and_nothing_starts() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    let log = directory.path().join("missing/log");
-    let mut command = Command::new(PROGRAM);
-    command
-        .args(["start", "--no-lan", "--port", "0", "--log-file"])
-        .arg(&log);
-    let output = command
-        .arg("--data-dir")
-        .arg(&data)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        told.contains("Cannot open the log file") && told.contains("Nothing was started"),
-        "{told}"
-    );
-    assert!(!data.exists());
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for log in [directory.path().join("missing/log"), directory.path().to_owned(), pipe] {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["start", "--no-lan", "--port", "0", "--log-file"])
+            .arg(&log);
+        let output = command
+            .arg("--data-dir")
+            .arg(&data)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", log.display());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            told.contains("Cannot open the log file") && told.contains("Nothing was started"),
+            "{told}"
+        );
+        assert!(!data.exists());
+    }
 }
 
 #[test]

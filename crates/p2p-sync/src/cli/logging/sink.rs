@@ -73,6 +73,11 @@ impl Sink {
 
 /// Only its owner may read it: a log names keys.
 fn open(path: &Path) -> io::Result<File> {
+    // To open a pipe would wait for whoever reads it.
+    #[cfg(unix)]
+    if std::fs::metadata(path).is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_fifo(&found.file_type())) {
+        return Err(io::Error::other("it is a pipe, not a file"));
+    }
     let mut options = OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]
