@@ -16,6 +16,7 @@
 //! - [`sequence`]: the order of a store's changes, and cursors into it.
 //! - [`item`], [`sketch`], [`set_digest`], [`summary`]: what a node knows about its whole set of records at any moment.
 //! - [`sync`]: how two nodes become equal, whatever either of them missed.
+//! - [`membership`]: who is in a private network; not in use yet.
 //! - [`text`]: how foreign text is made safe for a terminal or a log.
 
 pub mod admission;
@@ -25,6 +26,7 @@ pub mod id;
 pub mod item;
 pub mod limiter;
 pub mod limits;
+pub mod membership;
 pub mod message;
 pub mod network;
 pub mod pacer;

@@ -17,6 +17,19 @@ pub const NODE_ID_BYTES_MAX: usize = 42;
 /// Longest network name.
 pub const NETWORK_NAME_BYTES_MAX: usize = 64;
 
+/// Largest entry of a private network's membership: room for a removed admin's 1,250 entries that go on to count.
+pub const ENTRY_BYTES_MAX: usize = 20 * 1024;
+/// Longest name of a device in such an entry.
+pub const MEMBER_NAME_BYTES_MAX: usize = 64;
+/// Members of a private network. More than the few hundred machines this is made for.
+pub const MEMBERS_MAX: usize = 1_024;
+/// Devices about which entries of one signer are held. Nobody else's room shrinks when an admin fills its own.
+pub const SIGNER_DEVICES_MAX: usize = 1_024;
+/// Entries of one kind, by one signer, about one device, that are held: a device is granted something once, and lowered once or twice.
+pub const ENTRIES_PER_KIND_MAX: usize = 4;
+/// Records of one removed device that a list may name, 16 bytes each: 256 MiB.
+pub const KEEP_LIST_ITEMS_MAX: usize = 16 * 1024 * 1024;
+
 /// Largest gossip message that is accepted or sent.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Largest frame that gossipsub reads: above [`MESSAGE_BYTES_MAX`], so that a slightly too large message still arrives, and

@@ -37,7 +37,7 @@
 mod agenda;
 mod answering;
 mod asking;
-mod codec;
+pub(crate) mod codec;
 mod conformance;
 mod credit;
 mod feed;

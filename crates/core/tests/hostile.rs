@@ -20,6 +20,9 @@ use p2p_sync_core::limits::{
     FUTURE_MAX, KEY_BYTES_MAX, LIMITED_PEERS_MAX, MESSAGE_BYTES_MAX, NODE_ID_BYTES_MAX, SEEN_AUTHORS_MAX,
     VALUE_BYTES_MAX,
 };
+use p2p_sync_core::membership::{
+    Entries, Entry, EntryId, InvalidEntry, KeepList, MemberName, NextSecret, Role, SecretKey, ShortId, Statement,
+};
 use p2p_sync_core::message::{decode, encode};
 use p2p_sync_core::text::{SHORTENED_CHARACTERS_MAX, printable, shortened};
 use p2p_sync_core::{Key, NetworkName, NodeId, Record, Timestamp, Uptime};
@@ -86,7 +89,7 @@ const TOKENS: [&str; 34] = [
 ];
 
 /// How many tests below share the time.
-const TARGETS: u32 = 4;
+const TARGETS: u32 = 5;
 
 /// Says which try failed, when one does.
 struct Try(u64);
@@ -129,12 +132,12 @@ fn fuzz(mut attempt: impl FnMut(&mut Random)) {
     }
 }
 
-fn mutated(random: &mut Random, corpus: &[&str]) -> Vec<u8> {
+fn mutated(random: &mut Random, corpus: &[impl AsRef<[u8]>]) -> Vec<u8> {
     if random.percent(5) {
         let count = random.below(200);
         return random.bytes(count);
     }
-    let mut data = random.pick(corpus).as_bytes().to_vec();
+    let mut data = random.pick(corpus).as_ref().to_vec();
     for _ in 0..random.below(6) {
         let at = random.below(data.len() + 1);
         let end = (at + random.below(12)).min(data.len());
@@ -148,7 +151,7 @@ fn mutated(random: &mut Random, corpus: &[&str]) -> Vec<u8> {
                 drop(data.splice(at..at, part));
             }
             5 => {
-                let other = random.pick(corpus).as_bytes();
+                let other = random.pick(corpus).as_ref();
                 data.truncate(at);
                 data.extend(&other[random.below(other.len())..]);
             }
@@ -330,6 +333,84 @@ fn what_is_shown_is_harmless() {
             short == shown || short.chars().count() <= SHORTENED_CHARACTERS_MAX + "… (1048576 bytes)".chars().count()
         );
     });
+}
+
+/// A Genesis, and one entry of each other kind about the device of the key 2.
+fn entries() -> Vec<Entry> {
+    let keys = [1, 2, 3].map(|seed| SecretKey::from_seed([seed; 32]));
+    let device = keys[1].public();
+    let genesis = Statement::Genesis {
+        recovery: keys[2].public(),
+        secret: [4; 32],
+        nonce: [5; 16],
+        name: "home".parse().unwrap(),
+    };
+    let sign = |network, statement| Entry::sign(network, &keys[0], instant("2025-01-04T08:30:15Z"), statement).unwrap();
+    let genesis = sign(EntryId([0; 32]), genesis);
+    let network = genesis.id();
+    let others = [
+        Statement::Grant {
+            device,
+            role: Role::Admin,
+            name: MemberName::new("laptop").unwrap(),
+        },
+        Statement::Lower {
+            device,
+            to: Role::Out,
+            secret: Some(NextSecret {
+                epoch: 1,
+                hash: [6; 32],
+            }),
+            accepted: vec![ShortId([7; 16]), ShortId([8; 16])],
+        },
+        Statement::Keep {
+            device,
+            salt: [9; 16],
+            count: 2,
+            list: *blake3::hash(&[[1; 16], [2; 16]].concat()).as_bytes(),
+        },
+    ];
+    let others = others.map(|statement| sign(network, statement));
+    [genesis].into_iter().chain(others).collect()
+}
+
+#[test]
+fn entries_of_a_membership_never_panic_and_keep_their_one_form() {
+    let entries = entries();
+    let corpus: Vec<Vec<u8>> = entries.iter().map(Entry::to_bytes).collect();
+    let list = [[[1; 16], [2; 16]].concat()];
+    let (mut accepted, mut refused) = (0, 0);
+    fuzz(|random| {
+        let data = mutated(random, &corpus);
+        if corpus.contains(&data) {
+            return;
+        }
+        let forged = Entry::from_bytes(&data).unwrap_err();
+        // As if whoever sent it could sign anything.
+        match Entry::verified_with(&data, |_, _, _| true) {
+            Ok(entry) => {
+                accepted += 1;
+                assert_eq!(forged, InvalidEntry::Signature);
+                assert_eq!(entry.to_bytes(), data);
+                let mut set = Entries::new(entries[0].clone()).unwrap();
+                for entry in entries[1..].iter().cloned().chain([entry]) {
+                    let _ = set.insert(entry);
+                }
+                assert!(set.members().members().count() <= 3);
+            }
+            Err(error) => {
+                refused += 1;
+                assert_harmless(&error.to_string());
+            }
+        }
+        let data = mutated(random, &list);
+        let read = KeepList::from_bytes(entries[3].statement(), &data);
+        assert_eq!(read.is_ok(), data == list[0]);
+    });
+    assert!(
+        setting("P2P_SYNC_FUZZ_SEED").is_some() || accepted > 0 && refused > 0,
+        "{accepted} and {refused}"
+    );
 }
 
 #[test]

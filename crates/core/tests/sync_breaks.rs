@@ -636,6 +636,100 @@ fn copy_crate() -> PathBuf {
     copy
 }
 
+/// Wrong folds, and wrong bounds, of the membership: only its simulator is asked.
+const BREAKS_OF_MEMBERSHIP: &[Break] = &[
+    Break {
+        what: "what a removed admin said goes on to count, though its seniors do not accept it",
+        file: "membership/fold.rs",
+        from: "if let Some(by_seniors) = self.lowers.get(signer) {",
+        to: "if let Some(by_seniors) = self.lowers.get(signer).filter(|_| false) {",
+    },
+    Break {
+        what: "what a removed admin said goes on to count, though its equals do not accept it",
+        file: "membership/fold.rs",
+        from: "self.is_among(rank, entry) || accepted_by_all(by_equals, entry)",
+        to: "true || accepted_by_all(by_equals, entry)",
+    },
+    Break {
+        what: "one Lower that accepts an entry is enough",
+        file: "membership/fold.rs",
+        from: "lowers.iter().all(",
+        to: "lowers.iter().any(",
+    },
+    Break {
+        what: "of a mutual removal one side counts",
+        file: "membership/fold.rs",
+        from: "among_equals.values().flatten().for_each(",
+        to: "among_equals.values().flatten().take(1).for_each(",
+    },
+    Break {
+        what: "whoever is removed by an equal cannot remove it",
+        file: "membership/fold.rs",
+        from: "self.is_among(rank, entry) || accepted_by_all",
+        to: "accepted_by_all",
+    },
+    Break {
+        what: "a junior lowers a senior",
+        file: "membership/fold.rs",
+        from: "is_none_or(|of| *of > rank)",
+        to: "is_none_or(|_| true)",
+    },
+    Break {
+        what: "admins of every rank make admins",
+        file: "membership/fold.rs",
+        from: "if *role < Role::Admin || rank <= 0 {",
+        to: "if *role <= Role::Admin {",
+    },
+    Break {
+        what: "a Grant returns what was taken",
+        file: "membership/fold.rs",
+        from: "Some(self.lowered.get(device).map_or(granted, |to| granted.min(*to)))",
+        to: "Some(granted)",
+    },
+    Break {
+        what: "whoever is made admin twice has the last rank",
+        file: "membership/fold.rs",
+        from: "*held = (*held).min(rank + 1);",
+        to: "*held = rank + 1;",
+    },
+    Break {
+        what: "nobody leaves",
+        file: "membership/fold.rs",
+        from: "fold.leaves(entries);",
+        to: "",
+    },
+    Break {
+        what: "a junior's Keep rules",
+        file: "membership/fold.rs",
+        from: "keeps.insert((rank, entry.id()));",
+        to: "keeps.insert((0, entry.id()));",
+    },
+    Break {
+        what: "what is not in the list counts",
+        file: "membership/fold.rs",
+        from: "is_none_or(|list| list.names(digest))",
+        to: "is_none_or(|list| list.names(digest) || true)",
+    },
+    Break {
+        what: "the entries that came first stay",
+        file: "membership/set.rs",
+        from: "return (*place < last).then(|| vec![last]);",
+        to: "return (*place < last && false).then(|| vec![last]);",
+    },
+    Break {
+        what: "strangers sign",
+        file: "membership/set.rs",
+        from: "None => false,",
+        to: "None => true,",
+    },
+    Break {
+        what: "whoever came in by a Grant that arrived late may sign nothing",
+        file: "membership/set.rs",
+        from: "self.grant_all_of(*device);",
+        to: "",
+    },
+];
+
 fn copy_directory(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -670,6 +764,7 @@ fn cargo(copy: &Path, arguments: &[&str]) -> bool {
 }
 
 const SIMULATOR: &[&str] = &["test", "--test", "sync_simulator"];
+const MEMBERSHIP: &[&str] = &["test", "--test", "membership_simulator"];
 /// The tests of the sync, the quick ones first.
 const ALL: &[&[&str]] = &[
     &["test", "--lib"],
@@ -679,6 +774,7 @@ const ALL: &[&[&str]] = &[
     &["test", "--test", "sync_laws"],
     &["test", "--test", "sync_hostile"],
     SIMULATOR,
+    MEMBERSHIP,
 ];
 
 /// The file to break, as it is and as it becomes.
@@ -702,7 +798,11 @@ fn share(text: &str) -> (usize, usize) {
 #[test]
 fn every_break_still_has_its_place() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for one in BREAKS.iter().chain(BREAKS_FOR_THE_SIMULATOR) {
+    for one in BREAKS
+        .iter()
+        .chain(BREAKS_FOR_THE_SIMULATOR)
+        .chain(BREAKS_OF_MEMBERSHIP)
+    {
         broken(&sources, one);
     }
 }
@@ -719,9 +819,10 @@ fn every_break_is_noticed() {
     assert!(passes(ALL), "the tests pass while nothing is broken");
     let all = BREAKS.iter().map(|one| (one, ALL));
     let for_the_simulator = BREAKS_FOR_THE_SIMULATOR.iter().map(|one| (one, &[SIMULATOR][..]));
+    let of_membership = BREAKS_OF_MEMBERSHIP.iter().map(|one| (one, &[MEMBERSHIP][..]));
     let mut unnoticed = Vec::new();
     let wanted = |at: usize, one: &Break| at % shares == rest && (one.what.contains(&only) || one.file.contains(&only));
-    let listed = all.chain(for_the_simulator).enumerate();
+    let listed = all.chain(for_the_simulator).chain(of_membership).enumerate();
     for (_, (one, tests)) in listed.filter(|(at, (one, _))| wanted(*at, one)) {
         let (file, whole, becomes) = broken(&copy.join("crates/core/src"), one);
         fs::write(&file, becomes).unwrap();

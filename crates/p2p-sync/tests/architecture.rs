@@ -62,7 +62,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 const CORE_DEPENDENCIES: &[&str] = &[
     "blake3",
     "bs58",
+    "curve25519-dalek",
     "data-encoding",
+    "ed25519-zebra",
     "negentropy",
     "serde",
     "serde_json",

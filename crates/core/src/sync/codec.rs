@@ -4,28 +4,28 @@
 use super::wire::InvalidFrame;
 
 /// Appends to a frame.
-pub(super) struct Writer(Vec<u8>);
+pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Vec::new())
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    pub(super) fn byte(&mut self, byte: u8) {
+    pub(crate) fn byte(&mut self, byte: u8) {
         self.0.push(byte);
     }
 
     /// Bytes whose number the reader knows.
-    pub(super) fn fixed(&mut self, bytes: &[u8]) {
+    pub(crate) fn fixed(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
     /// A number in groups of seven bits, lowest first; every byte but the last has its top bit set (LEB128).
-    pub(super) fn number(&mut self, mut number: u64) {
+    pub(crate) fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push((number & 0x7f) as u8 | 0x80);
             number >>= 7;
@@ -34,46 +34,46 @@ impl Writer {
     }
 
     /// A number that may be negative: numbers near zero are short.
-    pub(super) fn signed(&mut self, number: i64) {
+    pub(crate) fn signed(&mut self, number: i64) {
         self.number((number.wrapping_shl(1) ^ (number >> 63)).cast_unsigned());
     }
 
     /// A count or a length.
-    pub(super) fn length(&mut self, length: usize) {
+    pub(crate) fn length(&mut self, length: usize) {
         self.number(length as u64);
     }
 
     /// Bytes, preceded by their length.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.length(bytes.len());
         self.fixed(bytes);
     }
 }
 
 /// Reads what a [`Writer`] wrote.
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, InvalidFrame> {
+    pub(crate) fn byte(&mut self) -> Result<u8, InvalidFrame> {
         let [byte] = self.array()?;
         Ok(byte)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidFrame> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidFrame> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(InvalidFrame::Short)?;
         self.0 = rest;
         Ok(*bytes)
     }
 
-    pub(super) fn number(&mut self) -> Result<u64, InvalidFrame> {
+    pub(crate) fn number(&mut self) -> Result<u64, InvalidFrame> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -89,13 +89,13 @@ impl<'a> Reader<'a> {
         Err(InvalidFrame::Malformed("a number longer than 64 bits"))
     }
 
-    pub(super) fn signed(&mut self) -> Result<i64, InvalidFrame> {
+    pub(crate) fn signed(&mut self) -> Result<i64, InvalidFrame> {
         let number = self.number()?;
         Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
     }
 
     /// A count of at most `max` elements, each of which takes at least `bytes_each` of the following bytes.
-    pub(super) fn count(&mut self, bytes_each: usize, max: usize) -> Result<usize, InvalidFrame> {
+    pub(crate) fn count(&mut self, bytes_each: usize, max: usize) -> Result<usize, InvalidFrame> {
         let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if count > max {
             return Err(InvalidFrame::Malformed("a count above its limit"));
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], InvalidFrame> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], InvalidFrame> {
         let length = self.count(1, usize::MAX)?;
         let (bytes, rest) = self.0.split_at_checked(length).ok_or(InvalidFrame::Short)?;
         self.0 = rest;

@@ -1,0 +1,28 @@
+//! Who is in a private network, and with which role.
+//!
+//! A network's membership is a set of signed [entries](Entry) that only grows. [`Entries`] holds it within bounds; [`Members`] is
+//! what the set means: a function of the set alone, so that nodes with the same entries agree, in whatever order they heard
+//! them, and no clock has a say.
+//!
+//! # Rules
+//! - The recovery key has [rank](Rank) −1, the founder 0. An admin has one more than whoever made it admin; rank 1 makes none.
+//! - A device's role is the best that was granted to it, and no more than what it was lowered to. What was taken from a key
+//!   never returns to it by another Grant: the device joins again with a new key.
+//! - A lower rank cannot touch a higher one; equals can remove each other. Of what a lowered admin said, only what the Lowers
+//!   accept goes on to count.
+//! - A record of a device that may not write any longer counts if the list made at its removal names it
+//!   ([`Members::record_counts`]).
+//!
+//! The running program does not use this yet.
+
+mod entry;
+mod fold;
+mod key;
+mod list;
+mod set;
+
+pub use entry::{Entry, EntryId, InvalidEntry, InvalidMemberName, MemberName, NextSecret, Role, ShortId, Statement};
+pub use fold::{Lists, Members, Rank};
+pub use key::{InvalidKey, PublicKey, SIGNATURE_BYTES, SecretKey};
+pub use list::{KeepList, LIST_ITEM_BYTES, OtherList};
+pub use set::{Entries, Inserted, NoGenesis, Refused};
