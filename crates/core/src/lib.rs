@@ -5,6 +5,7 @@
 //! # Reading order
 //! - [`limits`]: all limits, with units and reasons.
 //! - [`id`]: who a node is; [`network`]: which nodes belong together.
+//! - [`neighbours`]: with which peers a node keeps connections.
 //! - [`time`]: instants and their text form; [`clock`]: the hybrid logical clock that stamps writes.
 //! - [`record`]: keys, values and versions; which version wins, and which one covers which; [`seen`]: what the author of a
 //!   version had seen; [`versions`]: all versions of a key that a node holds.
@@ -28,6 +29,7 @@ pub mod limiter;
 pub mod limits;
 pub mod membership;
 pub mod message;
+pub mod neighbours;
 pub mod network;
 pub mod pacer;
 mod random;

@@ -60,6 +60,19 @@ pub const PACED_BACKLOG_RECORDS_MAX: usize = 4_096;
 /// Bytes of keys and values queued for the node's own gossip budget.
 pub const PACED_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Peers with whom everybody is connected to everybody. More would cost more with each of them, and gain nothing.
+pub const FULL_MESH_PEERS_MAX: usize = 24;
+/// Peers beyond [`FULL_MESH_PEERS_MAX`] that a node still connects with if it was connected with all before.
+pub const FULL_MESH_SLACK: usize = 4;
+/// Beyond that, peers that a node dials because their ids are nearest to its own.
+pub const NEAREST_PEERS: usize = 8;
+/// And peers that it dials because they were drawn by lot.
+pub const DRAWN_PEERS: usize = 8;
+/// How long a peer that was drawn is kept. In whole seconds, and a multiple of [`DRAWN_PEERS`] of them.
+pub const DRAWN_FOR: Duration = Duration::from_secs(600);
+/// Connected peers that a node is content with: those that it dials, as many that dial it, and half as many by bad luck.
+pub const CONNECTED_PEERS_MAX: usize = 48;
+
 /// How far ahead of our clock a received record may be before it is refused.
 pub const FUTURE_MAX: Duration = Duration::from_secs(120);
 /// How far ahead of our clock an observed timestamp may push our own writes.

@@ -9,7 +9,7 @@
 //! is gone that was neither overwritten by somebody who had it, by the world's own account, nor counted; and then they are quiet.
 //!
 //! `P2P_SYNC_SIM_SEEDS=1000` runs so many seeds, from `P2P_SYNC_SIM_FIRST` on, on `P2P_SYNC_SIM_THREADS` threads;
-//! `P2P_SYNC_SIM_SEED=7` just that one.
+//! `P2P_SYNC_SIM_SEED=7` just that one. `P2P_SYNC_SIM_NODES=1000` runs the networks of many nodes with so many.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
@@ -19,6 +19,8 @@ mod connections;
 mod feeds;
 #[path = "sync_simulator/liar.rs"]
 mod liar;
+#[path = "sync_simulator/many.rs"]
+mod many;
 #[path = "sync_simulator/node.rs"]
 mod node;
 #[path = "sync_simulator/oracles.rs"]

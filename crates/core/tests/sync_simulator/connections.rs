@@ -8,13 +8,27 @@ use p2p_sync_core::{NodeId, Uptime};
 use crate::support::node as id;
 use crate::world::{Event, World};
 
+/// Numbers that fit into the first byte of a peer id, without that which says that more follow.
+const SMALL: usize = 255;
+
 /// The node's number as its peer id; they are in the same order.
 pub(crate) fn peer_id(node: usize) -> NodeId {
-    id(u8::try_from(node).unwrap())
+    match u8::try_from(node) {
+        Ok(number) if node < SMALL => id(number),
+        _ => {
+            let mut bytes = [0xff; 38];
+            bytes[1..9].copy_from_slice(&(node as u64).to_be_bytes());
+            NodeId::from_bytes(&bytes).unwrap()
+        }
+    }
 }
 
 fn number(id: NodeId) -> usize {
-    usize::from(id.as_bytes()[0])
+    let bytes = id.as_bytes();
+    if usize::from(bytes[0]) < SMALL {
+        return usize::from(bytes[0]);
+    }
+    usize::try_from(u64::from_be_bytes(bytes[1..9].try_into().unwrap())).unwrap()
 }
 
 impl World {

@@ -1,5 +1,11 @@
 //! What a world is like: drawn from its seed.
 
+use std::collections::BTreeMap;
+
+use p2p_sync_core::Uptime;
+use p2p_sync_core::neighbours::{Known, Neighbours, Position};
+
+use crate::connections::peer_id;
 use crate::support::Random;
 
 /// Who is linked with whom.
@@ -11,6 +17,8 @@ pub(crate) enum Shape {
     /// Every node with some random others.
     Mesh,
     Full,
+    /// As the nodes themselves choose where there are many of them.
+    Chosen,
 }
 
 #[derive(Debug, Clone)]
@@ -130,10 +138,14 @@ impl Scenario {
     pub(crate) fn links(&self, random: &mut Random) -> Vec<(usize, usize)> {
         let honest = self.nodes - self.liars.min(self.nodes - 2);
         let mut links = Vec::new();
+        if self.shape == Shape::Chosen {
+            return chosen_links(&(0..self.nodes).collect::<Vec<_>>(), random);
+        }
         for node in 1..honest {
             match self.shape {
                 Shape::Chain | Shape::Ring => links.push((node - 1, node)),
                 Shape::Star => links.push((0, node)),
+                Shape::Chosen => {}
                 Shape::Full => links.extend((0..node).map(|other| (other, node))),
                 Shape::Mesh => {
                     links.push((random.below(node), node));
@@ -155,4 +167,29 @@ impl Scenario {
         links.dedup();
         links
     }
+}
+
+/// The links between these nodes, of which each knows all others, and connects with those that it wants.
+pub(crate) fn chosen_links(nodes: &[usize], random: &mut Random) -> Vec<(usize, usize)> {
+    let position = |node: &usize| Position::of(peer_id(*node).as_bytes());
+    let numbers: BTreeMap<Position, usize> = nodes.iter().map(|node| (position(node), *node)).collect();
+    let mut links = Vec::new();
+    for node in nodes {
+        let own = position(node);
+        let known = numbers
+            .keys()
+            .filter(|position| **position != own)
+            .map(|position| Known {
+                position: *position,
+                is_there: true,
+            });
+        let known: Vec<Known> = known.collect();
+        let wanted = Neighbours::new(own, random.bits()).choose(&known, Uptime::default());
+        let peers = known.iter().filter(|peer| wanted.contains(peer.position));
+        let peers = peers.map(|peer| numbers[&peer.position]);
+        links.extend(peers.map(|peer| (peer.min(*node), peer.max(*node))));
+    }
+    links.sort_unstable();
+    links.dedup();
+    links
 }

@@ -159,6 +159,10 @@ pub(crate) struct World {
     /// Those that reach each other, each connection with a number of its own.
     pub(crate) connections: BTreeMap<(usize, usize), u64>,
     pub(crate) next_connection: u64,
+    /// To whom each node passes on what it hears, where that is not just its first neighbours.
+    pub(crate) meshes: BTreeMap<usize, Vec<usize>>,
+    /// Copies of live changes that each node sent.
+    pub(crate) copies: BTreeMap<usize, u64>,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: BTreeMap<u64, Event>,
     next_event: u64,
@@ -199,6 +203,8 @@ impl World {
             cut: BTreeSet::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
+            meshes: BTreeMap::new(),
+            copies: BTreeMap::new(),
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             next_event: 0,

@@ -81,7 +81,9 @@ impl World {
 
     /// Tells some neighbours. What is lost on the way is for the sync to bring.
     fn gossip(&mut self, from: usize, record: &Record) {
-        for to in self.neighbours(from).into_iter().take(6) {
+        let mesh = self.meshes.get(&from).cloned();
+        for to in mesh.unwrap_or_else(|| self.neighbours(from).into_iter().take(6).collect()) {
+            *self.copies.entry(from).or_default() += 1;
             let copies = 1 + usize::from(self.random.percent(self.scenario.repeat_percent));
             for _ in 0..copies {
                 if self.random.percent(self.scenario.loss_percent) || !self.can_reach(from, to) {
