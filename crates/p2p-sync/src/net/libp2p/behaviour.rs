@@ -13,7 +13,7 @@ use p2p_sync_core::NetworkName;
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 use tokio::sync::mpsc;
 
-use super::peers::per_address;
+use super::peers::{own_dials, per_address};
 use super::transport::half_open::HALF_OPEN_MAX;
 use super::transport::liveness;
 use super::{discovery, streams};
@@ -34,6 +34,11 @@ const DIALS_MAX: u32 = 256;
 /// heard of it.
 const PENDING_INBOUND_MAX: u32 = 2 * HALF_OPEN_MAX as u32;
 
+/// How often a peer says again who it is. What changes it says at once, and nobody else needs to hear it.
+const IDENTIFY_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often Kademlia looks whether there is anybody whom it does not know. It also does when it hears of somebody new.
+const KAD_INTERVAL: Duration = Duration::from_secs(1_800);
+
 /// How long a message counts as seen. gossipsub keeps an id of each, whether it was let in or not, without any other bound, so
 /// this is what bounds its memory: a neighbour that sends junk as fast as a core can check it makes some ten thousand ids
 /// a second. What comes again later is taken for a replay, which changes nothing. A message is on its way for less than
@@ -45,6 +50,7 @@ const SEEN_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Behaviour {
     pub(super) limits: connection_limits::Behaviour,
     pub(super) per_address: per_address::Behaviour,
+    pub(super) own_dials: own_dials::Behaviour,
     pub(super) gossip: gossipsub::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) liveness: liveness::Behaviour,
@@ -81,10 +87,12 @@ impl Behaviour {
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
         let identify = identify::Config::new("/p2p-sync/1".to_owned(), key.public())
             .with_agent_version(agent_version)
+            .with_interval(IDENTIFY_INTERVAL)
             .with_push_listen_addr_updates(true);
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
             per_address: per_address::Behaviour::default(),
+            own_dials: own_dials::Behaviour::default(),
             gossip: gossip(key, network)?,
             identify: identify::Behaviour::new(identify),
             liveness: liveness::Behaviour::new(),
@@ -144,7 +152,8 @@ fn kademlia(
     config
         .set_publication_interval(None)
         .set_replication_interval(None)
-        .set_provider_publication_interval(None);
+        .set_provider_publication_interval(None)
+        .set_periodic_bootstrap_interval(Some(KAD_INTERVAL));
     let mut kad = kad::Behaviour::with_config(peer, MemoryStore::new(peer), config);
     kad.set_mode(Some(kad::Mode::Server));
     Ok(kad)

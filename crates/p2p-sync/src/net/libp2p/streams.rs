@@ -24,6 +24,7 @@ use crate::net::{FromPeers, STREAM_BYTES_MAX, StreamEvent, StreamId, StreamOrder
 mod behaviour;
 mod feeds;
 mod framing;
+mod holding;
 pub(in crate::net::libp2p) mod links;
 mod places;
 mod session;
@@ -31,6 +32,7 @@ mod session;
 pub(super) use behaviour::{Behaviour, INCOMING_MAX, Incoming, NoPlace, Opening};
 pub(super) use feeds::Feeds;
 use framing::{ByteCounters, FrameReader, FrameWriter, StreamError};
+use holding::Holding;
 use places::Places;
 use session::Begun;
 
@@ -80,6 +82,7 @@ pub(super) struct Common {
     names: Names,
     next_stream: AtomicU64,
     places: Places,
+    holding: Holding,
 }
 
 /// A stream that a peer opened: it has its place until this is dropped.
@@ -114,6 +117,7 @@ impl Common {
             names,
             next_stream: AtomicU64::new(0),
             places: Places::default(),
+            holding: Holding::default(),
         }
     }
 
@@ -135,6 +139,11 @@ impl Common {
     /// How many streams peers have open to us.
     pub(super) fn inbound_streams(&self) -> usize {
         self.places.taken()
+    }
+
+    /// Whether a session with this peer is under way.
+    pub(super) fn is_busy(&self, peer: &PeerId) -> bool {
+        self.holding.is_busy(peer)
     }
 
     /// Counts what a peer did wrong, or did not get; says whether to log it.

@@ -32,6 +32,7 @@ use crate::names::Names;
 use crate::net::{Audience, FROM_PEERS_BYTES_MAX, FromPeers, StreamOrder, ToPeers};
 use crate::report::NotListening;
 
+mod crowding;
 mod events;
 mod gossiping;
 mod pinging;
@@ -287,9 +288,13 @@ impl Task {
             tracing::debug!(%peer, "closing a connection that has gone silent");
             self.swarm.close_connection(id);
         }
+        for (peer, id) in self.connections.in_doubt(now) {
+            self.swarm.behaviour_mut().liveness.ping(peer, id);
+        }
         for id in self.connections.spare(*self.swarm.local_peer_id(), now) {
             self.swarm.close_connection(id);
         }
+        self.close_surplus(now);
         let (unheard, crowded_out) = self.audience.take_missed();
         self.gossip.missed(unheard, crowded_out);
         if self.gossip.take_unsent() | std::mem::take(&mut self.is_unsent) {
@@ -319,7 +324,12 @@ impl Task {
 
     fn dial_due(&mut self) {
         let now = Instant::now();
-        for order in self.dialer.due(now) {
+        let orders = self.dialer.due(now);
+        let is_strict = self.dialer.is_strict();
+        let own_dials = &mut self.swarm.behaviour_mut().own_dials;
+        own_dials.set_strict(is_strict);
+        own_dials.set_ordered(true);
+        for order in orders {
             let options = match (order.peer, order.addresses.first()) {
                 (Some(peer), _) => DialOpts::peer_id(peer).addresses(order.addresses.clone()).build(),
                 (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).build(),
@@ -335,6 +345,7 @@ impl Task {
                 }
             }
         }
+        self.swarm.behaviour_mut().own_dials.set_ordered(false);
     }
 
     /// Takes the announcement back, publishes what may go at once, and disconnects everybody, so that the others see it now

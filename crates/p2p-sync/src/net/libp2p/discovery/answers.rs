@@ -10,11 +10,14 @@ use crate::throttle::Throttle;
 
 /// How long others keep silent about what was just said.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// How long who knows more than it lists is taken to have heard of us: a quarter of the time for which we are remembered.
-const HEARD_FOR: Duration = Duration::from_secs(30);
+/// How long who knows more than it lists is taken to have heard of us: less than half the time for which we are remembered.
+const HEARD_FOR: Duration = Duration::from_secs(55);
 /// Answers that others may give too come at different moments, between these, so that they do not collide.
 const SHARED_DELAY: Duration = Duration::from_millis(20);
 const SHARED_SPREAD: Duration = Duration::from_millis(100);
+/// What each instance that is known adds to that, up to a bound: a crowd must not answer all at once.
+const SPREAD_PER_INSTANCE: Duration = Duration::from_millis(5);
+const SPREAD_MAX: Duration = Duration::from_secs(1);
 /// Answers to single resolvers in each second.
 const LEGACY_PER_SECOND_MAX: u32 = 10;
 
@@ -54,12 +57,16 @@ impl Answers {
         };
     }
 
-    /// Somebody asks.
-    pub(super) fn asked(&mut self, place: Place, query: &Query, now: Instant) {
+    /// Somebody asks, where so many instances are known.
+    pub(super) fn asked(&mut self, place: Place, query: &Query, crowd: usize, now: Instant) {
         let delay = if query.is_for_us_alone {
             Duration::ZERO
         } else {
-            SHARED_DELAY + (self.chance)(SHARED_SPREAD)
+            let crowd = u32::try_from(crowd).unwrap_or(u32::MAX);
+            let spread = SPREAD_PER_INSTANCE
+                .saturating_mul(crowd)
+                .clamp(SHARED_SPREAD, SPREAD_MAX);
+            SHARED_DELAY + (self.chance)(spread)
         };
         let on = self.places.entry(place).or_default();
         let is_browsing = !query.is_for_us_alone && !query.of_all_services;
@@ -123,12 +130,32 @@ mod tests {
         let mut times = Vec::new();
         for step in 0..400 {
             let now = start + Duration::from_millis(10) * step;
-            answers.asked(place, &browsing(), now);
+            answers.asked(place, &browsing(), 0, now);
             if !answers.take_due(now).is_empty() {
                 times.push(step * 10);
             }
         }
         assert_eq!(times, [70, 1070, 2070, 3070]);
+    }
+
+    #[test]
+    fn a_crowd_answers_within_a_second_and_a_few_within_a_tenth() {
+        let (start, place) = (
+            Instant::now(),
+            Place {
+                index: 1,
+                family: Family::V4,
+            },
+        );
+        let latest = |crowd| {
+            let mut answers = Answers::new(|below| below);
+            answers.asked(place, &browsing(), crowd, start);
+            answers.next().unwrap() - start
+        };
+        assert_eq!(
+            [0, 20, 100, 1_000].map(latest),
+            [120, 120, 520, 1_020].map(Duration::from_millis)
+        );
     }
 
     #[test]
@@ -146,12 +173,12 @@ mod tests {
         let mut times = Vec::new();
         for step in 0..100 {
             let now = start + Duration::from_secs(step);
-            answers.asked(place, &query, now);
+            answers.asked(place, &query, 0, now);
             if !answers.take_due(now + SHARED_DELAY).is_empty() {
                 times.push(step);
             }
         }
-        assert_eq!(times, [0, 31, 62, 93]);
+        assert_eq!(times, [0, 56]);
     }
 
     #[test]

@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// How often it is asked when all is well.
+/// How often it is asked when all is well: with others, who hear each other's questions, in a random order.
 const INTERVAL: Duration = Duration::from_secs(30);
+/// How much later that may be by chance.
+const JITTER: Duration = Duration::from_secs(15);
+/// A question of another node, and the answers to it, serve as well as an own one that would come within this time.
+pub(super) const SERVES_FOR: Duration = Duration::from_secs(25);
+/// The same in a search, where everybody is to answer.
+pub(super) const SERVES_SEARCH_FOR: Duration = Duration::from_millis(500);
 /// How often it is asked at most, whatever happens.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// How often it is asked while a peer is missed.
@@ -63,8 +69,8 @@ impl Asking {
         self.next = now + INTERVAL / 3;
     }
 
-    /// The question is asked now. Returns whether somebody is missed.
-    pub(super) fn asked(&mut self, now: Instant) -> bool {
+    /// The question is asked now, or another node has asked it. Returns whether somebody is missed. `chance`: from 0 to below 1.
+    pub(super) fn asked(&mut self, now: Instant, chance: f64) -> bool {
         let is_missing = now < self.missing_until;
         self.count = self.count.saturating_add(1);
         let interval = match (is_missing, self.count) {
@@ -72,7 +78,7 @@ impl Asking {
             (true, _) => INTERVAL_MISSING,
             // Whoever is there may have come while nothing could be heard.
             (false, _) if self.is_alone => INTERVAL_MISSING,
-            (false, _) => INTERVAL,
+            (false, _) => INTERVAL + JITTER.mul_f64(chance),
         };
         self.last = Some(now);
         self.next = now + interval;
@@ -89,7 +95,7 @@ mod tests {
         while asking.next() <= from + Duration::from_secs(seconds) {
             let now = asking.next();
             at.push(now.saturating_duration_since(from).as_secs());
-            asking.asked(now);
+            asking.asked(now, 0.0);
         }
         at
     }
@@ -111,13 +117,22 @@ mod tests {
     }
 
     #[test]
+    fn not_all_ask_at_the_same_moment_when_all_is_well() {
+        let now = Instant::now();
+        let mut asking = Asking::new(now);
+        asking.relax(now);
+        assert!(!asking.asked(now, 0.5));
+        assert_eq!(asking.next(), now + INTERVAL + JITTER / 2);
+    }
+
+    #[test]
     fn who_is_alone_goes_on_asking_but_not_those_who_are_known() {
         let start = Instant::now();
         let mut asking = Asking::new(start);
         questions(&mut asking, start, 600);
         let later = start + Duration::from_secs(601);
         assert_eq!(questions(&mut asking, later, 19).len(), 4);
-        assert!(!asking.asked(later));
+        assert!(!asking.asked(later, 0.0));
         asking.relax(later);
         asking.lost(true, later);
         questions(&mut asking, later, 120);
@@ -133,7 +148,7 @@ mod tests {
             let now = start + Duration::from_millis(100) * step;
             asking.search(now);
             if asking.next() <= now {
-                asking.asked(now);
+                asking.asked(now, 0.0);
                 asked += 1;
             }
         }

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::answers::Answers;
-use super::asking::Asking;
-use super::sockets::{self, Arrived, Failure, Link, Open, Place, Way, What};
+use super::asking::{Asking, SERVES_FOR, SERVES_SEARCH_FOR};
+use super::sockets::{self, Arrived, Failure, Family, Link, Open, Place, Way, What};
 use super::table::Table;
 use super::wire::{self, Message, OwnNames, Purpose};
 use super::{Event, Facts, addresses};
@@ -38,6 +38,26 @@ pub(super) enum Command {
     Withdraw(oneshot::Sender<()>),
 }
 
+/// Another node asked for what we would ask for.
+#[derive(Debug, Clone, Copy)]
+struct Served {
+    at: Instant,
+    /// Everybody was to answer.
+    is_full: bool,
+}
+
+impl Served {
+    /// Whether the answers do for a question of ours now.
+    fn serves(self, is_search: bool, now: Instant) -> bool {
+        let ago = now.saturating_duration_since(self.at);
+        if is_search {
+            self.is_full && ago < SERVES_SEARCH_FOR
+        } else {
+            ago < SERVES_FOR
+        }
+    }
+}
+
 /// The task's end of what ties it to the behaviour.
 pub(super) struct Ends {
     pub(super) commands: mpsc::Receiver<Command>,
@@ -59,6 +79,8 @@ pub(super) struct Engine {
     asking: Asking,
     /// Where a question of ours went out whose copy has not come back, and when.
     asked: BTreeMap<Place, Instant>,
+    /// Where another node asked for everybody, and for whom we miss, and when.
+    served: BTreeMap<Place, Served>,
     answers: Answers,
     next_tick: Instant,
     /// When it was told last that a socket has failed.
@@ -81,6 +103,7 @@ impl Engine {
             table,
             asking: Asking::new(now),
             asked: BTreeMap::new(),
+            served: BTreeMap::new(),
             answers: Answers::new(|below| rand::random_range(Duration::ZERO..below)),
             next_tick: now,
             warnings: Throttle::once(WARNING_INTERVAL),
@@ -125,7 +148,7 @@ impl Engine {
             if self.look_at_links(now) {
                 events.push(Event::InterfacesChanged);
             }
-            let missing = self.table.take_missing();
+            let missing = self.table.take_missing(now);
             let (instances, hosts) = (missing.instances.iter(), missing.hosts.iter());
             if let Some(packet) = wire::resolve(instances.map(String::as_str), hosts.map(String::as_str)) {
                 self.open.values().for_each(|socket| socket.multicast(&packet));
@@ -134,25 +157,51 @@ impl Engine {
             events.extend(news.into_iter().filter_map(addresses::event));
         }
         if self.asking.next() <= now {
-            let is_missing = self.asking.asked(now);
-            if is_missing {
-                self.table.tell_again();
-            }
-            // Who is missed may be among those that are thought to be known: then everybody answers.
-            let known: Vec<&str> = if is_missing {
-                Vec::new()
-            } else {
-                self.table.known(now).collect()
-            };
-            if let Some(packet) = wire::browse(known.into_iter()) {
-                self.open.values().for_each(|socket| socket.multicast(&packet));
-                self.asked = self.open.keys().map(|place| (*place, now)).collect();
-            }
+            self.ask(now);
         }
         for (place, all_services) in self.answers.take_due(now) {
             self.respond(place, all_services, Purpose::Announce);
         }
         events
+    }
+
+    /// Asks for everybody, where no other node has just done so.
+    fn ask(&mut self, now: Instant) {
+        let is_missing = self.asking.asked(now, rand::random());
+        if is_missing {
+            self.table.tell_again();
+        }
+        // Who is missed may be among those that are thought to be known: then everybody answers.
+        let known: Vec<&str> = if is_missing {
+            Vec::new()
+        } else {
+            self.table.known(now).collect()
+        };
+        let Some(packet) = wire::browse(known.into_iter()) else {
+            return;
+        };
+        self.asked.clear();
+        for (place, socket) in &self.open {
+            let is_served = self
+                .served
+                .get(place)
+                .is_some_and(|served| served.serves(is_missing, now));
+            if !is_served && (is_missing || !self.is_second_way(*place)) {
+                socket.multicast(&packet);
+                self.asked.insert(*place, now);
+            }
+        }
+    }
+
+    /// Whether nobody can be dialled at what this place is about and the other family of the same interface is not.
+    fn is_second_way(&self, place: Place) -> bool {
+        let link = self.links.iter().find(|link| link.index == place.index);
+        let is_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        place.family == Family::V6
+            && link.is_some_and(|link| {
+                let (v4, v6): (Vec<&IpAddr>, Vec<&IpAddr>) = link.addresses.iter().partition(|ip| ip.is_ipv4());
+                !v4.is_empty() && v6.into_iter().all(is_local)
+            })
     }
 
     /// Opens what can be opened, closes what is gone, and says so. Returns whether an interface has changed.
@@ -186,6 +235,7 @@ impl Engine {
             }
         }
         self.answers.keep(|place| self.open.contains_key(place));
+        self.served.retain(|place, _| self.open.contains_key(place));
         self.note_failures(failures);
         has_changed
     }
@@ -265,10 +315,16 @@ impl Engine {
                         if self.is_echo(place, from, now) {
                             return Vec::new();
                         }
-                        if from.port() == sockets::PORT {
-                            self.answers.asked(place, &query, now);
-                        } else {
+                        if from.port() != sockets::PORT {
                             self.answer_legacy(place, from, &query, now);
+                            return Vec::new();
+                        }
+                        if query.browses && way == Way::Group && self.table.is_served(from.ip(), &query.listed, now) {
+                            let is_full = query.listed.is_empty() && !query.knows_more;
+                            self.served.insert(place, Served { at: now, is_full });
+                        }
+                        if query.wants_us {
+                            self.answers.asked(place, &query, self.table.len(), now);
                         }
                         Vec::new()
                     }
@@ -323,7 +379,8 @@ impl Engine {
     /// Answers a resolver that knows nothing of multicast, at its own address; only on this link, and not often, for whoever lies
     /// about its address makes the answer go elsewhere.
     fn answer_legacy(&mut self, place: Place, from: SocketAddr, query: &wire::Query, now: Instant) {
-        if self.subnets.contain(from.ip())
+        if query.wants_us
+            && self.subnets.contain(from.ip())
             && self.answers.allows_legacy(now)
             && let Some(socket) = self.open.get(&place)
             && let Some(packet) = self.names.legacy_response(query, &self.addresses_of(place))
@@ -416,6 +473,36 @@ mod tests {
             is_answered(&mut engine, place, later + TICK * 6, address),
             "another node here"
         );
+    }
+
+    #[tokio::test]
+    async fn where_another_node_has_just_asked_it_does_not_unless_it_searches() {
+        let mut engine = engine();
+        let now = Instant::now();
+        engine.look_at_links(now);
+        let place = *engine.open.keys().next().expect("every machine has a loopback");
+        engine.asking.relax(now);
+        engine.ask(now);
+        assert!(engine.asked.contains_key(&place));
+        let served = Served {
+            at: now,
+            is_full: false,
+        };
+        engine.served.insert(place, served);
+        engine.ask(now + SERVES_FOR / 2);
+        assert!(!engine.asked.contains_key(&place));
+        engine.ask(now + SERVES_FOR);
+        assert!(engine.asked.contains_key(&place), "that was long ago");
+        engine.asking.search(now + SERVES_FOR);
+        engine.served.insert(
+            place,
+            Served {
+                at: now + SERVES_FOR,
+                ..served
+            },
+        );
+        engine.ask(now + SERVES_FOR);
+        assert!(engine.asked.contains_key(&place), "not everybody was to answer that");
     }
 
     #[tokio::test]

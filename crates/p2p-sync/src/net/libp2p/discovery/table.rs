@@ -129,6 +129,9 @@ impl Table {
         } else {
             entry.lifetime.min(lifetime)
         };
+        if entry.is_complete() {
+            entry.asked = 0;
+        }
         entry.heard = now;
         match piece {
             Piece::Place { host, port, .. } => {
@@ -331,17 +334,42 @@ impl Table {
             .filter(move |instance| seen.insert(*instance))
     }
 
-    /// What to ask for now, the newest first. Each is asked for a few times.
-    pub(super) fn take_missing(&mut self) -> Missing {
+    /// How many instances are held.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether a question from this source that lists these instances does for one of ours: all of them are known here too, and so
+    /// is the asker, which does not answer itself.
+    pub(super) fn is_served(&self, source: IpAddr, listed: &[String], now: Instant) -> bool {
+        let known: HashSet<&str> = self.known(now).collect();
+        let is_asker = |entry: &Entry| entry.source == source && known.contains(entry.instance.as_str());
+        self.entries.iter().any(is_asker) && listed.iter().all(|instance| known.contains(instance.as_str()))
+    }
+
+    /// What to ask for now, the newest first: what is not known, and what was not heard of for so long that it would soon be
+    /// forgotten. Each is asked for a few times.
+    pub(super) fn take_missing(&mut self, now: Instant) -> Missing {
         let mut missing = Missing::default();
+        let is_old = |entry: &Entry| now.saturating_duration_since(entry.heard) >= entry.lifetime * 7 / 8;
+        // One that is still heard of in another way is not forgotten.
+        let fresh = self
+            .entries
+            .iter()
+            .filter(|entry| entry.is_complete() && !is_old(entry));
+        let fresh: HashSet<String> = fresh.map(|entry| entry.instance.clone()).collect();
+        let is_fading = |entry: &Entry| is_old(entry) && !fresh.contains(&entry.instance);
         let incomplete = |entry: &&mut Entry| {
             // Who is somebody else need not say where it is.
-            entry.asked < ASKED_MAX && !entry.is_complete() && entry.text != Some(None)
+            entry.asked < ASKED_MAX && entry.text != Some(None) && (!entry.is_complete() || is_fading(entry))
         };
         for entry in self.entries.iter_mut().rev().filter(incomplete).take(NAMES_MAX) {
             entry.asked += 1;
             match &entry.place {
-                Some((host, _)) if entry.text.is_some() => missing.hosts.push(host.clone()),
+                Some((host, _)) if entry.text.is_some() && entry.addresses.is_empty() => {
+                    missing.hosts.push(host.clone())
+                }
+                Some(_) if entry.is_complete() => missing.instances.push(entry.instance.clone()),
                 Some((host, _)) => {
                     missing.instances.push(entry.instance.clone());
                     missing.hosts.push(host.clone());

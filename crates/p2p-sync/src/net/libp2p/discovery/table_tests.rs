@@ -113,14 +113,61 @@ fn what_comes_in_pieces_is_asked_for_and_put_together() {
     let address = pieces.pop().unwrap();
     let rest = pieces.split_off(1);
     assert_eq!(table.hear(source(1), pieces, start), []);
-    assert_eq!(table.take_missing().instances, ["a._p2p-sync._tcp.local"]);
+    assert_eq!(table.take_missing(start).instances, ["a._p2p-sync._tcp.local"]);
     assert_eq!(table.hear(source(1), rest, start), []);
-    assert_eq!(table.take_missing().hosts, ["a.local"]);
+    assert_eq!(table.take_missing(start).hosts, ["a.local"]);
     assert_eq!(
         table.hear(source(1), vec![address], start),
         [announced(peer, &["10.0.0.1"])]
     );
-    assert_eq!(table.take_missing(), Missing::default());
+    assert_eq!(table.take_missing(start), Missing::default());
+}
+
+#[test]
+fn what_would_soon_be_forgotten_is_asked_for_a_few_times() {
+    let (mut table, peer, start) = (table(), PeerId::random(), Instant::now());
+    table.hear(source(1), announcement("a", peer, "10.0.0.1", 120), start);
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert_eq!(table.take_missing(at(104)), Missing::default());
+    for _ in 0..3 {
+        assert_eq!(table.take_missing(at(105)).instances, ["a._p2p-sync._tcp.local"]);
+    }
+    assert_eq!(table.take_missing(at(106)), Missing::default(), "enough");
+    table.hear(source(1), announcement("a", peer, "10.0.0.1", 120), at(107));
+    assert_eq!(table.take_missing(at(107)), Missing::default());
+    assert!(!table.take_missing(at(212)).instances.is_empty());
+    table.hear(source(2), announcement("a", peer, "10.0.0.1", 120), at(213));
+    assert_eq!(
+        table.take_missing(at(213)),
+        Missing::default(),
+        "another source tells of it"
+    );
+}
+
+#[test]
+fn a_question_of_another_node_serves_if_all_that_it_lists_and_itself_are_known() {
+    let (mut table, start) = (table(), Instant::now());
+    for (number, name) in [(1, "a"), (2, "b")] {
+        let pieces = announcement(name, PeerId::random(), &format!("10.0.0.{number}"), 120);
+        table.hear(source(number), pieces, start);
+    }
+    let listed = |names: &[&str]| -> Vec<String> {
+        names
+            .iter()
+            .map(|name| format!("{name}._p2p-sync._tcp.local"))
+            .collect()
+    };
+    assert!(table.is_served(source(1), &[], start));
+    assert!(table.is_served(source(1), &listed(&["b"]), start));
+    assert!(
+        !table.is_served(source(1), &listed(&["b", "c"]), start),
+        "c does not answer, and is unknown"
+    );
+    assert!(
+        !table.is_served(source(3), &[], start),
+        "the asker does not answer itself"
+    );
+    assert!(!table.is_served(source(1), &[], start + Duration::from_secs(61)), "old");
 }
 
 #[test]

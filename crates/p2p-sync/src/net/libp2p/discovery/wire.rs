@@ -15,6 +15,8 @@ const ALL_SERVICES: &str = "_services._dns-sd._udp.local";
 pub(super) const PACKET_BYTES_MAX: usize = 9_000;
 /// Known instances that are listed with a question: as many as fit into one packet of an Ethernet.
 const KNOWN_MAX: usize = 16;
+/// Of a list that somebody else sends, as many are looked at.
+const LISTED_MAX: usize = 64;
 /// What the names that are asked for may take in one packet.
 const NAMES_BYTES_MAX: usize = 1_350;
 /// What two questions about a name take beside its text: its two ends, its repetition as a pointer, two kinds and two classes.
@@ -40,9 +42,15 @@ pub(super) enum Message {
     Response(Vec<Piece>),
 }
 
-/// Somebody asks for what this node announces.
+/// Somebody asks for what nodes announce.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
+    /// All instances are asked for, except for those that are listed.
+    pub(super) browses: bool,
+    /// Instances that the asker knows already.
+    pub(super) listed: Vec<String>,
+    /// This node is among those that are to answer.
+    pub(super) wants_us: bool,
     /// To be repeated to a resolver that knows nothing of multicast.
     pub(super) id: u16,
     /// Something was asked that only this node can answer, so that nobody else's answer can collide with it.
@@ -223,13 +231,22 @@ impl OwnNames {
         let questions = &packet.questions;
         let is_for_us_alone = questions.iter().any(|question| resolves(&question));
         let of_all_services = questions.iter().any(|question| lists(&question));
-        // Whoever knows us already, and for long enough, does not want to hear it again.
-        let is_known = packet.answers.iter().any(|record| {
-            matches!(&record.rdata, RData::PTR(PTR(of)) if record.name == service && *of == instance)
-                && record.ttl >= OTHER_TTL_S / 2
-        });
-        let is_browsed = !is_known && questions.iter().any(|question| browses(&question));
-        (is_for_us_alone || of_all_services || is_browsed).then(|| Query {
+        let browses = questions.iter().any(|question| browses(&question));
+        // Whoever is known already, and for long enough, is not wanted again.
+        let listed: Vec<String> = packet
+            .answers
+            .iter()
+            .take(LISTED_MAX)
+            .filter_map(|record| match &record.rdata {
+                RData::PTR(PTR(of)) if record.name == service && record.ttl >= OTHER_TTL_S / 2 => Some(key(of)),
+                _ => None,
+            })
+            .collect();
+        let is_wanted = browses && !listed.contains(&key(&instance));
+        (is_for_us_alone || of_all_services || browses).then(|| Query {
+            browses,
+            listed,
+            wants_us: is_for_us_alone || of_all_services || is_wanted,
             id: packet.id(),
             is_for_us_alone,
             of_all_services,

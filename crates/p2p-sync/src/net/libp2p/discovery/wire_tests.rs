@@ -109,7 +109,7 @@ fn ask(name: &str, kind: TYPE, known: Option<u32>) -> Option<Query> {
             .push(ResourceRecord::new(service, CLASS::IN, ttl_s, instance));
     }
     match own.read(&packet.build_bytes_vec().unwrap()) {
-        Some(Message::Query(query)) => Some(query),
+        Some(Message::Query(query)) => Some(query).filter(|query| query.wants_us),
         Some(other) => panic!("{other:?}"),
         None => None,
     }

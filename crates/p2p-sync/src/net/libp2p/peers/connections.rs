@@ -11,6 +11,7 @@ use libp2p::{Multiaddr, PeerId};
 use p2p_sync_core::NodeId;
 
 use super::boots::{Boots, Run};
+use super::dialer::Link;
 use crate::net::libp2p::agent;
 use crate::net::libp2p::multiaddrs::{is_quic, split_peer};
 use crate::net::libp2p::node_id;
@@ -21,12 +22,17 @@ mod closing;
 
 /// A connection on which nothing came in for this long is dead: TCP alone would keep it for a quarter of an hour.
 pub(in crate::net::libp2p) const DEAD_AFTER: Duration = Duration::from_secs(7);
+/// After so much silence the other side is pinged, which has to answer before [`DEAD_AFTER`]. The side that dialled pings sooner.
+const DOUBTED_AFTER: Duration = Duration::from_millis(4_500);
+const DOUBTED_FOR: Duration = Duration::from_secs(1);
 /// How long a second connection to a peer is left to settle before one is closed.
 const SPARE_AFTER: Duration = Duration::from_secs(1);
 /// A spare connection is closed only when gossip with its peer was quiet this long, so that nothing under way gets lost …
 const QUIET: Duration = Duration::from_millis(250);
 /// … or when it never is quiet, after this long.
 const SPARE_AT_LAST: Duration = Duration::from_secs(30);
+/// How long a new peer is kept that is not wanted after all: the two have begun a session, and may have something for each other.
+const GREETED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a node may be connected without taking part in gossip before it is connected anew.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
 /// A first connection that ends so soon was given up by a peer that had dialled two addresses at once.
@@ -356,6 +362,22 @@ impl Connections {
             .any(|connection| connection.direction == Direction::Outbound)
     }
 
+    /// All connected peers, as the choice among them sees them. `is_busy`: something of the sync is under way.
+    pub(in crate::net::libp2p) fn links(&self, now: Instant, is_busy: impl Fn(&PeerId) -> bool) -> Vec<Link> {
+        let link = |(peer, known): (&PeerId, &Peer)| {
+            let since = known.connections.iter().map(|connection| connection.opened).min()?;
+            let is_quiet = now.saturating_duration_since(known.gossiped) > QUIET
+                && now.saturating_duration_since(since) > GREETED_WITHIN;
+            Some(Link {
+                peer: *peer,
+                is_dialled: self.is_dialled_to(*peer),
+                is_quiet: is_quiet && !is_busy(peer),
+                since,
+            })
+        };
+        self.peers.iter().filter_map(link).collect()
+    }
+
     /// The connection to a peer that is kept when there are several.
     pub(in crate::net::libp2p) fn best(&self, peer: PeerId) -> Option<ConnectionId> {
         self.peers.get(&peer)?.best()
@@ -449,6 +471,9 @@ mod tests {
         std::thread::sleep(Duration::from_millis(2));
         pulses[0].beat();
         assert_eq!(all.dead(later), [(peer, id(1))]);
+        let sooner = Instant::now() + DOUBTED_AFTER;
+        assert_eq!(all.in_doubt(sooner).len(), 2);
+        assert_eq!(all.in_doubt(sooner + DOUBTED_FOR), []);
         all.excuse();
         assert_eq!(all.dead(later), []);
     }

@@ -11,13 +11,19 @@ use super::subnets::Subnets;
 use crate::net::libp2p::multiaddrs::{ip, split_peer};
 
 mod candidates;
+mod chance;
 mod ip_budget;
+mod neighbourhood;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::net::libp2p) use chance::Chance;
+pub(in crate::net::libp2p) use neighbourhood::Link;
+
 use candidates::{Candidate, Candidates, Rank};
 use ip_budget::IpBudget;
+use neighbourhood::{Busy, Neighbourhood};
 use schedule::{PAUSE_MAX_RECENT, Schedule, State};
 
 /// How long an address at which another peer answered is left out: the one that is looked for is not there, and every dial is
@@ -29,27 +35,6 @@ const COURTESY: Duration = Duration::from_millis(300);
 const HEARSAY_MAX: Duration = Duration::from_secs(600);
 /// From one dial on hearsay to the next, whoever is meant: what costs nothing to announce must not cost us much.
 const HEARSAY_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Where chance comes from: a number from 0 to below 1.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::net::libp2p) struct Chance(pub(in crate::net::libp2p) fn() -> f64);
-
-impl Chance {
-    /// A factor near one for a pause.
-    fn jitter(self) -> f64 {
-        0.75 + (self.0)() / 2.0
-    }
-
-    /// A number below `bound`; 0 if that is 0.
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss
-    )]
-    fn below(self, bound: usize) -> usize {
-        (((self.0)() * bound as f64) as usize).min(bound.saturating_sub(1))
-    }
-}
 
 /// A dial to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +62,7 @@ pub(in crate::net::libp2p) struct Dialer {
     nameless: Vec<Nameless>,
     /// The peers with a connection. The limit on connections bounds how many there are.
     connected: HashSet<PeerId>,
+    neighbourhood: Neighbourhood,
     subnets: Subnets,
     budget: IpBudget,
     /// No dial on hearsay before that moment.
@@ -92,6 +78,7 @@ impl Dialer {
             candidates: Candidates::default(),
             nameless: Vec::new(),
             connected: HashSet::new(),
+            neighbourhood: Neighbourhood::new(&own, chance.bits(), Instant::now()),
             subnets: Subnets::default(),
             budget: IpBudget::default(),
             next_hearsay: None,
@@ -123,6 +110,7 @@ impl Dialer {
         if peer == self.own || addresses.is_empty() {
             return;
         }
+        self.neighbourhood.outdate();
         let first_dial = if self.own < peer || source == Source::Configured {
             now
         } else {
@@ -133,7 +121,7 @@ impl Dialer {
             if self.connected.contains(&peer) {
                 schedule.state = State::Connected;
             }
-            let mut candidate = Candidate::new(schedule, addresses.first().and_then(ip), now);
+            let mut candidate = Candidate::new(&peer, schedule, addresses.first().and_then(ip), now);
             candidate.proved = source == Source::Proved;
             let rank = match source {
                 Source::Configured => Rank::Configured,
@@ -153,6 +141,7 @@ impl Dialer {
         };
         candidate.heard = now;
         candidate.announced |= source == Source::Discovered;
+        candidate.lost &= source != Source::Discovered;
         let news = candidate.addresses.learn(addresses, source);
         // Repeated announcements must not undo the back-off, or a dead address would be dialled at every one.
         if source == Source::Discovered && news {
@@ -162,6 +151,7 @@ impl Dialer {
 
     /// Discovery no longer sees a peer; what it said of it is forgotten, and so is a peer of which nothing else is known.
     pub(in crate::net::libp2p) fn unlearn(&mut self, peer: PeerId) {
+        self.neighbourhood.outdate();
         if let Some(candidate) = self.candidates.get_mut(&peer) {
             candidate.announced = false;
             candidate.addresses.forget_discovered();
@@ -175,6 +165,8 @@ impl Dialer {
     /// proves nothing of where it listens, or that it will be back.
     pub(in crate::net::libp2p) fn connected(&mut self, peer: PeerId, dialled: Option<&Multiaddr>, now: Instant) {
         self.connected.insert(peer);
+        self.neighbourhood.outdate();
+        let is_dialled = dialled.is_some();
         if let Some(dialled) = dialled.map(|address| split_peer(address.clone()).0) {
             if let Some(nameless) = self.nameless.iter_mut().find(|nameless| nameless.address == dialled) {
                 nameless.answered = Some(peer);
@@ -193,6 +185,8 @@ impl Dialer {
         if let Some(candidate) = self.candidates.get_mut(&peer) {
             candidate.addresses.begin_anew();
             candidate.schedule.state = State::Connected;
+            candidate.lost = false;
+            candidate.dialled_at = candidate.dialled_at.or(is_dialled.then_some(now));
         }
     }
 
@@ -215,6 +209,7 @@ impl Dialer {
             candidate.heard = now;
             candidate.announced = false;
             candidate.schedule = Schedule::new(next);
+            self.neighbourhood.left(candidate, self.chance.jitter(), now);
         }
         // The peer itself is in the table now; its nameless address comes second, in case another answers there.
         for nameless in &mut self.nameless {
@@ -227,6 +222,7 @@ impl Dialer {
     /// A dial that was ordered came to nothing.
     pub(in crate::net::libp2p) fn failed(&mut self, order: &Order, now: Instant) {
         let jitter = self.chance.jitter();
+        self.neighbourhood.outdate();
         let Some(peer) = order.peer else {
             for nameless in &mut self.nameless {
                 if order.addresses.contains(&nameless.address) {
@@ -282,6 +278,7 @@ impl Dialer {
     /// The dials that are due. Each must be answered by [`connected`](Self::connected), [`failed`](Self::failed) or
     /// [`misled`](Self::misled).
     pub(in crate::net::libp2p) fn due(&mut self, now: Instant) -> Vec<Order> {
+        self.neighbourhood.refresh(&self.candidates, now);
         let mut orders = Vec::new();
         for nameless in &mut self.nameless {
             if nameless.schedule.next().is_some_and(|next| next <= now) {
@@ -292,14 +289,14 @@ impl Dialer {
                 });
             }
         }
-        let mut free = self.free_dials();
+        let (mut free, busy) = (self.free_dials(), self.busy());
         // The better known first, and among equals the newcomers: whoever just appeared is more likely to be there than one that
         // did not answer.
         let mut waiting: Vec<_> = self
             .candidates
             .iter()
             .filter_map(|(peer, candidate)| {
-                let next = self.next_dial(candidate).filter(|next| *next <= now)?;
+                let next = self.next_dial(candidate, busy).filter(|next| *next <= now)?;
                 Some((candidate.rank(), !candidate.schedule.is_fresh(), next, *peer))
             })
             .collect();
@@ -357,14 +354,15 @@ impl Dialer {
     }
 
     /// When a peer is to be dialled, if it is and there is an address to dial.
-    fn next_dial(&self, candidate: &Candidate) -> Option<Instant> {
+    fn next_dial(&self, candidate: &Candidate, busy: Busy) -> Option<Instant> {
         let next = candidate.schedule.next().filter(|_| !candidate.addresses.is_empty())?;
+        let wanted_from = self.neighbourhood.dials_from(candidate, busy)?;
         let is_hearsay = candidate.rank().is_hearsay();
         let usable_from = candidate
             .addresses
             .usable_from(|ip| self.budget.free_from(ip).filter(|_| is_hearsay));
         Some(
-            Some(next)
+            Some(next.max(wanted_from))
                 .max(usable_from)
                 .max(self.next_hearsay.filter(|_| is_hearsay))
                 .unwrap_or(next),
@@ -374,12 +372,12 @@ impl Dialer {
     /// When the next dial falls due.
     pub(in crate::net::libp2p) fn next_due(&self) -> Option<Instant> {
         let nameless = self.nameless.iter().filter_map(|nameless| nameless.schedule.next());
-        let free = self.free_dials();
+        let (free, busy) = (self.free_dials(), self.busy());
         let is_free = |rank: Rank| free.get(rank as usize).is_some_and(|(_, free)| *free > 0);
         let candidates = self.candidates.iter().map(|(_, candidate)| candidate);
         candidates
             .filter(|candidate| is_free(candidate.rank()))
-            .filter_map(|candidate| self.next_dial(candidate))
+            .filter_map(|candidate| self.next_dial(candidate, busy))
             .chain(nameless)
             .min()
     }
@@ -393,11 +391,5 @@ impl Dialer {
     /// Whether a peer is in the table, so that it is dialled again.
     pub(in crate::net::libp2p) fn looks_for(&self, peer: &PeerId) -> bool {
         self.candidates.get(peer).is_some()
-    }
-
-    /// How many peers are known.
-    pub(in crate::net::libp2p) fn known(&self) -> usize {
-        let strangers = self.connected.iter().filter(|peer| self.candidates.get(peer).is_none());
-        self.candidates.len() + strangers.count()
     }
 }

@@ -35,6 +35,7 @@ pub(super) async fn hold<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         Begun::Here(order) => (Some(order), None),
         Begun::There(first) => (None, Some(first)),
     };
+    let _held = common.holding.begin(peer);
     let stream = common.stream_id();
     let (outgoing, frames) = mpsc::channel(STREAM_OUTGOING_MAX);
     let opened = StreamEvent::Opened {

@@ -1,5 +1,6 @@
 //! Pings every connection: often over TCP, where nothing else would notice that the other end is gone, and now and then
-//! over QUIC, which notices by itself, to measure the round trip. The table of connections decides what a missing answer
+//! over QUIC, which notices by itself, to measure the round trip. Of a connection over TCP one side pings often, the one that dialled
+//! it: that keeps both sides sure of each other. The other one is asked to ping when it hears nothing. The table of connections decides what a missing answer
 //! means. This also answers the other side's pings: libp2p's own handler stops answering once the other side has refused
 //! its ping, and programs that ping but refuse pings would leave.
 
@@ -21,10 +22,10 @@ use libp2p::{Multiaddr, PeerId, ping};
 
 use crate::net::libp2p::multiaddrs::is_quic;
 
-/// How often a connection over TCP is pinged. Bounds how late a dead one is noticed.
+/// How often a connection over TCP is pinged by the side that dialled it. Bounds how late a dead one is noticed.
 const TCP_INTERVAL: Duration = Duration::from_secs(4);
-/// How often a connection over QUIC is pinged. With ten nodes the shorter interval would make up most of the idle traffic.
-const QUIC_INTERVAL: Duration = Duration::from_secs(30);
+/// How often other connections are pinged. With ten nodes the shorter interval would make up most of the idle traffic.
+const SELDOM_INTERVAL: Duration = Duration::from_secs(120);
 
 /// Bytes of a ping, which come back as they are.
 const PING_BYTES: usize = 32;
@@ -34,8 +35,8 @@ const ASKED_MAX: usize = 64;
 
 /// libp2p's ping, with an interval for each transport.
 pub(in crate::net::libp2p) struct Behaviour {
-    tcp: ping::Behaviour,
-    quic: ping::Behaviour,
+    often: ping::Behaviour,
+    seldom: ping::Behaviour,
     asked: VecDeque<(PeerId, ConnectionId)>,
 }
 
@@ -46,8 +47,8 @@ pub(in crate::net::libp2p) struct PingNow;
 impl Behaviour {
     pub(in crate::net::libp2p) fn new() -> Self {
         Self {
-            tcp: every(TCP_INTERVAL),
-            quic: every(QUIC_INTERVAL),
+            often: every(TCP_INTERVAL),
+            seldom: every(SELDOM_INTERVAL),
             asked: VecDeque::new(),
         }
     }
@@ -59,11 +60,11 @@ impl Behaviour {
         }
     }
 
-    fn for_address(&mut self, address: &Multiaddr) -> (&mut ping::Behaviour, Duration) {
-        if is_quic(address) {
-            (&mut self.quic, QUIC_INTERVAL)
+    fn for_connection(&mut self, remote: &Multiaddr, is_dialled: bool) -> (&mut ping::Behaviour, Duration) {
+        if is_quic(remote) || !is_dialled {
+            (&mut self.seldom, SELDOM_INTERVAL)
         } else {
-            (&mut self.tcp, TCP_INTERVAL)
+            (&mut self.often, TCP_INTERVAL)
         }
     }
 }
@@ -83,7 +84,7 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let (ping, interval) = self.for_address(remote);
+        let (ping, interval) = self.for_connection(remote, false);
         ping.handle_established_inbound_connection(id, peer, local, remote)
             .map(|ping| Handler::new(ping, interval))
     }
@@ -96,19 +97,19 @@ impl NetworkBehaviour for Behaviour {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let (ping, interval) = self.for_address(address);
+        let (ping, interval) = self.for_connection(address, true);
         ping.handle_established_outbound_connection(id, peer, address, role, port_use)
             .map(|ping| Handler::new(ping, interval))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        self.tcp.on_swarm_event(event);
-        self.quic.on_swarm_event(event);
+        self.often.on_swarm_event(event);
+        self.seldom.on_swarm_event(event);
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
         // It only passes the result on, whichever of the two made the handler.
-        self.tcp.on_connection_handler_event(peer, id, event);
+        self.often.on_connection_handler_event(peer, id, event);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
@@ -119,9 +120,9 @@ impl NetworkBehaviour for Behaviour {
                 event: PingNow,
             });
         }
-        let told = match self.tcp.poll(cx) {
+        let told = match self.often.poll(cx) {
             Poll::Ready(event) => Poll::Ready(event),
-            Poll::Pending => self.quic.poll(cx),
+            Poll::Pending => self.seldom.poll(cx),
         };
         // They ask nothing of their handlers.
         told.map(|told| told.map_in(|never| match never {}))

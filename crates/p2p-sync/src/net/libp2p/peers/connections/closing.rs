@@ -6,7 +6,9 @@ use std::time::Instant;
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 
-use super::{Connections, DEAD_AFTER, Pulse, QUIET, SPARE_AFTER, SPARE_AT_LAST, SUBSCRIBE_WITHIN};
+use super::{
+    Connections, DEAD_AFTER, DOUBTED_AFTER, DOUBTED_FOR, Pulse, QUIET, SPARE_AFTER, SPARE_AT_LAST, SUBSCRIBE_WITHIN,
+};
 
 impl Connections {
     /// Connections on which nothing came in for too long.
@@ -17,6 +19,22 @@ impl Connections {
             .flat_map(|(peer, known)| known.connections.iter().map(move |it| (*peer, it)));
         let is_dead = |pulse: &Arc<Pulse>| now.saturating_duration_since(pulse.last().into_std()) > DEAD_AFTER;
         all.filter(|(_, connection)| connection.watched.as_ref().is_some_and(is_dead))
+            .map(|(peer, connection)| (peer, connection.id))
+            .collect()
+    }
+
+    /// Connections on which nothing has come in for so long that a ping is to show whether they are dead. Each is named once or
+    /// twice, if this is asked twice a second.
+    pub(in crate::net::libp2p) fn in_doubt(&self, now: Instant) -> Vec<(PeerId, ConnectionId)> {
+        let all = self
+            .peers
+            .iter()
+            .flat_map(|(peer, known)| known.connections.iter().map(move |it| (*peer, it)));
+        let is_in_doubt = |pulse: &Arc<Pulse>| {
+            let silence = now.saturating_duration_since(pulse.last().into_std());
+            (DOUBTED_AFTER..DOUBTED_AFTER + DOUBTED_FOR).contains(&silence)
+        };
+        all.filter(|(_, connection)| connection.watched.as_ref().is_some_and(is_in_doubt))
             .map(|(peer, connection)| (peer, connection.id))
             .collect()
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use libp2p::PeerId;
+use p2p_sync_core::neighbours::Position;
 
 use super::Chance;
 use super::schedule::{Schedule, State};
@@ -69,18 +70,30 @@ pub(super) struct Candidate {
     pub(super) proved: bool,
     /// Discovery has told of it, since it was lost if it was, and not that it is gone.
     pub(super) announced: bool,
+    /// It was wanted, and has left: until it is heard of again, it is as good as not there.
+    pub(super) lost: bool,
+    /// Where it stands among all.
+    pub(super) position: Position,
+    /// When it was heard of first.
+    pub(super) since: Instant,
+    /// Since when it is connected, if this node dialled it.
+    pub(super) dialled_at: Option<Instant>,
     /// Whose share it takes: the IP address of which was first heard with it; none on this machine itself.
     origin: Option<IpAddr>,
 }
 
 impl Candidate {
-    pub(super) fn new(schedule: Schedule, origin: Option<IpAddr>, now: Instant) -> Self {
+    pub(super) fn new(peer: &PeerId, schedule: Schedule, origin: Option<IpAddr>, now: Instant) -> Self {
         Self {
             addresses: AddressBook::default(),
             heard: now,
             schedule,
             proved: false,
             announced: false,
+            lost: false,
+            position: Position::of(&peer.to_bytes()),
+            since: now,
+            dialled_at: None,
             origin: origin.filter(|ip| !ip.is_loopback()),
         }
     }

@@ -11,6 +11,9 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long a peer counts as recently lost.
 pub(super) const RECENT: Duration = Duration::from_secs(600);
 
+/// How long a peer is left alone that had no room for us.
+const TURNED_AWAY: Duration = Duration::from_secs(60);
+
 /// Where a peer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -27,6 +30,7 @@ pub(super) enum State {
 pub(super) struct Schedule {
     pub(super) state: State,
     failures: u32,
+    failed_at: Option<Instant>,
     lost: Instant,
 }
 
@@ -36,6 +40,7 @@ impl Schedule {
         Self {
             state: State::Waiting(next),
             failures: 0,
+            failed_at: None,
             lost: next,
         }
     }
@@ -51,6 +56,17 @@ impl Schedule {
     /// Whether it has never been tried since it was lost or heard of.
     pub(super) fn is_fresh(&self) -> bool {
         self.failures == 0
+    }
+
+    /// When a dial came to nothing last, since it was lost or heard of.
+    pub(super) fn failed_at(&self) -> Option<Instant> {
+        self.failed_at
+    }
+
+    /// It closed the connection soon after we had dialled it, as one does that has more peers than it wants.
+    pub(super) fn turned_away(&mut self, now: Instant, jitter: f64) {
+        *self = Self::new(now + TURNED_AWAY.mul_f64(jitter));
+        (self.failures, self.failed_at) = (1, Some(now));
     }
 
     /// Forgets the failures of one that waits, and lets it be tried at `next` if that is sooner.
@@ -74,6 +90,7 @@ impl Schedule {
         let doublings = if more { 0 } else { self.failures.min(10) };
         let pause = PAUSE_MIN.saturating_mul(1 << doublings).min(cap);
         self.failures = self.failures.saturating_add(u32::from(!more)).max(1);
+        self.failed_at = Some(now);
         self.state = State::Waiting(now + pause.mul_f64(jitter));
     }
 }
