@@ -4,12 +4,17 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+#[path = "support/process.rs"]
+mod process;
+
 use p2p_sync_testbed::{Addresses, Host, Lab, Launch, Node};
+
+use process::{cpu_seconds, rss_megabytes};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-sync");
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -204,17 +209,4 @@ fn idle() {
         "MB",
         nodes.iter().map(|node| rss_megabytes(node.process().pid())).collect(),
     );
-}
-
-/// User and system time of a process. The clock of `/proc` ticks a hundred times a second on every Linux in use.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
-fn rss_megabytes(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1e3
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -140,6 +141,28 @@ impl Lab {
         // Duplicate detection would keep IPv6 addresses unusable for a second or two.
         host.shell("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
         host
+    }
+
+    /// Writes down for each host where all others are on the link, as if it had asked. The machine's table of neighbours has a
+    /// thousand places for all namespaces together, which some thirty hosts fill that all speak to each other.
+    pub fn know_neighbours(&self, hosts: &[Host]) {
+        let entry = |host: &Host| {
+            let text = run("ip", &["-n", &host.space, "-j", "link", "show", "eth0"]);
+            let value: serde_json::Value = serde_json::from_str(&text).expect("ip prints JSON when asked to");
+            let link = value.pointer("/0/address").and_then(serde_json::Value::as_str);
+            let link = link.expect("every interface has a link address");
+            format!("neigh replace {} lladdr {link} nud permanent dev eth0\n", host.ip4())
+        };
+        let entries: Vec<String> = hosts.iter().map(entry).collect();
+        for (own, host) in hosts.iter().enumerate() {
+            let others = entries.iter().enumerate().filter(|(other, _)| *other != own);
+            let batch: String = others.map(|(_, entry)| entry.as_str()).collect();
+            let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+            file.write_all(batch.as_bytes())
+                .expect("a temporary file can be written");
+            let path = file.path().to_str().expect("its name is text");
+            ip_in(&host.space, &["-batch", path]);
+        }
     }
 
     /// Splits the hosts: each group on a bridge of its own, hosts not named stay on the main one. Carriers

@@ -24,6 +24,7 @@ mod dials;
 mod discovery;
 mod foreign;
 mod keys;
+mod many;
 mod mesh;
 mod names;
 mod paths;
