@@ -77,6 +77,20 @@ pub trait Transaction {
     /// If it cannot be written; the transaction must not be committed then.
     fn replace(&mut self, before: &Versions, after: &Versions) -> Result<(), Self::Error>;
 
+    /// Holds this version if none of its key is held, and tells whether it does so now. A store may do that at less cost than by
+    /// asking first.
+    ///
+    /// # Errors
+    /// As for [`replace`](Self::replace).
+    fn insert(&mut self, record: &Record) -> Result<bool, Self::Error> {
+        let before = self.versions(&record.key)?;
+        if before != Versions::NONE {
+            return Ok(false);
+        }
+        self.replace(&before, &Versions::of([record.clone()]))?;
+        Ok(true)
+    }
+
     /// Makes the writes durable.
     ///
     /// # Errors

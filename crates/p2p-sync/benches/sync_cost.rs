@@ -1,7 +1,10 @@
 //! What a sync between two nodes of equal size costs, both on SQLite, without network and encryption: bytes of our frames,
 //! round trips, CPU of both sides. Then what keeping sketch and digest adds to a write.
 //!
-//! `cargo bench --bench sync_cost [-- sync|writes] [KEYS]`; without a word everything is measured, with a million keys.
+//! And what it costs to take in a bulk of so many records, against raw SQLite at its best.
+//!
+//! `cargo bench --bench sync_cost [-- sync|writes|bulk] [KEYS [DIFFERENCES]]`; without a word everything is measured, with a million
+//! keys and ten differences.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 
@@ -13,8 +16,10 @@ use p2p_sync::node::{Ledger, PeerView};
 use p2p_sync::store::SqliteStore;
 use p2p_sync::system::Stopwatch;
 use p2p_sync_core::replica::Replica;
+use p2p_sync_core::sequence::{Cursor, Epoch};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::{Next, Opening, Outcome, Report, Session, Slots, SyncStore};
+use p2p_sync_core::sync::{PageLimit, StoreId};
 use p2p_sync_core::{Clock, Content, Key, NetworkName, Record, Seen, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -22,23 +27,31 @@ use rustix::time::{ClockId, clock_gettime};
 
 mod support;
 
-use support::{author, content, fill, key, median, quantile, record};
+use support::{author, content, fill, key, median, quantile, raw_at_best, record};
 
-const DIFFERENCES: usize = 10;
-const RUNS: usize = 1_000;
+const DIFFERENCES: u64 = 10;
+/// Runs, if these together have no more than so many differences; but no fewer than the other number.
+const RUNS: u64 = 1_000;
+const RUNS_MIN: u64 = 20;
+const DIFFERENCES_MAX: u64 = 10_000;
 const TRANSACTIONS: u64 = 20;
 const TURNS: usize = 400;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let keys = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
+    let mut numbers = words.iter().filter_map(|word| word.parse().ok());
+    let keys = numbers.next().unwrap_or(1_000_000);
+    let differences = numbers.next().unwrap_or(DIFFERENCES);
     let wanted =
         |name: &str| words.iter().all(|word| word.parse::<u64>().is_ok()) || words.iter().any(|word| word == name);
     if wanted("sync") {
-        sync(keys);
+        sync(keys, differences);
     }
     if wanted("writes") {
         writes();
+    }
+    if wanted("bulk") {
+        bulk(keys);
     }
 }
 
@@ -49,7 +62,7 @@ fn open(file: &Path) -> PeerView<Ledger> {
     PeerView::new(ledger, author(), Stopwatch::start().now())
 }
 
-fn sync(keys: u64) {
+fn sync(keys: u64, differences: u64) {
     let directory = tempfile::tempdir().unwrap();
     let files = ["a.db", "b.db"].map(|name| directory.path().join(name));
     fill(&files[0], keys);
@@ -57,25 +70,27 @@ fn sync(keys: u64) {
     let mut nodes = files.each_ref().map(|file| open(file));
     let mut random = StdRng::seed_from_u64(1);
     let (mut bytes, mut cpu, mut checks) = (Vec::new(), Vec::new(), Vec::new());
-    let mut one_trip = 0;
+    let (mut one_trip, mut trips) = (0, 0);
     let mut fresh = keys;
-    for run in 0..RUNS as i64 {
-        for _ in 0..DIFFERENCES {
+    let runs = (DIFFERENCES_MAX / differences.max(1)).clamp(RUNS_MIN, RUNS);
+    for run in 0..runs as i64 {
+        for _ in 0..differences {
             differ(&mut nodes, &mut random, keys, &mut fresh, run);
         }
         let start = cpu_time();
         let (sent, report) = hold(&mut nodes, Opening::Hello);
         cpu.push((cpu_time() - start).as_secs_f64() * 1e3);
         bytes.push(sent.iter().sum::<usize>() as f64);
-        one_trip += usize::from(report.round_trips == 1);
+        one_trip += u64::from(report.round_trips == 1);
+        trips = trips.max(report.round_trips);
         let (sent, _) = hold(&mut nodes, Opening::Check);
         checks.push(*sent.iter().max().unwrap() as f64);
     }
-    println!("{keys} keys each, {DIFFERENCES} differences, {RUNS} runs:");
+    println!("{keys} keys each, {differences} differences, {runs} runs:");
     let all = |values: &mut [f64]| (median(values), quantile(values, 0.99), quantile(values, 1.0));
     let (p50, p99, max) = all(&mut bytes);
     println!("  bytes both ways: p50 {p50:.0}, p99 {p99:.0}, max {max:.0} (at most 8,192)");
-    println!("  one round trip: {one_trip} of {RUNS} (at least 99 %)");
+    println!("  one round trip: {one_trip} of {runs} (at least 99 %); at most {trips}");
     let (p50, p99, max) = all(&mut cpu);
     println!("  CPU of both sides: p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms (at most 5)");
     let (p50, _, max) = all(&mut checks);
@@ -234,4 +249,43 @@ impl Putting {
         assert_eq!(self.store.summary().is_some(), self.keeps_summary);
         elapsed.as_secs_f64() * 1e6 / (TRANSACTIONS * each) as f64
     }
+}
+
+/// Pages of a bulk that come as fast as they are taken, into an empty store, without a network.
+fn bulk(keys: u64) {
+    let raw = keys as f64 / raw_at_best(keys).as_secs_f64();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store.db");
+    let mut node = open(&file);
+    let source = StoreId(1);
+    node.position(source).unwrap();
+    let (mut elapsed, mut longest, cpu) = (Duration::ZERO, Duration::ZERO, cpu_time());
+    let mut cpu_of_bench = Duration::ZERO;
+    let page = PageLimit::FULL.records;
+    for first in (0..keys).step_by(page) {
+        let made = cpu_time();
+        let records: Vec<Record> = (first..(first + page as u64).min(keys)).map(record).collect();
+        cpu_of_bench += cpu_time() - made;
+        let reached = Cursor {
+            epoch: Epoch(1),
+            number: first + records.len() as u64,
+            seen: keys,
+        };
+        let start = Instant::now();
+        node.apply(&records, Some((source, reached))).unwrap();
+        drop(node.ledger().take_committed());
+        longest = longest.max(start.elapsed());
+        elapsed += start.elapsed();
+    }
+    let start = Instant::now();
+    node.settle();
+    elapsed += start.elapsed();
+    assert_eq!(node.summary().count(), keys);
+    let rate = keys as f64 / elapsed.as_secs_f64();
+    let cpu = (cpu_time() - cpu - cpu_of_bench).as_secs_f64() * 1e6 / keys as f64;
+    println!(
+        "bulk of {keys}: {rate:.0} records/s, {cpu:.2} µs of CPU each, longest page {:.0} ms; raw SQLite at its best {raw:.0} rows/s; ratio {:.2}",
+        longest.as_secs_f64() * 1e3,
+        rate / raw
+    );
 }

@@ -34,10 +34,12 @@
 //! While the store is open, nothing else in this process may open its files, not even to read them: on POSIX, closing such
 //! a file releases the locks that SQLite holds on it, and another program may then remove the WAL.
 
+mod ahead;
 mod authors;
 mod changes;
 mod columns;
 mod conflicts;
+mod deferred;
 mod directory;
 mod displaced;
 mod error;
@@ -69,6 +71,7 @@ mod sequence;
 mod shape;
 mod sqlite;
 mod summary;
+mod summing;
 mod sync;
 mod table;
 #[cfg(test)]

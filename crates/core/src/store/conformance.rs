@@ -2,6 +2,7 @@
 //! each implementation must test those itself.
 
 mod conflicts;
+mod inserting;
 
 use std::fmt::Debug;
 
@@ -31,6 +32,7 @@ where
     scans_in_order(&mut open());
     scans_by_prefix(&mut open());
     knows_the_last_timestamp(&mut open());
+    inserting::inserts_what_is_new(&mut open());
     commits(&mut open());
     rolls_back(&mut open());
 }

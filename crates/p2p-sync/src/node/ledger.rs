@@ -48,6 +48,8 @@ pub struct Ledger {
     held: Committed,
     /// Why pages of a bulk are gone, if some are.
     lost: Option<NodeError>,
+    /// When it is tried again to make the index that was left for the end of a bulk, after that failed.
+    index_pause: Option<Instant>,
     /// How often it is logged that the disk is full.
     full_log: Throttle<Instant>,
 }
@@ -84,6 +86,7 @@ impl Ledger {
             committed: Committed::default(),
             held: Committed::default(),
             lost: None,
+            index_pause: None,
             full_log: Throttle::once(FULL_LOG_INTERVAL),
         }
     }
@@ -218,6 +221,8 @@ impl Ledger {
 
     /// Starts to read the whole store; see [`SqliteStore::start_scan`].
     pub(super) fn start_scan(&mut self, depth: Depth) -> Result<Scan, NodeError> {
+        self.make_index();
+        self.release();
         let scan = self.store.start_scan(depth).map_err(NodeError::from);
         self.noted(scan)
     }
@@ -314,7 +319,7 @@ impl Ledger {
 
     /// Closes the store cleanly.
     pub(super) fn close(mut self) {
-        self.release();
+        self.end_bulk();
         if self.store.is_broken() {
             if !self.store.is_displaced() {
                 tracing::warn!("The store is still closed after its failure; the next start recovers it");
@@ -349,7 +354,7 @@ impl Open<'_> {
                 .map(Done::Resolved),
             Entry::Redate { key } => self.redate(key, now, committed).map(Done::Redated),
             Entry::Receive { via, records, reached } => {
-                let merged = self.merge(*via, records, now, committed)?;
+                let merged = self.merge(*via, (records, reached.is_some()), now, committed)?;
                 if let Some((source, position)) = reached
                     && self.room.keeps_position(*source, merged)
                 {

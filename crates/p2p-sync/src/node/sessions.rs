@@ -161,7 +161,7 @@ impl Sessions {
         let at = now.uptime;
         if !self.slots.are_bulks_received() {
             // The last one may have broken off.
-            ledger.settle();
+            ledger.end_bulk();
         }
         self.standings.reply_to_the_satisfied(at);
         self.end_overdue(now);

@@ -18,14 +18,17 @@ const HELD_FOR: Duration = Duration::from_secs(4);
 /// A local write may wait this long for what is held.
 const RELEASE_MOST: Duration = Duration::from_millis(400);
 /// The records that are held: at first, and at least and at most whatever the disk does.
-const RECORDS_FIRST: u64 = 8 * 1024;
-const RECORDS_MIN: u64 = 1024;
+const RECORDS_FIRST: u64 = 16 * 1024;
+const RECORDS_MIN: u64 = 8 * 1024;
 const RECORDS_MAX: u64 = 512 * 1024;
 /// What the log takes at most for them, in bytes; on a small volume this part of it.
 const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const LOG_PART_OF_VOLUME: u64 = 8;
 /// The page cache meanwhile, in KiB: the indexes of some hundred thousand records.
-const CACHE_KIB: i64 = 48 * 1024;
+const CACHE_KIB: i64 = 36 * 1024;
+/// The same while SQLite sorts the entries of an index, which takes about twice that beside it. What it has no room for goes through
+/// a temporary file.
+const SORT_CACHE_KIB: i64 = 6 * 1024;
 
 /// What is held, and how much is to be.
 #[derive(Debug)]
@@ -35,8 +38,8 @@ pub(super) struct Held {
     records_most: u64,
     /// Something that was held is gone.
     is_lost: bool,
-    /// The page cache is large.
-    is_roomy: bool,
+    /// The size of the page cache, in KiB.
+    cache_kib: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +54,7 @@ impl Default for Held {
             open: None,
             records_most: RECORDS_FIRST,
             is_lost: false,
-            is_roomy: false,
+            cache_kib: WRITER_CACHE_KIB,
         }
     }
 }
@@ -60,6 +63,12 @@ impl Held {
     /// It is committed.
     pub(super) fn over(&mut self) {
         self.open = None;
+    }
+
+    /// The connection is gone; another one has a cache of the usual size.
+    pub(super) fn disconnected(&mut self) {
+        self.lose();
+        self.cache_kib = WRITER_CACHE_KIB;
     }
 
     /// It is rolled back.
@@ -113,6 +122,11 @@ impl SqliteStore {
         Ok(is_due || open.load.in_log(&self.pages()?) >= log_bytes_most(self.space()?.0))
     }
 
+    /// How many records are held.
+    pub(super) fn held_records(&self) -> u64 {
+        self.held.open.map_or(0, |open| open.load.records)
+    }
+
     /// Until when it is held at most, however little comes.
     pub fn held_until(&self) -> Option<Instant> {
         self.held.open.map(|open| open.since + HELD_FOR)
@@ -126,7 +140,7 @@ impl SqliteStore {
         let open = self.held.open.get_or_insert(began);
         open.load.records = open.load.records.saturating_add(load.records);
         open.load.bytes = open.load.bytes.saturating_add(load.bytes);
-        if !std::mem::replace(&mut self.held.is_roomy, true) {
+        if load.records > 0 {
             self.set_cache(CACHE_KIB);
         }
     }
@@ -145,9 +159,14 @@ impl SqliteStore {
 
     /// Gives back the memory that holding took.
     pub fn rest(&mut self) {
-        if !self.holds() && std::mem::take(&mut self.held.is_roomy) {
+        if !self.holds() {
             self.set_cache(WRITER_CACHE_KIB);
         }
+    }
+
+    /// Gives the page cache the size in which SQLite is to sort, until records are held or nothing is.
+    pub(super) fn set_cache_to_sort(&mut self) {
+        self.set_cache(SORT_CACHE_KIB);
     }
 
     /// Whether something that was held was rolled back since this was last asked.
@@ -155,7 +174,10 @@ impl SqliteStore {
         std::mem::take(&mut self.held.is_lost)
     }
 
-    fn set_cache(&self, kib: i64) {
+    fn set_cache(&mut self, kib: i64) {
+        if std::mem::replace(&mut self.held.cache_kib, kib) == kib {
+            return;
+        }
         // A cache of another size is slower, and no more than that.
         let _ = self.connection().map(|connection| {
             connection.pragma_update(None, "cache_size", -kib)?;

@@ -9,6 +9,7 @@ use p2p_sync_core::text::shortened;
 use p2p_sync_core::{Key, Record, Timestamp};
 use rusqlite::Connection;
 
+use super::ahead;
 use super::authors::Authors;
 use super::changes::KnownEpochs;
 use super::error::StoreError;
@@ -134,7 +135,7 @@ impl Readers {
     /// # Errors
     /// When the store cannot be read.
     pub fn ahead(&self, after: Timestamp, limit: usize) -> Result<(u64, Vec<(Key, Timestamp)>), StoreError> {
-        self.ask(|connection| rows::ahead(connection, after, limit))
+        self.ask(|connection| ahead::ahead(connection, after, limit))
     }
 
     /// Waits for all readers, closes their connections, and blocks new reads as long as the returned value is held. After

@@ -13,7 +13,6 @@ use super::authors::Authors;
 use super::columns::{columns, item_of, vouch};
 use super::error::StoreError;
 use super::seen;
-use super::sequence;
 use super::table::RowId;
 
 const GET: &str = "SELECT value, timestamp, author, deleted_at, seen, key_hash, digest, sequence \
@@ -23,15 +22,12 @@ const PUT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
     ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
     deleted_at = excluded.deleted_at, seen = excluded.seen, key_hash = excluded.key_hash, digest = excluded.digest";
+/// The same, where there is no version of the key.
+const INSERT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO NOTHING";
 const ITEM: &str = "SELECT key_hash, timestamp, digest FROM kv_store WHERE key = ?1";
 const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
     (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
-
-/// By an index that holds the timestamps, which are few where this is asked. Text and blobs are greater than any number.
-const AHEAD: &str = "SELECT key, timestamp FROM kv_store INDEXED BY kv_store_item \
-    WHERE timestamp > ?1 AND timestamp <= 9223372036854775807 ORDER BY timestamp, key LIMIT ?2";
-const AHEAD_COUNT: &str = "SELECT COUNT(*) FROM kv_store INDEXED BY kv_store_item \
-    WHERE timestamp > ?1 AND timestamp <= 9223372036854775807";
 
 macro_rules! page {
     ($condition:literal) => {
@@ -121,6 +117,17 @@ pub(super) fn put(
     record: &Record,
 ) -> Result<Item, StoreError> {
     write(connection, PUT, authors, number, record).map_err(|cause| StoreError::sqlite(file, cause))
+}
+
+/// Holds this version, under the next number, if there is no row of its key. Gives its item if so.
+pub(super) fn insert(
+    connection: &Connection,
+    authors: &mut Authors,
+    number: i64,
+    record: &Record,
+) -> rusqlite::Result<Option<Item>> {
+    let item = write(connection, INSERT, authors, number, record)?;
+    Ok((connection.changes() > 0).then_some(item))
 }
 
 /// Writes a version with a statement whose parameters are the columns sequence, key, value, timestamp, author, deleted_at, seen,
@@ -223,40 +230,26 @@ pub(super) fn counts(connection: &Connection, file: &Path) -> Result<(u64, u64),
     Ok((all.unsigned_abs(), deleted.unsigned_abs()))
 }
 
-/// How many records are dated later than `after`, and up to `limit` of their keys, the earliest first. Rows that are dated, and
-/// are no records, count, and are left out of the list. Where none can be, nothing is read; otherwise a whole index is.
-pub(super) fn ahead(
-    connection: &Connection,
-    after: Timestamp,
-    limit: usize,
-) -> rusqlite::Result<(u64, Vec<(Key, Timestamp)>)> {
-    let latest = sequence::kept(connection)?.map_or(Some(Timestamp::MAX), |kept| kept.latest);
-    if latest <= Some(after) {
-        return Ok((0, Vec::new()));
-    }
-    let count: i64 = connection
-        .prepare_cached(AHEAD_COUNT)?
-        .query_row([after.as_nanos()], |row| row.get(0))?;
-    let mut statement = connection.prepare_cached(AHEAD)?;
-    let mut rows = statement.query([after.as_nanos(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut ahead = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (_, key) = key_of(row, 0)?;
-        ahead.extend(key.ok().zip(timestamp(row.get_ref(1)?).ok()));
-    }
-    Ok((count.unsigned_abs(), ahead))
-}
-
 /// Prepares every statement, so that a table that was changed by hand is noticed when the file is opened.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    [GET, PUT, ITEM, COUNT, ALL_TO_END, ALL_BELOW, LIVE_TO_END, LIVE_BELOW]
-        .iter()
-        .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
+    [
+        GET,
+        PUT,
+        INSERT,
+        ITEM,
+        COUNT,
+        ALL_TO_END,
+        ALL_BELOW,
+        LIVE_TO_END,
+        LIVE_BELOW,
+    ]
+    .iter()
+    .try_for_each(|sql| connection.prepare_cached(sql).map(drop))
 }
 
 /// Rows that these statements and those for single records passed over in scans, since the connection was opened.
 pub(super) fn scan_steps(connection: &Connection, others: &[&str]) -> rusqlite::Result<i64> {
-    let steps = [GET, PUT, ITEM].iter().chain(others).map(|sql| {
+    let steps = [GET, PUT, INSERT, ITEM].iter().chain(others).map(|sql| {
         let statement = connection.prepare_cached(sql)?;
         Ok(i64::from(statement.get_status(StatementStatus::FullscanStep)))
     });
@@ -389,6 +382,7 @@ fn successor(c: char) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ahead::{AHEAD, AHEAD_COUNT, ahead};
     use crate::store::testing::{Place, at, deleted, id, key, put, store};
     use crate::store::{changes, sync};
     use p2p_sync_core::store::Store;

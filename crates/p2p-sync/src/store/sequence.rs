@@ -108,10 +108,20 @@ impl Numbers {
 
     /// The number for a version of this timestamp that the open transaction stores.
     pub(super) fn take(&mut self, timestamp: Timestamp) -> rusqlite::Result<i64> {
-        let number = self.sequence.take().and_then(|number| i64::try_from(number).ok());
-        let number = number.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))?;
-        self.latest = self.latest.max(Some(timestamp));
+        let number = self.draw_number()?;
+        self.note(timestamp);
         Ok(number)
+    }
+
+    /// A number for a version that may prove to be none that is stored. No other version gets it then.
+    pub(super) fn draw_number(&mut self) -> rusqlite::Result<i64> {
+        let number = self.sequence.take().and_then(|number| i64::try_from(number).ok());
+        number.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))
+    }
+
+    /// A version of this timestamp is stored.
+    pub(super) fn note(&mut self, timestamp: Timestamp) {
+        self.latest = self.latest.max(Some(timestamp));
     }
 
     /// Writes down what the open transaction has to.

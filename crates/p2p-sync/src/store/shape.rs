@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 
 use rusqlite::Connection;
 
+use super::deferred;
 use super::error::StoreError;
 use super::migrations;
+use super::sync::ITEM_INDEX;
 
 /// What SQLite makes by itself has no text.
 const OBJECTS: &str = "SELECT name, type = 'index', sql FROM sqlite_schema \
@@ -34,6 +36,10 @@ pub(super) fn restore(connection: &Connection, file: &Path) -> Result<(), StoreE
         .map(|object| (object.name.clone(), object))
         .collect();
     let mut script = String::new();
+    // Where the table is missing, that is told below.
+    let is_deferred = connection
+        .query_row(deferred::IS_MARKED, [], |row| row.get(0))
+        .unwrap_or(false);
     for wanted in wanted(file)? {
         match found.get(&wanted.name) {
             Some(found) if !wanted.is_index || found.sql == wanted.sql => {}
@@ -42,6 +48,10 @@ pub(super) fn restore(connection: &Connection, file: &Path) -> Result<(), StoreE
                     file: file.to_owned(),
                     why: format!("its table {} is missing", wanted.name),
                 });
+            }
+            None if is_deferred && wanted.name == ITEM_INDEX => {
+                tracing::info!(file = %file.display(), "Making the index that was left for the end of a copy from another node");
+                script.push_str(&format!("{};\n{};\n", wanted.sql, deferred::UNMARK));
             }
             _ => {
                 tracing::warn!(file = %file.display(), index = %wanted.name, "Another program dropped or changed an index of the store; recreating it");
@@ -58,6 +68,16 @@ pub(super) fn restore(connection: &Connection, file: &Path) -> Result<(), StoreE
         let _ = connection.execute_batch("ROLLBACK");
         failed(cause)
     })
+}
+
+/// The statement that makes an index of a new store.
+pub(super) fn index(file: &Path, name: &str) -> Result<&'static str, StoreError> {
+    let index = wanted(file)?
+        .iter()
+        .find(|object| object.is_index && object.name == name);
+    index
+        .map(|index| index.sql.as_str())
+        .ok_or(StoreError::Misuse("an index of another name was asked for"))
 }
 
 /// What a new store has.

@@ -72,6 +72,8 @@ pub struct SqliteStore {
     pub(super) locked: bool,
     /// Whether there may be conflicts; none when the table must be asked. Most stores have none, and nothing is read for them then.
     pub(super) has_conflicts: Option<bool>,
+    /// Whether the index of items is there, or [deferred](super::deferred); none when the file must be asked.
+    pub(super) has_item_index: Option<bool>,
     pub(super) damaged_seen: u64,
     pub(super) damage_log: Throttle<Instant>,
     /// The scan that runs, if one does.
@@ -155,6 +157,7 @@ impl SqliteStore {
             incomplete: Incomplete::default(),
             locked: false,
             has_conflicts: None,
+            has_item_index: None,
             damaged_seen: 0,
             damage_log: Throttle::once(sync::LOG_INTERVAL),
             scan: Weak::new(),
@@ -236,6 +239,9 @@ impl SqliteStore {
     /// If the WAL could not be moved into the file. Nothing is lost then: the next start does it.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.end_scan();
+        if let Err(error) = self.make_index() {
+            tracing::debug!(%error, "Cannot make the index of items; the next start does it");
+        }
         if let Err(error) = self.release() {
             tracing::warn!(%error, "Some of what another node sent could not be stored; sync fetches it again");
         }
@@ -285,10 +291,11 @@ impl SqliteStore {
     pub(super) fn abandon(&mut self) {
         self.stop_scan();
         self.incomplete = Incomplete::default();
-        self.held.lose();
+        self.held.disconnected();
         self.tracker.forget_pending();
         self.tracker.lose();
         self.has_conflicts = None;
+        self.has_item_index = None;
         self.log_watch = LogWatch::default();
         if let Some(connection) = self.connection.take() {
             // Should this fail, closing moves the WAL into the file, which no reader of either can tell.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
 use super::sqlite::SqliteStore;
+use super::summing::Summing;
 use super::transaction::Transaction;
 
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM kv_store) AND NOT EXISTS (SELECT 1 FROM kv_conflict)";
@@ -21,7 +22,6 @@ const IS_VALID: &str = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'summary'
 const KEPT: &str = "SELECT bytes FROM summary";
 const HAS_UNINDEXED: &str = "SELECT EXISTS (SELECT 1 FROM kv_store INDEXED BY kv_store_item WHERE key_hash IS NULL) \
     OR EXISTS (SELECT 1 FROM kv_conflict INDEXED BY kv_conflict_item WHERE key_hash IS NULL)";
-const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store) + (SELECT COUNT(*) FROM kv_conflict)";
 const KEEP: &str = "INSERT OR REPLACE INTO summary (id, bytes) VALUES (1, ?1)";
 const MARK: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES ('summary', 'valid ' || \
     (SELECT number FROM change_of_others))";
@@ -32,13 +32,13 @@ const PENDING_KEPT: usize = 4_096;
 
 /// One record stored, replaced or taken out.
 #[derive(Debug, Clone, Copy)]
-struct Change {
-    old: Option<Item>,
-    new: Option<Item>,
+pub(super) struct Change {
+    pub(super) old: Option<Item>,
+    pub(super) new: Option<Item>,
 }
 
 impl Change {
-    fn apply(self, summary: &mut Summary) {
+    pub(super) fn apply(self, summary: &mut Summary) {
         match (self.old, self.new) {
             (Some(old), Some(new)) => summary.replaced(&old, &new),
             (None, Some(new)) => summary.inserted(&new),
@@ -59,7 +59,7 @@ pub(super) struct Tracker {
     /// What the open transaction did since it was held last.
     pending: Vec<Change>,
     /// What it did before: a transaction that is held long would make a long list.
-    held: Option<Box<Summary>>,
+    held: Option<Summing>,
     /// What the open transaction found last: a `put` mostly follows the `get` of its key.
     found: Option<(Key, Option<Item>)>,
     /// The mark is set in the file.
@@ -72,7 +72,7 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    /// Reads what was kept. Costs a walk over the narrowest index, to notice what another program added or removed.
+    /// Reads what was kept, whatever the number of records: what another program added or removed was counted (`others`).
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let marked = connection.query_row(IS_VALID, [], |row| row.get(0))?;
         let summary = if connection.query_row(IS_EMPTY, [], |row| row.get(0))? {
@@ -114,6 +114,7 @@ impl Tracker {
             old: None,
             new: Some(new),
         });
+        self.found = None;
     }
 
     pub(super) fn note_removed(&mut self, old: Item) {
@@ -139,9 +140,14 @@ impl Tracker {
         if self.must_unmark() {
             (self.marked, self.wrong) = (false, false);
         }
+        let held = self.held.take().map(Summing::end);
+        if let Some(None) = held {
+            self.lose();
+        }
+        let held = held.flatten();
         let since = self.since.as_mut().map(|(_, since)| since);
         for summary in self.summary.iter_mut().chain(since) {
-            if let Some(held) = &self.held {
+            if let Some(held) = &held {
                 summary.add(held);
             }
             self.pending.iter().for_each(|change| change.apply(summary));
@@ -151,9 +157,8 @@ impl Tracker {
 
     /// The open transaction is held.
     pub(super) fn hold(&mut self) {
-        let held = self.held.get_or_insert_with(|| Box::new(Summary::new()));
-        self.pending.iter().for_each(|change| change.apply(held));
-        self.pending.clear();
+        let page = std::mem::take(&mut self.pending);
+        self.held.get_or_insert_with(Summing::new).add(page);
     }
 
     pub(super) fn forget_pending(&mut self) {
@@ -213,8 +218,7 @@ fn kept(connection: &Connection) -> rusqlite::Result<Option<Summary>> {
         return Ok(None);
     };
     let unindexed: bool = connection.query_row(HAS_UNINDEXED, [], |row| row.get(0))?;
-    let count: i64 = connection.query_row(COUNT, [], |row| row.get(0))?;
-    Ok((!unindexed && count.unsigned_abs() == summary.count()).then_some(summary))
+    Ok((!unindexed).then_some(summary))
 }
 
 impl SqliteStore {

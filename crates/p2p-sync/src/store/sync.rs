@@ -25,6 +25,8 @@ pub const POSITIONS_MAX: usize = 256;
 /// How often damaged records are logged at most: nothing of them is new at the next attempt to hand them on.
 pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The index that leads from a key hash to the records, and holds all items.
+pub(super) const ITEM_INDEX: &str = "kv_store_item";
 pub(super) const BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest \
     FROM kv_store INDEXED BY kv_store_item WHERE key_hash = ?1";
 pub(super) const CONFLICTS_BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest \
@@ -62,6 +64,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub fn by_key_hash(&mut self, key_hash: KeyHash, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.make_index()?;
         let conflicts = self.may_have_conflicts()?.then_some(CONFLICTS_BY_KEY_HASH);
         self.sound_records(|connection, records| {
             for sql in [Some(BY_KEY_HASH), conflicts].into_iter().flatten() {
@@ -104,6 +107,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub fn items(&mut self) -> Result<Vec<Item>, StoreError> {
+        self.make_index()?;
         self.asked(|connection| {
             let mut items = Vec::new();
             for sql in [ITEMS, ITEMS_OF_CONFLICTS] {
@@ -142,6 +146,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store is broken.
     pub fn scan_steps(&mut self) -> Result<i64, StoreError> {
+        self.make_index()?;
         self.asked(|connection| {
             rows::scan_steps(
                 connection,

@@ -195,6 +195,32 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Holds this version as the value of its key if none of that is held, and tells whether it does so now.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put).
+    pub fn insert(&mut self, record: &Record) -> Result<bool, StoreError> {
+        // Another program may have taken away the value of a key, and left its conflicts.
+        if self.store.may_have_conflicts()? && !self.conflicts_of(&record.key)?.is_empty() {
+            return Ok(false);
+        }
+        let store = &mut *self.store;
+        open(store)?;
+        let Some(connection) = &store.connection else {
+            return store.connection().map(|_| false);
+        };
+        let number = store.numbers.draw_number();
+        let inserted = number.and_then(|number| rows::insert(connection, &mut store.authors, number, record));
+        let inserted = inserted.map_err(|cause| StoreError::sqlite(&store.file, cause));
+        let Some(item) = store.noted(inserted)? else {
+            return Ok(false);
+        };
+        store.numbers.note(record.timestamp);
+        store.tracker.note_added(item);
+        store.wal_size.note_put(record);
+        Ok(true)
+    }
+
     /// Makes the writes durable.
     ///
     /// # Errors
@@ -265,6 +291,10 @@ impl core_store::Transaction for Transaction<'_> {
 
     fn replace(&mut self, before: &Versions, after: &Versions) -> Result<(), StoreError> {
         Self::replace(self, before, after)
+    }
+
+    fn insert(&mut self, record: &Record) -> Result<bool, StoreError> {
+        Self::insert(self, record)
     }
 
     fn commit(self) -> Result<(), StoreError> {
@@ -343,6 +373,7 @@ fn roll_back(store: &mut SqliteStore) {
     store.tracker.forget_pending();
     store.numbers.rolled_back();
     store.has_conflicts = None;
+    store.has_item_index = None;
     // After some failures SQLite has rolled back by itself.
     let Some(connection) = store
         .connection

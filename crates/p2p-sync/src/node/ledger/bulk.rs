@@ -2,7 +2,7 @@
 //! else is to be stored releases it first. A page that was merged may be gone again if that fails; then the bulk ends, and another one
 //! goes on from the place that was kept with what is stored.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::sync::{Applied, StoreId};
@@ -16,6 +16,8 @@ use crate::system::Now;
 
 /// Changes that are listed of a transaction; of the rest only the number is known. There is no more than this to be logged of them.
 const LISTED_MAX: usize = 256;
+/// How long nobody tries again to make an index after that failed.
+const INDEX_PAUSE: Duration = Duration::from_secs(5);
 
 impl Ledger {
     /// Whether pages of a bulk may share a transaction: not where room is short.
@@ -59,7 +61,12 @@ impl Ledger {
             reached: Some((source, reached)),
         };
         let mut committed = Committed::default();
-        let merged = self.transact_held(|open| open.apply(&entry, now, &mut committed), records);
+        let coming = reached.seen.saturating_sub(reached.number);
+        let work = |open: &mut Open<'_>| {
+            open.store.defer_index(coming)?;
+            open.apply(&entry, now, &mut committed)
+        };
+        let merged = self.transact_held(work, records);
         let merged = match merged {
             Ok(Ok(Done::Received(merged))) => merged,
             Ok(Err(error)) | Err(error) => return Err(error),
@@ -67,6 +74,9 @@ impl Ledger {
         };
         self.refused.add(merged.refused);
         self.note_held(committed);
+        if self.store.defers_enough().unwrap_or(false) {
+            self.make_index();
+        }
         if self.store.holds_enough().unwrap_or(true) {
             self.release();
         }
@@ -138,10 +148,28 @@ impl Ledger {
         }
     }
 
-    /// Commits what is held, and gives back the memory that it took: the bulk is over, or nothing more has come for long.
+    /// Commits what is held, and gives back the memory that it took.
     pub(in crate::node) fn settle(&mut self) {
         self.release();
         self.store.rest();
+    }
+
+    /// No bulk is under way: does what was left for the end of one.
+    pub(in crate::node) fn end_bulk(&mut self) {
+        if self.store.lacks_index().unwrap_or(false) && self.index_pause.is_none_or(|until| until <= Instant::now()) {
+            self.make_index();
+        }
+        self.settle();
+    }
+
+    /// Makes the index that was left for the end. Until that succeeds, whatever needs it tries to make it.
+    pub(super) fn make_index(&mut self) {
+        let made = self.store.make_index().map_err(NodeError::from);
+        self.index_pause = None;
+        if let Err(error) = self.noted(made) {
+            tracing::warn!("The index of the records, left for the end of a copy, cannot be made yet: {error}");
+            self.index_pause = Some(Instant::now() + INDEX_PAUSE);
+        }
     }
 
     /// When [`settle`](Self::settle) is to be called at the latest.

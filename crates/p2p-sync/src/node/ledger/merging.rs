@@ -16,7 +16,7 @@ impl Open<'_> {
     pub(super) fn merge(
         &mut self,
         via: Via,
-        records: &[Record],
+        (records, is_bulk): (&[Record], bool),
         now: Now,
         committed: &mut Committed,
     ) -> Result<Merged, NodeError> {
@@ -25,10 +25,15 @@ impl Open<'_> {
         }
         let room = self.room.ask(&self.store, records, now.uptime);
         let mut merged = Merged::default();
+        // One that is not new is mostly followed by others: they come again.
+        let mut is_new = is_bulk;
         for record in records {
-            match self.over_damage(|open| open.receive(record, room)) {
+            match self.over_damage(|open| open.receive(record, room, is_new)) {
                 Ok(None) => merged.refused.no_room += 1,
-                Ok(Some(received)) => note(&received, (via, record), records, (committed, &mut merged)),
+                Ok(Some(received)) => {
+                    is_new &= received.merged.merge.stores_incoming();
+                    note(&received, (via, record), records, (committed, &mut merged));
+                }
                 Err(NodeError::Store(error)) if error.is_one_record() => {
                     merged.refused.damaged += 1;
                     self.store.note_damaged_record();
@@ -42,7 +47,7 @@ impl Open<'_> {
     }
 
     /// Merges one record. None when it is to be held, and there is no room for it.
-    fn receive(&mut self, record: &Record, room: Room) -> Result<Option<Received>, NodeError> {
+    fn receive(&mut self, record: &Record, room: Room, is_new: bool) -> Result<Option<Received>, NodeError> {
         if room != Room::Enough {
             let before = self.store.versions(&record.key)?;
             let mut after = before.clone();
@@ -51,7 +56,11 @@ impl Open<'_> {
                 return Ok(None);
             }
         }
-        Ok(Some(self.replica.receive(&mut self.store, record)?))
+        Ok(Some(if is_new {
+            self.replica.receive_new(&mut self.store, record)?
+        } else {
+            self.replica.receive(&mut self.store, record)?
+        }))
     }
 }
 

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::rows::{RowState, examine};
 use crate::store::authors::Authors;
+use crate::store::deferred;
 use crate::store::error::StoreError;
 use crate::store::reader::Readers;
 use crate::store::sqlite::SqliteStore;
@@ -128,6 +129,9 @@ fn missing_from(connection: &Connection, row: &Row<'_>, id: RowId) -> rusqlite::
     };
     Ok(if !leads(by_key, params![key, id.number])? {
         Some("keys")
+    } else if !(deferred::is_there(connection)? || id.table == Table::Conflicts) {
+        // It is yet to be made, of what the rows say.
+        None
     } else if !leads(by_item, params![key_hash, timestamp, digest, id.number])? {
         Some("items")
     } else {

@@ -13,7 +13,7 @@ const VALUE_BYTES: usize = 100;
 #[test]
 #[ignore = "needs root and network namespaces; .ci/run runs it"]
 fn while_a_million_records_are_caught_up_with_memory_is_small_and_a_fresh_write_arrives_in_a_second() {
-    let records = if full() { 1_000_000 } else { 200_000 };
+    let records = if full() { 1_000_000 } else { 400_000 };
     let lab = Lab::new();
     let (host_a, host_b) = (lab.host(Addresses::V4), lab.host(Addresses::V4));
     let a = launch(&host_a, "a").start();
@@ -33,7 +33,8 @@ fn while_a_million_records_are_caught_up_with_memory_is_small_and_a_fresh_write_
 
     let mut slowest = seconds(0);
     let mut fresh = 0;
-    while count(&b) < records * 9 / 10 {
+    // What shares a transaction is not seen before that is committed, and a fresh write has it committed.
+    while count(&b) < records / 2 {
         let (key, value) = (format!("fresh {fresh}"), format!("{fresh}"));
         a.add(&key, &value);
         slowest = slowest.max(b.wait_value(&key, &value, seconds(1)));
