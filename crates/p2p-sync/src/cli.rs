@@ -20,7 +20,9 @@ mod completion;
 mod descriptors;
 mod environment;
 mod execute;
+mod export;
 mod here_document;
+mod import;
 mod in_conflict;
 mod integration;
 mod interrupt;
@@ -45,12 +47,15 @@ mod supervision;
 mod suspension;
 mod terminal;
 mod text;
+mod transfer;
 mod upgrading;
 mod values;
 mod wait;
 mod watch;
 
 use about::{Config, Paths};
+use export::Export;
+use import::Import;
 use integration::{Completions, Man};
 use place::Place;
 use schema::PrintSchema;
@@ -91,6 +96,8 @@ enum Action {
     Watch(Watch),
     Wait(Wait),
     Service(Service),
+    Export(Export),
+    Import(Import),
     Config(Config),
     Paths(Paths),
     Schema(PrintSchema),
@@ -191,6 +198,8 @@ impl Cli {
             Action::Watch(watch) => watch.run(&self.place),
             Action::Wait(wait) => wait.run(&self.place),
             Action::Service(service) => service.run(&self.place),
+            Action::Export(export) => export.run(&self.place),
+            Action::Import(import) => import.run(&self.place),
             Action::Config(config) => config.run(&self.place, &self.settings).map(|()| ExitCode::SUCCESS),
             Action::Paths(paths) => paths.run(&self.place).map(|()| ExitCode::SUCCESS),
             Action::Completions(completions) => completions.run().map(|()| ExitCode::SUCCESS),

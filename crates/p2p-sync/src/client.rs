@@ -17,15 +17,19 @@ use tokio::time::timeout;
 
 use crate::command::{Class, Command, CommandError, Reply};
 use crate::node::{DataDir, DataPaths};
-use crate::report::{Problem, Running, WatchEvent, read};
+use crate::report::{ImportPage, PageImported, Problem, Running, WatchEvent, line, read};
 
+mod blocks;
 mod lines;
 mod token;
 
+pub use blocks::Blocks;
 pub use lines::Lines;
 
 /// How long a connection within the machine may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// How long the shortest of all answers may take.
+const GREETED_WITHIN: Duration = Duration::from_secs(10);
 /// The largest `node.json` that is read.
 const RUNNING_BYTES_MAX: u64 = 4 * 1024;
 /// The largest description of an error that is read.
@@ -119,6 +123,16 @@ impl Client {
         Ok(Lines::of(answer?.into_body()))
     }
 
+    /// Asks whether the node is there.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn greet(&self) -> Result<(), ClientError> {
+        let asked = self.send(self.request(Method::GET, "/healthz"), String::new());
+        let answer = timeout(GREETED_WITHIN, asked).await;
+        answer.unwrap_or(Err(ClientError::TimedOut)).map(drop)
+    }
+
     /// Watches the keys with this prefix, from a cursor on, or from `now`, or with everything that there is.
     ///
     /// # Errors
@@ -130,6 +144,30 @@ impl Client {
         let target = format!("/v1/watch?prefix={}{since}", encoded(prefix));
         let answer = self.send(self.request(Method::GET, &target), String::new()).await?;
         Ok(Lines::of(answer.into_body()))
+    }
+
+    /// Everything that the node holds under this prefix at this moment, as lines of JSON; the last one says how many there are.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn export(&self, prefix: &str, with_deleted: bool) -> Result<Blocks, ClientError> {
+        let target = format!("/v1/export?prefix={}&deleted={with_deleted}", encoded(prefix));
+        let answer = self.send(self.request(Method::GET, &target), String::new()).await?;
+        Ok(Blocks::of(answer.into_body()))
+    }
+
+    /// Has a page of records imported.
+    ///
+    /// # Errors
+    /// When there is no answer, or nothing of it was written.
+    pub async fn import(&self, page: &ImportPage<'_>) -> Result<PageImported, ClientError> {
+        let request = self
+            .request(Method::POST, "/v1/import")
+            .header(header::CONTENT_TYPE, "application/json");
+        let answer = self.send(request, line(page)).await?;
+        let text = lines::whole(answer.into_body(), PROBLEM_BYTES_MAX).await;
+        let imported = text.and_then(|text| read(&text).ok());
+        imported.ok_or_else(|| ClientError::Unanswered("its answer broke off".to_owned()))
     }
 
     fn request(&self, method: Method, target: &str) -> hyper::http::request::Builder {

@@ -33,6 +33,7 @@ mod query;
 mod routes;
 mod state;
 mod token;
+mod transfer;
 mod watching;
 
 use body::BODIES_KIB_MAX;

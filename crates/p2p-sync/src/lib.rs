@@ -70,6 +70,7 @@
 )]
 
 mod config;
+mod dump;
 mod identity;
 mod names;
 mod net;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use p2p_sync_core::limits::CLOCK_LEAD_MAX;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::{Clock, NetworkName, NodeId};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -22,6 +22,7 @@ use crate::system::{self, Stopwatch};
 mod builder;
 mod checking;
 mod completing;
+mod dumping;
 mod error;
 mod keys;
 mod ledger;
@@ -49,6 +50,7 @@ pub use crate::report::Verified;
 pub(crate) use crate::store::Migration;
 pub use crate::store::{Conflicts, Counts, DataDir, DataPaths, Footprint, OpenError, StoreError, StoreErrorKind};
 pub use builder::NodeBuilder;
+pub(crate) use dumping::{Export, ExportPage};
 pub use error::{ErrorKind, NodeError, StartError};
 pub use ledger::{
     Change, Committed, Condition, Dating, Done, Entry, Ledger, Merged, PeerView, Refused, Settled, Terms, Write,
@@ -102,6 +104,8 @@ struct Inner {
     hub: Hub,
     /// How many records the check that runs has read.
     checked: Arc<AtomicU64>,
+    /// Exports that may begin now.
+    exports: Arc<Semaphore>,
     /// Held for the lock on it, as long as the store is open.
     data_dir: Arc<DataDir>,
 }
@@ -252,6 +256,7 @@ impl Node {
                 patrol,
                 hub,
                 checked,
+                exports: Arc::new(Semaphore::new(dumping::EXPORTS_MAX)),
                 data_dir,
             }),
         })

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
-        &["cli", "client", "command", "config", "http", "names", "node", "report"],
+        &[
+            "cli", "client", "command", "config", "dump", "http", "names", "node", "report",
+        ],
     ),
     ("client", &["client", "command", "node", "report"]),
     ("http", &["command", "config", "http", "names", "node", "report"]),
+    ("dump", &["dump", "report"]),
     ("command", &["command", "names", "node", "report"]),
     (
         "node",
@@ -42,10 +45,12 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("toml::", &["cli"]),
     ("clap::", &["cli", "command"]),
     ("axum::", &["http"]),
+    ("csv::", &["dump"]),
+    ("indicatif::", &["cli"]),
     ("hyper_util::", &["client", "http"]),
     ("utoipa::", &["http"]),
     ("prometheus_client::", &["http"]),
-    ("serde_json::", &["report"]),
+    ("serde_json::", &["report", "dump"]),
     ("schemars::", &["report"]),
     // What belongs to the whole process is not the library's to change.
     ("std::process::exit", &["main"]),

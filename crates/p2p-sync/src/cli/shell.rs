@@ -17,12 +17,15 @@ use crate::node::DataPaths;
 mod answers;
 mod direct;
 mod patience;
+mod reaching;
 mod show;
 
 use answers::Answers;
 use direct::Opened;
 use patience::Patience;
 use show::Show;
+
+pub(super) use reaching::{Reached, reach_data};
 
 /// How often it is looked for meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);

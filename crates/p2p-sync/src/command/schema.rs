@@ -1,7 +1,7 @@
 //! The JSON Schemas of what commands print with `--json`.
 
 use super::LINES;
-use crate::report::{Failure, KeyChange, Paths, Schema, Setting, WatchEvent};
+use crate::report::{Exported, Failure, Imported, KeyChange, Paths, Schema, Setting, Skipped, WatchEvent};
 
 /// A command by its name, and the types of the lines that it prints.
 type Lines = (&'static str, fn(Schema) -> Schema);
@@ -9,6 +9,8 @@ type Lines = (&'static str, fn(Schema) -> Schema);
 /// The same as [`LINES`] for the commands that the shell has besides.
 const SHELL_LINES: &[Lines] = &[
     ("watch", |schema| schema.line::<WatchEvent>().line::<KeyChange>()),
+    ("export", Schema::line::<Exported>),
+    ("import", |schema| schema.line::<Imported>().line::<Skipped>()),
     ("config", Schema::line::<Setting>),
     ("paths", Schema::line::<Paths>),
 ];
@@ -58,7 +60,11 @@ mod tests {
         let names: Vec<&str> = schema_names().collect();
         assert_eq!(
             names,
-            [expected.as_slice(), &["watch", "config", "paths", "error"]].concat()
+            [
+                expected.as_slice(),
+                &["watch", "export", "import", "config", "paths", "error"]
+            ]
+            .concat()
         );
         assert_eq!(schema("quit"), None);
     }

@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::problem::{PROBLEM_JSON, Problem};
 use super::query::Query;
 use super::routes::typed;
-use super::{batch, checks, command, conflicts, health, kv, list, metrics, state, watching};
+use super::{batch, checks, command, conflicts, health, kv, list, metrics, state, transfer, watching};
 use crate::report::openapi;
 
 /// A body of any bytes.
@@ -33,7 +33,7 @@ const TOKEN: &str = "token";
     paths(
         kv::get, kv::head, kv::put, kv::delete,
         kv::get_named, kv::head_named, kv::put_named, kv::delete_named,
-        list::list, batch::write, watching::watch, command::run,
+        list::list, batch::write, transfer::export, transfer::import, watching::watch, command::run,
         state::status, state::peers, state::sync,
         conflicts::list, conflicts::resolve,
         checks::begin, checks::look,

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use super::{Api, batch, checks, command, conflicts, health, kv, list, metrics, openapi, state, watching};
+use super::{Api, batch, checks, command, conflicts, health, kv, list, metrics, openapi, state, transfer, watching};
 use crate::report::{Class, line};
 
 /// How long the node may take for an answer; a longer task is one of those that say how far they are.
@@ -51,6 +51,7 @@ fn timed() -> Table {
         .route("/v1/kv/{key}", value.clone())
         .route("/v1/value", value)
         .route("/v1/batch", post(batch::write))
+        .route("/v1/import", post(transfer::import))
         .route("/v1/status", get(state::status))
         .route("/v1/peers", get(state::peers))
         .route("/v1/conflicts", get(conflicts::list))
@@ -67,6 +68,7 @@ fn timed() -> Table {
 fn untimed() -> Table {
     Table::default()
         .route("/v1/command", post(command::run))
+        .route("/v1/export", get(transfer::export))
         .route("/v1/sync", post(state::sync))
         .route("/v1/watch", get(watching::watch))
 }

@@ -271,7 +271,7 @@ impl Node {
     }
 
     /// Removes damaged records, so that they come back from other nodes. Returns whether there was anything to do.
-    async fn set_aside(&self, error: &StoreError) -> Result<bool, NodeError> {
+    pub(super) async fn set_aside(&self, error: &StoreError) -> Result<bool, NodeError> {
         let rows = error.damaged_row().into_iter().collect();
         self.work(|reply| Work::SetAside { rows, reply }).await
     }

@@ -180,6 +180,7 @@ impl Ledger {
             // It is asked record by record.
             Entry::Receive { .. } => true,
             Entry::WriteAll(_)
+            | Entry::WriteDue(_)
             | Entry::Resolve { .. }
             | Entry::Redate { .. }
             | Entry::SetAside(_)
@@ -342,6 +343,7 @@ impl Open<'_> {
                 self.write(key, content, (*terms, now), committed).map(Done::Written)
             }
             Entry::WriteAll(writes) => return self.write_all(writes, now, committed),
+            Entry::WriteDue(writes) => return self.write_due(writes, now, committed),
             Entry::Resolve { key, timestamp, dating } => self
                 .resolve(key, *timestamp, (*dating, now), committed)
                 .map(Done::Resolved),

@@ -43,6 +43,8 @@ pub(super) enum Work {
         writes: Vec<Write>,
         reply: Reply<Vec<Option<Record>>>,
     },
+    /// Make those of these writes whose condition holds; see [`Node::write_due`](super::Node::write_due).
+    WriteDue { writes: Vec<Write>, reply: Reply<u64> },
     /// Choose between the versions of a key; see [`Node::resolve`](super::Node::resolve).
     Resolve {
         key: Key,
@@ -85,6 +87,7 @@ impl Work {
                 terms: *terms,
             },
             Self::WriteAll { writes, .. } => Entry::WriteAll(writes),
+            Self::WriteDue { writes, .. } => Entry::WriteDue(writes),
             Self::Redate { key, .. } => Entry::Redate { key },
             Self::Resolve {
                 key, timestamp, dating, ..

@@ -16,6 +16,17 @@ pub fn line(value: &impl Serialize) -> String {
     try_line(value).expect("the values above have string keys and finite numbers, and memory takes every byte")
 }
 
+/// Appends the value as one line of JSON.
+///
+/// # Panics
+/// As for [`line`].
+pub(super) fn append_line(lines: &mut Vec<u8>, value: &impl Serialize) {
+    value
+        .serialize(&mut Serializer::with_formatter(&mut *lines, Quiet))
+        .expect("the values above have string keys and finite numbers, and memory takes every byte");
+    lines.push(b'\n');
+}
+
 /// The same for a value that JSON may be unable to express.
 ///
 /// # Errors

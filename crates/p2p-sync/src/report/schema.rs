@@ -54,8 +54,11 @@ pub fn openapi(description: &impl Serialize) -> String {
     generator.subschema_for::<super::Check>();
     generator.subschema_for::<super::Choice>();
     generator.subschema_for::<super::ConflictPage>();
+    generator.subschema_for::<super::Dumped<'_>>();
     generator.subschema_for::<super::Health>();
+    generator.subschema_for::<super::ImportPage<'_>>();
     generator.subschema_for::<super::ListPage>();
+    generator.subschema_for::<super::PageImported>();
     generator.subschema_for::<super::PeerList>();
     generator.subschema_for::<super::Problem>();
     generator.subschema_for::<super::Resolved>();

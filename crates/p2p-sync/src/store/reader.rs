@@ -152,6 +152,11 @@ impl Readers {
         Ok(Paused { _leases: leases })
     }
 
+    /// The file of the store.
+    pub(super) fn file(&self) -> &Path {
+        &self.pool.file
+    }
+
     pub(super) fn ask<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         self.read(|reader, file| ask(&reader.connection).map_err(|cause| StoreError::sqlite(file, cause)))
     }
@@ -251,7 +256,7 @@ pub(super) fn get(
 }
 
 impl Reader {
-    fn open(file: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(file: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             connection: opening::reader(file)?,
             authors: Authors::default(),

@@ -8,6 +8,7 @@ mod bytes;
 mod settings;
 mod surroundings;
 mod table;
+mod transfer;
 mod trouble;
 mod watching;
 

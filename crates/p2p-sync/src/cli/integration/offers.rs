@@ -39,6 +39,7 @@ const KEYS: &[Place] = &[
     ("list", "prefix"),
     ("list", "after"),
     ("watch", "prefix"),
+    ("export", "prefix"),
     ("wait", "key"),
 ];
 /// Where a key in conflict stands.

@@ -13,7 +13,7 @@ use crate::command::{Class, Command, Reply};
 use crate::node::{DataDir, DataPaths, Node, OpenError, StartError, StoreError};
 
 /// A store that is used directly.
-pub(super) struct Direct {
+pub(in crate::cli) struct Direct {
     node: Node,
     logs: Logs,
 }
@@ -32,7 +32,37 @@ pub(super) enum Opened {
 /// # Errors
 /// When it cannot be opened, or when the command needs what is not there.
 pub(super) async fn open(command: &Command, paths: &DataPaths, place: &Place) -> Result<Opened, Failure> {
-    let makes = matches!(command, Command::Add(_));
+    let wants = Wants {
+        makes: matches!(command, Command::Add(_)),
+        needs_node: command.needs_node(),
+        what: match command.shows() {
+            Some(crate::command::Shows::Key(key)) => Some(key),
+            _ => None,
+        },
+    };
+    let opened = open_for(&wants, paths, place).await;
+    if matches!((&opened, command), (Ok(Opened::Direct(_)), Command::Status(_))) {
+        output::say("(no node is running: this is what its store says)");
+    }
+    opened
+}
+
+/// What a command wants of a store.
+pub(super) struct Wants {
+    /// It makes one where there is none.
+    pub(super) makes: bool,
+    /// It is about other nodes.
+    pub(super) needs_node: bool,
+    /// The key that it is about.
+    pub(super) what: Option<String>,
+}
+
+/// The same for anything that uses a store.
+///
+/// # Errors
+/// As for [`open`].
+pub(super) async fn open_for(wants: &Wants, paths: &DataPaths, place: &Place) -> Result<Opened, Failure> {
+    let makes = wants.makes;
     let directory = if makes {
         DataDir::open(paths.directory()).map(Some)
     } else {
@@ -42,13 +72,13 @@ pub(super) async fn open(command: &Command, paths: &DataPaths, place: &Place) ->
         Err(StoreError::Open(OpenError::InUse { holder, .. })) => return Ok(Opened::Held { holder }),
         other => other.map_err(|error| Failure::from(StartError::from(error)))?,
     };
-    if command.needs_node() {
+    if wants.needs_node {
         return Err(no_node(paths));
     }
     let has_store = paths.has_store().map_err(StartError::from)?;
     let directory = match directory {
         Some(directory) if has_store || makes => directory,
-        _ => return Err(no_store(command, paths)),
+        _ => return Err(no_store(wants.what.as_deref(), paths)),
     };
     if place.verbose {
         output::say(&format!(
@@ -63,9 +93,6 @@ pub(super) async fn open(command: &Command, paths: &DataPaths, place: &Place) ->
         logs.flush();
         Failure::from(error)
     })?;
-    if matches!(command, Command::Status(_)) {
-        output::say("(no node is running: this is what its store says)");
-    }
     Ok(Opened::Direct(Direct { node, logs }))
 }
 
@@ -79,11 +106,8 @@ fn no_node(paths: &DataPaths) -> Failure {
     )
 }
 
-fn no_store(command: &Command, paths: &DataPaths) -> Failure {
-    let what = match command.shows() {
-        Some(crate::command::Shows::Key(key)) => format!("{key}. There"),
-        _ => "there".to_owned(),
-    };
+fn no_store(key: Option<&str>, paths: &DataPaths) -> Failure {
+    let what = key.map_or_else(|| "there".to_owned(), |key| format!("{key}. There"));
     let text = format!(
         "Not found: {what} is no store in {}, and no node is running on it. To use another one: --data-dir",
         paths.directory().display()
@@ -102,8 +126,13 @@ impl Direct {
         Answers::direct(self, once(async move { reply }).chain(following))
     }
 
+    /// The node that has the store, and reaches nobody.
+    pub(in crate::cli) fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// Closes the store as a node does.
-    pub(super) async fn end(self) {
+    pub(in crate::cli) async fn end(self) {
         self.node.stop().await;
         self.logs.flush();
     }

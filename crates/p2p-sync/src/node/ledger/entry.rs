@@ -3,7 +3,7 @@
 use p2p_sync_core::item::Item;
 use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::sync::StoreId;
-use p2p_sync_core::{Content, Key, Record, Timestamp, Via};
+use p2p_sync_core::{Content, Key, Record, Timestamp, Versions, Via};
 
 use crate::node::NodeError;
 use crate::store::{NamesHeard, RememberedPeer, RowId};
@@ -30,6 +30,22 @@ pub enum Condition {
     Absent,
     /// Only if the value of the key was written at this time.
     WrittenAt(Timestamp),
+    /// Only if what this node holds of the key, its deletion included, was written before this time, or nothing is held of it.
+    OlderThan(Timestamp),
+}
+
+impl Condition {
+    /// Whether it holds for what is held of the key.
+    pub(in crate::node) fn holds(self, held: &Versions) -> bool {
+        let live = held.winner().filter(|winner| winner.content.value().is_some());
+        let written_at = live.map(|live| live.timestamp);
+        match self {
+            Self::None => true,
+            Self::Absent => written_at.is_none(),
+            Self::WrittenAt(at) => written_at == Some(at),
+            Self::OlderThan(at) => held.latest() < Some(at),
+        }
+    }
 }
 
 /// The terms of a local write.
@@ -85,6 +101,8 @@ pub enum Entry<'a> {
     },
     /// Make all of these writes in this order, or none of them.
     WriteAll(&'a [Write]),
+    /// Make those of these writes, in this order, whose condition holds.
+    WriteDue(&'a [Write]),
     /// Choose between the versions of a key; see [`Node::resolve`](crate::node::Node::resolve).
     Resolve {
         /// The key.
@@ -125,6 +143,8 @@ pub enum Done {
     Written(Option<Record>),
     /// The version that each write has stored; none: the key to delete did not exist.
     WrittenAll(Vec<Option<Record>>),
+    /// How many of the writes were made. Of the others the condition did not hold, or the key to delete did not exist.
+    WrittenDue(u64),
     /// The version that was written in place of those that were held; none: there was no conflict, or no such version.
     Resolved(Option<Record>),
     /// The version that was written in place of one dated ahead; none: there was none.

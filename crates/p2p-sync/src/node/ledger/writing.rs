@@ -71,6 +71,31 @@ impl Open<'_> {
         Ok(Ok(Done::WrittenAll(written)))
     }
 
+    /// Makes those of these writes whose condition holds. If one fails for another reason, so does the transaction.
+    pub(super) fn write_due(
+        &mut self,
+        writes: &[Write],
+        now: Now,
+        committed: &mut Committed,
+    ) -> Result<Result<Done, NodeError>, NodeError> {
+        let mut written = 0;
+        for (index, Write { key, content, terms }) in writes.iter().enumerate() {
+            match self.write(key, content, (*terms, now), committed) {
+                Ok(None) | Err(NodeError::Changed { .. }) => {}
+                Ok(Some(record)) => {
+                    let via = Via::Local;
+                    committed.changes.push(Change { via, record });
+                    written += 1;
+                }
+                Err(error) => {
+                    let error = Box::new(error);
+                    return Err(NodeError::OfWrites { index, error });
+                }
+            }
+        }
+        Ok(Ok(Done::WrittenDue(written)))
+    }
+
     /// Stores a content, a deletion included, whatever is held of the key.
     fn write_over_damage(
         &mut self,
@@ -94,18 +119,13 @@ impl Open<'_> {
             return Ok(());
         }
         let held = self.over_damage(|open| Ok(open.store.versions(key)?))?;
-        let live = held.winner().filter(|winner| winner.content.value().is_some());
-        let written_at = live.map(|live| live.timestamp);
-        let holds = match condition {
-            Condition::None => true,
-            Condition::Absent => written_at.is_none(),
-            Condition::WrittenAt(at) => written_at == Some(at),
-        };
-        if holds {
-            Ok(())
-        } else {
-            Err(NodeError::Changed { written_at })
+        if condition.holds(&held) {
+            return Ok(());
         }
+        let live = held.winner().filter(|winner| winner.content.value().is_some());
+        Err(NodeError::Changed {
+            written_at: live.map(|live| live.timestamp),
+        })
     }
 
     /// Whether what is held of a key is dated further ahead than other nodes accept.

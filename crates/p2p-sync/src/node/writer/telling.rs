@@ -56,6 +56,8 @@ impl Writer {
             (Work::Write { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
             (Work::WriteAll { reply, .. }, Ok(Done::WrittenAll(records))) => drop(reply.send(Ok(records))),
             (Work::WriteAll { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
+            (Work::WriteDue { reply, .. }, Ok(Done::WrittenDue(written))) => drop(reply.send(Ok(written))),
+            (Work::WriteDue { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
             (Work::Resolve { reply, .. }, Ok(Done::Resolved(record))) => drop(reply.send(Ok(record))),
             (Work::Resolve { reply, .. }, Err(error)) => drop(reply.send(Err(error))),
             (Work::Redate { reply, .. }, Ok(Done::Redated(record))) => drop(reply.send(Ok(record))),
