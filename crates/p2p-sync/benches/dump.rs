@@ -44,7 +44,10 @@ fn main() {
 
 fn compare(what: &str, ours: Duration, reference: &str, theirs: Duration) {
     let (ours, theirs) = (ours.as_secs_f64(), theirs.as_secs_f64());
-    println!("{what}: {ours:.2} s, {reference} {theirs:.2} s, ratio {:.2}", ours / theirs);
+    println!(
+        "{what}: {ours:.2} s, {reference} {theirs:.2} s, ratio {:.2}",
+        ours / theirs
+    );
 }
 
 /// The records of the reference as a file.

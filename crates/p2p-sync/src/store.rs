@@ -35,6 +35,7 @@
 //! a file releases the locks that SQLite holds on it, and another program may then remove the WAL.
 
 mod authors;
+mod backup;
 mod changes;
 mod columns;
 mod conflicts;
@@ -76,6 +77,7 @@ pub(crate) mod testing;
 mod transaction;
 mod wal;
 
+pub use backup::{BackedUp, restore};
 pub use changes::{Changed, Changes, Snapshot};
 pub use conflicts::Conflicts;
 pub use directory::DataDir;
@@ -84,7 +86,7 @@ pub use export::Export;
 pub use footprint::Footprint;
 pub use known_peers::known_peers;
 pub use migrations::{Migration, Observer};
-pub use opening::{WRITER_CACHE_KIB, network_of};
+pub use opening::{WRITER_CACHE_KIB, network_of, sqlite_version};
 pub use paths::DataPaths;
 pub use peer_names::{NamesHeard, RememberedName};
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
