@@ -16,7 +16,9 @@ use crate::node::{StartError, StoreError};
 
 mod about;
 mod api;
+mod backups;
 mod completion;
+mod demo;
 mod descriptors;
 mod environment;
 mod execute;
@@ -36,6 +38,7 @@ mod output;
 mod pipe;
 mod place;
 mod prompt;
+mod restore_backup;
 mod schema;
 mod service;
 mod settings;
@@ -54,10 +57,12 @@ mod wait;
 mod watch;
 
 use about::{Config, Paths};
+use demo::Demo;
 use export::Export;
 use import::Import;
 use integration::{Completions, Man};
 use place::Place;
+use restore_backup::RestoreBackup;
 use schema::PrintSchema;
 use service::Service;
 use settings::Settings;
@@ -98,6 +103,9 @@ enum Action {
     Service(Service),
     Export(Export),
     Import(Import),
+    #[command(name = "restore-backup")]
+    RestoreBackup(RestoreBackup),
+    Demo(Demo),
     Config(Config),
     Paths(Paths),
     Schema(PrintSchema),
@@ -199,6 +207,8 @@ impl Cli {
             Action::Wait(wait) => wait.run(&self.place),
             Action::Service(service) => service.run(&self.place),
             Action::Export(export) => export.run(&self.place),
+            Action::RestoreBackup(restore) => restore.run(&self.place),
+            Action::Demo(demo) => demo.run(),
             Action::Import(import) => import.run(&self.place),
             Action::Config(config) => config.run(&self.place, &self.settings).map(|()| ExitCode::SUCCESS),
             Action::Paths(paths) => paths.run(&self.place).map(|()| ExitCode::SUCCESS),

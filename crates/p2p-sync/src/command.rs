@@ -12,8 +12,10 @@ use crate::node::{Condition, Dating, Node, NodeError};
 use crate::report::{Schema, try_line};
 
 mod add;
+mod backup;
 mod conflicts;
 mod delete;
+mod doctor;
 mod error;
 mod exit;
 mod get;
@@ -35,8 +37,10 @@ mod verify;
 mod words;
 
 pub use add::{Add, ValueSource};
+pub use backup::Backup;
 pub use conflicts::{ConflictList, Conflicts};
 pub use delete::Delete;
+pub use doctor::{Doctor, diagnosis};
 pub use error::CommandError;
 pub use exit::Exit;
 pub use get::Get;
@@ -126,6 +130,8 @@ commands! {
     #[command(visible_alias = "restore")]
     "resolve" => Resolve(Resolve),
     "repair-clock" => RepairClock(RepairClock),
+    "backup" => Backup(Backup),
+    "doctor" => Doctor(Doctor),
     "help" => Help(Help),
     #[command(visible_alias = "quit")]
     "exit" => Exit(Exit),
@@ -167,7 +173,13 @@ impl Command {
     pub fn may_take_long(&self) -> bool {
         matches!(
             self,
-            Self::Delete(_) | Self::Resolve(_) | Self::RepairClock(_) | Self::Sync(_) | Self::Verify(_) | Self::List(_)
+            Self::Delete(_)
+                | Self::Resolve(_)
+                | Self::RepairClock(_)
+                | Self::Sync(_)
+                | Self::Verify(_)
+                | Self::List(_)
+                | Self::Backup(_)
         )
     }
 

@@ -126,6 +126,25 @@ fn create(file: &Path) -> Result<Keypair, IdentityError> {
     Ok(keys)
 }
 
+/// Stores a key pair that was read elsewhere, unless there is one.
+///
+/// # Errors
+/// If there is one, it is none, or it cannot be written.
+pub(crate) fn put(file: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
+    let io_error = |source| IdentityError::Io {
+        file: file.to_owned(),
+        source,
+    };
+    if file.exists() {
+        return Err(io_error(io::ErrorKind::AlreadyExists.into()));
+    }
+    Keypair::from_protobuf_encoding(bytes).map_err(|_| IdentityError::Damaged {
+        file: file.to_owned(),
+        why: "it does not contain a key pair".to_owned(),
+    })?;
+    write_whole(file, bytes).map_err(io_error)
+}
+
 /// Puts the file in place in one step: other names and contents never appear under its name, even if power fails.
 fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = file.with_extension("key.new");

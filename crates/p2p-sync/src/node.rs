@@ -19,6 +19,7 @@ use crate::net::{self, Network, ToPeers};
 use crate::store::{Capacity, IfUnreadable, REMEMBERED_PEERS_MAX, Readers, network_of};
 use crate::system::{self, Stopwatch};
 
+mod backing_up;
 mod builder;
 mod checking;
 mod completing;
@@ -49,6 +50,7 @@ use writer::Writer;
 pub use crate::report::Verified;
 pub(crate) use crate::store::Migration;
 pub use crate::store::{Conflicts, Counts, DataDir, DataPaths, Footprint, OpenError, StoreError, StoreErrorKind};
+pub(crate) use backing_up::{RestoreError, answers_on_lan, sqlite_version};
 pub use builder::NodeBuilder;
 pub(crate) use dumping::{Export, ExportPage};
 pub use error::{ErrorKind, NodeError, StartError};

@@ -4,6 +4,8 @@
 //! Peer ids, timestamps and keys are text, written as everywhere else. Durations are numbers with the unit in their name.
 
 mod api;
+mod demo;
+mod doctor;
 mod dump;
 mod error;
 #[cfg(test)]
@@ -24,7 +26,11 @@ pub use api::{
     Batch, BatchWritten, Check, CheckState, Choice, ConflictPage, DeleteOperation, Health, KeyEntry, KeyPage, ListPage,
     Operation, PeerList, PutOperation, RecordPage, SyncedList, Written,
 };
-pub use dump::{Dumped, Exported, ImportPage, Imported, Overwrite, PageImported, Skipped, dump_lines};
+pub use demo::{DemoNode, DemoStep};
+pub use doctor::{Diagnosis, Examined, Finding};
+pub use dump::{
+    BackedUp, Dumped, Exported, ImportPage, Imported, Overwrite, PageImported, Restored, Skipped, dump_lines,
+};
 pub use error::{Class, Failure};
 pub use help::{Argument, CommandHelp, Help};
 pub use line::{InvalidLine, escaped, line, read, try_line};

@@ -36,6 +36,7 @@
 
 mod ahead;
 mod authors;
+mod backup;
 mod changes;
 mod columns;
 mod conflicts;
@@ -79,6 +80,7 @@ pub(crate) mod testing;
 mod transaction;
 mod wal;
 
+pub use backup::{BackedUp, restore};
 pub use changes::{Changed, Changes, Snapshot};
 pub use conflicts::Conflicts;
 pub use directory::DataDir;
@@ -87,7 +89,7 @@ pub use export::Export;
 pub use footprint::Footprint;
 pub use known_peers::known_peers;
 pub use migrations::{Migration, Observer};
-pub use opening::{WRITER_CACHE_KIB, network_of};
+pub use opening::{WRITER_CACHE_KIB, network_of, sqlite_version};
 pub use paths::DataPaths;
 pub use peer_names::{NamesHeard, RememberedName};
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};

@@ -195,7 +195,7 @@ mod tests {
     fn the_first_word_is_a_command() {
         assert_eq!(offered("ge"), (0, vec!["get ".to_owned()]));
         assert_eq!(offered("  de"), (2, vec!["delete ".to_owned()]));
-        assert_eq!(offered("").1.len(), 14);
+        assert_eq!(offered("").1.len(), 16);
         assert_eq!(offered("help pe"), (5, vec!["peers ".to_owned()]));
         assert!(offered("x").1.is_empty());
     }

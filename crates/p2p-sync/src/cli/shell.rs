@@ -60,6 +60,7 @@ fn carry_out(command: Command, place: &Place) -> Result<Option<Class>, Failure> 
         Command::Help(help) if help.json() => return explain(help, show),
         Command::Help(help) => return super::help(help.command()).map(|()| None),
         Command::Add(add) => Command::Add(values::filled(add, &mut io::stdin())?),
+        Command::Backup(backup) => Command::Backup(backup.with_whole_path()?),
         other => other.without_total(),
     };
     let runtime = Builder::new_current_thread().enable_all().build();

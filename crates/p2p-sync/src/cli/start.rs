@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Failure;
 use super::api;
+use super::backups::Backups;
 use super::interrupt::Interrupts;
 use super::journal;
 use super::linger;
@@ -90,6 +91,8 @@ pub(super) struct Start {
     /// After a pipe that wrote something: how long to wait until a peer has it; 0 means no wait
     #[arg(long, value_name = "SECONDS", env = "P2P_SYNC_LINGER", default_value_t = linger::SECONDS, value_parser = linger::seconds, allow_negative_numbers = true)]
     linger: f64,
+    #[command(flatten)]
+    backups: Backups,
     /// Show values in the log even if it does not go to a terminal
     #[arg(long, env = "P2P_SYNC_LOG_VALUES", value_parser = switch)]
     log_values: bool,
@@ -141,7 +144,7 @@ impl Start {
             Mode::PlainPrompt | Mode::Pipe | Mode::Service => Terminal::default(),
         };
         let linger = Duration::from_secs_f64(self.linger);
-        let address = self.api.0;
+        let (address, backups) = (self.api.0, self.backups.clone());
         let config = self.config(place, logs)?;
         let linger = if config.lan || !config.peers.is_empty() {
             linger
@@ -170,7 +173,8 @@ impl Start {
         };
         let interrupts = surroundings.interrupts.clone();
         let (ended, why) = {
-            let mut answers = pin!(journal::answer(status_requests, &node));
+            let mut answers =
+                pin!(async { tokio::join!(journal::answer(status_requests, &node), backups.keep(&node)).0 });
             let mut watchdog = pin!(supervision::feed_watchdog(&node));
             let mut talk = pin!(talk(&node, mode, linger, surroundings));
             tokio::select! {

@@ -9,7 +9,7 @@ pub(super) mod sync;
 pub(super) mod troubles;
 
 use crate::command::{CommandError, Look, Reply};
-use crate::report::{CommandHelp, Deleted, Peer, Record, Status, Version};
+use crate::report::{CommandHelp, Deleted, Diagnosis, Examined, Finding, Peer, Record, Status, Version};
 
 pub(super) fn error(error: &CommandError) -> String {
     format!("✗ {error}\n")
@@ -62,6 +62,12 @@ pub(super) fn reply(reply: &Reply) -> String {
             1 => "✓ Repaired: 1 key is dated now\n".to_owned(),
             keys => format!("✓ Repaired: {keys} keys are dated now\n"),
         },
+        Reply::Diagnosis(one) => diagnosis(one),
+        Reply::BackedUp(made) => format!(
+            "✓ Backed up: {} in {}\n",
+            sync::count(made.records, "record"),
+            printable(made.file.as_bytes())
+        ),
         Reply::Help(all) => help(&all.commands),
         Reply::Exit => String::new(),
     }
@@ -271,6 +277,24 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// One line for each finding.
+fn diagnosis(diagnosis: &Diagnosis) -> String {
+    let Examined {
+        version,
+        sqlite,
+        descriptors,
+        ..
+    } = &diagnosis.examined;
+    let open = descriptors.map_or_else(String::new, |most| format!(", {most} open files allowed"));
+    let looked = format!("p2p-sync {version}, SQLite {sqlite}{open}");
+    if diagnosis.findings.is_empty() {
+        return format!("✓ Nothing wrong was found ({looked})\n");
+    }
+    let line = |finding: &Finding| format!("✗ {}. {}\n", shown(&finding.text), shown(&finding.advice));
+    let lines: String = diagnosis.findings.iter().map(line).collect();
+    format!("{lines}({looked})\n")
 }
 
 #[cfg(test)]

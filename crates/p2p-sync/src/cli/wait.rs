@@ -36,7 +36,7 @@ pub(super) struct Wait {
 }
 
 /// A duration with its unit; without one, in seconds.
-fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     let expected = "expected a duration such as 500ms, 30s, 5m or 1h";
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: f64 = digits.parse().map_err(|_| expected)?;

@@ -157,6 +157,8 @@ mod tests {
                 "conflicts",
                 "resolve",
                 "repair-clock",
+                "backup",
+                "doctor",
                 "help",
                 "exit"
             ]

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Class, CommandError, ConflictList, Page};
 use crate::report::{
-    Added, Conflicts, Deleted, DeletedKeys, Exiting, Failure, Found, Help, Items, Peer, Peers, Pinged, RepairedKeys,
-    Resolved, ResolvedKeys, Status, Synced, Verified, line,
+    Added, BackedUp, Conflicts, Deleted, DeletedKeys, Diagnosis, Exiting, Failure, Found, Help, Items, Peer, Peers,
+    Pinged, RepairedKeys, Resolved, ResolvedKeys, Status, Synced, Verified, line,
 };
 
 /// The result of a command.
@@ -44,6 +44,10 @@ pub enum Reply {
     ResolvedAll(ResolvedKeys),
     /// What was dated ahead is dated now.
     ClockRepaired(RepairedKeys),
+    /// A copy of the store was made.
+    BackedUp(BackedUp),
+    /// What is wrong with the node.
+    Diagnosis(Diagnosis),
     /// All commands, or the one asked for.
     Help(Help),
     /// The user wants to leave.
@@ -58,6 +62,7 @@ impl Reply {
                 .iter()
                 .find_map(|deletion| Some(deletion.as_ref().err()?.class)),
             Self::Synced(peers) if peers.is_empty() => Some(Class::NotReachable),
+            Self::Diagnosis(diagnosis) if !diagnosis.findings.is_empty() => Some(Class::Failed),
             Self::Verified(found) if found.damaged > 0 => Some(Class::Storage),
             _ => None,
         }
@@ -91,6 +96,8 @@ impl Reply {
             Self::Resolved(resolved) => line(resolved),
             Self::ResolvedAll(resolved) => line(resolved),
             Self::ClockRepaired(repaired) => line(repaired),
+            Self::BackedUp(made) => line(made),
+            Self::Diagnosis(diagnosis) => lines(&diagnosis.findings, &diagnosis.examined),
             Self::Help(help) => line(help),
             Self::Exit => line(&Exiting { exiting: true }),
         }

@@ -1,7 +1,9 @@
 //! The JSON Schemas of what commands print with `--json`.
 
 use super::LINES;
-use crate::report::{Exported, Failure, Imported, KeyChange, Paths, Schema, Setting, Skipped, WatchEvent};
+use crate::report::{
+    DemoStep, Exported, Failure, Imported, KeyChange, Paths, Restored, Schema, Setting, Skipped, WatchEvent,
+};
 
 /// A command by its name, and the types of the lines that it prints.
 type Lines = (&'static str, fn(Schema) -> Schema);
@@ -11,6 +13,8 @@ const SHELL_LINES: &[Lines] = &[
     ("watch", |schema| schema.line::<WatchEvent>().line::<KeyChange>()),
     ("export", Schema::line::<Exported>),
     ("import", |schema| schema.line::<Imported>().line::<Skipped>()),
+    ("restore-backup", Schema::line::<Restored>),
+    ("demo", Schema::line::<DemoStep>),
     ("config", Schema::line::<Setting>),
     ("paths", Schema::line::<Paths>),
 ];
@@ -62,7 +66,16 @@ mod tests {
             names,
             [
                 expected.as_slice(),
-                &["watch", "export", "import", "config", "paths", "error"]
+                &[
+                    "watch",
+                    "export",
+                    "import",
+                    "restore-backup",
+                    "demo",
+                    "config",
+                    "paths",
+                    "error"
+                ]
             ]
             .concat()
         );

@@ -107,6 +107,8 @@ mod tests {
             b"peers kitchen",
             b"sync",
             b"verify",
+            b"backup /some/file",
+            b"doctor --json",
             b"conflicts --limit 7 p",
             b"resolve --all",
             b"resolve k 2025-01-04T08:30:15Z",

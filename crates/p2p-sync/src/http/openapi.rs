@@ -34,7 +34,7 @@ const TOKEN: &str = "token";
         kv::get, kv::head, kv::put, kv::delete,
         kv::get_named, kv::head_named, kv::put_named, kv::delete_named,
         list::list, batch::write, transfer::export, transfer::import, watching::watch, command::run,
-        state::status, state::peers, state::sync,
+        state::status, state::peers, state::doctor, state::sync,
         conflicts::list, conflicts::resolve,
         checks::begin, checks::look,
         health::alive, health::ready, metrics::metrics, describe,

@@ -54,6 +54,7 @@ fn timed() -> Table {
         .route("/v1/import", post(transfer::import))
         .route("/v1/status", get(state::status))
         .route("/v1/peers", get(state::peers))
+        .route("/v1/doctor", get(state::doctor))
         .route("/v1/conflicts", get(conflicts::list))
         .route("/v1/conflicts/resolve", post(conflicts::resolve))
         .route("/v1/verify", post(checks::begin))

@@ -12,6 +12,7 @@ use super::Api;
 use super::problem::Problem;
 use super::query::Query;
 use super::routes::json;
+use crate::command::diagnosis;
 use crate::report::{Class, PeerList, SyncedList};
 
 /// How long a comparison with all peers is waited for.
@@ -42,6 +43,19 @@ pub(super) async fn peers(State(api): State<Arc<Api>>, query: Query) -> Result<R
     query.end()?;
     let peers = api.node.peers().await?;
     Ok(json(&PeerList { peers }))
+}
+
+/// What is wrong with the node, or around it, and what to do.
+#[utoipa::path(
+    get,
+    path = "/v1/doctor",
+    operation_id = "diagnose",
+    tag = "node",
+    responses((status = 200, description = "What is wrong; an empty list if nothing is", body = ref("#/components/schemas/Diagnosis")))
+)]
+pub(super) async fn doctor(State(api): State<Arc<Api>>, query: Query) -> Result<Response, Problem> {
+    query.end()?;
+    Ok(json(&diagnosis(&api.node).await?))
 }
 
 /// Compares with every connected peer.

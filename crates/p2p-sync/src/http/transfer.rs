@@ -52,7 +52,8 @@ pub(super) async fn export(State(api): State<Arc<Api>>, mut query: Query) -> Res
 }
 
 async fn next_lines(mut export: Export) -> Option<(Bytes, Export)> {
-    let lines = match export.next().await? {
+    let page = export.next().await?;
+    let lines = match page {
         Ok(ExportPage::Records(records)) => dump_lines(&records),
         Ok(ExportPage::End { items }) => line(&Items { items }).into_bytes(),
         Ok(ExportPage::TooSlow) => too_slow().json().into_bytes(),

@@ -22,6 +22,8 @@ use crate::names::Names;
 use crate::report::NotListening;
 use crate::system;
 
+pub(crate) use discovery::probe;
+
 mod agent;
 mod behaviour;
 mod complaints;

@@ -156,6 +156,30 @@ pub struct Skipped {
     pub why: String,
 }
 
+/// A copy of a store that was made and checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct BackedUp {
+    /// The file.
+    pub file: String,
+    /// How many records it has, deletions and conflicts included.
+    pub records: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// A data directory that was made of a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Restored {
+    /// How many records it has, deletions included.
+    pub records: u64,
+    /// How many of them are damaged.
+    pub damaged: u64,
+    /// Where it is.
+    pub data_dir: String,
+    /// The peer id of the node that is to run there.
+    pub peer_id: String,
+}
+
 /// What came of an export into a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Exported {

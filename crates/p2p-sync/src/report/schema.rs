@@ -54,6 +54,7 @@ pub fn openapi(description: &impl Serialize) -> String {
     generator.subschema_for::<super::Check>();
     generator.subschema_for::<super::Choice>();
     generator.subschema_for::<super::ConflictPage>();
+    generator.subschema_for::<super::Diagnosis>();
     generator.subschema_for::<super::Dumped<'_>>();
     generator.subschema_for::<super::Health>();
     generator.subschema_for::<super::ImportPage<'_>>();

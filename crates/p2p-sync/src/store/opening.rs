@@ -132,6 +132,11 @@ pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// The version of the library, such as `3.54.1`.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
 /// Refuses a library with the WAL-reset bug, by its number as in `3051003`.
 fn check_sqlite(number: i32) -> Result<(), StoreError> {
     if number >= SQLITE_MIN {

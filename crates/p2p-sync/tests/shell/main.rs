@@ -4,7 +4,9 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+mod backup;
 mod bytes;
+mod demo;
 mod settings;
 mod surroundings;
 mod table;

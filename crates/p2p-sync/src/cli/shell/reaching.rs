@@ -35,7 +35,8 @@ pub(in crate::cli) async fn reach_data(place: &Place, makes: bool) -> Result<Rea
     let mut patience = Patience::new(Instant::now());
     loop {
         let mut why = None;
-        if let Some(client) = Client::of(&paths)? {
+        let client = Client::of(&paths)?;
+        if let Some(client) = client {
             match client.greet().await {
                 Ok(()) => {
                     let running = client.running();
@@ -48,7 +49,8 @@ pub(in crate::cli) async fn reach_data(place: &Place, makes: bool) -> Result<Rea
                 Err(error) => why = Some(error.to_string()),
             }
         }
-        let holder = match open_for(&wants, &paths, place).await? {
+        let opened = open_for(&wants, &paths, place).await?;
+        let holder = match opened {
             Opened::Direct(direct) => return Ok(Reached::Store(Box::new(direct))),
             Opened::Held { holder } => holder,
         };

@@ -71,6 +71,7 @@ impl Show {
             | Reply::Resolved(_)
             | Reply::ResolvedAll(_)
             | Reply::ClockRepaired(_)
+            | Reply::BackedUp(_)
             | Reply::DeletedAll(_) => {
                 output::tell(&text::reply(&reply));
             }

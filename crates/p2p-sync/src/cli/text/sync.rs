@@ -220,7 +220,7 @@ fn author(version: &Version) -> &str {
     version.author_display_name.as_deref().unwrap_or(&version.author)
 }
 
-fn count(number: u64, what: &str) -> String {
+pub(super) fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
 }

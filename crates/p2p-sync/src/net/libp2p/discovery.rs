@@ -20,6 +20,7 @@ mod answers;
 mod asking;
 mod engine;
 mod entry;
+mod probe;
 mod sockets;
 mod table;
 mod usefulness;
@@ -27,6 +28,7 @@ mod wire;
 
 use crate::net::Multicast;
 use engine::{Command, Ends, Engine};
+pub(crate) use probe::probe;
 
 /// Events that wait for the swarm, and commands that wait for the task.
 const WAITING_MAX: usize = 64;
