@@ -29,6 +29,14 @@ pub const SIGNER_DEVICES_MAX: usize = 1_024;
 pub const ENTRIES_PER_KIND_MAX: usize = 4;
 /// Records of one removed device that a list may name, 16 bytes each: 256 MiB.
 pub const KEEP_LIST_ITEMS_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of entries, or of a list, in one frame of the exchange between members.
+pub const MEMBERS_PAGE_BYTES_MAX: usize = 256 * 1024;
+/// Ids in one frame of that exchange.
+pub const MEMBERS_IDS_PAGE: usize = 16 * 1024;
+/// Lists that a node says it has: more than a network removes devices.
+pub const MEMBERS_LISTS_MAX: usize = 4_096;
+/// Largest frame of that exchange.
+pub const MEMBERS_FRAME_BYTES_MAX: usize = 320 * 1024;
 
 /// Largest gossip message that is accepted or sent.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;

@@ -4,6 +4,8 @@
 //! what the set means: a function of the set alone, so that nodes with the same entries agree, in whatever order they heard
 //! them, and no clock has a say.
 //!
+//! A [`Roster`] is both with what belongs to them, and [`exchange`] is how two members become equal in it.
+//!
 //! # Rules
 //! - The recovery key has [rank](Rank) −1, the founder 0. An admin has one more than whoever made it admin; rank 1 makes none.
 //! - A device's role is the best that was granted to it, and no more than what it was lowered to. What was taken from a key
@@ -16,13 +18,16 @@
 //! The running program does not use this yet.
 
 mod entry;
+pub mod exchange;
 mod fold;
 mod key;
 mod list;
+mod roster;
 mod set;
 
 pub use entry::{Entry, EntryId, InvalidEntry, InvalidMemberName, MemberName, NextSecret, Role, ShortId, Statement};
 pub use fold::{Lists, Members, Rank};
 pub use key::{InvalidKey, PublicKey, SIGNATURE_BYTES, SecretKey};
 pub use list::{KeepList, LIST_ITEM_BYTES, OtherList};
+pub use roster::{Roster, Verify};
 pub use set::{Entries, Inserted, NoGenesis, Refused};

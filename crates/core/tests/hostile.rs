@@ -20,8 +20,10 @@ use p2p_sync_core::limits::{
     FUTURE_MAX, KEY_BYTES_MAX, LIMITED_PEERS_MAX, MESSAGE_BYTES_MAX, NODE_ID_BYTES_MAX, SEEN_AUTHORS_MAX,
     VALUE_BYTES_MAX,
 };
+use p2p_sync_core::membership::exchange::{Exchange, Frame, FrameBuffer};
 use p2p_sync_core::membership::{
-    Entries, Entry, EntryId, InvalidEntry, KeepList, MemberName, NextSecret, Role, SecretKey, ShortId, Statement,
+    Entries, Entry, EntryId, InvalidEntry, KeepList, MemberName, NextSecret, Role, Roster, SecretKey, ShortId,
+    Statement,
 };
 use p2p_sync_core::message::{decode, encode};
 use p2p_sync_core::text::{SHORTENED_CHARACTERS_MAX, printable, shortened};
@@ -379,6 +381,12 @@ fn entries_of_a_membership_never_panic_and_keep_their_one_form() {
     let entries = entries();
     let corpus: Vec<Vec<u8>> = entries.iter().map(Entry::to_bytes).collect();
     let list = [[[1; 16], [2; 16]].concat()];
+    let by = entries[0].id().short();
+    let secret = Frame::Secret { by, secret: [4; 32] };
+    let ids = Frame::Ids {
+        ids: vec![ShortId([1; 16]), ShortId([2; 16])],
+        last: true,
+    };
     let (mut accepted, mut refused) = (0, 0);
     fuzz(|random| {
         let data = mutated(random, &corpus);
@@ -403,6 +411,22 @@ fn entries_of_a_membership_never_panic_and_keep_their_one_form() {
                 assert_harmless(&error.to_string());
             }
         }
+        let framed = [&corpus[1][..], &corpus[2]].map(<[u8]>::to_vec).to_vec();
+        let data = mutated(
+            random,
+            &[Frame::Entries(framed).to_bytes(), secret.to_bytes(), ids.to_bytes()],
+        );
+        let mut buffer = FrameBuffer::default();
+        buffer.push(&data);
+        let mut roster = Roster::new(entries[0].clone()).unwrap();
+        let mut exchange = Exchange::new();
+        while let Ok(Some(frame)) = buffer.next_frame() {
+            if exchange.receive(frame, &mut roster).is_err() {
+                break;
+            }
+        }
+        while exchange.next_frame(&roster).is_some() {}
+        assert!(roster.entries().len() <= 3 && roster.secret().is_none());
         let data = mutated(random, &list);
         let read = KeepList::from_bytes(entries[3].statement(), &data);
         assert_eq!(read.is_ok(), data == list[0]);

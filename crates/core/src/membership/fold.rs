@@ -123,6 +123,11 @@ impl Members {
         self.secret.0
     }
 
+    /// The entry that names that secret.
+    pub fn secret_entry(&self) -> EntryId {
+        self.secret.1
+    }
+
     /// The Keeps that count for a device, the one that rules first, if all lists were here.
     pub fn keeps(&self, device: &PublicKey) -> impl Iterator<Item = EntryId> {
         self.keeps.get(device).into_iter().flatten().map(|(_, id)| *id)
@@ -140,6 +145,12 @@ impl Members {
         let closed = self.keeps.keys().filter(|device| !self.may_write(device));
         let wanted = closed.flat_map(|device| self.keeps(device).take_while(|id| !lists.contains_key(id)));
         wanted.collect()
+    }
+
+    /// The Keeps that rule, of all devices that may not write any longer.
+    pub(super) fn ruling(&self, lists: &Lists) -> impl Iterator<Item = EntryId> {
+        let closed = self.keeps.keys().filter(|device| !self.may_write(device));
+        closed.filter_map(|device| self.ruling_keep(device, lists))
     }
 
     fn may_write(&self, device: &PublicKey) -> bool {
@@ -192,10 +203,10 @@ impl Fold {
                 among_equals.entry(*device).or_default().push(Arc::clone(entry));
             }
         }
-        // 3. Whoever was lowered so says, besides, only what all of these accept.
+        // 3. Whoever was lowered so says, besides these Lowers, only what all of them accept.
         for (signer, said) in &mut remaining {
             if let Some(by_equals) = among_equals.get(signer) {
-                said.retain(|entry| self.is_among(rank, entry) || accepted_by_all(by_equals, entry));
+                said.retain(|entry| accepted_by_all(by_equals, entry));
             }
         }
         among_equals.values().flatten().for_each(|entry| self.lower(entry));

@@ -57,6 +57,13 @@ impl KeepList {
         self.items.concat()
     }
 
+    /// At most so many items from one on, as bytes.
+    pub fn part(&self, from: u64, items_max: usize) -> Vec<u8> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let items = self.items.get(from..).unwrap_or_default();
+        items.iter().take(items_max).flatten().copied().collect()
+    }
+
     /// How many records it names.
     pub fn count(&self) -> u64 {
         self.items.len() as u64

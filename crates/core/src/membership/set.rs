@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::entry::{Entry, EntryId, Role, Statement};
+use super::entry::{Entry, EntryId, Role, ShortId, Statement};
 use super::fold::Members;
 use super::key::PublicKey;
 use crate::limits::{ENTRIES_PER_KIND_MAX, SIGNER_DEVICES_MAX};
@@ -103,12 +103,30 @@ impl Entries {
         self.places.get(self.ids.get(id)?)
     }
 
+    /// The first entry whose id begins so.
+    pub(super) fn find(&self, short: ShortId) -> Option<EntryId> {
+        self.following(Some(short), true).next()
+    }
+
+    /// The ids in ascending order, from this first half on: those with it only if it is `included`.
+    pub(super) fn following(&self, from: Option<ShortId>, included: bool) -> impl Iterator<Item = EntryId> {
+        let first = from.map_or([0; 16], |short| short.0);
+        let mut bound = [0; 32];
+        bound.iter_mut().zip(first).for_each(|(byte, first)| *byte = first);
+        let genesis = self.genesis.id();
+        let mut genesis = (genesis.0 >= bound).then_some(genesis);
+        let mut others = self.ids.range(EntryId(bound)..).map(|(id, _)| *id).peekable();
+        let merged = std::iter::from_fn(move || match (genesis, others.peek()) {
+            (Some(first), Some(other)) if first < *other => genesis.take(),
+            (Some(_), None) => genesis.take(),
+            _ => others.next(),
+        });
+        merged.skip_while(move |id| !included && from == Some(id.short()))
+    }
+
     /// All ids, in ascending order.
     pub fn ids(&self) -> Vec<EntryId> {
-        let mut ids: Vec<_> = self.ids.keys().copied().collect();
-        let genesis = self.genesis.id();
-        ids.insert(ids.partition_point(|id| *id < genesis), genesis);
-        ids
+        self.following(None, true).collect()
     }
 
     /// All entries: the Genesis, and then by signer.
@@ -189,8 +207,11 @@ impl Entries {
             let last = *of_kind.last()?;
             return (*place < last).then(|| vec![last]);
         }
+        if !self.between((signer, device, 0), (signer, device, u8::MAX)).is_empty() {
+            return Some(Vec::new());
+        }
         let devices = self.devices_of(signer);
-        if devices.len() < SIGNER_DEVICES_MAX || devices.contains(&device) {
+        if devices.len() < SIGNER_DEVICES_MAX {
             return Some(Vec::new());
         }
         let last = *devices.last()?;

@@ -1,0 +1,156 @@
+//! Everything that a node holds about its network's membership.
+
+use std::collections::BTreeMap;
+
+use super::entry::{Entry, EntryId, InvalidEntry, NextSecret, ShortId, Statement};
+use super::fold::{Lists, Members};
+use super::key::{PublicKey, SIGNATURE_BYTES};
+use super::list::KeepList;
+use super::set::{Entries, Inserted, NoGenesis};
+
+/// Whether a key made a signature for a message.
+pub type Verify = fn(&PublicKey, &[u8], &[u8; SIGNATURE_BYTES]) -> bool;
+
+/// Entries, what they mean, and what belongs to them: lists and secrets.
+#[derive(Debug, Clone)]
+pub struct Roster {
+    entries: Entries,
+    root: [u8; 32],
+    members: Members,
+    lists: Lists,
+    /// By the entries that name them.
+    secrets: BTreeMap<EntryId, [u8; 32]>,
+    verify: Verify,
+}
+
+impl Roster {
+    /// A network with its founder alone.
+    ///
+    /// # Errors
+    /// When `genesis` is something else.
+    pub fn new(genesis: Entry) -> Result<Self, NoGenesis> {
+        Self::verified_with(genesis, PublicKey::verifies)
+    }
+
+    /// As [`new`](Self::new), with another way to verify what is received.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn verified_with(genesis: Entry, verify: Verify) -> Result<Self, NoGenesis> {
+        let entries = Entries::new(genesis)?;
+        Ok(Self {
+            root: entries.root(),
+            members: entries.members(),
+            entries,
+            lists: Lists::new(),
+            secrets: BTreeMap::new(),
+            verify,
+        })
+    }
+
+    /// The entries.
+    pub fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    /// See [`Entries::root`].
+    pub fn root(&self) -> [u8; 32] {
+        self.root
+    }
+
+    /// Who is in, by the entries.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// The lists that are here.
+    pub fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// The secret that the network uses now, if it is here.
+    pub fn secret(&self) -> Option<(EntryId, [u8; 32])> {
+        let by = self.members.secret_entry();
+        self.secrets.get(&by).map(|secret| (by, *secret))
+    }
+
+    /// Takes entries in, whatever order they are in, and returns those that were not held before.
+    pub fn add(&mut self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        let mut new = Vec::new();
+        // What has no chain yet may have one once the others are in.
+        loop {
+            let before = new.len();
+            entries.retain(|entry| match self.entries.insert(entry.clone()) {
+                Ok(Inserted::New) => {
+                    new.push(entry.clone());
+                    false
+                }
+                Ok(Inserted::Known | Inserted::Crowded) => false,
+                Err(_) => true,
+            });
+            if new.len() == before {
+                break;
+            }
+        }
+        // Some may have been crowded out again by others.
+        new.retain(|entry| self.entries.get(&entry.id()).is_some());
+        if !new.is_empty() {
+            self.root = self.entries.root();
+            self.members = self.entries.members();
+        }
+        new
+    }
+
+    /// Reads entries and takes them in; see [`add`](Self::add).
+    ///
+    /// # Errors
+    /// When one of them is no entry. None is taken in then.
+    pub fn receive(&mut self, entries: &[Vec<u8>]) -> Result<Vec<Entry>, InvalidEntry> {
+        let read = entries.iter().map(|bytes| Entry::verified_with(bytes, self.verify));
+        let read = read.collect::<Result<Vec<_>, _>>()?;
+        Ok(self.add(read))
+    }
+
+    /// Takes the list in that a held Keep stands for. False: it is not that list, or there is no such Keep.
+    pub fn add_list(&mut self, keep: EntryId, bytes: &[u8]) -> bool {
+        let Some(entry) = self.entries.get(&keep) else {
+            return false;
+        };
+        match KeepList::from_bytes(entry.statement(), bytes) {
+            Ok(list) => {
+                self.lists.insert(keep, list);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Takes the secret in that an entry names. False: it is not that secret, or nothing names one.
+    pub fn add_secret(&mut self, by: EntryId, secret: [u8; 32]) -> bool {
+        let named = match self.entries.get(&by).map(|entry| entry.statement()) {
+            Some(Statement::Genesis { secret, .. }) => *secret,
+            Some(Statement::Lower {
+                secret: Some(NextSecret { hash, .. }),
+                ..
+            }) => *hash,
+            _ => return false,
+        };
+        let fits = *blake3::hash(&secret).as_bytes() == named;
+        if fits {
+            self.secrets.insert(by, secret);
+        }
+        fits
+    }
+
+    /// The held entry with this first half of an id. Where two have it, which takes 2^64 tries to make, the first.
+    pub(super) fn find(&self, short: ShortId) -> Option<EntryId> {
+        self.entries.find(short)
+    }
+
+    /// The Keeps that rule over devices that may not write any longer, with the lists that are here.
+    pub(super) fn ruling(&self) -> Vec<ShortId> {
+        let mut ruling: Vec<_> = self.members.ruling(&self.lists).map(|id| id.short()).collect();
+        ruling.sort_unstable();
+        ruling
+    }
+}
