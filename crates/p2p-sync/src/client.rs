@@ -28,8 +28,10 @@ pub use lines::Lines;
 
 /// How long a connection within the machine may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// How long the shortest of all answers may take.
-const GREETED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a node that has a request may be silent: one that works on it gives signs of life.
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a page of an import may take: longer than the node gives itself for it.
+const PAGE_WITHIN: Duration = Duration::from_secs(40);
 /// The largest `node.json` that is read.
 const RUNNING_BYTES_MAX: u64 = 4 * 1024;
 /// The largest description of an error that is read.
@@ -106,21 +108,19 @@ impl Client {
         &self.running
     }
 
-    /// Has a command carried out. The answer must begin within `patience`; without one, whenever it does.
+    /// Has a command carried out. It may take as long as it takes while the node gives signs of life: it must not be silent for longer than
+    /// [`SILENCE_MAX`], neither now nor before the next answer.
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn command(&self, command: &Command, patience: Option<Duration>) -> Result<Replies, ClientError> {
+    pub async fn command(&self, command: &Command) -> Result<Replies, ClientError> {
         let body = command.sent()?;
         let request = self
             .request(Method::POST, "/v1/command")
             .header(header::CONTENT_TYPE, "application/json");
-        let asked = self.send(request, body);
-        let answer = match patience {
-            None => asked.await,
-            Some(patience) => timeout(patience, asked).await.unwrap_or(Err(ClientError::TimedOut)),
-        };
-        Ok(Lines::of(answer?.into_body()))
+        let answer = timeout(SILENCE_MAX, self.send(request, body)).await;
+        let answer = answer.unwrap_or(Err(ClientError::TimedOut))?;
+        Ok(Lines::of(answer.into_body(), Some(SILENCE_MAX)))
     }
 
     /// Asks whether the node is there.
@@ -129,7 +129,7 @@ impl Client {
     /// When there is no answer.
     pub async fn greet(&self) -> Result<(), ClientError> {
         let asked = self.send(self.request(Method::GET, "/healthz"), String::new());
-        let answer = timeout(GREETED_WITHIN, asked).await;
+        let answer = timeout(SILENCE_MAX, asked).await;
         answer.unwrap_or(Err(ClientError::TimedOut)).map(drop)
     }
 
@@ -143,7 +143,7 @@ impl Client {
             .unwrap_or_default();
         let target = format!("/v1/watch?prefix={}{since}", encoded(prefix));
         let answer = self.send(self.request(Method::GET, &target), String::new()).await?;
-        Ok(Lines::of(answer.into_body()))
+        Ok(Lines::of(answer.into_body(), None))
     }
 
     /// Everything that the node holds under this prefix at this moment, as lines of JSON; the last one says how many there are.
@@ -164,7 +164,8 @@ impl Client {
         let request = self
             .request(Method::POST, "/v1/import")
             .header(header::CONTENT_TYPE, "application/json");
-        let answer = self.send(request, line(page)).await?;
+        let answer = timeout(PAGE_WITHIN, self.send(request, line(page))).await;
+        let answer = answer.unwrap_or(Err(ClientError::TimedOut))?;
         let text = lines::whole(answer.into_body(), PROBLEM_BYTES_MAX).await;
         let imported = text.and_then(|text| read(&text).ok());
         imported.ok_or_else(|| ClientError::Unanswered("its answer broke off".to_owned()))
@@ -215,11 +216,6 @@ impl Client {
     }
 }
 
-/// What the node that runs on a data directory says of itself there; none if none does. It may be gone all the same.
-pub fn running(paths: &DataPaths) -> Option<Running> {
-    read_running(&paths.running_file()).ok().flatten()
-}
-
 /// No node runs on the directory, unless this user may not know.
 fn nobody(paths: &DataPaths) -> Result<Option<Client>, CommandError> {
     let file = paths.lock_file();
@@ -244,10 +240,11 @@ fn cannot_read(file: &Path, error: &std::io::Error) -> CommandError {
         ErrorKind::PermissionDenied => Class::NotPermitted,
         _ => Class::Storage,
     };
-    let text = format!(
-        "Cannot read {}: {error}. Nothing was done. Run this as the user who started the node",
-        file.display()
-    );
+    let advice = match class {
+        Class::NotPermitted => "Run this as the user who started the node",
+        _ => "Look at what is there, or name another data directory with --data-dir",
+    };
+    let text = format!("Cannot read {}: {error}. Nothing was done. {advice}", file.display());
     CommandError::new(class, text)
 }
 
@@ -315,6 +312,6 @@ mod tests {
         // Unlike permissions, this stops even root.
         std::os::unix::fs::symlink(paths.lock_file(), paths.lock_file()).unwrap();
         let refused = Client::of(&paths).unwrap_err();
-        assert!(refused.to_string().contains("Run this as the user"), "{refused}");
+        assert!(refused.to_string().contains("Nothing was done. Look at"), "{refused}");
     }
 }

@@ -26,6 +26,7 @@ mod line;
 mod list;
 mod peers;
 mod ping;
+mod progress;
 mod repair_clock;
 mod reply;
 mod resolve;
@@ -50,6 +51,7 @@ pub use line::{ParseError, asks_for_json, parse_line, parse_words};
 pub use list::{List, Look, Page};
 pub use peers::Peers;
 pub use ping::Ping;
+pub use progress::Progress;
 pub use repair_clock::RepairClock;
 pub use reply::Reply;
 pub use resolve::Resolve;
@@ -169,18 +171,35 @@ impl Command {
         matches!(self, Self::Peers(_) | Self::Ping(_) | Self::Sync(_))
     }
 
-    /// Whether it may take long because there is much to do.
-    pub fn may_take_long(&self) -> bool {
-        matches!(
-            self,
-            Self::Delete(_)
-                | Self::Resolve(_)
-                | Self::RepairClock(_)
-                | Self::Sync(_)
-                | Self::Verify(_)
-                | Self::List(_)
-                | Self::Backup(_)
-        )
+    /// Runs the command, and counts in `progress` the keys that it has changed if it changes many.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub async fn run_counting(self, node: &Node, progress: &Progress) -> Result<Reply, CommandError> {
+        match self {
+            Self::Delete(delete) => delete.run_counting(node, progress).await,
+            Self::Resolve(resolve) => resolve.run_counting(node, progress).await,
+            Self::RepairClock(_) => repair_clock::run_counting(node, progress).await,
+            other => other.run(node).await,
+        }
+    }
+
+    /// What it does to keys, if it may do that to many, so that it is worth knowing how far it came: `deleted`.
+    pub fn changes_many(&self) -> Option<&'static str> {
+        match self {
+            Self::Delete(delete) if delete.is_of_many() => Some("deleted"),
+            Self::Resolve(resolve) if resolve.is_of_many() => Some("resolved"),
+            Self::RepairClock(_) => Some("dated now"),
+            _ => None,
+        }
+    }
+
+    /// The rest of a list behind this page, as a list of its own; none if there is no more.
+    pub fn behind(&self, page: &Page) -> Option<Self> {
+        match self {
+            Self::List(list) => list.behind(page).map(Self::List),
+            _ => None,
+        }
     }
 
     /// How the records of a list are shown.

@@ -7,20 +7,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::node::Node;
+use crate::node::{Node, write_private};
 use crate::report::{Class, Running, line};
 
 mod accept;
 mod batch;
+mod bodies;
 mod body;
 mod checks;
 mod command;
 mod conditions;
 mod conflicts;
-mod files;
 mod guard;
 mod health;
 mod kv;
@@ -36,7 +36,7 @@ mod token;
 mod transfer;
 mod watching;
 
-use body::BODIES_KIB_MAX;
+use bodies::Bodies;
 use checks::Checks;
 use metrics::Answers;
 use places::Places;
@@ -133,8 +133,8 @@ struct Api {
     /// Where it listens.
     address: SocketAddr,
     token: Token,
-    /// Kibibytes of bodies that may be in memory at once.
-    bodies: Arc<Semaphore>,
+    /// The memory for bodies of requests.
+    bodies: Arc<Bodies>,
     checks: Checks,
     places: Arc<Places>,
     answers: Answers,
@@ -168,7 +168,7 @@ impl Server {
             node,
             address,
             token,
-            bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
+            bodies: Arc::new(Bodies::new()),
             checks: Checks::default(),
             answers: Answers::default(),
             places: Arc::new(Places::new(accept::connections_max())),
@@ -181,7 +181,7 @@ impl Server {
             stop,
             accepting,
         };
-        files::write_private(&server.running, content.as_bytes()).map_err(|source| ApiError::File {
+        write_private(&server.running, content.as_bytes()).map_err(|source| ApiError::File {
             file: server.running.clone(),
             source,
         })?;

@@ -48,8 +48,8 @@ use work::{Reply, Request, Work};
 use writer::Writer;
 
 pub use crate::report::Verified;
-pub(crate) use crate::store::Migration;
 pub use crate::store::{Conflicts, Counts, DataDir, DataPaths, Footprint, OpenError, StoreError, StoreErrorKind};
+pub(crate) use crate::store::{Migration, exposure, write_private};
 pub(crate) use backing_up::{RestoreError, answers_on_lan, sqlite_version};
 pub use builder::NodeBuilder;
 pub(crate) use dumping::{Export, ExportPage};

@@ -62,6 +62,7 @@ mod paths;
 mod peer_names;
 mod peers;
 mod presence;
+mod private;
 mod reader;
 mod repair;
 mod reserve;
@@ -94,6 +95,7 @@ pub use paths::DataPaths;
 pub use peer_names::{NamesHeard, RememberedName};
 pub use peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
 pub use presence::{Displacement, FileId, Part};
+pub use private::{exposure, write_private};
 pub use reader::{Counts, Readers};
 pub use repair::{
     Completed, Depth, INCOMPLETE_ROWS_MAX, IfUnreadable, Patrolled, Rescued, Round, SCAN_ROWS_MAX, Scan, ScanFound,

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Subcommand};
 
 use super::place::Place;
 use super::settings::{Settings, arguments, name_of};
-use super::{Failure, cannot_write, text};
+use super::{Failure, cannot_write, environment, text};
 use crate::command::Class;
 use crate::config;
 use crate::report::{self, Setting, SettingSource, line};
@@ -65,7 +65,9 @@ impl Config {
         let matches = grammar.clone().try_get_matches_from(words).map_err(|error| {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
-            Failure::new(Class::Usage, first.strip_prefix("error: ").unwrap_or(first))
+            let first = first.strip_prefix("error: ").unwrap_or(first);
+            let source = environment::blame(&error, settings).map_or_else(String::new, |source| format!("; {source}"));
+            Failure::new(Class::Usage, format!("{first}{source}"))
         })?;
         let Some(start) = matches.subcommand_matches("start") else {
             return Ok(());

@@ -45,7 +45,7 @@ pub(super) fn blame(error: &clap::Error, settings: &Settings) -> Option<String> 
             let name = flag.strip_prefix("--")?.replace('-', "_");
             settings
                 .file_of(&name)
-                .map(|file| format!("the value comes from {}", file.display()))
+                .map(|file| format!("the value comes from the field {name} in {}", file.display()))
         }
     }
 }

@@ -9,7 +9,7 @@ use super::in_conflict;
 use super::lines::{LINE_BYTES_MAX, Line};
 use super::output::Output;
 use super::values;
-use crate::command::{Class, Command, CommandError, ParseError, Reply, asks_for_json, parse_line};
+use crate::command::{Class, Command, CommandError, ParseError, Progress, Reply, asks_for_json, parse_line};
 use crate::node::Node;
 
 /// How it goes on behind a line.
@@ -27,6 +27,8 @@ pub(super) struct Conversation<'a, W> {
     /// Whether somebody is told what he may have meant.
     hints: bool,
     writes: u64,
+    /// What the command that is under way does to many keys, and to how many it has.
+    under_way: Option<(&'static str, Progress)>,
 }
 
 impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
@@ -38,6 +40,7 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
             here_document: HereDocument::default(),
             hints: false,
             writes: 0,
+            under_way: None,
         }
     }
 
@@ -88,6 +91,22 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
         }
     }
 
+    /// What there is to say of a command that was interrupted.
+    pub(super) fn interrupted(&mut self) -> String {
+        match self.under_way.take().map(|(what, progress)| (what, progress.keys())) {
+            None => "Interrupted. Acknowledged writes are stored.".to_owned(),
+            Some((what, keys)) => {
+                self.writes += keys;
+                let keys = if keys == 1 {
+                    "1 key was".to_owned()
+                } else {
+                    format!("{keys} keys were")
+                };
+                format!("Interrupted: at least {keys} {what}.")
+            }
+        }
+    }
+
     /// The input has ended.
     ///
     /// # Errors
@@ -109,7 +128,10 @@ impl<'a, W: AsyncWrite + Unpin> Conversation<'a, W> {
             }
         };
         let shows = in_conflict::shown_by(&command).filter(|_| self.hints);
-        let reply = command.run(self.node).await;
+        let progress = Progress::default();
+        self.under_way = command.changes_many().map(|what| (what, progress.clone()));
+        let reply = command.run_counting(self.node, &progress).await;
+        self.under_way = None;
         let flow = if matches!(reply, Ok(Reply::Exit)) {
             Flow::Exit
         } else {

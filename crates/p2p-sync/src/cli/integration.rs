@@ -1,6 +1,7 @@
 //! `completions` and `man`: what other programs need to know of the command line.
 
 use std::env;
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -86,8 +87,11 @@ impl Man {
     /// # Errors
     /// When they cannot be written.
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let written = std::fs::create_dir_all(&self.directory)
-            .and_then(|()| clap_mangen::generate_to(grammar(), &self.directory));
+        let written = match fs::create_dir_all(&self.directory) {
+            // What the system says is "File exists", of whatever is in the way.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(io::ErrorKind::NotADirectory.into()),
+            made => made.and_then(|()| self.write(&grammar().disable_help_subcommand(true))),
+        };
         written.map_err(|error| {
             let class = match error.kind() {
                 io::ErrorKind::PermissionDenied => Class::NotPermitted,
@@ -98,5 +102,24 @@ impl Man {
                 format!("Cannot write manual pages to {}: {error}", self.directory.display()),
             )
         })
+    }
+
+    /// Writes the pages of a command and of those below it: each is there completely, or as it was before.
+    fn write(&self, command: &clap::Command) -> io::Result<()> {
+        let mut command = command.clone();
+        command.build();
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+            self.write(below)?;
+        }
+        let page = clap_mangen::Man::new(command);
+        let file = self.directory.join(page.get_filename());
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        let fresh = file.with_extension("1.new");
+        let written = fs::write(&fresh, &text).and_then(|()| fs::rename(&fresh, &file));
+        if written.is_err() {
+            let _ = fs::remove_file(&fresh);
+        }
+        written
     }
 }

@@ -10,7 +10,7 @@ use super::Failure;
 use super::settings::Settings;
 use crate::command::Class;
 use crate::config;
-use crate::node::DataPaths;
+use crate::node::{DataPaths, StartError};
 
 /// Options of all commands, in front of the command or behind it.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -101,8 +101,8 @@ impl Place {
     /// What lies where in it.
     ///
     /// # Errors
-    /// As for [`data_dir`](Self::data_dir).
+    /// As for [`data_dir`](Self::data_dir), and when it is a file.
     pub(super) fn paths(&self) -> Result<DataPaths, Failure> {
-        DataPaths::new(&self.data_dir()?).map_err(|error| Failure::new(Class::Failed, error.to_string()))
+        DataPaths::new(&self.data_dir()?).map_err(|error| StartError::from(error).into())
     }
 }

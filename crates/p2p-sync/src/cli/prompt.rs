@@ -125,9 +125,8 @@ pub(super) async fn run(node: &Node, surroundings: Surroundings) -> Result<(), E
                             }
                         }
                         None => {
-                            talk.output()
-                                .print("\nInterrupted. Acknowledged writes are stored.\n")
-                                .await?;
+                            let words = talk.interrupted();
+                            talk.output().print(&format!("\n{words}\n")).await?;
                             break;
                         }
                     }

@@ -48,6 +48,10 @@ impl Settings {
             found => found,
         };
         let text = found.and_then(|found| {
+            // A pipe or a device may never come to its end.
+            if !found.is_file() && !found.is_dir() {
+                return Err(io::Error::other("it is not a regular file"));
+            }
             if found.len() > FILE_BYTES_MAX {
                 return Err(io::Error::other("it is too large for a configuration"));
             }

@@ -1,17 +1,21 @@
 //! `p2p-sync COMMAND …`: one command, carried out by the node that runs on the data directory, or, while none does, on its store. What
 //! was asked for goes to standard output, everything else to standard error.
 
+use std::future::pending;
 use std::io;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
-use tokio::time::sleep;
+use tokio::signal::ctrl_c;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{sleep, timeout};
 
 use super::place::Place;
 use super::{Failure, cannot_begin, output, values};
-use crate::client::{Client, ClientError};
-use crate::command::{Class, Command, CommandError, Help};
+use crate::client::{Client, ClientError, SILENCE_MAX};
+use crate::command::{Class, Command, CommandError, Help, Progress, Reply};
 use crate::node::DataPaths;
 
 mod answers;
@@ -29,8 +33,8 @@ pub(super) use reaching::{Reached, reach_data};
 
 /// How often it is looked for meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long a node that has a request may take for the answer, unless there may be a lot to do.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long somebody may take to read a page of a list before the directory is given free meanwhile.
+const READS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Carries out a command, and shows what came of it.
 ///
@@ -65,10 +69,7 @@ fn carry_out(command: Command, place: &Place) -> Result<Option<Class>, Failure> 
     };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| cannot_begin(&error))?;
-    let done = runtime.block_on(async {
-        let answers = reach(&command, place).await?;
-        tell(answers, show, command.writes()).await
-    });
+    let done = runtime.block_on(work(command, place, show));
     runtime.shutdown_background();
     done
 }
@@ -87,30 +88,118 @@ impl From<CommandError> for Failure {
     }
 }
 
-/// Shows the answers, and ends what gave them; `writes` says whether the command may have changed something.
-async fn tell(mut answers: Answers, mut show: Show, writes: bool) -> Result<Option<Class>, Failure> {
-    let mut first = None;
-    let ended = loop {
-        match answers.next().await {
-            Ok(None) => break show.end().map_err(show::not_written),
-            Ok(Some(answer)) => match show.answer(answer) {
-                Ok(class) => first = first.or(class),
-                Err(error) => break Err(show::not_written(error)),
+/// Has it done, and shows the answers. Ctrl-C ends a command that changes many keys with a word on how far it came.
+async fn work(mut command: Command, place: &Place, mut show: Show) -> Result<Option<Class>, Failure> {
+    let progress = Progress::default();
+    let what = command.changes_many();
+    let mut interrupted = pin!(async move {
+        match what {
+            None => pending().await,
+            // Where no signal can be caught, it ends the program as it always does.
+            Some(what) => match ctrl_c().await {
+                Ok(()) => what,
+                Err(_) => pending().await,
             },
-            Err(error) => break Err(Some(went_away(&error, writes))),
         }
-    };
-    answers.end().await;
-    match ended {
-        Ok(()) => Ok(first),
-        // Whoever closes a pipe has seen enough.
-        Err(None) => Ok(None),
-        Err(Some(failure)) => Err(failure),
+    });
+    loop {
+        let mut answers = tokio::select! {
+            answers = reach(&command, place, &progress) => answers?,
+            what = &mut interrupted => return Err(broken_off(what, &progress)),
+        };
+        let told = tokio::select! {
+            told = tell(&mut answers, &mut show, &command, &progress) => told,
+            what = &mut interrupted => Told::Ended(Err(Some(broken_off(what, &progress)))),
+        };
+        answers.end().await;
+        match told {
+            Told::Ended(Ok(first)) => return Ok(first),
+            // Whoever closes a pipe has seen enough.
+            Told::Ended(Err(None)) => return Ok(None),
+            Told::Ended(Err(Some(failure))) => return Err(failure),
+            Told::Unread(shown, rest) => {
+                // As long as it takes.
+                show = match shown.await {
+                    Ok((show, Ok(_))) => show,
+                    Ok((_, Err(error))) => return show::not_written(error).map_or(Ok(None), Err),
+                    Err(_) => return Err(Failure::new(Class::Failed, "a bug has ended the output")),
+                };
+                match rest {
+                    Some(rest) => command = rest,
+                    None => {
+                        return show
+                            .end()
+                            .map_err(show::not_written)
+                            .map_or_else(|failure| failure.map_or(Ok(None), Err), |()| Ok(None));
+                    }
+                }
+            }
+        }
     }
 }
 
-/// The node went away in the middle of its answer.
+fn broken_off(what: &str, progress: &Progress) -> Failure {
+    let text = match progress.keys() {
+        0 => format!("Interrupted: whether any key was {what} is unknown. To do the rest: the same again"),
+        1 => format!("Interrupted: at least 1 key was {what}. To do the rest: the same again"),
+        keys => format!("Interrupted: at least {keys} keys were {what}. To do the rest: the same again"),
+    };
+    Failure::new(Class::Failed, text)
+}
+
+/// What came of showing the answers.
+enum Told {
+    /// There are no more, or they cannot be shown: none, nobody reads them.
+    Ended(Result<Option<Class>, Option<Failure>>),
+    /// The page is being shown to somebody who takes his time. The rest of the list is to be asked for when he has read it.
+    Unread(Shown, Option<Command>),
+}
+
+type Shown = JoinHandle<(Show, io::Result<Option<Class>>)>;
+
+/// Shows the answers. Gives the class of the first failure.
+async fn tell(answers: &mut Answers, show: &mut Show, command: &Command, progress: &Progress) -> Told {
+    let mut first = None;
+    loop {
+        let answer = match answers.next().await {
+            Ok(None) => return Told::Ended(show.end().map(|()| first).map_err(show::not_written)),
+            Ok(Some(Ok(Reply::UnderWay(keys)))) => {
+                progress.set(keys);
+                continue;
+            }
+            Ok(Some(answer)) => answer,
+            Err(error) => return Told::Ended(Err(Some(went_away(&error, command.writes())))),
+        };
+        let rest = match &answer {
+            Ok(Reply::Listed(page)) if answers.hold_the_directory() => Some(command.behind(page)),
+            _ => None,
+        };
+        let Some(rest) = rest else {
+            match show.answer(answer) {
+                Ok(class) => first = first.or(class),
+                Err(error) => return Told::Ended(Err(show::not_written(error))),
+            }
+            continue;
+        };
+        let mut showing = show.take();
+        let mut shown = spawn_blocking(move || {
+            let done = showing.answer(answer);
+            (showing, done)
+        });
+        match timeout(READS_WITHIN, &mut shown).await {
+            Err(_) => return Told::Unread(shown, rest),
+            Ok(Ok((same, Ok(_)))) => *show = same,
+            Ok(Ok((_, Err(error)))) => return Told::Ended(Err(show::not_written(error))),
+            Ok(Err(_)) => return Told::Ended(Err(Some(Failure::new(Class::Failed, "a bug has ended the output")))),
+        }
+    }
+}
+
+/// The node went away in the middle of its answer, or stopped talking.
 fn went_away(error: &ClientError, writes: bool) -> Failure {
+    if matches!(error, ClientError::TimedOut) {
+        return silent("The node", writes);
+    }
     let what = if writes { UNKNOWN } else { "Try again." };
     Failure::new(
         Class::NotReachable,
@@ -118,9 +207,18 @@ fn went_away(error: &ClientError, writes: bool) -> Failure {
     )
 }
 
+fn silent(who: &str, writes: bool) -> Failure {
+    let what = if writes { UNKNOWN } else { "Nothing was changed." };
+    let seconds = SILENCE_MAX.as_secs();
+    Failure::new(
+        Class::TimedOut,
+        format!("{who} has not answered within {seconds} s. {what}"),
+    )
+}
+
 /// Finds whoever can carry out the command, and has it done. A node that is just starting or stopping is waited for, and so are
 /// commands of other shells.
-async fn reach(command: &Command, place: &Place) -> Result<Answers, Failure> {
+async fn reach(command: &Command, place: &Place, progress: &Progress) -> Result<Answers, Failure> {
     let paths = place.paths()?;
     let mut patience = Patience::new(Instant::now());
     loop {
@@ -132,7 +230,7 @@ async fn reach(command: &Command, place: &Place) -> Result<Answers, Failure> {
         };
         let opened = direct::open(command, &paths, place).await?;
         let holder = match opened {
-            Opened::Direct(direct) => return Ok(direct.carry_out(command.clone()).await),
+            Opened::Direct(direct) => return Ok(direct.carry_out(command.clone(), progress)),
             Opened::Held { holder } => holder,
         };
         if patience.is_over(holder, Instant::now()) {
@@ -154,8 +252,7 @@ async fn ask(command: &Command, paths: &DataPaths, place: &Place) -> Result<Aske
     let Some(client) = Client::of(paths)? else {
         return Ok(Asked::Nobody);
     };
-    let patience = (!command.may_take_long()).then_some(ANSWERS_WITHIN);
-    match client.command(command, patience).await {
+    match client.command(command).await {
         Ok(replies) => {
             if place.verbose {
                 let running = client.running();
@@ -166,19 +263,10 @@ async fn ask(command: &Command, paths: &DataPaths, place: &Place) -> Result<Aske
         Err(ClientError::NotReached(why)) => Ok(Asked::NotReached(Some(why))),
         Err(ClientError::Unanswered(why)) if !command.writes() => Ok(Asked::NotReached(Some(why))),
         Err(ClientError::Unanswered(why)) => Err(unknown(&why)),
-        Err(ClientError::TimedOut) => Err(Failure::new(
-            Class::TimedOut,
-            format!(
-                "The node (process {}) has not answered within {} s. {}",
-                client.running().pid,
-                ANSWERS_WITHIN.as_secs(),
-                if command.writes() {
-                    UNKNOWN
-                } else {
-                    "Nothing was changed."
-                }
-            ),
-        )),
+        Err(ClientError::TimedOut) => {
+            let who = format!("The node (process {})", client.running().pid);
+            Err(silent(&who, command.writes()))
+        }
         Err(ClientError::Refused(error)) => Err(error.into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -27,17 +27,16 @@ use super::supervision;
 use super::suspension::Suspension;
 use super::terminal::Terminal;
 use super::upgrading::Upgrading;
-use crate::client::running;
 use crate::command::{Class, CommandError};
 use crate::config::{self, Config};
-use crate::node::{DataPaths, Migration, Node, OpenError, StartError, StoreError};
+use crate::node::{Migration, Node, OpenError, StartError, StoreError};
 
 /// How long replies are still written when the node can store nothing any more.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
-/// How long a command of a shell that uses the store is waited for, and how often it is looked at.
-const SHELL_PATIENCE: Duration = Duration::from_secs(2);
-const SHELL_PAUSE: Duration = Duration::from_millis(20);
+/// How long whoever has the data directory or the port is waited for, and how often it is looked at.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(2);
+const OTHERS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts a node
 ///
@@ -155,7 +154,7 @@ impl Start {
             .map_err(|error| Failure::new(Class::Failed, format!("cannot set up signal handling: {error}")))?;
         let mut upgrading = Upgrading::new();
         let node = tokio::select! {
-            node = start_behind_shells(config, move |migration| upgrading.show(migration)) => node?,
+            node = start_behind_others(config, move |migration| upgrading.show(migration)) => node?,
             _ = requests.requested() => return Ok(()),
         };
         let server = api::start(&node, address).await?;
@@ -238,26 +237,18 @@ impl Start {
     }
 }
 
-/// Starts the node. A command of a shell that uses the store just now is waited for: it says nowhere that it runs, and is done in a
-/// moment.
-async fn start_behind_shells(config: Config, mut observe: impl FnMut(Migration) + Send) -> Result<Node, StartError> {
-    let deadline = Instant::now() + SHELL_PATIENCE;
+/// Starts the node. Whoever has the directory or the port is waited for: a node that was told to end needs a moment for that, also one
+/// that was killed, and a command of a shell that uses the store is done soon.
+async fn start_behind_others(config: Config, mut observe: impl FnMut(Migration) + Send) -> Result<Node, StartError> {
+    let deadline = Instant::now() + OTHERS_PATIENCE;
     loop {
         match Node::start_observed(config.clone(), &mut observe).await {
-            Err(StartError::Store(StoreError::Open(OpenError::InUse { holder, .. })))
-                if Instant::now() < deadline && !is_node(&config.data_dir, holder) =>
-            {
-                sleep(SHELL_PAUSE).await;
-            }
+            Err(StartError::Store(StoreError::Open(OpenError::InUse { .. }))) if Instant::now() < deadline => {}
+            Err(StartError::Port(error)) if error.is_in_use() && Instant::now() < deadline => {}
             other => return other,
         }
+        sleep(OTHERS_PAUSE).await;
     }
-}
-
-/// Whether the process that holds a data directory says there that it is a node.
-fn is_node(data_dir: &Path, holder: Option<u32>) -> bool {
-    let running = DataPaths::new(data_dir).ok().and_then(|paths| running(&paths));
-    running.is_some_and(|running| holder.is_none_or(|holder| running.pid == holder))
 }
 
 /// Says that the node runs, and lets the user talk to it. Returns why nobody does any more.

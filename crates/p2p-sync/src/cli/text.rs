@@ -11,6 +11,9 @@ pub(super) mod troubles;
 use crate::command::{CommandError, Look, Reply};
 use crate::report::{CommandHelp, Deleted, Diagnosis, Examined, Finding, Peer, Record, Status, Version};
 
+/// So much of a value is shown by whatever is not `get`.
+const VALUE_BYTES_SHOWN: usize = 1_000;
+
 pub(super) fn error(error: &CommandError) -> String {
     format!("✗ {error}\n")
 }
@@ -23,7 +26,11 @@ pub(super) fn reply(reply: &Reply) -> String {
             pair(&added.record),
             ahead(added.accepted_from.as_deref())
         ),
-        Reply::Found(found) => format!("✓ {}\n", pair(&found.record)),
+        Reply::Found(found) => format!(
+            "✓ {} = {}\n",
+            shown(&found.record.key),
+            whole_value(&found.record.version)
+        ),
         Reply::Deleted(deletions) => deletions
             .iter()
             .map(|deletion| deletion.as_ref().map_or_else(error, deleted))
@@ -69,7 +76,7 @@ pub(super) fn reply(reply: &Reply) -> String {
             printable(made.file.as_bytes())
         ),
         Reply::Help(all) => help(&all.commands),
-        Reply::Exit => String::new(),
+        Reply::Exit | Reply::UnderWay(_) => String::new(),
     }
 }
 
@@ -121,9 +128,32 @@ fn pair(record: &Record) -> String {
 
 fn version(key: &str, version: &Version) -> String {
     match version.content.bytes() {
-        Some(value) => format!("{} = {}", shown(key), printable(&value)),
+        Some(value) => format!("{} = {}", shown(key), beginning(&value)),
         None => format!("{} (deleted)", shown(key)),
     }
+}
+
+fn whole_value(version: &Version) -> String {
+    printable(&version.content.bytes().unwrap_or_default())
+}
+
+/// A value where it is not what was asked for: of a long one the beginning, and how long it is.
+fn beginning(value: &[u8]) -> String {
+    if value.len() <= VALUE_BYTES_SHOWN {
+        return printable(value);
+    }
+    // No character is cut in two.
+    let is_inside = |at: &usize| value.get(*at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
+    let end = (VALUE_BYTES_SHOWN - 3..=VALUE_BYTES_SHOWN)
+        .rev()
+        .find(|at| !is_inside(at));
+    let (begins, _) = value.split_at(end.unwrap_or(VALUE_BYTES_SHOWN));
+    format!(
+        "{}… (the first {} of {} bytes; all of it: get)",
+        printable(begins),
+        begins.len(),
+        value.len()
+    )
 }
 
 pub(super) fn shown(text: &str) -> String {
@@ -385,6 +415,21 @@ Connected peers (2):
             troubles::troubles(&troubles::tests::some_troubles())
         );
         assert_eq!(status(&some_status()), expected);
+    }
+
+    #[test]
+    fn of_a_long_value_the_beginning_is_shown_and_its_length() {
+        assert_eq!(beginning(&[b'x'; 1_000]), "x".repeat(1_000));
+        let told =
+            |end: &str, shown: usize, all: usize| format!("{end}… (the first {shown} of {all} bytes; all of it: get)");
+        assert_eq!(beginning(&[b'x'; 65_536]), told(&"x".repeat(1_000), 1_000, 65_536));
+        let euros = "€".repeat(400);
+        assert_eq!(beginning(euros.as_bytes()), told(&"€".repeat(333), 999, 1_200));
+        assert_eq!(
+            beginning(&[0x80; 1_001]),
+            told(&"\\x80".repeat(1_000), 1_000, 1_001),
+            "no text at all"
+        );
     }
 
     #[test]

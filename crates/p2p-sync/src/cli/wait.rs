@@ -15,6 +15,8 @@ use crate::report::{Status, SyncState};
 
 /// How often the node is asked.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the first look may take, however little time there is: without it, nothing would be known.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// Waits until the node runs, and until what is named holds
 ///
@@ -30,7 +32,7 @@ pub(super) struct Wait {
     /// Waits until this key has a value
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
-    /// Gives up after this time, such as 500ms, 30s or 5m
+    /// Gives up after this time, such as 500ms, 30s or 5m; 0 looks once
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     timeout: Duration,
 }
@@ -65,8 +67,9 @@ impl Wait {
     async fn wait(&self, paths: &DataPaths) -> Result<(), Failure> {
         let deadline = Instant::now() + self.timeout;
         let mut missing = "no node answers".to_owned();
+        let mut this_look = deadline.max(Instant::now() + FIRST_LOOK);
         loop {
-            match timeout_at(deadline, self.missing(paths)).await {
+            match timeout_at(this_look, self.missing(paths)).await {
                 Ok(found) => match found? {
                     None => return Ok(()),
                     Some(what) => missing = what,
@@ -76,6 +79,7 @@ impl Wait {
             if Instant::now() + PAUSE >= deadline {
                 return Err(self.too_late(&missing));
             }
+            this_look = deadline;
             sleep(PAUSE).await;
         }
     }
@@ -127,7 +131,7 @@ impl Wait {
 /// The answer; none while the node is not there.
 async fn ask(client: &Client, words: &[&str]) -> Result<Option<Result<Reply, CommandError>>, Failure> {
     let command: Command = parse_words(words)?;
-    let mut replies = match client.command(&command, None).await {
+    let mut replies = match client.command(&command).await {
         Ok(replies) => replies,
         Err(ClientError::Refused(error)) => return Err(error.into()),
         Err(_) => return Ok(None),

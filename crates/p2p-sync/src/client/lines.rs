@@ -1,10 +1,12 @@
 //! The lines of an answer, as they come: one JSON value each.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::ClientError;
 use crate::report::read;
@@ -19,15 +21,18 @@ pub struct Lines<T> {
     /// What came and was not given yet, and how far in it no line ends.
     came: Vec<u8>,
     searched: usize,
+    /// How long nothing may come while somebody waits for the next value; none: as long as it takes.
+    patience: Option<Duration>,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned> Lines<T> {
-    pub(super) fn of(body: Incoming) -> Self {
+    pub(super) fn of(body: Incoming, patience: Option<Duration>) -> Self {
         Self {
             body,
             came: Vec::new(),
             searched: 0,
+            patience,
             value: PhantomData,
         }
     }
@@ -35,7 +40,7 @@ impl<T: DeserializeOwned> Lines<T> {
     /// The next value; none at the end.
     ///
     /// # Errors
-    /// When the node has gone away, or says what nobody understands. It is the end then.
+    /// When the node has gone away, is silent for too long, or says what nobody understands. It is the end then.
     pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(line) = self.take_line() {
@@ -44,7 +49,14 @@ impl<T: DeserializeOwned> Lines<T> {
                 }
                 return parse(&line).map(Some);
             }
-            match self.body.frame().await {
+            let frame = match self.patience {
+                None => self.body.frame().await,
+                Some(patience) => match timeout(patience, self.body.frame()).await {
+                    Ok(frame) => frame,
+                    Err(_) => return Err(ClientError::TimedOut),
+                },
+            };
+            match frame {
                 None if self.came.is_empty() => return Ok(None),
                 None => return parse(&std::mem::take(&mut self.came)).map(Some),
                 Some(Err(error)) => return Err(ClientError::Unanswered(error.to_string())),

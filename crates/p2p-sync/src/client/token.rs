@@ -1,12 +1,13 @@
 //! The secret that the local API asks for. Whoever can read it can do what the node's user can do, so a file that others can read,
 //! or could have placed, is refused.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
 use super::cannot_read;
 use crate::command::{Class, CommandError};
+use crate::node::exposure;
 
 /// The longest token that is read.
 const TOKEN_BYTES_MAX: u64 = 1024;
@@ -14,11 +15,10 @@ const TOKEN_BYTES_MAX: u64 = 1024;
 /// The token; none if there is no file, or nothing in it yet.
 pub(super) fn read(file: &Path) -> Result<Option<String>, CommandError> {
     let failed = |error: io::Error| cannot_read(file, &error);
-    let opened = match File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed)?,
+    let Some(opened) = open(file).map_err(failed)? else {
+        return Ok(None);
     };
-    if let Some(why) = unsafe_because(&opened.metadata().map_err(failed)?) {
+    if let Some(why) = exposure(&opened.metadata().map_err(failed)?) {
         let text = format!(
             "{} {why}. Nothing was done. Run this as the user who started the node. If that is this one, stop the node, remove that \
              file, and start the node again: it makes a new one",
@@ -35,30 +35,25 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, CommandError> {
 
 /// The text of a small file; none if there is none.
 pub(super) fn read_small(file: &Path, bytes_max: u64) -> io::Result<Option<String>> {
+    let Some(opened) = open(file)? else {
+        return Ok(None);
+    };
     let mut text = String::new();
-    match File::open(file).and_then(|file| file.take(bytes_max).read_to_string(&mut text)) {
-        Ok(_) => Ok(Some(text)),
+    opened.take(bytes_max).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+/// A file of its own; none if there is none. A pipe would be waited for.
+fn open(file: &Path) -> io::Result<Option<File>> {
+    match fs::metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a regular file")),
+        found => found?,
+    };
+    match File::open(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        opened => opened.map(Some),
     }
-}
-
-#[cfg(unix)]
-fn unsafe_because(file: &Metadata) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-
-    let me = rustix::process::geteuid().as_raw();
-    if file.uid() != me {
-        return Some(format!("belongs to user {}, and this is user {me}", file.uid()));
-    }
-    let mode = file.mode() & 0o777;
-    (mode & 0o077 != 0).then(|| format!("can be used by other users (its mode is {mode:03o}, it must be 600)"))
-}
-
-/// Elsewhere the user's own directories are closed to others.
-#[cfg(not(unix))]
-fn unsafe_because(_: &Metadata) -> Option<String> {
-    None
 }
 
 #[cfg(all(test, unix))]

@@ -13,6 +13,11 @@ use crate::report::{self, Conflict, Schema};
 /// Keys that are shown unless another number is asked for.
 const SHOWN_DEFAULT: u16 = 100;
 
+/// Values of so many bytes are shown at most, give or take those of the keys that are read at once: the reply is built in memory.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Keys that are read at once: each may have eight versions of 64 KiB.
+const READ_AT_ONCE: usize = 10;
+
 /// Shows keys with writes that did not see each other
 ///
 /// Every node shows the same ones, with the value that the key has first. They end when the key is written, or with `resolve`.
@@ -53,9 +58,14 @@ impl Run for Conflicts {
             None
         };
         // One more than is shown tells whether there are more.
-        let found = find(node, &prefix, usize::from(self.limit) + 1).await?;
+        let (found, is_cut) = find(node, &prefix, usize::from(self.limit) + 1, BYTES_MAX).await?;
         let found = found.iter().map(|one| conflict(one, node.names())).collect();
-        Ok(Reply::Conflicts(ConflictList::of(found, total, self.limit.into())))
+        Ok(Reply::Conflicts(ConflictList::of(
+            found,
+            total,
+            self.limit.into(),
+            is_cut,
+        )))
     }
 }
 
@@ -70,22 +80,34 @@ pub struct ConflictList {
     pub more: bool,
 }
 
-async fn find(node: &Node, prefix: &str, limit: usize) -> Result<Vec<Versions>, CommandError> {
-    let (mut found, mut after) = (Vec::new(), None);
+/// Those with a prefix, up to the limits; and whether that in bytes of values has cut them off.
+async fn find(
+    node: &Node,
+    prefix: &str,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<(Vec<Versions>, bool), CommandError> {
+    let (mut found, mut after, mut bytes) = (Vec::new(), None, 0);
+    let size = |record: &p2p_sync_core::Record| record.content.value().map_or(0, |value| value.as_bytes().len());
     loop {
-        let left = limit - found.len();
-        let conflicts = node.conflicts(prefix, after, left).await?;
+        let wanted = READ_AT_ONCE.min(limit - found.len());
+        let conflicts = node.conflicts(prefix, after, wanted).await?;
+        bytes += (conflicts.keys.iter())
+            .flat_map(|versions| versions.all())
+            .map(size)
+            .sum::<usize>();
         found.extend(conflicts.keys);
         match conflicts.next {
+            Some(_) if found.len() < limit && bytes >= bytes_max => return Ok((found, true)),
             Some(next) if found.len() < limit => after = Some(next),
-            _ => return Ok(found),
+            _ => return Ok((found, false)),
         }
     }
 }
 
 impl ConflictList {
-    fn of(mut found: Vec<Conflict>, counted: Option<u64>, limit: usize) -> Self {
-        let more = found.len() > limit;
+    fn of(mut found: Vec<Conflict>, counted: Option<u64>, limit: usize, is_cut: bool) -> Self {
+        let more = is_cut || found.len() > limit;
         // The two were not read at the same moment.
         let total = if more {
             counted.map(|counted| counted.max(found.len() as u64))
@@ -117,7 +139,7 @@ mod tests {
     #[test]
     fn what_is_not_shown_is_counted_if_it_can_be() {
         let list = |found: usize, counted, limit| {
-            let list = ConflictList::of(vec![conflict(); found], counted, limit);
+            let list = ConflictList::of(vec![conflict(); found], counted, limit, false);
             (list.keys.len(), list.total, list.more)
         };
         assert_eq!(list(0, Some(0), 100), (0, Some(0), false));
@@ -128,6 +150,8 @@ mod tests {
             (100, Some(101), true),
             "more came in the meantime"
         );
+        let cut = ConflictList::of(vec![conflict(); 3], Some(50), 100, true);
+        assert_eq!((cut.keys.len(), cut.total, cut.more), (3, Some(50), true));
         assert_eq!(list(2, None, 100), (2, Some(2), false));
         assert_eq!(list(101, None, 100), (100, None, true));
     }

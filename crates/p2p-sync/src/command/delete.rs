@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::error::{found, key};
-use super::{Class, CommandError, Format, Reply, Run, accepted_from, condition, dating, not_written, serial};
+use super::{Class, CommandError, Format, Progress, Reply, Run, accepted_from, condition, dating, not_written, serial};
 use crate::node::{Node, NodeError, Terms};
 use crate::report::{Deleted, DeletedKeys, Schema};
 
@@ -56,13 +56,25 @@ impl Run for Delete {
     }
 
     async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+        self.run_counting(node, &Progress::default()).await
+    }
+}
+
+impl Delete {
+    /// Whether it deletes all keys with a prefix.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.prefix.is_some() && self.yes
+    }
+
+    /// Runs it; `progress` counts the keys with a prefix.
+    pub(super) async fn run_counting(self, node: &Node, progress: &Progress) -> Result<Reply, CommandError> {
         let terms = Terms {
             dating: dating(self.now),
             condition: condition(false, self.if_timestamp),
         };
         if let Some(prefix) = self.prefix {
             let prefix = prefix.into_string().map_err(|_| InvalidKey::NotUtf8)?;
-            return all(node, &prefix, terms, self.yes).await;
+            return all(node, &prefix, terms, self.yes.then_some(progress)).await;
         }
         if self.yes {
             let text = "--yes is for --prefix. Nothing was deleted.";
@@ -92,9 +104,9 @@ async fn delete(node: &Node, word: &OsStr, terms: Terms) -> Result<Deleted, Comm
     })
 }
 
-/// Deletes what has the prefix, if that is meant.
-async fn all(node: &Node, prefix: &str, terms: Terms, is_meant: bool) -> Result<Reply, CommandError> {
-    if !is_meant {
+/// Deletes what has the prefix, if that is meant, and counts it then.
+async fn all(node: &Node, prefix: &str, terms: Terms, meant: Option<&Progress>) -> Result<Reply, CommandError> {
+    let Some(progress) = meant else {
         let keys = match node.count(prefix).await? {
             0 => return Err(none(prefix)),
             1 => "1 key begins".to_owned(),
@@ -102,8 +114,8 @@ async fn all(node: &Node, prefix: &str, terms: Terms, is_meant: bool) -> Result<
         };
         let text = format!("{keys} with {prefix:?}. Nothing was deleted. To delete all of that: the same with --yes");
         return Err(CommandError::new(Class::Usage, text));
-    }
-    match delete_all(node, prefix, terms).await? {
+    };
+    match delete_all(node, prefix, terms, progress).await? {
         0 => Err(none(prefix)),
         deleted_keys => Ok(Reply::DeletedAll(DeletedKeys { deleted_keys })),
     }
@@ -117,8 +129,8 @@ fn none(prefix: &str) -> CommandError {
 }
 
 /// Says how many there were. What is written meanwhile in front of where it has come to stays.
-async fn delete_all(node: &Node, prefix: &str, terms: Terms) -> Result<u64, NodeError> {
-    let (mut deleted, mut after) = (0, None::<Key>);
+async fn delete_all(node: &Node, prefix: &str, terms: Terms, progress: &Progress) -> Result<u64, NodeError> {
+    let mut after = None::<Key>;
     loop {
         let found = node.list(prefix, after, KEYS_AT_ONCE).await?;
         let mut writes = JoinSet::new();
@@ -127,11 +139,11 @@ async fn delete_all(node: &Node, prefix: &str, terms: Terms) -> Result<u64, Node
             writes.spawn(async move { node.delete_on(key, terms).await });
         }
         for done in writes.join_all().await {
-            deleted += u64::from(done?.is_some());
+            progress.add(u64::from(done?.is_some()));
         }
         match found.last() {
             Some(last) => after = Some(last.key.clone()),
-            None => return Ok(deleted),
+            None => return Ok(progress.keys()),
         }
     }
 }

@@ -113,6 +113,16 @@ impl List {
         self
     }
 
+    /// What is left of it behind this page.
+    pub(super) fn behind(&self, page: &Page) -> Option<Self> {
+        let Begin { after, left, .. } = page.next.clone()?;
+        Some(Self {
+            after: after.map(|key| key.as_str().into()),
+            limit: left,
+            ..self.clone()
+        })
+    }
+
     fn begin(self) -> Result<Begin, CommandError> {
         let prefix = self.prefix.unwrap_or_default().into_string();
         Ok(Begin {

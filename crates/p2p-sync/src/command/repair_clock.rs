@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::{CommandError, Format, Reply, Run};
+use super::{CommandError, Format, Progress, Reply, Run};
 use crate::node::{Node, NodeError};
 use crate::report::{RepairedKeys, Schema};
 
@@ -32,14 +32,18 @@ impl Run for RepairClock {
     }
 
     async fn run(self, node: &Node) -> Result<Reply, CommandError> {
-        let repaired_keys = repair(node).await?;
-        Ok(Reply::ClockRepaired(RepairedKeys { repaired_keys }))
+        run_counting(node, &Progress::default()).await
     }
 }
 
+/// Runs it; `progress` counts the keys.
+pub(super) async fn run_counting(node: &Node, progress: &Progress) -> Result<Reply, CommandError> {
+    let repaired_keys = repair(node, progress).await?;
+    Ok(Reply::ClockRepaired(RepairedKeys { repaired_keys }))
+}
+
 /// Says how many keys were dated ahead.
-async fn repair(node: &Node) -> Result<u64, NodeError> {
-    let mut repaired = 0;
+async fn repair(node: &Node, progress: &Progress) -> Result<u64, NodeError> {
     loop {
         let mut writes = JoinSet::new();
         for key in node.ahead(KEYS_AT_ONCE).await? {
@@ -52,8 +56,8 @@ async fn repair(node: &Node) -> Result<u64, NodeError> {
         }
         // What is not written again stays in the list, and must not keep this going.
         if some == 0 {
-            return Ok(repaired);
+            return Ok(progress.keys());
         }
-        repaired += some;
+        progress.add(some);
     }
 }

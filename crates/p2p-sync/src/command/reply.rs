@@ -42,6 +42,8 @@ pub enum Reply {
     Resolved(Resolved),
     /// Those of all keys have.
     ResolvedAll(ResolvedKeys),
+    /// So many keys were changed so far, and more may follow; the reply itself is still to come.
+    UnderWay(u64),
     /// What was dated ahead is dated now.
     ClockRepaired(RepairedKeys),
     /// A copy of the store was made.
@@ -99,6 +101,7 @@ impl Reply {
             Self::BackedUp(made) => line(made),
             Self::Diagnosis(diagnosis) => lines(&diagnosis.findings, &diagnosis.examined),
             Self::Help(help) => line(help),
+            Self::UnderWay(_) => String::new(),
             Self::Exit => line(&Exiting { exiting: true }),
         }
     }

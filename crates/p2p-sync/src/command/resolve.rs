@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::error::key;
-use super::{Class, CommandError, Format, Reply, Run, accepted_from, dating, serial};
+use super::{Class, CommandError, Format, Progress, Reply, Run, accepted_from, dating, serial};
 use crate::node::{Dating, Node, NodeError};
 use crate::report::{Resolved, ResolvedKeys, Schema};
 
@@ -51,9 +51,21 @@ impl Run for Resolve {
     }
 
     async fn run(self, node: &Node) -> Result<Reply, CommandError> {
+        self.run_counting(node, &Progress::default()).await
+    }
+}
+
+impl Resolve {
+    /// Whether it is about all keys in conflict.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.all
+    }
+
+    /// Runs it; `progress` counts the keys if it is about all.
+    pub(super) async fn run_counting(self, node: &Node, progress: &Progress) -> Result<Reply, CommandError> {
         let dating = dating(self.now);
         let Some((key, timestamp)) = self.checked()? else {
-            let resolved_keys = all(node, dating).await?;
+            let resolved_keys = all(node, dating, progress).await?;
             return Ok(Reply::ResolvedAll(ResolvedKeys { resolved_keys }));
         };
         let resolved = node.resolve(key.clone(), timestamp, dating).await?;
@@ -63,9 +75,7 @@ impl Run for Resolve {
             ..(&resolved).into()
         }))
     }
-}
 
-impl Resolve {
     /// One key, with the timestamp if there is one; none: all keys.
     fn checked(&self) -> Result<Option<(Key, Option<Timestamp>)>, CommandError> {
         let Some(word) = &self.key else { return Ok(None) };
@@ -77,8 +87,8 @@ impl Resolve {
 }
 
 /// Keeps the values of all keys that are in conflict now. Says how many there were.
-async fn all(node: &Node, dating: Dating) -> Result<u64, NodeError> {
-    let (mut resolved, mut after) = (0, None);
+async fn all(node: &Node, dating: Dating, progress: &Progress) -> Result<u64, NodeError> {
+    let mut after = None;
     loop {
         let conflicts = node.conflicts("", after, KEYS_AT_ONCE).await?;
         let mut writes = JoinSet::new();
@@ -87,11 +97,11 @@ async fn all(node: &Node, dating: Dating) -> Result<u64, NodeError> {
             writes.spawn(async move { node.resolve(key, None, dating).await });
         }
         for done in writes.join_all().await {
-            resolved += u64::from(done?.is_some());
+            progress.add(u64::from(done?.is_some()));
         }
         match conflicts.next {
             Some(next) => after = Some(next),
-            None => return Ok(resolved),
+            None => return Ok(progress.keys()),
         }
     }
 }

@@ -8,19 +8,18 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::Api;
+use super::bodies::Incoming;
 use super::places::Busy;
 use super::problem::Problem;
 use crate::report::{Class, read as read_json};
 
-/// How much all bodies that are being read or worked on may take.
-pub(super) const BODIES_KIB_MAX: usize = 64 * 1024;
 /// How long it may take until the whole body is here.
 const TIME: Duration = Duration::from_secs(10);
 
@@ -32,7 +31,7 @@ pub(super) struct Content {
     /// All of it.
     pub(super) bytes: Bytes,
     /// The memory that it takes is accounted for until this is dropped.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads the body of a request, of at most so many bytes.
@@ -50,26 +49,60 @@ pub(super) async fn read(api: &Api, request: Request, bytes_max: usize) -> Resul
         }
         return Err(too_large(bytes_max));
     }
-    let kibibytes = told.unwrap_or(bytes_max) / 1_024 + 1;
-    let all = async {
-        let wanted = u32::try_from(kibibytes).unwrap_or(u32::MAX);
-        let permit = api.bodies.clone().acquire_many_owned(wanted).await;
-        let permit = permit.map_err(|_| Problem::stopping())?;
-        let collected = Limited::new(&mut body, bytes_max).collect().await;
-        let bytes = collected.map_err(|error| error.is::<LengthLimitError>());
-        Ok((bytes, permit))
-    };
-    let (bytes, permit) = timeout(TIME, all).await.unwrap_or_else(|_| Err(too_slow()))?;
-    match bytes {
-        Ok(bytes) => Ok(Content {
-            bytes: bytes.to_bytes(),
-            permit,
+    let mut incoming = api.bodies.begin();
+    match timeout(TIME, collect(&mut body, told, bytes_max, &mut incoming)).await {
+        Err(_) => Err(too_slow()),
+        Ok(Ok(bytes)) => Ok(Content {
+            bytes,
+            permit: incoming.complete(),
         }),
-        Err(true) => {
+        Ok(Err(Broken::TooLarge)) => {
+            drop(incoming);
             drain(body, DRAIN_TIME).await;
             Err(too_large(bytes_max))
         }
-        Err(false) => Err(Problem::usage("The body broke off. Nothing was changed.")),
+        Ok(Err(Broken::Off)) => Err(Problem::usage("The body broke off. Nothing was changed.")),
+        Ok(Err(Broken::MadeWay)) => Err(stalled()),
+    }
+}
+
+/// Why a body does not come to its end.
+enum Broken {
+    Off,
+    TooLarge,
+    /// Others needed its memory.
+    MadeWay,
+}
+
+async fn collect(
+    body: &mut Body,
+    told: Option<usize>,
+    bytes_max: usize,
+    incoming: &mut Incoming,
+) -> Result<Bytes, Broken> {
+    let mut bytes = Vec::new();
+    if let Some(told) = told {
+        // What was told is taken at once, so that the parts of many bodies do not wait for each other.
+        incoming.takes(told).await;
+        bytes.reserve(told);
+    }
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = incoming.made_way() => return Err(Broken::MadeWay),
+        };
+        let Some(frame) = frame else {
+            return Ok(bytes.into());
+        };
+        let Ok(data) = frame.map_err(|_| Broken::Off)?.into_data() else {
+            continue;
+        };
+        let length = bytes.len() + data.len();
+        if length > bytes_max {
+            return Err(Broken::TooLarge);
+        }
+        incoming.takes(length).await;
+        bytes.extend_from_slice(&data);
     }
 }
 
@@ -86,11 +119,12 @@ fn check_whole_and_plain(headers: &HeaderMap) -> Result<(), Problem> {
             "Send the body without a Content-Encoding. Nothing was changed.",
         ));
     }
-    if is_other(TRANSFER_ENCODING, b"chunked") {
+    let encodings = headers.get_all(TRANSFER_ENCODING).iter().count();
+    if is_other(TRANSFER_ENCODING, b"chunked") || encodings > 1 {
         return Err(Problem::new(
             StatusCode::NOT_IMPLEMENTED,
             Class::Usage,
-            "Send the body with no other Transfer-Encoding than `chunked`. Nothing was changed.",
+            "Send the body with no other Transfer-Encoding than one `chunked`. Nothing was changed.",
         ));
     }
     if headers.contains_key(CONTENT_RANGE) {
@@ -116,7 +150,7 @@ pub(super) async fn json<T: DeserializeOwned>(
     api: &Api,
     request: Request,
     bytes_max: usize,
-) -> Result<(T, OwnedSemaphorePermit), Problem> {
+) -> Result<(T, Option<OwnedSemaphorePermit>), Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -150,6 +184,14 @@ fn too_slow() -> Problem {
             "The body was not complete within {} s. Nothing was changed.",
             TIME.as_secs()
         ),
+    )
+}
+
+fn stalled() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        Class::TimedOut,
+        "Nothing more of the body came for a while, and other requests needed its memory. Nothing was changed.",
     )
 }
 

@@ -1,7 +1,7 @@
 //! Entity tags, and the conditions of requests on them (RFC 9110, section 13).
 
-use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use p2p_sync_core::{Key, Record};
 
 use super::Api;
@@ -18,10 +18,59 @@ pub(super) fn tag(record: &Record) -> String {
     format!("\"{}-{}\"", record.timestamp, author.get(end..).unwrap_or_default())
 }
 
-/// Whether a reader has this version already.
-pub(super) fn has_it(headers: &HeaderMap, record: &Record) -> bool {
-    let tag = tag(record);
-    tags(headers, &IF_NONE_MATCH).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+/// The conditions of a request that only reads, whatever it asks for.
+#[derive(Debug, Default)]
+pub(super) struct OfReading {
+    wanted: Option<Vec<String>>,
+    known: Option<Vec<String>>,
+}
+
+/// What to answer to a request that only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// What was asked for.
+    Whole,
+    /// 304: the client has it.
+    Known,
+    /// 412: it is not what the client wants.
+    Other,
+}
+
+impl OfReading {
+    /// Those of a request; none, if it has none or may change something.
+    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Self::default();
+        }
+        let all = |name| {
+            let is_there = headers.contains_key(name);
+            is_there.then(|| tags(headers, name).map(str::to_owned).collect())
+        };
+        Self {
+            wanted: all(&IF_MATCH),
+            known: all(&IF_NONE_MATCH),
+        }
+    }
+
+    /// Whether they hold for an answer: one that failed stays as it is. What has no tag matches `*` alone.
+    pub(super) fn verdict(&self, status: StatusCode, answered: &HeaderMap) -> Verdict {
+        if !status.is_success() {
+            return Verdict::Whole;
+        }
+        let tag = answered.get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        let is_among = |tags: &Option<Vec<String>>, is_it: &dyn Fn(&str) -> bool| {
+            tags.as_ref()
+                .map(|tags| tags.iter().any(|one| one == "*" || is_it(one)))
+        };
+        // A weak tag names no bytes: it never matches where exactly these are wanted, and does where any equal ones will do.
+        if is_among(&self.wanted, &|wanted| wanted == tag) == Some(false) {
+            Verdict::Other
+        } else if is_among(&self.known, &|known| known.strip_prefix("W/").unwrap_or(known) == tag) == Some(true) {
+            Verdict::Known
+        } else {
+            Verdict::Whole
+        }
+    }
 }
 
 /// On what condition a write of a key is made.

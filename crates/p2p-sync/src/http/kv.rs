@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use p2p_sync_core::limits::VALUE_BYTES_MAX;
 use p2p_sync_core::{Record, Value};
@@ -31,7 +31,7 @@ const CONFLICTS: HeaderName = HeaderName::from_static("p2p-sync-conflicts");
     path = "/v1/kv/{key}",
     operation_id = "get_value",
     tag = "keys",
-    params(("key" = String, Path, description = "The key, percent-encoded as one segment; `.` and `..` cannot be named here", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag")),
+    params(("key" = String, Path, description = "The key, percent-encoded as one segment; `.` and `..` cannot be named here", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag"), ("If-Match" = Option<String>, Header, description = "Answer 412 if the value has another tag")),
     responses(
         (status = 200, description = "The value", body = inline(Raw), content_type = "application/octet-stream", headers(
             ("ETag" = String, description = "Names this version of the key"),
@@ -39,23 +39,16 @@ const CONFLICTS: HeaderName = HeaderName::from_static("p2p-sync-conflicts");
             ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
         )),
         (status = 304, description = "The value still has this tag"),
-        (status = 404, description = "The key has no value", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+        (status = 404, description = "The key has no value", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+        (status = 412, description = "The value has another tag", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
     )
 )]
-pub(super) async fn get(
-    State(api): State<Arc<Api>>,
-    RequestKey(key): RequestKey,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub(super) async fn get(State(api): State<Arc<Api>>, RequestKey(key): RequestKey) -> Result<Response, Problem> {
     let held = api.node.versions(&key).await?;
     let live = held.winner().filter(|winner| winner.content.value().is_some());
     let record = live.ok_or_else(|| Problem::not_found(format!("Not found: {key}")))?;
-    let is_known = conditions::has_it(&headers, record);
-    let bytes = record.content.value().filter(|_| !is_known);
-    let mut response = Response::new(bytes.map_or_else(Body::empty, |value| Body::from(value.as_bytes().to_vec())));
-    if is_known {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    }
+    let bytes = record.content.value().map(|value| value.as_bytes().to_vec());
+    let mut response = Response::new(Body::from(bytes.unwrap_or_default()));
     let head = response.headers_mut();
     describe(head, record);
     let conflicts = held.shown().count();
@@ -155,7 +148,7 @@ described! {
     path = "/v1/kv/{key}",
     operation_id = "head_value",
     tag = "keys",
-    params(("key" = String, Path, description = "The key, percent-encoded as one segment; `.` and `..` cannot be named here", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag")),
+    params(("key" = String, Path, description = "The key, percent-encoded as one segment; `.` and `..` cannot be named here", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag"), ("If-Match" = Option<String>, Header, description = "Answer 412 if the value has another tag")),
     responses(
         (status = 200, description = "The value without its bytes", headers(
             ("ETag" = String, description = "Names this version of the key"),
@@ -163,7 +156,8 @@ described! {
             ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
         )),
         (status = 304, description = "The value still has this tag"),
-        (status = 404, description = "The key has no value")
+        (status = 404, description = "The key has no value"),
+        (status = 412, description = "The value has another tag")
     )
 )]
     head,
@@ -173,7 +167,7 @@ described! {
     path = "/v1/value",
     operation_id = "get_value_named",
     tag = "keys",
-    params(("key" = String, Query, description = "The key, percent-encoded", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag")),
+    params(("key" = String, Query, description = "The key, percent-encoded", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag"), ("If-Match" = Option<String>, Header, description = "Answer 412 if the value has another tag")),
     responses(
         (status = 200, description = "The value", body = inline(Raw), content_type = "application/octet-stream", headers(
             ("ETag" = String, description = "Names this version of the key"),
@@ -181,7 +175,8 @@ described! {
             ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
         )),
         (status = 304, description = "The value still has this tag"),
-        (status = 404, description = "The key has no value", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
+        (status = 404, description = "The key has no value", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+        (status = 412, description = "The value has another tag", body = ref("#/components/schemas/Problem"), content_type = "application/problem+json")
     )
 )]
     get_named,
@@ -191,7 +186,7 @@ described! {
     path = "/v1/value",
     operation_id = "head_value_named",
     tag = "keys",
-    params(("key" = String, Query, description = "The key, percent-encoded", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag")),
+    params(("key" = String, Query, description = "The key, percent-encoded", min_length = 1), ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the value still has this tag"), ("If-Match" = Option<String>, Header, description = "Answer 412 if the value has another tag")),
     responses(
         (status = 200, description = "The value without its bytes", headers(
             ("ETag" = String, description = "Names this version of the key"),
@@ -199,7 +194,8 @@ described! {
             ("P2p-Sync-Author" = String, description = "The peer id of the node on which it was written")
         )),
         (status = 304, description = "The value still has this tag"),
-        (status = 404, description = "The key has no value")
+        (status = 404, description = "The key has no value"),
+        (status = 412, description = "The value has another tag")
     )
 )]
     head_named,

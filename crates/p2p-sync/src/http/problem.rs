@@ -59,11 +59,6 @@ impl Problem {
         Self::new(StatusCode::PRECONDITION_FAILED, Class::Conflict, detail)
     }
 
-    /// The node is about to end.
-    pub(super) fn stopping() -> Self {
-        NodeError::Stopped.into()
-    }
-
     /// The same, of one operation of a batch.
     pub(super) fn of_operation(mut self, index: usize) -> Self {
         let end = if self.detail.ends_with('.') { "" } else { "." };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::conditions::{OfReading, Verdict};
 use super::problem::Problem;
 use super::{Api, batch, checks, command, conflicts, health, kv, list, metrics, openapi, state, transfer, watching};
 use crate::report::{Class, line};
@@ -95,10 +96,23 @@ pub(super) fn all(api: Arc<Api>) -> Routes {
 impl Routes {
     /// The answer to a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response {
+        let conditions = OfReading::of(request.method(), request.headers());
         let mut response = match self.0.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        match conditions.verdict(response.status(), response.headers()) {
+            Verdict::Whole => {}
+            Verdict::Known => {
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                *response.body_mut() = Body::empty();
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
+            Verdict::Other => {
+                let other = "Not as expected: what is there has another tag than the one in `If-Match`.";
+                response = Problem::precondition(other).response();
+            }
+        }
         protect(response.headers_mut());
         response
     }

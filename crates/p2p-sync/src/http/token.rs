@@ -7,7 +7,8 @@ use std::path::Path;
 
 use data_encoding::HEXLOWER;
 
-use super::{ApiError, files};
+use super::ApiError;
+use crate::node::{exposure, write_private};
 
 /// Bytes of chance in a new token.
 const BYTES: usize = 32;
@@ -32,7 +33,7 @@ impl Token {
         match fs::symlink_metadata(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = HEXLOWER.encode(&rand::random::<[u8; BYTES]>());
-                files::write_private(file, format!("{text}\n").as_bytes()).map_err(io_error)?;
+                write_private(file, format!("{text}\n").as_bytes()).map_err(io_error)?;
                 Ok(Self::of(&text))
             }
             Err(error) => Err(io_error(error)),
@@ -50,7 +51,7 @@ impl Token {
             file: file.to_owned(),
             source,
         };
-        if let Some(why) = exposure(&opened).map_err(io_error)? {
+        if let Some(why) = exposure(&opened.metadata().map_err(io_error)?) {
             return Err(ApiError::TokenExposed {
                 file: file.to_owned(),
                 why,
@@ -75,26 +76,6 @@ impl Token {
     pub(super) fn is(&self, text: &[u8]) -> bool {
         self.0 == blake3::hash(text)
     }
-}
-
-/// In what way others may know the content of a file; none: they do not.
-#[cfg(unix)]
-fn exposure(opened: &File) -> io::Result<Option<String>> {
-    use std::os::unix::fs::MetadataExt;
-    let found = opened.metadata()?;
-    let (mode, owner) = (found.mode() & 0o777, found.uid());
-    Ok(if owner != rustix::process::geteuid().as_raw() {
-        Some(format!("belongs to another user (number {owner})"))
-    } else if mode & 0o077 != 0 {
-        Some(format!("can be read or changed by other users (mode {mode:03o})"))
-    } else {
-        None
-    })
-}
-
-#[cfg(not(unix))]
-fn exposure(_: &File) -> io::Result<Option<String>> {
-    Ok(None)
 }
 
 #[cfg(test)]
@@ -141,7 +122,7 @@ mod tests {
         let file = directory.path().join("api.token");
         for content in ["", "\n", "short", &"x".repeat(LONGEST + 1), &"a b ".repeat(20)] {
             let _ = fs::remove_file(&file);
-            files::write_private(&file, content.as_bytes()).unwrap();
+            write_private(&file, content.as_bytes()).unwrap();
             let error = Token::load_or_create(&file).err().unwrap();
             assert_eq!(error.class(), Class::Storage, "{content}");
             assert_eq!(fs::read_to_string(&file).unwrap(), content);

@@ -31,6 +31,7 @@ mod discovery;
 mod gossip;
 mod listening;
 mod log_budget;
+mod lookups;
 mod multiaddrs;
 mod peers;
 mod streams;

@@ -59,6 +59,11 @@ impl PortError {
         matches!(self, Self::NoSocket { .. })
     }
 
+    /// Whether another program has it, which may let go of it.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Taken { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+
     /// Whether another port, or another user, would do.
     pub fn is_not_permitted(&self) -> bool {
         matches!(self, Self::NotPermitted { .. })

@@ -255,6 +255,11 @@ impl Ledger {
         self.damaged = true;
     }
 
+    /// Nobody can go on behind a place of before; see [`SqliteStore::lose_cursors`].
+    pub(super) fn lose_cursors(&mut self) {
+        self.store.lose_cursors();
+    }
+
     /// Whether the file was changed past SQLite; see [`SqliteStore::was_overwritten`].
     pub(super) fn was_overwritten(&mut self) -> bool {
         self.store.was_overwritten()

@@ -1,16 +1,16 @@
 //! A copy of the remembered peers in a text file next to the store: if the store cannot be read, it tells that there are
 //! other nodes to fill a new one, and where. It is a hint: written now and then, and unreadable lines are skipped.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use p2p_sync_core::Timestamp;
 
 use super::error::StoreError;
-use super::files;
 use super::opening::beside;
 use super::peers::{PEER_ADDRESSES_MAX, REMEMBERED_ADDRESS_BYTES_MAX, REMEMBERED_PEERS_MAX, RememberedPeer};
+use super::private::write_private;
 use super::sqlite::SqliteStore;
 use super::transaction::Transaction;
 
@@ -65,10 +65,8 @@ impl SqliteStore {
                 peer.address
             ));
         }
-        let (file, fresh) = (path(&self.file), beside(&self.file, ".peers.new"));
-        let written = write_private(&fresh, text.as_bytes());
-        written.map_err(StoreError::io("write", &fresh))?;
-        files::rename(&fresh, &file)
+        let file = path(&self.file);
+        write_private(&file, text.as_bytes()).map_err(StoreError::io("write", &file))
     }
 
     /// Takes over the peers known beside the store, if it knows none itself.
@@ -86,20 +84,6 @@ impl SqliteStore {
     }
 }
 
-fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut opened = options.open(file)?;
-    opened.write_all(bytes)?;
-    opened.sync_all()
-}
-
 const _: () = assert!(
     ADDRESSES_MAX <= REMEMBERED_PEERS_MAX * PEER_ADDRESSES_MAX,
     "a store keeps as many"
@@ -107,6 +91,8 @@ const _: () = assert!(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use p2p_sync_core::store::Store;
 
     use super::*;

@@ -2,6 +2,7 @@
 //! owning the directory.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::directory::size_of;
@@ -18,9 +19,16 @@ impl DataPaths {
     /// Those of this directory, which need not be there.
     ///
     /// # Errors
-    /// When the path cannot be made an absolute one.
+    /// When the path cannot be made an absolute one, or it or one of its parents is a file ([`OpenError::NotADirectory`]).
     pub fn new(directory: &Path) -> Result<Self, StoreError> {
         let directory = std::path::absolute(directory).map_err(StoreError::io("find", directory))?;
+        let is_other = match fs::metadata(&directory) {
+            Ok(found) => !found.is_dir(),
+            Err(error) => error.kind() == io::ErrorKind::NotADirectory,
+        };
+        if is_other {
+            return Err(OpenError::NotADirectory { path: directory }.into());
+        }
         Ok(Self { directory })
     }
 

@@ -106,6 +106,11 @@ impl Numbers {
         Ok(())
     }
 
+    /// What the numbers of before stand for is not known any more.
+    fn lose_cursors(&mut self) {
+        self.sequence.break_off(draw());
+    }
+
     /// The number for a version of this timestamp that the open transaction stores.
     pub(super) fn take(&mut self, timestamp: Timestamp) -> rusqlite::Result<i64> {
         let number = self.draw_number()?;
@@ -271,6 +276,13 @@ impl SqliteStore {
         if let Err(error) = Transaction::begin(self).and_then(Transaction::commit) {
             tracing::debug!("cannot save the start of an epoch: {error}");
         }
+    }
+
+    /// The records are not those that were told to whoever holds a cursor, so that all cursors of before are lost. To be called outside a
+    /// transaction.
+    pub fn lose_cursors(&mut self) {
+        self.numbers.lose_cursors();
+        self.note_sequence();
     }
 
     /// The latest timestamp of all versions that are held, where none is later than `bound`; then it costs nothing. A clock that was

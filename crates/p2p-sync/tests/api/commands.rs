@@ -1,8 +1,13 @@
 //! Commands as the shell sends them.
 
-use p2p_sync_testbed::{Value, json};
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use super::client::{Answer, Api};
+use p2p_sync_testbed::{Value, json, wait_until};
+
+use super::client::{Answer, Api, PATIENCE, PROGRAM};
 
 fn lines(answer: &Answer) -> Vec<Value> {
     answer.text().lines().map(|line| line.parse().unwrap()).collect()
@@ -29,15 +34,92 @@ fn a_command_is_answered_with_lines_of_results() {
     assert!(api.node.process().is_running());
 }
 
-#[test]
-fn a_long_list_comes_in_pages() {
-    let api = Api::start();
-    for batch in 0..3 {
+/// Adds so many keys, `k0000` and so on.
+fn fill(api: &Api, keys: usize, value: &str) {
+    for batch in 0..keys / 500 {
         let operations: Vec<_> = (0..500)
-            .map(|number| json!({"put": {"key": format!("k{:04}", batch * 500 + number), "value": "v"}}))
+            .map(|number| json!({"put": {"key": format!("k{:04}", batch * 500 + number), "value": value}}))
             .collect();
         api.post("/v1/batch", &json!({ "operations": operations })).expect(200);
     }
+}
+
+fn program(api: &Api, words: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.arg("--data-dir").arg(api.node.data_dir()).args(words);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn output(api: &Api, words: &[&str]) -> String {
+    let output = program(api, words).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Through the node, and on the store itself.
+#[test]
+fn a_deletion_of_many_keys_that_is_interrupted_says_how_many() {
+    let api = Api::start();
+    for runs in [true, false] {
+        fill(&api, 9_500, "v");
+        if !runs {
+            api.node.stop();
+        }
+        let log = api.node.data_dir().join("store.db-wal");
+        let has_begun = || match runs {
+            true => api.get("/v1/status").json()["keys"].as_u64() < Some(9_500),
+            // A clean stop has left nothing in it.
+            false => std::fs::metadata(&log).is_ok_and(|log| log.len() > 200_000),
+        };
+        let deleting = program(&api, &["delete", "--prefix", "k", "--yes"]).spawn().unwrap();
+        wait_until("something is deleted", PATIENCE, has_begun);
+        // The node says how far it is twice a second.
+        thread::sleep(Duration::from_millis(if runs { 1_000 } else { 0 }));
+        let interrupted = Command::new("kill").args(["-INT", &deleting.id().to_string()]).status();
+        assert!(interrupted.unwrap().success(), "it has ended already");
+        let ended = deleting.wait_with_output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{told}");
+        let told = told
+            .strip_prefix("✗ Interrupted: at least ")
+            .unwrap_or_else(|| panic!("{told}"));
+        let least: usize = told.split_once(" keys were deleted").unwrap().0.parse().unwrap();
+        let left: usize = output(&api, &["list", "--count"]).trim().parse().unwrap();
+        assert!(0 < least && least <= 9_500 - left, "{least} of 9500, {left} are left");
+    }
+}
+
+/// Somebody reads a list in a pager, and takes his time.
+#[test]
+fn a_list_that_nobody_reads_on_does_not_keep_the_directory() {
+    let api = Api::start();
+    fill(&api, 2_000, &"v".repeat(400));
+    api.node.stop();
+    let mut listing = program(&api, &["list", "--json"]).spawn().unwrap();
+    let mut listed = listing.stdout.take().unwrap();
+    let mut first = [0; 10];
+    listed.read_exact(&mut first).unwrap();
+    thread::sleep(Duration::from_secs(2));
+    output(&api, &["add", "k9", "while it was open"]);
+    let mut rest = String::new();
+    listed.read_to_string(&mut rest).unwrap();
+    assert!(listing.wait().unwrap().success());
+    let text = String::from_utf8(first.to_vec()).unwrap() + &rest;
+    let lines: Vec<Value> = text.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(lines.last().unwrap(), &json!({"items": 2_001}));
+    let keys: Vec<_> = lines.iter().filter_map(|line| line["key"].as_str()).collect();
+    assert_eq!(keys.len(), 2_001);
+    assert!(keys.is_sorted() && keys.last() == Some(&"k9"));
+}
+
+#[test]
+fn a_long_list_comes_in_pages() {
+    let api = Api::start();
+    fill(&api, 1_500, "v");
     let pages = lines(&api.post("/v1/command", &json!({"list": {"prefix": "k"}})).expect(200));
     assert!(pages.len() >= 3, "{}", pages.len());
     assert_eq!(pages[0]["Ok"]["listed"]["total"], 1_500);

@@ -53,3 +53,30 @@ fn watchers_that_do_not_read_cost_little_memory() {
     // Of 13 MB each, about three values.
     assert!(grown < 60 << 20, "{grown} bytes");
 }
+
+/// Each could still become a megabyte, and nothing more of it comes.
+#[test]
+fn uploads_that_have_stalled_keep_nobody_out() {
+    let api = Api::start();
+    let chunked = ("Transfer-Encoding", "chunked");
+    let kind = ("Content-Type", "application/json");
+    let head = api.head("POST", "/v1/command", &[chunked, kind]);
+    let almost_all = vec![b' '; 1_000_000];
+    let begun = format!("{head}\r\n{:x}\r\n", almost_all.len() + 2);
+    let stalled: Vec<TcpStream> = (0..80)
+        .map(|_| {
+            let mut stream = api.connect();
+            stream.write_all(begun.as_bytes()).unwrap();
+            // The last of them find no memory, and are not read.
+            let _ = stream.set_write_timeout(Some(std::time::Duration::from_millis(300)));
+            let _ = stream.write_all(&almost_all);
+            stream
+        })
+        .collect();
+    for number in 0..20 {
+        let begun = std::time::Instant::now();
+        api.put(&format!("/v1/kv/{number}"), &[b'x'; 65_536]).expect(200);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{number}");
+    }
+    drop(stalled);
+}

@@ -42,6 +42,37 @@ fn every_value_comes_back_byte_for_byte() {
             .send("GET", "/v1/kv/hello", &[("If-None-Match", &tag)], b"")
             .expect(304);
         assert_eq!(same.header("etag"), Some(tag.as_str()));
+        assert_eq!(same.body, b"");
+        let weak = format!("W/{tag}");
+        let two = format!("\"x\", {tag}");
+        for (headers, status) in [
+            (&[("If-None-Match", "*")][..], 304),
+            (&[("If-None-Match", weak.as_str())], 304),
+            (&[("If-None-Match", "\"x\"")], 200),
+            (&[("If-Match", "*")], 200),
+            (&[("If-Match", two.as_str())], 200),
+            (&[("If-Match", "\"x\"")], 412),
+            (&[("If-Match", weak.as_str())], 412),
+            (&[("If-Match", tag.as_str()), ("If-None-Match", tag.as_str())], 304),
+            (&[("If-Match", "\"x\""), ("If-None-Match", tag.as_str())], 412),
+        ] {
+            for method in ["GET", "HEAD"] {
+                for target in ["/v1/kv/hello", "/v1/value?key=hello"] {
+                    let answer = api.send(method, target, headers, b"");
+                    assert_eq!(answer.status, status, "{method} {target} {headers:?}");
+                }
+            }
+        }
+        // What there is not is not found, whatever it is compared with; and what has no tag has no certain one.
+        for headers in [[("If-Match", "*")], [("If-None-Match", "*")]] {
+            api.send("GET", "/v1/kv/none", &headers, b"").expect(404);
+        }
+        for (header, status) in [
+            (("If-Match", tag.as_str()), 412),
+            (("If-None-Match", tag.as_str()), 200),
+        ] {
+            api.send("GET", "/v1/status", &[header], b"").expect(status);
+        }
     }
     let answer = api.put("/v1/kv/hello", &[b'x'; 65_537]).expect(413);
     assert!(answer.json()["detail"].as_str().unwrap().contains("65536"));

@@ -76,7 +76,7 @@ fn a_node_and_the_shell_obey_the_file_where_it_is_looked_for() {
 
     for (text, told) in [
         ("prot = 1\n", "did you mean `port`?"),
-        ("port = 70000\n", "the value comes from"),
+        ("port = 70000\n", "the value comes from the field port in "),
         ("x", "not TOML"),
         ("data_dir = \"shared/data\"", "not an absolute path"),
         ("data_dir = \"~/data\"", "not an absolute path"),
@@ -85,6 +85,10 @@ fn a_node_and_the_shell_obey_the_file_where_it_is_looked_for() {
         let refused = end(plain(&["start"]), b"");
         assert_eq!(refused.code, 2, "{refused:?}");
         assert!(refused.stderr.contains(told), "{refused:?}");
+        let shown = end(plain(&["config", "show"]), b"");
+        assert_eq!(shown.code, 2, "{shown:?}");
+        assert!(shown.stderr.contains(told), "{shown:?}");
+        assert!(shown.stderr.contains("config.toml"), "{shown:?}");
     }
 }
 
@@ -97,6 +101,11 @@ fn manual_pages_are_written() {
     assert!(page.contains("P2P_SYNC_KEY"), "{page}");
     assert!(pages.join("p2p-sync.1").exists());
     assert_eq!(shell(&directory, &["man", "/proc/nowhere"]).code, 1);
+    for taken in [pages.join("p2p-sync.1").to_str().unwrap(), "/dev/full"] {
+        let refused = shell(&directory, &["man", taken]);
+        assert_eq!(refused.code, 1);
+        assert!(refused.stderr.contains("not a directory"), "{refused:?}");
+    }
 }
 
 /// As bash asks: with the words, and which of them the cursor is on.

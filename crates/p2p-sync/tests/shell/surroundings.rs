@@ -118,3 +118,27 @@ fn nothing_depends_on_colours_locales_or_widths() {
         }
     }
 }
+
+#[test]
+fn a_file_in_the_place_of_the_data_directory_is_named_by_every_command() {
+    let (parent, directory) = super::directory();
+    let file = parent.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    for place in [file.clone(), file.join("below")] {
+        for words in [
+            &["get", "k"][..],
+            &["add", "k", "v"],
+            &["list"],
+            &["status"],
+            &["wait"],
+            &["watch"],
+            &["start"],
+        ] {
+            let all = [&["--data-dir", place.to_str().unwrap()], words].concat();
+            let refused = shell(&directory, &all);
+            assert_eq!(refused.code, 9, "{words:?}: {refused:?}");
+            assert!(refused.stderr.contains("is a file"), "{words:?}: {refused:?}");
+        }
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+}

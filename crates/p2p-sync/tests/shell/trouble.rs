@@ -209,14 +209,57 @@ fn a_token_that_others_can_read_is_refused() {
 
 /// A stopped process holds its port, takes connections and says nothing.
 #[test]
-fn a_frozen_node_is_given_up() {
+fn a_frozen_node_is_given_up_by_every_command() {
     let (_parent, directory) = directory();
     let node = start(&directory);
+    assert_eq!(shell(&directory, &["add", "k", "v"]).code, 0);
     node.process().signal("STOP");
-    let got = shell(&directory, &["get", "k"]);
+    let commands: &[&[&str]] = &[
+        &["get", "k"],
+        &["add", "k", "v"],
+        &["list"],
+        &["list", "--count"],
+        &["delete", "k"],
+        &["delete", "--prefix", "k", "--yes"],
+        &["status"],
+        &["peers"],
+        &["sync"],
+        &["verify"],
+        &["conflicts"],
+        &["resolve", "--all"],
+        &["repair-clock"],
+        &["ping", "nobody"],
+    ];
+    let asked: Vec<_> = commands
+        .iter()
+        .map(|words| {
+            let directory = directory.clone();
+            thread::spawn(move || (words, shell(&directory, words)))
+        })
+        .collect();
+    let answered: Vec<_> = asked.into_iter().map(|asked| asked.join().unwrap()).collect();
     node.process().signal("CONT");
-    assert_eq!(got.code, 5, "{got:?}");
-    assert!(got.took < Duration::from_secs(15), "{got:?}");
+    for (words, ended) in answered {
+        assert_eq!(ended.code, 5, "{words:?}: {ended:?}");
+        assert!(ended.took < Duration::from_secs(20), "{words:?}: {ended:?}");
+        assert!(
+            ended.stderr.contains("has not answered within 10 s"),
+            "{words:?}: {ended:?}"
+        );
+    }
+}
+
+#[test]
+fn however_little_time_there_is_a_wait_looks_once() {
+    let (_parent, directory) = directory();
+    assert_eq!(shell(&directory, &["wait", "--timeout", "0"]).code, 5);
+    let node = start(&directory);
+    for timeout in ["0s", "1ms"] {
+        let waited = shell(&directory, &["wait", "--timeout", timeout]);
+        assert_eq!(waited.code, 0, "{waited:?}");
+    }
+    assert_eq!(shell(&directory, &["wait", "--key", "k", "--timeout", "0"]).code, 5);
+    drop(node);
 }
 
 #[test]
@@ -235,9 +278,38 @@ fn a_node_starts_although_a_shell_has_the_store_for_a_moment() {
         .arg(&directory);
     let second = Process::spawn("second", second, p2p_sync_testbed::Stdin::Null);
     assert_eq!(
-        second.wait_exit(Duration::from_secs(1)).code(),
+        second.wait_exit(PATIENCE).code(),
         Some(10),
-        "a node is not waited for"
+        "a node that goes on running is not waited for any longer"
     );
     drop(node);
+}
+
+#[test]
+fn a_node_starts_although_another_one_has_not_quite_ended() {
+    let (_parent, directory) = directory();
+    // The port of one that was killed is free when all of it has ended.
+    let port = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let number = port.local_addr().unwrap().port();
+    let node = launch(&directory).port(number).spawn();
+    let number = number.to_string();
+    thread::sleep(Duration::from_millis(700));
+    drop(port);
+    assert_eq!(shell(&directory, &["wait", "--timeout", "20s"]).code, 0);
+    let start = || {
+        let words = ["start", "--no-lan", "--prompt", "never", "--port", &number];
+        super::command(&directory, &words).spawn().unwrap()
+    };
+    node.process().signal("KILL");
+    let mut running = start();
+    for _ in 0..3 {
+        assert_eq!(shell(&directory, &["wait", "--timeout", "20s"]).code, 0);
+        running.kill().unwrap();
+        let next = start();
+        running.wait().unwrap();
+        running = next;
+    }
+    assert_eq!(shell(&directory, &["wait", "--timeout", "20s"]).code, 0);
+    running.kill().unwrap();
+    running.wait().unwrap();
 }

@@ -178,3 +178,24 @@ fn a_copy_of_a_running_store_is_told_anew() {
     assert!(is_reset);
     assert_as_listed(&copy, &picture);
 }
+
+/// As by `cp`, in the place of the file of a node that goes on running.
+#[test]
+fn a_copy_written_over_the_file_of_a_running_node_is_told_anew() {
+    let node = launch("node").start();
+    add_many(&node, "before");
+    node.stop();
+    let aside = tempfile::tempdir().unwrap();
+    copy_store(node.data_dir(), aside.path());
+    node.restart();
+    add_many(&node, "lost");
+    let mut picture = Picture::new();
+    let (cursor, _) = catch_up(&node, None, &mut picture);
+    fs::copy(aside.path().join("store.db"), node.data_dir().join("store.db")).unwrap();
+    // Until it is noticed, what is stored goes on behind that cursor.
+    node.add("after", "v");
+    node.wait_log(0, "The file of the store was changed by a program", PATIENCE);
+    node.add("behind", "v");
+    let (_, is_reset) = catch_up(&node, Some(&cursor), &mut picture);
+    assert!(is_reset);
+}

@@ -134,7 +134,7 @@ fn ask(words: &[&str], texts: fn(Reply) -> Vec<String>) -> Option<Vec<String>> {
     let client = Client::of(&paths).ok()??;
     let runtime = Builder::new_current_thread().enable_all().build().ok()?;
     let asked = async {
-        let mut replies = client.command(&command, None).await.ok()?;
+        let mut replies = client.command(&command).await.ok()?;
         replies.next().await.ok()??.ok()
     };
     let reply = runtime.block_on(async { timeout(PATIENCE, asked).await });

@@ -44,6 +44,11 @@ impl Answers {
         }
     }
 
+    /// Whether nobody else can use the data directory until they [end](Self::end).
+    pub(super) fn hold_the_directory(&self) -> bool {
+        matches!(self.0, From::Store { .. })
+    }
+
     /// Ends what gave them.
     pub(super) async fn end(self) {
         if let From::Store { direct, answers } = self.0 {

@@ -1,6 +1,8 @@
 //! Commands on the store itself, while no node runs on it. They hold its lock, so that no node starts meanwhile, and leave it as a node
 //! that was stopped does. What they write reaches other nodes when one is started here.
 
+use std::future::ready;
+
 use futures::StreamExt;
 use futures::future::Either;
 use futures::stream::{empty, once};
@@ -9,7 +11,7 @@ use super::answers::Answers;
 use crate::cli::logging::Logs;
 use crate::cli::place::Place;
 use crate::cli::{Failure, descriptors, output};
-use crate::command::{Class, Command, Reply};
+use crate::command::{Class, Command, Progress, Reply};
 use crate::node::{DataDir, DataPaths, Node, OpenError, StartError, StoreError};
 
 /// A store that is used directly.
@@ -116,14 +118,18 @@ fn no_store(key: Option<&str>, paths: &DataPaths) -> Failure {
 }
 
 impl Direct {
-    /// Has a command carried out.
-    pub(super) async fn carry_out(self, command: Command) -> Answers {
-        let reply = command.run(&self.node).await;
-        let following = match &reply {
-            Ok(Reply::Listed(page)) => Either::Left(page.following(&self.node).map(|page| page.map(Reply::Listed))),
-            _ => Either::Right(empty()),
-        };
-        Answers::direct(self, once(async move { reply }).chain(following))
+    /// Has a command carried out, while its answers are asked for. `progress` counts the keys that it changes.
+    pub(super) fn carry_out(self, command: Command, progress: &Progress) -> Answers {
+        let (node, progress) = (self.node.clone(), progress.clone());
+        let answers = once(async move {
+            let reply = command.run_counting(&node, &progress).await;
+            let following = match &reply {
+                Ok(Reply::Listed(page)) => Either::Left(page.following(&node).map(|page| page.map(Reply::Listed))),
+                _ => Either::Right(empty()),
+            };
+            once(ready(reply)).chain(following)
+        });
+        Answers::direct(self, answers.flatten())
     }
 
     /// The node that has the store, and reaches nobody.

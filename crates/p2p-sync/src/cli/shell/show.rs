@@ -35,6 +35,15 @@ impl Show {
         }
     }
 
+    /// This one, for another thread; what is left in its place is not to be used.
+    pub(super) fn take(&mut self) -> Self {
+        let left = Self {
+            out: BufWriter::with_capacity(0, io::stdout()),
+            ..*self
+        };
+        std::mem::replace(self, left)
+    }
+
     /// Shows one answer. Gives its class if it tells of a failure.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use p2p_sync_core::NetworkName;
 use p2p_sync_core::limits::TRANSMIT_BYTES_MAX;
 use tokio::sync::mpsc;
 
+use super::lookups::Lookups;
 use super::peers::{own_dials, per_address};
 use super::transport::half_open::HALF_OPEN_MAX;
 use super::transport::liveness;
@@ -54,7 +55,7 @@ pub(super) struct Behaviour {
     pub(super) gossip: gossipsub::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) liveness: liveness::Behaviour,
-    pub(super) kad: kad::Behaviour<MemoryStore>,
+    pub(super) kad: Lookups,
     pub(super) streams: streams::Behaviour,
     pub(super) discovery: Toggle<discovery::Behaviour>,
 }
@@ -96,7 +97,7 @@ impl Behaviour {
             gossip: gossip(key, network)?,
             identify: identify::Behaviour::new(identify),
             liveness: liveness::Behaviour::new(),
-            kad: kademlia(key, network)?,
+            kad: Lookups::new(kademlia(key, network)?),
             streams: streams::Behaviour::new(sync_protocol(network)?, incoming),
             discovery: discovery.into(),
         })

@@ -13,6 +13,7 @@ use crate::net::suite::End;
 use crate::net::{FromPeers, claim_port};
 
 mod feeds;
+mod lying;
 mod sessions;
 mod strangers;
 

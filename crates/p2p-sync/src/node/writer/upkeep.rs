@@ -55,6 +55,8 @@ impl Writer {
         if let Err(error) = self.ledger.reopen() {
             tracing::error!("Cannot reopen the store: {error}");
         }
+        // What was stored here before this was noticed has numbers that go on from those of the file that is gone.
+        self.ledger.lose_cursors();
         self.checking.mended(Ok(0));
         self.checking.distrust(now.uptime);
         self.sessions.owe_all(now);
