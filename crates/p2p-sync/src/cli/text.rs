@@ -1,6 +1,8 @@
 //! Replies as text for people. What others have written is shown in full but escaped, so that it can neither move the
 //! cursor nor pass for something else.
 
+use std::io::{self, IsTerminal};
+
 use p2p_sync_core::text::printable;
 use unicode_width::UnicodeWidthStr;
 
@@ -11,7 +13,7 @@ pub(super) mod troubles;
 use crate::command::{CommandError, Look, Reply};
 use crate::report::{CommandHelp, Deleted, Diagnosis, Examined, Finding, Peer, Record, Status, Version};
 
-/// So much of a value is shown by whatever is not `get`.
+/// So much of a value is shown on a terminal by whatever is not `get`.
 const VALUE_BYTES_SHOWN: usize = 1_000;
 
 pub(super) fn error(error: &CommandError) -> String {
@@ -128,7 +130,7 @@ fn pair(record: &Record) -> String {
 
 fn version(key: &str, version: &Version) -> String {
     match version.content.bytes() {
-        Some(value) => format!("{} = {}", shown(key), beginning(&value)),
+        Some(value) => format!("{} = {}", shown(key), value_shown(&value)),
         None => format!("{} (deleted)", shown(key)),
     }
 }
@@ -137,7 +139,16 @@ fn whole_value(version: &Version) -> String {
     printable(&version.content.bytes().unwrap_or_default())
 }
 
-/// A value where it is not what was asked for: of a long one the beginning, and how long it is.
+/// A value where it is not what was asked for. People at a terminal see of a long one the beginning; programs get all of it.
+fn value_shown(value: &[u8]) -> String {
+    if value.len() > VALUE_BYTES_SHOWN && (io::stdout().is_terminal() || io::stderr().is_terminal()) {
+        beginning(value)
+    } else {
+        printable(value)
+    }
+}
+
+/// Of a long value the beginning, and how long it is.
 fn beginning(value: &[u8]) -> String {
     if value.len() <= VALUE_BYTES_SHOWN {
         return printable(value);
