@@ -74,7 +74,8 @@ impl Ledger {
         };
         self.refused.add(merged.refused);
         self.note_held(committed);
-        if self.store.defers_enough().unwrap_or(false) {
+        let defers_enough = self.store.defers_enough().map_err(NodeError::from);
+        if self.noted(defers_enough).unwrap_or(false) {
             self.make_index();
         }
         if self.store.holds_enough().unwrap_or(true) {
@@ -156,7 +157,9 @@ impl Ledger {
 
     /// No bulk is under way: does what was left for the end of one.
     pub(in crate::node) fn end_bulk(&mut self) {
-        if self.store.lacks_index().unwrap_or(false) && self.index_pause.is_none_or(|until| until <= Instant::now()) {
+        // What is found out by asking, such as damage, must not be lost.
+        let lacks_index = self.store.lacks_index().map_err(NodeError::from);
+        if self.noted(lacks_index).unwrap_or(false) && self.index_pause.is_none_or(|until| until <= Instant::now()) {
             self.make_index();
         }
         self.settle();
