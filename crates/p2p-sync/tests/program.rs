@@ -475,7 +475,9 @@ fn schemas_come_by_name_and_a_wrong_name_is_answered_with_the_nearest() {
     let (code, names, _) = schema(&[]);
     assert_eq!(code, Some(0));
     assert!(
-        names.starts_with("add\nget\n") && names.contains("\nexit\nwatch\n") && names.ends_with("\nconfig\npaths\nerror\n"),
+        names.starts_with("add\nget\n")
+            && names.contains("\nexit\nwatch\n")
+            && names.ends_with("\nconfig\npaths\nerror\n"),
         "{names}"
     );
     for name in names.lines() {

@@ -20,6 +20,10 @@ const COMING_PER_HELD: u64 = 16;
 /// Records without the index at most. To make it takes the writer about a microsecond for each.
 const RECORDS_MAX: u64 = 1_250_000;
 
+/// Free bytes that the volume has at least, or the index stays: what it will take when it is made, in the file, in the log and to sort,
+/// is not counted when others are asked for no more than there is room for.
+const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
+
 /// Says that it was us who dropped it.
 const MARK: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES ('index', 'deferred')";
 pub(super) const UNMARK: &str = "DELETE FROM meta WHERE name = 'index'";
@@ -90,6 +94,11 @@ impl Transaction<'_> {
     pub fn defer_index(&mut self, coming: u64) -> Result<(), StoreError> {
         let held = self.summary().map_or(u64::MAX, |summary| summary.count());
         if coming < COMING_MIN || held.saturating_mul(COMING_PER_HELD) > coming || self.lacks_index()? {
+            return Ok(());
+        }
+        // A volume that cannot be asked reports 0 bytes in all.
+        let (total, available) = self.space()?;
+        if total == 0 || available < FREE_BYTES_MIN {
             return Ok(());
         }
         self.write(|connection| connection.execute_batch(&format!("DROP INDEX {ITEM_INDEX}; {MARK}")))?;
