@@ -75,7 +75,7 @@ fn the_description_is_valid_and_every_answer_is_as_described() {
     schemathesis.args(["--max-examples", "50", "--max-time", SECONDS, "--request-timeout", "30"]);
     let told = run(&mut schemathesis);
     assert!(
-        told.contains("22 selected / 23 total") && told.contains("Coverage"),
+        told.contains("25 selected / 26 total") && told.contains("Coverage"),
         "{told}"
     );
     api.get("/readyz").expect(200);
