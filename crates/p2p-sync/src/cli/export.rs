@@ -5,20 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
-use tokio::runtime::Builder;
 
 use super::place::Place;
 use super::shell::{Reached, reach_data};
 use super::transfer::{STANDARD, WholeFile, format, note, progress};
-use super::{Failure, cannot_begin, output};
+use super::{Failure, transfer};
 use crate::client::{Blocks, ClientError};
 use crate::command::{Class, CommandError};
 use crate::dump::{Format, NotExported, Writer};
 use crate::node::{Export as Pages, ExportPage};
 use crate::report::{self, Dumped, Exported, Items, dump_lines, line, read};
 
-/// How a program ends that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -70,23 +67,9 @@ impl Export {
     /// # Errors
     /// When it is incomplete; there is no file then.
     pub(super) fn run(self, place: &Place) -> Result<ExitCode, Failure> {
-        let json = self.json;
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| cannot_begin(&error))?;
-        let done = runtime.block_on(async {
-            tokio::select! {
-                done = self.export(place) => done.map(|()| ExitCode::SUCCESS),
-                _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
-            }
-        });
-        runtime.shutdown_background();
-        match done {
-            Err(failure) if json => {
-                output::say(CommandError::new(failure.class, failure.text).json().trim_end());
-                Ok(ExitCode::from(failure.class.code()))
-            }
-            done => done,
-        }
+        transfer::run(self.json, None, async {
+            self.export(place).await.map(|()| ExitCode::SUCCESS)
+        })
     }
 
     async fn export(self, place: &Place) -> Result<(), Failure> {

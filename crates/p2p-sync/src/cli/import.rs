@@ -11,15 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::builder::PossibleValuesParser;
 use indicatif::ProgressBar;
 use p2p_sync_core::text::printable;
-use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 use super::place::Place;
 use super::shell::{Reached, reach_data};
 use super::transfer::{STANDARD, format, note, progress};
-use super::{Failure, cannot_begin, output};
+use super::{Failure, transfer};
 use crate::client::ClientError;
-use crate::command::{Class, CommandError, import_page};
+use crate::command::{Class, import_page};
 use crate::dump::{Bad, Format, Renaming};
 use crate::report::{ImportPage, Imported, Overwrite, PageImported, Skipped, line};
 
@@ -27,8 +26,6 @@ mod pages;
 
 use pages::Page;
 
-/// How a program ends that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 /// Bytes of the file that are read at once.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Pages that were read and are not written yet.
@@ -81,26 +78,11 @@ impl Import {
     /// # Errors
     /// When not all of it was stored; the failure says how much was.
     pub(super) fn run(self, place: &Place) -> Result<ExitCode, Failure> {
-        let json = self.json;
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| cannot_begin(&error))?;
-        let done = runtime.block_on(async {
-            tokio::select! {
-                done = self.import(place) => done,
-                _ = tokio::signal::ctrl_c() => {
-                    output::say("(interrupted: what was imported stays; import the file again for the rest)");
-                    Ok(ExitCode::from(INTERRUPTED))
-                }
-            }
-        });
-        runtime.shutdown_background();
-        match done {
-            Err(failure) if json => {
-                output::say(CommandError::new(failure.class, failure.text).json().trim_end());
-                Ok(ExitCode::from(failure.class.code()))
-            }
-            done => done,
-        }
+        transfer::run(
+            self.json,
+            Some("(interrupted: what was imported stays; import the file again for the rest)"),
+            self.import(place),
+        )
     }
 
     async fn import(&self, place: &Place) -> Result<ExitCode, Failure> {

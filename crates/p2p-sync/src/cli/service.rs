@@ -103,6 +103,14 @@ struct Job {
     arguments: Vec<String>,
 }
 
+impl Job {
+    /// Whether the service is to be told where the data of the machine is: nobody else has.
+    fn needs_data_dir(&self) -> bool {
+        let is_named = self.arguments.iter().any(|argument| argument.starts_with("--data-dir"));
+        self.scope == Scope::System && !is_named
+    }
+}
+
 /// A command of the service manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Step {

@@ -4,15 +4,50 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::runtime::Builder;
 
-use super::Failure;
-use crate::command::Class;
+use super::{Failure, cannot_begin, output};
+use crate::command::{Class, CommandError};
 use crate::dump::Format;
 
 /// The name that stands for standard input or output.
 pub(super) const STANDARD: &str = "-";
+
+/// The exit code of what Ctrl-C has ended, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Does the work of an export or import on this thread, until it is done or Ctrl-C ends it, which the user is told with `interrupted`.
+///
+/// # Errors
+/// Those of the work; with `json` they have been told, as JSON, and only the exit code is left.
+pub(super) fn run(
+    json: bool,
+    interrupted: Option<&str>,
+    work: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| cannot_begin(&error))?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => {
+                interrupted.into_iter().for_each(output::say);
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+        }
+    });
+    runtime.shutdown_background();
+    match done {
+        Err(failure) if json => {
+            output::say(CommandError::new(failure.class, failure.text).json().trim_end());
+            Ok(ExitCode::from(failure.class.code()))
+        }
+        done => done,
+    }
+}
 
 /// The format that was named, or that of the file's extension.
 ///

@@ -44,8 +44,7 @@ fn user_id() -> u32 {
 fn property_list(job: &Job, log: &str) -> String {
     let program = job.program.display().to_string();
     let mut words = vec![program, "start".to_owned(), "--log-file".to_owned(), log.to_owned()];
-    let names_data_dir = job.arguments.iter().any(|argument| argument.starts_with("--data-dir"));
-    if job.scope == Scope::System && !names_data_dir {
+    if job.needs_data_dir() {
         words.extend([
             "--data-dir".to_owned(),
             "/Library/Application Support/p2p-sync".to_owned(),

@@ -62,8 +62,7 @@ fn file(scope: Scope) -> Result<PathBuf, Failure> {
 /// The unit. `systemd-analyze security` knows what each line takes away from the service.
 fn unit(job: &Job) -> String {
     let mut command = vec![job.program.display().to_string(), "start".to_owned()];
-    let names_data_dir = job.arguments.iter().any(|argument| argument.starts_with("--data-dir"));
-    if job.scope == Scope::System && !names_data_dir {
+    if job.needs_data_dir() {
         command.extend(["--data-dir".to_owned(), "%S/p2p-sync".to_owned()]);
     }
     let command: Vec<String> = command.into_iter().map(|word| quoted(&word, false)).collect();

@@ -54,8 +54,7 @@ fn task(job: &Job, directory: &std::path::Path) -> String {
         "--log-file".to_owned(),
         directory.join("p2p-sync.log").display().to_string(),
     ]);
-    let names_data_dir = job.arguments.iter().any(|argument| argument.starts_with("--data-dir"));
-    if job.scope == Scope::System && !names_data_dir {
+    if job.needs_data_dir() {
         words.extend(["--data-dir".to_owned(), directory.join("data").display().to_string()]);
     }
     words.extend(job.arguments.iter().cloned());
