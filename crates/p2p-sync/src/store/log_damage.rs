@@ -101,6 +101,19 @@ impl SqliteStore {
         {
             // Of the transaction that was just committed, the numbers are not counted yet.
             self.note_origin(&head, self.numbers.committed_number());
+            self.follow_note(&head);
+        }
+    }
+
+    /// SQLite moves a large transaction into the file when it ends, and the next one begins the log anew: if that was the note, it
+    /// names the log of before.
+    fn follow_note(&mut self, noted: &Head) {
+        let Some(Ok(now)) = self.log_watch.log.as_ref().map(Head::read) else {
+            return;
+        };
+        if let Some(next) = now.and_then(Head::of).filter(|next| next.follows(noted)) {
+            self.log_watch.head = now;
+            self.amend_origin(&next);
         }
     }
 

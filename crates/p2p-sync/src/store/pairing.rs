@@ -14,7 +14,7 @@ use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql};
 
 use super::directory::size_of;
 use super::error::{OpenError, StoreError};
@@ -35,6 +35,8 @@ const TABLE: &str = "
 ";
 const KEPT: &str = "SELECT log, before, number FROM log_origin WHERE id = 1";
 const KEEP: &str = "UPDATE log_origin SET before = log, log = ?1, number = ?2 WHERE id = 1 AND log <> ?1";
+/// The log of before has never had a note: what the file has instead stays the one before.
+const AMEND: &str = "UPDATE log_origin SET log = ?1, number = (SELECT number FROM change_sequence WHERE id = 1) WHERE id = 1";
 const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_origin') \
     AND EXISTS (SELECT 1 FROM log_origin WHERE id = 1)";
 
@@ -59,10 +61,19 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 impl SqliteStore {
     /// Writes down that a log has begun, when the change sequence had come so far. If that fails, this log is not known.
     pub(super) fn note_origin(&mut self, head: &Head, began_at: u64) {
+        self.keep_origin(KEEP, rusqlite::params![head.salts(), began_at.cast_signed()]);
+    }
+
+    /// Writes down that it was the note itself that has begun this log.
+    pub(super) fn amend_origin(&mut self, head: &Head) {
+        self.keep_origin(AMEND, rusqlite::params![head.salts()]);
+    }
+
+    fn keep_origin(&mut self, sql: &str, values: &[&dyn ToSql]) {
         let Ok(connection) = self.connection() else { return };
         let kept = connection
-            .prepare_cached(KEEP)
-            .and_then(|mut statement| statement.execute(rusqlite::params![head.salts(), began_at.cast_signed()]));
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(values));
         match kept.map_err(|cause| StoreError::sqlite(&self.file, cause)) {
             Ok(_) => {
                 self.overwriting.note_committed();
@@ -283,6 +294,34 @@ mod tests {
                 records.first(),
                 "{round}"
             );
+        }
+    }
+
+    /// SQLite moves such a transaction into the file at its end, and the next one begins the log anew: that may be the note itself.
+    #[test]
+    fn transactions_that_are_moved_into_the_file_at_once_belong_to_it() {
+        let place = Place::new();
+        let mut sqlite = place.open();
+        let mut older = fs::read(&place.file).unwrap();
+        for round in 0_i64..8 {
+            let small_ones = round % 3;
+            let records: Vec<_> = (0..90)
+                .map(|n| put(&format!("key {n}"), &[7; 60_000], round * 10 + 1))
+                .collect();
+            store(&mut sqlite, &records);
+            for small in 0..=small_ones {
+                if small > 0 {
+                    write(&mut sqlite, round * 10 + small, 1);
+                }
+                open(&place.crashed()).unwrap_or_else(|error| panic!("round {round}, {small}: {error}"));
+            }
+            // It is still told apart from the file of another time.
+            if small_ones > 0 {
+                let crashed = place.crashed();
+                fs::write(&crashed.file, &older).unwrap();
+                assert!(open(&crashed).is_err(), "round {round}");
+            }
+            older = fs::read(&place.file).unwrap();
         }
     }
 
