@@ -36,7 +36,8 @@ const TABLE: &str = "
 const KEPT: &str = "SELECT log, before, number FROM log_origin WHERE id = 1";
 const KEEP: &str = "UPDATE log_origin SET before = log, log = ?1, number = ?2 WHERE id = 1 AND log <> ?1";
 /// The log of before has never had a note: what the file has instead stays the one before.
-const AMEND: &str = "UPDATE log_origin SET log = ?1, number = (SELECT number FROM change_sequence WHERE id = 1) WHERE id = 1";
+const AMEND: &str =
+    "UPDATE log_origin SET log = ?1, number = (SELECT number FROM change_sequence WHERE id = 1) WHERE id = 1";
 const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_origin') \
     AND EXISTS (SELECT 1 FROM log_origin WHERE id = 1)";
 
