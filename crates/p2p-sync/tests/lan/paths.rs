@@ -1,8 +1,11 @@
 //! Whatever way the network leaves open is found: one transport only, one address family only, no multicast.
 
+use std::time::Instant;
+
 use p2p_sync_testbed::{Addresses, Lab, Node, poll, wait_until};
 
 use crate::support::{PATIENCE, launch, peer_field, quic, seconds, share_both_ways, tcp, wait_flow};
+use crate::sync::measured;
 
 #[track_caller]
 fn assert_transport(a: &Node, b: &Node, transport: &str) {
@@ -65,6 +68,33 @@ fn a_static_peer_is_enough_when_multicast_is_blocked() {
     share_both_ways(&a, &b, "by a static peer");
     // Or else this network was not blocked at all.
     assert_eq!(stranger.status()["peers"], p2p_sync_testbed::json!([]));
+}
+
+/// Kademlia's work: an answer names a few peers, and each knows only whom it was told of.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn nodes_that_know_one_in_common_find_each_other_without_multicast() {
+    let lab = Lab::new();
+    let hosts = [(); 13].map(|()| lab.host(Addresses::V4));
+    let (hub_host, others) = hosts.split_first().unwrap();
+    let hub = launch(hub_host, "hub").no_lan().start();
+    let others: Vec<_> = others
+        .iter()
+        .enumerate()
+        .map(|(n, host)| launch(host, &format!("n{n}")).no_lan().peer(&tcp(hub_host)).start())
+        .collect();
+    let start = Instant::now();
+    for node in others.iter().chain([&hub]) {
+        wait_until("everybody is connected with everybody", seconds(20), || {
+            node.status()["peers"]
+                .as_array()
+                .is_some_and(|peers| peers.len() == others.len())
+        });
+    }
+    measured(&format!(
+        "everybody connected {:?} after the last start",
+        start.elapsed()
+    ));
 }
 
 #[test]

@@ -150,6 +150,8 @@ fn kademlia(
     // Finds peers beyond the reach of multicast. It stores nothing for anybody: what it is asked to keep is reported
     // here, and dropped.
     config.set_record_filtering(kad::StoreInserts::FilterBoth);
+    // It hears of peers from `Lookups::learn` alone.
+    config.set_kbucket_inserts(kad::BucketInserts::Manual);
     config
         .set_publication_interval(None)
         .set_replication_interval(None)

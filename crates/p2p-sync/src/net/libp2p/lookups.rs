@@ -1,7 +1,11 @@
 //! Kademlia, within bounds on the dials that its lookups make. It dials every peer that an answer names, at every address that the
-//! answer gives, and looks something up whenever a peer is added: whoever lies in answers could have us knock at thousands of doors.
+//! answer gives, and looks something up whenever a peer is added: whoever lies in answers could have us knock at thousands of doors,
+//! and when many nodes start at once, each would ask each dozens of times, for answers of three kilobytes. So peers are added
+//! together, and a lookup asks only a few of those that are connected.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,8 +16,10 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
+use tokio::time::{Sleep, sleep};
 
 use super::listening::is_plain;
+use super::multiaddrs::split_peer;
 use crate::throttle::Throttle;
 
 /// Peers that lookups may dial in an interval.
@@ -21,6 +27,13 @@ const DIALS_MAX: u32 = 32;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Addresses of one peer that are dialled.
 const ADDRESSES_MAX: usize = 4;
+/// Connected peers that one lookup asks. It would ask at least 20, but each names the 20 nearest that it knows. Those that it has to
+/// dial first are what lookups are for.
+const ASKED_MAX: u32 = 4;
+/// How long new peers are gathered before Kademlia is told of them: it looks for everybody anew each time, until it knows 20.
+const GATHERED_FOR: Duration = Duration::from_secs(3);
+/// Peers that are gathered at most. One that finds no place is told of by a later Identify.
+const GATHERED_MAX: usize = 1_024;
 
 type Kademlia = kad::Behaviour<MemoryStore>;
 
@@ -33,6 +46,11 @@ struct TooMany;
 pub(super) struct Lookups {
     kademlia: Kademlia,
     dials: Throttle<Instant>,
+    /// Peers that the lookup under way has dialled. There is one at a time.
+    dialled: u32,
+    gathered: HashMap<PeerId, Vec<Multiaddr>>,
+    /// When they are told, while there are any.
+    due: Option<Pin<Box<Sleep>>>,
 }
 
 impl Lookups {
@@ -40,6 +58,52 @@ impl Lookups {
         Self {
             kademlia,
             dials: Throttle::new(DIALS_MAX, INTERVAL),
+            dialled: 0,
+            gathered: HashMap::new(),
+            due: None,
+        }
+    }
+
+    /// A peer listens at these addresses, and at no others.
+    pub(super) fn learn(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        if addresses.is_empty() || self.knows(peer, &addresses) {
+            self.gathered.remove(&peer);
+        } else if self.gathered.len() < GATHERED_MAX || self.gathered.contains_key(&peer) {
+            self.gathered.insert(peer, addresses);
+            self.due.get_or_insert_with(|| Box::pin(sleep(GATHERED_FOR)));
+        }
+    }
+
+    fn knows(&mut self, peer: PeerId, addresses: &[Multiaddr]) -> bool {
+        self.kademlia.kbucket(peer).is_some_and(|bucket| {
+            let mut entries = bucket.iter();
+            entries.any(|entry| {
+                let known = entry.node.value.iter().map(|known| split_peer(known.clone()).0);
+                let known: HashSet<Multiaddr> = known.collect();
+                entry.node.key.preimage() == &peer && known == addresses.iter().cloned().collect()
+            })
+        })
+    }
+
+    /// Ends the lookup that has asked enough. Returns whether there was one.
+    fn end_lookup(&mut self) -> bool {
+        let mut has_ended = false;
+        for mut query in self.kademlia.iter_queries_mut() {
+            if query.stats().num_requests().saturating_sub(self.dialled) >= ASKED_MAX {
+                query.finish();
+                has_ended = true;
+            }
+        }
+        has_ended
+    }
+
+    /// Tells what was gathered. Kademlia has no bound of its own for the addresses of a peer, so the new ones replace all former ones.
+    fn tell(&mut self) {
+        for (peer, addresses) in self.gathered.drain() {
+            self.kademlia.remove_peer(&peer);
+            for address in addresses {
+                self.kademlia.add_address(&peer, address);
+            }
         }
     }
 }
@@ -126,6 +190,24 @@ impl NetworkBehaviour for Lookups {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.kademlia.poll(context)
+        if let Some(due) = &mut self.due
+            && due.as_mut().poll(context).is_ready()
+        {
+            self.due = None;
+            self.tell();
+        }
+        loop {
+            let polled = self.kademlia.poll(context);
+            match &polled {
+                Poll::Ready(ToSwarm::Dial { .. }) => self.dialled = self.dialled.saturating_add(1),
+                Poll::Ready(ToSwarm::GenerateEvent(kad::Event::OutboundQueryProgressed { .. })) => self.dialled = 0,
+                _ => {}
+            }
+            let has_ended = self.end_lookup();
+            // What was ended is noticed by the next poll alone.
+            if polled.is_ready() || !has_ended {
+                return polled;
+            }
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Handles the swarm's events: passes each to the table that decides about it, and forwards the consequences to the swarm
 //! or the node.
 
-use std::collections::HashSet;
 use std::error::Error as _;
 use std::time::Instant;
 
@@ -316,32 +315,12 @@ impl Task {
             .map(|address| split_peer(address.clone()).0)
             .take(LISTENERS_MAX)
             .collect();
-        self.route(peer, &addresses);
+        self.swarm.behaviour_mut().kad.learn(peer, addresses.clone());
         if self.connections.is_dialled(peer, id) {
             addresses.iter().for_each(|address| self.remember(peer, address));
             self.dialer.learn(peer, addresses, Source::Proved, now);
         } else {
             self.dialer.learn(peer, addresses, Source::Claimed, now);
-        }
-    }
-
-    /// Lets Kademlia know where a peer listens. It has no bound of its own for the addresses of a peer, so the new ones replace all
-    /// former ones; but for a peer that is new to it it questions all others, so what it knows already is not told again.
-    fn route(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
-        let kad = &mut self.swarm.behaviour_mut().kad;
-        let is_known = kad.kbucket(peer).is_some_and(|bucket| {
-            let mut entries = bucket.iter();
-            entries.any(|entry| {
-                let known = entry.node.value.iter().map(|known| split_peer(known.clone()).0);
-                let known: HashSet<Multiaddr> = known.collect();
-                entry.node.key.preimage() == &peer && known == addresses.iter().cloned().collect()
-            })
-        });
-        if !is_known {
-            kad.remove_peer(&peer);
-            for address in addresses {
-                kad.add_address(&peer, address.clone());
-            }
         }
     }
 }
