@@ -29,6 +29,8 @@ pub(super) struct Telling {
     pub(super) visits: Visits,
     pub(super) twins: Twins,
     pub(super) hint: Hint,
+    /// Twins are asked under another identity, which no door of a private network lets in.
+    asks_twins: bool,
     /// None if nobody is to be found on the LAN.
     own: PeerId,
 }
@@ -60,6 +62,7 @@ impl Telling {
             hint: Hint {
                 due: config.lan.then_some(now + NOBODY_AFTER),
             },
+            asks_twins: config.private.is_none(),
             own,
         }
     }
@@ -230,6 +233,9 @@ impl Task {
 
     /// Our own identity is announced at these addresses, or answers there.
     pub(super) fn note_own_identity(&mut self, addresses: Vec<Multiaddr>, now: Instant) {
+        if !self.telling.asks_twins {
+            return;
+        }
         for address in addresses {
             if listening::is_plain(&address) && !self.telling.twins.is_ours(&address) {
                 self.telling.twins.suspect(address, now);
