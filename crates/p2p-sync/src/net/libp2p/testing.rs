@@ -51,20 +51,22 @@ pub(super) mod private {
     use crate::net::libp2p::door::{AtDoor, Private};
 
     const FOUNDER: u8 = 2;
+    pub(in crate::net::libp2p) const NETWORK_NAME: &str = "home of somebody";
+    pub(in crate::net::libp2p) const DEVICE_NAME: &str = "a device of somebody";
 
     fn sign(network: EntryId, signer: u8, statement: Statement) -> Entry {
         let time = Timestamp::from_nanos(1_735_979_415_000_000_000).unwrap();
         Entry::sign(network, &SecretKey::from_seed([signer; 32]), time, statement).unwrap()
     }
 
-    /// A network called home, of that nonce; its first secret is made of it too.
+    /// A network of that name and nonce; its first secret is made of it too.
     pub(in crate::net::libp2p) fn founded(nonce: u8) -> Roster {
         let secret = [nonce; 32];
         let statement = Statement::Genesis {
             recovery: SecretKey::from_seed([1; 32]).public(),
             secret: *blake3::hash(&secret).as_bytes(),
             nonce: [nonce; 16],
-            name: "home".parse().unwrap(),
+            name: NETWORK_NAME.parse().unwrap(),
         };
         let genesis = sign(EntryId([0; 32]), FOUNDER, statement);
         let by = genesis.id();
@@ -78,7 +80,7 @@ pub(super) mod private {
         let statement = Statement::Grant {
             device: SecretKey::from_seed([device; 32]).public(),
             role: Role::Writer,
-            name: MemberName::new("a device of somebody").unwrap(),
+            name: MemberName::new(DEVICE_NAME).unwrap(),
         };
         sign(roster.entries().network(), FOUNDER, statement)
     }

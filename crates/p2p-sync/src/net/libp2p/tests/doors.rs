@@ -15,6 +15,10 @@ use crate::net::TroubleCause;
 use crate::net::libp2p::door::{AtDoor, DOOR_WITHIN, DOORS_MAX};
 use crate::net::libp2p::testing::private::{self, Keep};
 
+mod cost;
+#[cfg(target_os = "linux")]
+mod wire;
+
 const FOUNDER: u8 = 2;
 const LAPTOP: u8 = 4;
 const PHONE: u8 = 5;
