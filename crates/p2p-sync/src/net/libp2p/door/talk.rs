@@ -83,7 +83,8 @@ async fn on_stream(
                 return Ok(End::Refused(Cause::Out(device)));
             }
             Some(End::Admitted(admitted)) => {
-                stream.close().await?;
+                // The other side may have dropped it by now; all is said.
+                let _ = stream.close().await;
                 return Ok(End::Admitted(admitted));
             }
             Some(end) => return Ok(end),
