@@ -29,7 +29,7 @@ mod list;
 mod roster;
 mod set;
 
-pub use chain::{CHAIN_MAX, Standing};
+pub use chain::{CHAIN_MAX, Visitor};
 pub use entry::{Entry, EntryId, InvalidEntry, InvalidMemberName, MemberName, NextSecret, Role, ShortId, Statement};
 pub use fold::{Lists, Members, Rank};
 pub use key::{InvalidKey, PublicKey, SIGNATURE_BYTES, SecretKey};

@@ -11,9 +11,9 @@ use super::set::{Entries, Inserted};
 /// Grants from the Genesis to a device: of an admin by the recovery key, of another by that one, and of the device.
 pub const CHAIN_MAX: usize = 3;
 
-/// What a device is by the entries that are held and those that it brought.
+/// What a device at the door is, by the entries that are held and those that it brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Visitor {
     /// A member, by these entries that were not held before, or without any.
     Member(Vec<Entry>),
     /// None any longer, because of the last of these entries; those before it are the Grants by which its signer may say so.
@@ -30,9 +30,9 @@ impl Roster {
     }
 
     /// What a device is that brings these Grants. Nothing is taken in.
-    pub fn standing(&self, device: &PublicKey, brought: &[Entry]) -> Standing {
+    pub fn visitor(&self, device: &PublicKey, brought: &[Entry]) -> Visitor {
         if self.members().is_member(device) {
-            return Standing::Member(Vec::new());
+            return Visitor::Member(Vec::new());
         }
         // Without the lists, which can be large, and do not matter here.
         let mut entries = self.entries().clone();
@@ -43,30 +43,30 @@ impl Roster {
             }
         }
         if new.is_empty() {
-            return standing(&entries, self.members(), device, brought, new);
+            return visitor(&entries, self.members(), device, brought, new);
         }
         let members = entries.members();
-        standing(&entries, &members, device, brought, new)
+        visitor(&entries, &members, device, brought, new)
     }
 }
 
-fn standing(
+fn visitor(
     entries: &Entries,
     members: &Members,
     device: &PublicKey,
     brought: &[Entry],
     mut new: Vec<Entry>,
-) -> Standing {
+) -> Visitor {
     if members.is_member(device) {
         new.retain(|entry| entries.get(&entry.id()).is_some());
-        return Standing::Member(new);
+        return Visitor::Member(new);
     }
     let Some(lower) = why_out(entries, members, device, brought) else {
-        return Standing::Stranger;
+        return Visitor::Stranger;
     };
     let mut told = chain(entries, members, &lower.signer()).unwrap_or_default();
     told.push(Entry::clone(lower));
-    Standing::Out(told)
+    Visitor::Out(told)
 }
 
 /// The Lower that put a device out, or one that made void what its Grants stand on.

@@ -20,7 +20,7 @@
 //! A stranger learns nothing from either side, and nor does one that passes messages on: its ephemeral key is another one. A message
 //! that is recorded is of no use later, because of the nonces.
 
-use super::chain::Standing;
+use super::chain::Visitor;
 use super::key::SecretKey;
 use super::roster::Roster;
 use crate::limits::DOOR_SECRETS_MAX;
@@ -245,17 +245,17 @@ impl<'a> Door<'a> {
         if !verify(&who.device, &self.signed(!self.is_dialler, &who.root), &who.signature) {
             return Err(self.refuse(Cause::Signature));
         }
-        match self.side.roster.standing(&who.device, &who.chain) {
-            Standing::Member(entries) => Ok(Admitted {
+        match self.side.roster.visitor(&who.device, &who.chain) {
+            Visitor::Member(entries) => Ok(Admitted {
                 device: who.device,
                 root: who.root,
                 entries,
             }),
-            Standing::Out(entries) => Err(Step {
+            Visitor::Out(entries) => Err(Step {
                 send: Message::Removed(entries).to_bytes(),
                 end: Some(End::Refused(Cause::Out(who.device))),
             }),
-            Standing::Stranger => Err(self.refuse(Cause::Stranger)),
+            Visitor::Stranger => Err(self.refuse(Cause::Stranger)),
         }
     }
 

@@ -4,8 +4,8 @@
 use crate::limits::{DOOR_MESSAGE_BYTES_MAX, DOOR_SECRETS_MAX};
 use crate::membership::chain::CHAIN_MAX;
 use crate::membership::entry::{Entry, Statement};
-use crate::membership::key::{PublicKey, SIGNATURE_BYTES};
 use crate::membership::roster::Verify;
+use crate::membership::{PublicKey, SIGNATURE_BYTES};
 use crate::sync::InvalidFrame;
 use crate::sync::codec::{Reader, Writer};
 

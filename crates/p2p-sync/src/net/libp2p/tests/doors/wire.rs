@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use p2p_sync_core::{Content, Key, Record, Seen, Value};
+use p2p_sync_core::{Content, Key, Record, Value};
 use p2p_sync_testbed::{Addresses, Host, Lab, Process, Sniffer, Stdin};
 
 use super::*;
@@ -44,8 +44,7 @@ fn node(role: &str) {
                     key: Key::new(VALUE).unwrap(),
                     content: Content::Put(Value::new(VALUE.as_bytes()).unwrap()),
                     timestamp: system::now(),
-                    author: net.id,
-                    seen: Seen::NOTHING,
+                    ..crate::net::suite::record(net.id, 0, 0)
                 })).await,
                 _ = keep.told.recv() => {}
                 message = net.link.inbound.recv() => if let Some(FromPeers::Records { records, .. }) = message {
