@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::node_id;
+use super::transport::dial_errors::chain;
 
 pub(super) mod allowance;
 pub(super) mod members;
@@ -248,6 +249,17 @@ enum AtTheDoor {
 impl From<AtTheDoor> for io::Error {
     fn from(error: AtTheDoor) -> Self {
         Self::new(io::ErrorKind::PermissionDenied, error)
+    }
+}
+
+/// How the status calls what kept somebody out who dialled this node. None where that may have been a member: of several dials, all
+/// but one are given up.
+pub(super) fn complaint(error: &io::Error) -> Option<&'static str> {
+    let at_the_door = chain(error).find_map(|error| error.downcast_ref::<AtTheDoor>())?;
+    match at_the_door {
+        AtTheDoor::Refused(Cause::Out(_)) => Some("removed device at the door"),
+        AtTheDoor::Refused(_) | AtTheDoor::Late => Some("stranger at the door"),
+        AtTheDoor::Silent | AtTheDoor::Removed => None,
     }
 }
 

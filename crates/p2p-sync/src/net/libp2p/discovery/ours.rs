@@ -80,3 +80,49 @@ impl Sealing {
         (self.private.newest_secret() != self.secret).then(|| self.names())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use libp2p::identity::Keypair;
+    use p2p_sync_core::membership::Roster;
+
+    use super::*;
+    use crate::net::libp2p::testing::private;
+
+    #[tokio::test]
+    async fn the_names_are_other_ones_at_each_start_and_with_each_secret() {
+        let peer = Keypair::ed25519_from_bytes([2; 32]).unwrap().public().to_peer_id();
+        let (private, keep) = private::home(2);
+        let sealed = |names: &OwnNames| {
+            names
+                .text
+                .iter()
+                .find_map(|text| text.strip_prefix("x=").map(str::to_owned))
+        };
+        let mut sealing = Sealing::new(private.clone(), peer, 4002);
+        let first = sealing.names();
+        let second = Sealing::new(private.clone(), peer, 4002).names();
+        assert!(first.instance.starts_with("p2p-sync-") && first.instance != second.instance);
+        assert_ne!(sealed(&first), sealed(&second));
+        assert!(sealing.renewed().is_none());
+        let mut roster = Roster::clone(&keep.roster.borrow());
+        let (out, secret) = private::lower(&roster, 9);
+        roster.add(vec![private::grant(&roster, 9), out.clone()]);
+        keep.roster.send_replace(Arc::new(roster.clone()));
+        assert!(sealing.renewed().is_none(), "the next secret is not here yet");
+        assert!(roster.add_secret(out.id(), secret));
+        keep.roster.send_replace(Arc::new(roster));
+        let third = sealing.renewed().unwrap();
+        assert_eq!(third.instance, first.instance);
+        // With both secrets, all are read; with the old one alone, as whoever was removed has it, the last one is not.
+        let read = |names: &OwnNames, private: &Private| private.announced(&sealed(names).unwrap(), 4002);
+        let (old, _keep) = private::home(2);
+        assert_eq!(
+            [&first, &second, &third].map(|names| read(names, &private)),
+            [Some(peer); 3]
+        );
+        assert_eq!([&first, &third].map(|names| read(names, &old)), [Some(peer), None]);
+    }
+}

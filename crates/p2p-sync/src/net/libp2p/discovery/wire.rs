@@ -94,7 +94,7 @@ pub(super) struct OwnNames {
     /// The full name of the instance.
     pub(super) instance: String,
     host: String,
-    text: Vec<String>,
+    pub(super) text: Vec<String>,
     port: u16,
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use libp2p::core::transport::TransportError;
 use libp2p::swarm::{ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, identify};
 use p2p_sync_core::NodeId;
@@ -17,7 +18,7 @@ use crate::net::libp2p::peers::dialer::Order;
 use crate::net::libp2p::peers::troubles::{Expected, Troubles, Visits, Whom, warning};
 use crate::net::libp2p::peers::twins::{Answer, Answered, Twins};
 use crate::net::libp2p::transport::dial_errors;
-use crate::net::libp2p::{NetConfig, behaviour, listening, node_id};
+use crate::net::libp2p::{NetConfig, behaviour, door, listening, node_id};
 use crate::net::{Multicast, TroubleCause};
 
 /// How long nobody may be found before the user is told what may be the reason.
@@ -148,6 +149,11 @@ impl Task {
                 self.telling
                     .troubles
                     .note(Whom::Address(host), Expected::Perhaps, came, now);
+            }
+            ListenError::Transport(TransportError::Other(error)) => {
+                if let Some(complaint) = door::complaint(error) {
+                    self.gossip.complaints.count(complaint, 1);
+                }
             }
             _ => {}
         }

@@ -16,6 +16,7 @@ use crate::net::libp2p::door::{AtDoor, DOOR_WITHIN, DOORS_MAX};
 use crate::net::libp2p::testing::private::{self, Keep};
 
 mod cost;
+mod flood;
 #[cfg(target_os = "linux")]
 mod wire;
 
@@ -126,6 +127,20 @@ async fn a_device_that_nobody_heard_of_brings_its_grant() {
     }
 }
 
+/// Waits until the status counts so many.
+async fn counts(net: &Net, cause: &str, count: u64) {
+    let counted = async {
+        loop {
+            let dropped = net.status().await.dropped;
+            if dropped.iter().any(|(of, counted)| of == cause && *counted >= count) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, counted).await.expect("it is not counted");
+}
+
 /// What a program without any secret finds out: a peer id that is not the device's, and that it is hung up on.
 async fn probe<B>(mut prober: Swarm<B>, address: Multiaddr) -> (PeerId, Duration)
 where
@@ -171,6 +186,7 @@ async fn a_stranger_is_hung_up_on_and_learns_no_id() {
         let status = node.status().await;
         assert!(status.peers.is_empty() && status.known_peers == 0, "{status:?}");
     }
+    counts(&node, "stranger at the door", 4).await;
     // Each run has a key of its own, on both transports.
     assert_eq!([seen[0], seen[1]], [seen[2], seen[3]]);
     assert_ne!(seen[0], seen[1]);
@@ -264,6 +280,9 @@ async fn a_removed_device_is_told_whoever_dials() {
             assert_eq!(entries, std::slice::from_ref(&out));
             for net in [&laptop, &phone] {
                 assert!(net.status().await.peers.is_empty());
+            }
+            if laptop_dials {
+                counts(&phone, "removed device at the door", 1).await;
             }
             laptop.stop().await;
             phone.stop().await;

@@ -12,9 +12,9 @@ use super::*;
 use crate::net::libp2p::door::Doors;
 use crate::net::libp2p::transport;
 
-type Both = Boxed<(PeerId, StreamMuxerBox)>;
+pub(super) type Both = Boxed<(PeerId, StreamMuxerBox)>;
 
-fn transport_of(device: u8, has_door: bool) -> Both {
+pub(super) fn transport_of(device: u8, has_door: bool) -> Both {
     let key = key(device);
     let doors = has_door.then(|| {
         let mut roster = private::founded(7);
@@ -38,7 +38,7 @@ async fn until_it_ends(mut muxer: StreamMuxerBox) {
 }
 
 /// Takes connections, and holds each until the other side ends it.
-async fn listens(mut transport: Both, way: Way) -> Multiaddr {
+pub(super) async fn listens(mut transport: Both, way: Way) -> Multiaddr {
     let address: Multiaddr = match way {
         Way::Tcp => "/ip4/127.0.0.1/tcp/0",
         Way::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
@@ -71,6 +71,18 @@ async fn listens(mut transport: Both, way: Way) -> Multiaddr {
     address.await.unwrap()
 }
 
+/// Waits for what a transport makes, which it does only when somebody looks at it.
+pub(super) async fn driven<T>(transport: &mut Both, made: impl Future<Output = T>) -> T {
+    let polling = std::future::poll_fn(|cx| {
+        let _ = Pin::new(&mut *transport).poll(cx);
+        std::task::Poll::<()>::Pending
+    });
+    tokio::select! {
+        made = made => made,
+        () = polling => unreachable!(),
+    }
+}
+
 fn quantile(sorted: &[Duration], percent: usize) -> Duration {
     sorted[sorted.len() * percent / 100]
 }
@@ -95,14 +107,7 @@ async fn what_the_door_adds_to_the_time_to_connect() {
                 };
                 let begun = Instant::now();
                 let dial = transport.dial(address.clone(), options).unwrap();
-                let polling = std::future::poll_fn(|cx| {
-                    let _ = Pin::new(&mut *transport).poll(cx);
-                    std::task::Poll::<()>::Pending
-                });
-                let (peer, muxer) = tokio::select! {
-                    made = dial => made.unwrap(),
-                    () = polling => unreachable!(),
-                };
+                let (peer, muxer) = driven(transport, dial).await.unwrap();
                 took.push(begun.elapsed());
                 assert_eq!(peer, key(LAPTOP).public().to_peer_id());
                 drop(muxer);
