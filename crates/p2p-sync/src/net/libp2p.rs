@@ -137,7 +137,9 @@ pub async fn spawn(mut config: NetConfig) -> Result<Started, NetError> {
     let (told_cut_off, cut_off) = mpsc::channel(transport::muxer::CUT_OFFS_MAX);
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
-        .with_other_transport(|key| transport::build(key, Arc::clone(&pulses), told_cut_off, arrivals.clone(), doors))
+        .with_other_transport(|key| {
+            transport::build(key, Arc::clone(&pulses), told_cut_off, arrivals.clone(), doors.clone())
+        })
         .map_err(|error| setup(error.into()))?
         .with_behaviour(|key| {
             let private = config.private.clone();
@@ -186,6 +188,7 @@ pub async fn spawn(mut config: NetConfig) -> Result<Started, NetError> {
             pulses,
             arrivals,
             cut_off,
+            doors,
         },
     );
     tokio::spawn(task.run());

@@ -158,9 +158,10 @@ pub(super) enum CannotGuard {
 }
 
 /// The doors of one run of a node.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Doors {
     private: Private,
+    pub(super) key: Keypair,
     device: SecretKey,
     /// By which the other side knows this run. It says nothing of the device.
     pub(super) ephemeral: Keypair,
@@ -180,11 +181,13 @@ impl Doors {
         if logs_keys {
             return Err(CannotGuard::KeyLog);
         }
+        let key = device.clone();
         let device = device.clone().try_into_ed25519().map_err(|_| CannotGuard::OtherKey)?;
         let seed = device.secret().as_ref().try_into().map_err(|_| CannotGuard::OtherKey)?;
         let ephemeral = libp2p::identity::ed25519::Keypair::generate();
         Ok(Self {
             private,
+            key,
             device: SecretKey::from_seed(seed),
             ours: ephemeral.public().to_bytes(),
             ephemeral: ephemeral.into(),
@@ -215,6 +218,10 @@ impl Doors {
         // However the transport calls it.
         let end = end.map_err(|_| AtTheDoor::Silent)?;
         match end {
+            // By the same key it is this very run.
+            End::Admitted(Admitted { device, .. }) if device == self.device.public() && side.theirs != self.ours => {
+                Err(AtTheDoor::Twin.into())
+            }
             End::Admitted(Admitted { device, entries, .. }) => {
                 if !entries.is_empty() {
                     self.private.note_newcomer(device, entries);
@@ -244,6 +251,8 @@ enum AtTheDoor {
     Removed,
     #[error("it is none of this private network: {0}")]
     Refused(Cause),
+    #[error("another machine has the key of this device")]
+    Twin,
 }
 
 impl From<AtTheDoor> for io::Error {
@@ -259,8 +268,13 @@ pub(super) fn complaint(error: &io::Error) -> Option<&'static str> {
     match at_the_door {
         AtTheDoor::Refused(Cause::Out(_)) => Some("removed device at the door"),
         AtTheDoor::Refused(_) | AtTheDoor::Late => Some("stranger at the door"),
-        AtTheDoor::Silent | AtTheDoor::Removed => None,
+        AtTheDoor::Silent | AtTheDoor::Removed | AtTheDoor::Twin => None,
     }
+}
+
+/// Whether a connection got through the door, and came to another machine that has the key of this device.
+pub(super) fn is_twin(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref::<AtTheDoor>(), Some(AtTheDoor::Twin))
 }
 
 fn peer_id(device: &PublicKey) -> Option<PeerId> {

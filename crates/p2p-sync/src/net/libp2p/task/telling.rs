@@ -12,12 +12,13 @@ use p2p_sync_core::text::shortened;
 use super::Task;
 use crate::names::{Heard, Name};
 use crate::net::libp2p::agent::Agent;
+use crate::net::libp2p::door::Doors;
 use crate::net::libp2p::log_budget::About;
 use crate::net::libp2p::multiaddrs::{ip, split_peer};
 use crate::net::libp2p::peers::dialer::Order;
 use crate::net::libp2p::peers::troubles::{Expected, Troubles, Visits, Whom, warning};
 use crate::net::libp2p::peers::twins::{Answer, Answered, Twins};
-use crate::net::libp2p::transport::dial_errors;
+use crate::net::libp2p::transport::dial_errors::{self, chain};
 use crate::net::libp2p::{NetConfig, behaviour, door, listening, node_id};
 use crate::net::{Multicast, TroubleCause};
 
@@ -30,8 +31,6 @@ pub(super) struct Telling {
     pub(super) visits: Visits,
     pub(super) twins: Twins,
     pub(super) hint: Hint,
-    /// Twins are asked under another identity, which no door of a private network lets in.
-    asks_twins: bool,
     /// None if nobody is to be found on the LAN.
     own: PeerId,
 }
@@ -55,15 +54,14 @@ impl Hint {
 }
 
 impl Telling {
-    pub(super) fn new(own: PeerId, nonce: u64, config: &NetConfig, now: Instant) -> Self {
+    pub(super) fn new(own: PeerId, nonce: u64, config: &NetConfig, doors: Option<Doors>, now: Instant) -> Self {
         Self {
             troubles: Troubles::new(&config.configured),
             visits: Visits::default(),
-            twins: Twins::new(own, nonce, config.port),
+            twins: Twins::new(own, nonce, config.port).with_doors(doors),
             hint: Hint {
                 due: config.lan.then_some(now + NOBODY_AFTER),
             },
-            asks_twins: config.private.is_none(),
             own,
         }
     }
@@ -149,6 +147,9 @@ impl Task {
                 self.telling
                     .troubles
                     .note(Whom::Address(host), Expected::Perhaps, came, now);
+            }
+            ListenError::Transport(TransportError::Other(error)) if chain(error).any(door::is_twin) => {
+                self.note_own_identity(vec![split_peer(from).0], now);
             }
             ListenError::Transport(TransportError::Other(error)) => {
                 if let Some(complaint) = door::complaint(error) {
@@ -239,9 +240,6 @@ impl Task {
 
     /// Our own identity is announced at these addresses, or answers there.
     pub(super) fn note_own_identity(&mut self, addresses: Vec<Multiaddr>, now: Instant) {
-        if !self.telling.asks_twins {
-            return;
-        }
         for address in addresses {
             if listening::is_plain(&address) && !self.telling.twins.is_ours(&address) {
                 self.telling.twins.suspect(address, now);

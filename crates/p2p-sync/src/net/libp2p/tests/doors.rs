@@ -12,7 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::net::TroubleCause;
-use crate::net::libp2p::door::{AtDoor, DOOR_WITHIN, DOORS_MAX};
+use crate::net::libp2p::door::{AtDoor, DOOR_WITHIN, DOORS_MAX, Doors};
+use crate::net::libp2p::peers::twins::{Answer, Twins};
 use crate::net::libp2p::testing::private::{self, Keep};
 
 mod cost;
@@ -308,6 +309,36 @@ async fn who_ceases_to_be_a_member_is_cut_off_at_once() {
         assert!(begun.elapsed() < SLACK, "{:?}", begun.elapsed());
         laptop.stop().await;
         phone.stop().await;
+    }
+}
+
+/// What comes of the question who has our identity at an address.
+async fn asked(doors: Doors, address: Multiaddr) -> Answer {
+    let own = doors.key.public().to_peer_id();
+    let mut twins = Twins::new(own, 1, 4002).with_doors(Some(doors));
+    twins.suspect(address, Instant::now());
+    twins.ask_due(Instant::now());
+    timeout(PATIENCE, twins.told.recv()).await.unwrap().unwrap().answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_machine_with_the_key_of_this_device_is_told_from_this_run() {
+    let doors = || Doors::new(private::home(LAPTOP).0, &key(LAPTOP)).ok().unwrap();
+    for way in WAYS {
+        let (first, _keep) = start(LAPTOP, private::home(LAPTOP), Vec::new()).await;
+        let (second, _second_keep) = start(LAPTOP, private::home(LAPTOP), vec![at(&first, way, false)]).await;
+        assert_eq!(trouble(&second).await, TroubleCause::SameIdentity);
+        assert_eq!(asked(doors(), at(&first, way, false)).await, Answer::Twin);
+        let (phone, _phone_keep) = start(PHONE, private::home(PHONE), Vec::new()).await;
+        assert_eq!(asked(doors(), at(&phone, way, false)).await, Answer::Nobody);
+        for net in [first, second, phone] {
+            assert!(net.status().await.peers.is_empty());
+            net.stop().await;
+        }
+        let ours = doors();
+        let transport = cost::transport_with(&key(LAPTOP), Some(ours.clone()));
+        let address = cost::listens(transport, way).await;
+        assert_eq!(asked(ours, address).await, Answer::Ourselves);
     }
 }
 

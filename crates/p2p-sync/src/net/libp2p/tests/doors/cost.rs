@@ -9,7 +9,6 @@ use libp2p::core::transport::{Boxed, DialOpts, ListenerId, PortUse, TransportEve
 use libp2p::core::{Endpoint, Transport};
 
 use super::*;
-use crate::net::libp2p::door::Doors;
 use crate::net::libp2p::transport;
 
 pub(super) type Both = Boxed<(PeerId, StreamMuxerBox)>;
@@ -21,7 +20,11 @@ pub(super) fn transport_of(device: u8, has_door: bool) -> Both {
         roster.add(vec![private::grant(&roster, LAPTOP), private::grant(&roster, PHONE)]);
         Doors::new(private::kept(roster).0, &key).ok().unwrap()
     });
-    transport::build(&key, Arc::default(), mpsc::channel(1).0, Default::default(), doors).unwrap()
+    transport_with(&key, doors)
+}
+
+pub(super) fn transport_with(key: &Keypair, doors: Option<Doors>) -> Both {
+    transport::build(key, Arc::default(), mpsc::channel(1).0, Default::default(), doors).unwrap()
 }
 
 async fn until_it_ends(mut muxer: StreamMuxerBox) {
