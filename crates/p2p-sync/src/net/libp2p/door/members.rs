@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
@@ -21,6 +22,11 @@ use super::Private;
 #[derive(Debug, thiserror::Error)]
 #[error("this device is no member of the private network")]
 struct NoMember;
+
+/// Whether a connection was refused for that.
+pub(in crate::net::libp2p) fn is_no_member(denied: &ConnectionDenied) -> bool {
+    denied.source().is_some_and(|cause| cause.is::<NoMember>())
+}
 
 /// Refuses connections with those that are no members, and closes those of whoever is none any more.
 pub(in crate::net::libp2p) struct Members {
@@ -122,5 +128,36 @@ impl NetworkBehaviour for Members {
             }),
             None => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use libp2p::identity::Keypair;
+    use p2p_sync_core::membership::Roster;
+
+    use super::*;
+    use crate::net::libp2p::testing::private;
+
+    #[tokio::test]
+    async fn who_ceased_to_be_a_member_since_the_door_is_refused_in_both_directions() {
+        let (private, keep) = private::home(4);
+        let peer = Keypair::ed25519_from_bytes([4; 32]).unwrap().public().to_peer_id();
+        let mut members = Members::new(private);
+        let (id, nowhere) = (ConnectionId::new_unchecked(1), Multiaddr::empty());
+        let mut results = |peer| {
+            let inbound = members.handle_established_inbound_connection(id, peer, &nowhere, &nowhere);
+            let (role, port) = (Endpoint::Dialer, PortUse::New);
+            let outbound = members.handle_established_outbound_connection(id, peer, &nowhere, role, port);
+            [inbound, outbound].map(|result| result.err().map(|denied| is_no_member(&denied)))
+        };
+        assert_eq!(results(peer), [None, None]);
+        assert_eq!(results(PeerId::random()), [Some(true); 2]);
+        let mut roster = Roster::clone(&keep.roster.borrow());
+        roster.add(vec![private::lower(&roster, 4).0]);
+        keep.roster.send_replace(Arc::new(roster));
+        assert_eq!(results(peer), [Some(true); 2]);
     }
 }
