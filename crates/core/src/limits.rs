@@ -37,6 +37,11 @@ pub const MEMBERS_IDS_PAGE: usize = 16 * 1024;
 pub const MEMBERS_LISTS_MAX: usize = 4_096;
 /// Largest frame of that exchange.
 pub const MEMBERS_FRAME_BYTES_MAX: usize = 320 * 1024;
+/// Secrets of a private network by which a node recognises others: whoever was away for so many removals is let in again. Checking
+/// them all takes some 20 µs.
+pub const DOOR_SECRETS_MAX: usize = 64;
+/// Largest message at a door: a [`Lower`](crate::membership::Statement::Lower), and the Grants by which its signer may say so.
+pub const DOOR_MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX + 1024;
 
 /// Largest gossip message that is accepted or sent.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;

@@ -4,7 +4,8 @@
 //! what the set means: a function of the set alone, so that nodes with the same entries agree, in whatever order they heard
 //! them, and no clock has a say.
 //!
-//! A [`Roster`] is both with what belongs to them, and [`exchange`] is how two members become equal in it.
+//! A [`Roster`] is both with what belongs to them, and [`exchange`] is how two members become equal in it. [`door`] is how two
+//! devices find out that both are members before either says who it is, and an [`announcement`] tells members alone who a device is.
 //!
 //! # Rules
 //! - The recovery key has [rank](Rank) −1, the founder 0. An admin has one more than whoever made it admin; rank 1 makes none.
@@ -17,6 +18,9 @@
 //!
 //! The running program does not use this yet.
 
+pub mod announcement;
+mod chain;
+pub mod door;
 mod entry;
 pub mod exchange;
 mod fold;
@@ -25,6 +29,7 @@ mod list;
 mod roster;
 mod set;
 
+pub use chain::{CHAIN_MAX, Visitor};
 pub use entry::{Entry, EntryId, InvalidEntry, InvalidMemberName, MemberName, NextSecret, Role, ShortId, Statement};
 pub use fold::{Lists, Members, Rank};
 pub use key::{InvalidKey, PublicKey, SIGNATURE_BYTES, SecretKey};

@@ -20,6 +20,8 @@ use p2p_sync_core::limits::{
     FUTURE_MAX, KEY_BYTES_MAX, LIMITED_PEERS_MAX, MESSAGE_BYTES_MAX, NODE_ID_BYTES_MAX, SEEN_AUTHORS_MAX,
     VALUE_BYTES_MAX,
 };
+use p2p_sync_core::membership::announcement;
+use p2p_sync_core::membership::door::{Door, End, Side};
 use p2p_sync_core::membership::exchange::{Exchange, Frame, FrameBuffer};
 use p2p_sync_core::membership::{
     Entries, Entry, EntryId, InvalidEntry, KeepList, MemberName, NextSecret, Role, Roster, SecretKey, ShortId,
@@ -91,7 +93,7 @@ const TOKENS: [&str; 34] = [
 ];
 
 /// How many tests below share the time.
-const TARGETS: u32 = 5;
+const TARGETS: u32 = 6;
 
 /// Says which try failed, when one does.
 struct Try(u64);
@@ -435,6 +437,73 @@ fn entries_of_a_membership_never_panic_and_keep_their_one_form() {
         setting("P2P_SYNC_FUZZ_SEED").is_some() || accepted > 0 && refused > 0,
         "{accepted} and {refused}"
     );
+}
+
+#[test]
+fn a_door_never_panics_and_lets_nobody_in_who_does_not_say_the_right_thing() {
+    let mut roster = Roster::new(entries()[0].clone()).unwrap();
+    roster.add(vec![entries()[1].clone()]);
+    let genesis = entries()[0].clone();
+    // One whose secret fits.
+    let statement = match genesis.statement().clone() {
+        Statement::Genesis {
+            recovery, nonce, name, ..
+        } => Statement::Genesis {
+            recovery,
+            secret: *blake3::hash(&[4; 32]).as_bytes(),
+            nonce,
+            name,
+        },
+        _ => unreachable!(),
+    };
+    let keys = [1, 2].map(|seed| SecretKey::from_seed([seed; 32]));
+    let genesis = Entry::sign(EntryId([0; 32]), &keys[0], genesis.time(), statement).unwrap();
+    let by = genesis.id();
+    let mut roster = Roster::new(genesis).unwrap();
+    assert!(roster.add_secret(by, [4; 32]));
+    let side = |index: usize| Side {
+        roster: &roster,
+        device: &keys[index],
+        ours: [u8::try_from(index).unwrap(); 32],
+        theirs: [u8::try_from(1 - index).unwrap(); 32],
+    };
+    // What both say to each other, until the one without a Grant is refused; and what the founder would say to itself.
+    let (mut dialler, knock) = Door::dial(side(0), [1; 16]);
+    let mut listener = Door::listen(side(1), [2; 16]);
+    let hear = listener.receive(&knock.send).send;
+    let who = dialler.receive(&hear).send;
+    let answer = listener.receive(&who).send;
+    let corpus = [knock.send, hear, who, answer, vec![1, 5]];
+    assert!(corpus.iter().all(|said| !said.is_empty()));
+    let text = announcement::seal(&keys[0].public(), &[4; 32], 4002, [3; 8]);
+    fuzz(|random| {
+        let right = random.below(corpus.len());
+        let (mut door, theirs) = if random.percent(50) {
+            (Door::dial(side(0), [1; 16]).0, [1, 3])
+        } else {
+            (Door::listen(side(1), [2; 16]), [0, 2])
+        };
+        // As far as everything is right, and then nothing is.
+        let (mut is_right, mut end) = (true, None);
+        for number in theirs.into_iter().take(right) {
+            end = end.or(door.receive(&corpus[number]).end);
+        }
+        for _ in 0..3 {
+            let data = mutated(random, &corpus);
+            is_right &= corpus.contains(&data);
+            for part in data.chunks(1 + random.below(600)) {
+                end = end.or(door.receive(part).end);
+            }
+        }
+        if let Some(End::Refused(cause)) = &end {
+            assert_harmless(&cause.to_string());
+        }
+        assert!(is_right || !matches!(end, Some(End::Removed(_))));
+        let data = mutated(random, &[text.as_bytes()]);
+        let said = String::from_utf8_lossy(&data);
+        let read = announcement::open(&said, 4002, &[[5; 32], [4; 32]]);
+        assert_eq!(read.is_some(), said == text);
+    });
 }
 
 #[test]

@@ -215,6 +215,7 @@ impl Node {
             names: names.clone(),
             port,
             network: config.network.clone(),
+            private: None,
             configured: config.dialled_peers()?,
             remembered,
             lan: config.lan,

@@ -1,5 +1,5 @@
 //! Watching the packets of a host: how much multicast there is, how large, and whether any was too large for its link; and
-//! whether any packet at all holds a certain text.
+//! whether any packet at all holds certain texts.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,14 +14,14 @@ const PROGRAM: &str = r#"
 import json, select, socket, struct, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
 s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
-needle = sys.argv[1].encode() if len(sys.argv) > 1 else None
+needles = [bytes.fromhex(argument) for argument in sys.argv[1:]]
 seen = {"packets": 0, "largest": 0, "fragments": 0, "needles": 0}
 print(json.dumps(seen), flush=True)
 while True:
     ready, _, _ = select.select([s, sys.stdin], [], [])
     if s in ready:
         p, (interface, kind, *_) = s.recvfrom(65535)
-        if needle is not None and interface != "lo" and needle in p:
+        if interface != "lo" and any(needle in p for needle in needles):
             seen["needles"] += 1
         if interface != "lo" and kind == 0x0800 and len(p) >= 20 and p[9] == 17 and p[16] & 0xf0 == 0xe0:
             fragment = struct.unpack("!H", p[6:8])[0] & 0x3fff != 0
@@ -52,25 +52,27 @@ pub struct Seen {
     pub largest_bytes: u64,
     /// How many were fragments, that is: parts of a packet larger than the MTU.
     pub fragments: u64,
-    /// How many packets, of any kind, held the text.
+    /// How many packets, of any kind, held what was looked for.
     pub needles: u64,
 }
 
 impl Sniffer {
     /// Starts looking; what passes after the return is seen.
     pub fn start(host: &Host) -> Self {
-        Self::start_with(host, None)
+        Self::start_looking_for_any(host, &[])
     }
 
     /// The same, and looks for `text` in every packet.
     pub fn start_looking_for(host: &Host, text: &str) -> Self {
-        Self::start_with(host, Some(text))
+        Self::start_looking_for_any(host, &[text.as_bytes()])
     }
 
-    fn start_with(host: &Host, text: Option<&str>) -> Self {
+    /// The same, and looks for any of these strings of bytes in every packet.
+    pub fn start_looking_for_any(host: &Host, needles: &[&[u8]]) -> Self {
+        let hex = |bytes: &&[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let mut command: Command = host.command("python3");
         command.args(["-u", "-c", PROGRAM]);
-        command.args(text);
+        command.args(needles.iter().map(hex));
         let process = Process::spawn("sniffer", command, Stdin::Pipe);
         process.wait_json(0, "first totals", Duration::from_secs(30), |_| true);
         Self { process }

@@ -113,6 +113,17 @@ impl Members {
         self.ranks.get(device).copied()
     }
 
+    /// The Grant that counts most for a device, the Genesis if it is the founder's.
+    pub(super) fn grant_of(&self, device: &PublicKey) -> Option<EntryId> {
+        self.granted.get(device).map(|granted| granted.by)
+    }
+
+    /// Who has this rank.
+    pub(super) fn of_rank(&self, rank: Rank) -> impl Iterator<Item = PublicKey> {
+        let of_rank = self.ranks.iter().filter(move |(_, of)| **of == rank);
+        of_rank.map(|(device, _)| *device)
+    }
+
     /// Whether an entry counts; a Keep, whether it does once its list is here.
     pub fn counts(&self, id: &EntryId) -> bool {
         self.counted.contains(id)

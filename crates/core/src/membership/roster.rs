@@ -7,6 +7,7 @@ use super::fold::{Lists, Members};
 use super::key::{PublicKey, SIGNATURE_BYTES};
 use super::list::KeepList;
 use super::set::{Entries, Inserted, NoGenesis};
+use crate::limits::DOOR_SECRETS_MAX;
 
 /// Whether a key made a signature for a message.
 pub type Verify = fn(&PublicKey, &[u8], &[u8; SIGNATURE_BYTES]) -> bool;
@@ -72,6 +73,28 @@ impl Roster {
     pub fn secret(&self) -> Option<(EntryId, [u8; 32])> {
         let by = self.members.secret_entry();
         self.secrets.get(&by).map(|secret| (by, *secret))
+    }
+
+    /// The secrets that are here, the newest first: the one in use, and then by epoch and id of the entries that name them. At most
+    /// [`DOOR_SECRETS_MAX`].
+    pub fn newest_secrets(&self) -> Vec<[u8; 32]> {
+        let in_use = self.members.secret_entry();
+        let epoch = |by: &EntryId| match self.entries.get(by).map(|entry| entry.statement()) {
+            Some(Statement::Lower { secret: Some(next), .. }) => next.epoch,
+            _ => 0,
+        };
+        let mut newest: Vec<_> = self.secrets.keys().map(|by| (*by == in_use, epoch(by), *by)).collect();
+        newest.sort_unstable_by(|one, other| other.cmp(one));
+        newest.truncate(DOOR_SECRETS_MAX);
+        newest
+            .iter()
+            .filter_map(|(_, _, by)| self.secrets.get(by).copied())
+            .collect()
+    }
+
+    /// How what is received is verified.
+    pub(super) fn verify(&self) -> Verify {
+        self.verify
     }
 
     /// Takes entries in, whatever order they are in, and returns those that were not held before.

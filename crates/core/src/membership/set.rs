@@ -165,6 +165,13 @@ impl Entries {
         self.places.range(first..).take_while(of_signer).map(|(_, entry)| entry)
     }
 
+    /// The Grants of one signer for one device, those of the highest role first.
+    pub(super) fn grants(&self, signer: PublicKey, device: PublicKey) -> impl Iterator<Item = &Arc<Entry>> {
+        let first = (signer, device, GRANT, 0, EntryId([0; 32]));
+        let last = (signer, device, GRANT, u8::MAX, EntryId([0xff; 32]));
+        self.places.range(first..=last).map(|(_, entry)| entry)
+    }
+
     /// Takes an entry in, and drops what it crowds out.
     ///
     /// # Errors
@@ -310,11 +317,14 @@ impl Entries {
 /// Before every key.
 const LOWEST: PublicKey = PublicKey::LOWEST;
 
+/// The kind of Grants.
+const GRANT: u8 = 2;
+
 /// The kind, and how little a statement of it says: the highest role is granted first, and the most taken.
 fn kind(statement: &Statement) -> (u8, u8) {
     match statement {
         Statement::Genesis { .. } => (1, 0),
-        Statement::Grant { role, .. } => (2, Role::Admin.number() - role.number()),
+        Statement::Grant { role, .. } => (GRANT, Role::Admin.number() - role.number()),
         Statement::Lower { to, .. } => (3, to.number()),
         Statement::Keep { .. } => (4, 0),
     }

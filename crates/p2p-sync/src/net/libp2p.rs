@@ -23,11 +23,13 @@ use crate::report::NotListening;
 use crate::system;
 
 pub(crate) use discovery::probe;
+pub use door::Private;
 
 mod agent;
 mod behaviour;
 mod complaints;
 mod discovery;
+mod door;
 mod gossip;
 mod listening;
 mod log_budget;
@@ -56,8 +58,10 @@ pub struct NetConfig {
     pub names: Names,
     /// The port for both transports; see [`claim_port`].
     pub port: u16,
-    /// The network to take part in.
+    /// The network to take part in; of no account in a private one.
     pub network: NetworkName,
+    /// The private network to take part in; none for an open one.
+    pub private: Option<Private>,
     /// Addresses to keep connected to, with or without a peer id at the end.
     pub configured: Vec<Multiaddr>,
     /// Peers that were reached before, and where.
@@ -111,9 +115,18 @@ impl Network for Lan {
 /// Starts the network on a task of its own. It ends when the link's outbound end is dropped or asked to stop.
 ///
 /// # Errors
-/// When no transport can listen, or a protocol cannot be set up.
-pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
+/// When no transport can listen, or a protocol cannot be set up; in a private network, also when the keys of connections would be
+/// written to a file.
+pub async fn spawn(mut config: NetConfig) -> Result<Started, NetError> {
     let setup = |error: Box<dyn std::error::Error + Send + Sync>| NetError::Setup(error);
+    let doors = config
+        .private
+        .clone()
+        .map(|private| door::Doors::new(private, &config.key));
+    let doors = doors.transpose().map_err(|error| setup(error.into()))?;
+    if let Some(private) = &config.private {
+        config.network = private.network_name();
+    }
     let discovery = config.lan.then(|| start_discovery(&config));
     let nonce = system::boot_nonce();
     let agent_version = agent::agent_version(nonce, &config.name);
@@ -124,9 +137,14 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
     let (told_cut_off, cut_off) = mpsc::channel(transport::muxer::CUT_OFFS_MAX);
     let mut swarm = SwarmBuilder::with_existing_identity(config.key.clone())
         .with_tokio()
-        .with_other_transport(|key| transport::build(key, Arc::clone(&pulses), told_cut_off, arrivals.clone()))
+        .with_other_transport(|key| {
+            transport::build(key, Arc::clone(&pulses), told_cut_off, arrivals.clone(), doors.clone())
+        })
         .map_err(|error| setup(error.into()))?
-        .with_behaviour(|key| behaviour::Behaviour::new(key, &config.network, agent_version, discovery, opened))
+        .with_behaviour(|key| {
+            let private = config.private.clone();
+            behaviour::Behaviour::new(key, &config.network, agent_version, discovery, opened, private)
+        })
         .map_err(|error| setup(error.into()))?
         .with_swarm_config(|swarm| {
             swarm
@@ -170,6 +188,7 @@ pub async fn spawn(config: NetConfig) -> Result<Started, NetError> {
             pulses,
             arrivals,
             cut_off,
+            doors,
         },
     );
     tokio::spawn(task.run());
@@ -203,6 +222,7 @@ fn start_discovery(config: &NetConfig) -> discovery::Behaviour {
         name: config.name.clone(),
         port: config.port,
         network_tag: config.network.tag(),
+        private: config.private.clone(),
     })
 }
 

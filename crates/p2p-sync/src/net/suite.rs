@@ -140,7 +140,8 @@ pub(super) async fn run([mut a, mut b]: [End; 2], again: impl AsyncFnOnce() -> E
     b.stop().await;
 }
 
-async fn writes_reach_the_others(a: &End, b: &mut End) {
+/// What one writes reaches the other.
+pub(super) async fn writes_reach_the_others(a: &End, b: &mut End) {
     for number in 0..200 {
         a.tell(ToPeers::Live(record(a.id, number, 100))).await;
     }
@@ -155,7 +156,8 @@ async fn writes_reach_the_others(a: &End, b: &mut End) {
     assert_eq!(arrived, sent);
 }
 
-async fn a_stream_carries_frames_both_ways_and_ends_for_both(a: &mut End, b: &mut End) {
+/// Streams work.
+pub(super) async fn a_stream_carries_frames_both_ways_and_ends_for_both(a: &mut End, b: &mut End) {
     let (peer, order) = (b.id, StreamOrder(1));
     a.tell(ToPeers::OpenStream { peer, order }).await;
     let StreamEvent::Opened {

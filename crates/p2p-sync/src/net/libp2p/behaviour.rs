@@ -17,7 +17,7 @@ use super::lookups::Lookups;
 use super::peers::{own_dials, per_address};
 use super::transport::half_open::HALF_OPEN_MAX;
 use super::transport::liveness;
-use super::{discovery, streams};
+use super::{discovery, door, streams};
 
 /// The protocol name of Kademlia in the default network.
 pub(super) const KAD: &str = "/p2p-sync/kad/1.0.0";
@@ -49,6 +49,7 @@ const SEEN_FOR: Duration = Duration::from_secs(10);
 /// The protocols of a node.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
+    pub(super) members: Toggle<door::members::Members>,
     pub(super) limits: connection_limits::Behaviour,
     pub(super) per_address: per_address::Behaviour,
     pub(super) own_dials: own_dials::Behaviour,
@@ -72,13 +73,14 @@ pub(super) fn sync_protocol(network: &NetworkName) -> Result<StreamProtocol, lib
 
 impl Behaviour {
     /// The protocols for one run of a node, which others learn from its agent version. The streams of the sync that peers open go
-    /// to `incoming`.
+    /// to `incoming`. In a `private` network, only members are connected.
     pub(super) fn new(
         key: &Keypair,
         network: &NetworkName,
         agent_version: String,
         discovery: Option<discovery::Behaviour>,
         incoming: mpsc::Sender<streams::Incoming>,
+        private: Option<door::Private>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let limits = ConnectionLimits::default()
             .with_max_pending_incoming(Some(PENDING_INBOUND_MAX))
@@ -91,6 +93,7 @@ impl Behaviour {
             .with_interval(IDENTIFY_INTERVAL)
             .with_push_listen_addr_updates(true);
         Ok(Self {
+            members: private.map(door::members::Members::new).into(),
             limits: connection_limits::Behaviour::new(limits),
             per_address: per_address::Behaviour::default(),
             own_dials: own_dials::Behaviour::default(),

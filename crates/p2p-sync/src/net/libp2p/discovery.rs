@@ -20,6 +20,7 @@ mod answers;
 mod asking;
 mod engine;
 mod entry;
+mod ours;
 mod probe;
 mod sockets;
 mod table;
@@ -27,7 +28,9 @@ mod usefulness;
 mod wire;
 
 use crate::net::Multicast;
+use crate::net::libp2p::door::Private;
 use engine::{Command, Ends, Engine};
+use ours::{Ours, Sealing};
 pub(crate) use probe::probe;
 
 /// Events that wait for the swarm, and commands that wait for the task.
@@ -56,6 +59,8 @@ pub(super) struct Announcement {
     pub(super) port: u16,
     /// The tag of the network; nodes with another are not dialled.
     pub(super) network_tag: String,
+    /// The private network that it is of: then nothing of the above is told but the port.
+    pub(super) private: Option<Private>,
 }
 
 /// Whether multicast works here, as far as can be told.
@@ -81,19 +86,20 @@ impl Behaviour {
         let (commands, orders) = mpsc::channel(WAITING_MAX);
         let (told, events) = mpsc::channel(WAITING_MAX);
         let (facts, known) = watch::channel(Facts::default());
-        let names = wire::OwnNames::new(
-            &instance_name(&own.name, &own.peer),
-            &own.peer,
-            &own.network_tag,
-            own.port,
-        );
-        let table = table::Table::new(own.network_tag.clone(), |below| rand::random_range(0..below));
+        let private = own.private.clone();
+        let mut sealing = private.clone().map(|private| Sealing::new(private, own.peer, own.port));
+        let names = sealing.as_mut().map(Sealing::names).unwrap_or_else(|| {
+            let label = instance_name(&own.name, &own.peer);
+            wire::OwnNames::new(&label, &own.peer, &own.network_tag, own.port)
+        });
+        let ours = private.map_or_else(|| Ours::Open(own.network_tag.clone()), Ours::Private);
+        let table = table::Table::new(ours, |below| rand::random_range(0..below));
         let ends = Ends {
             commands: orders,
             events: told,
             facts,
         };
-        tokio::spawn(Engine::new(names, table, ends).run());
+        tokio::spawn(Engine::new(names, sealing, table, ends).run());
         Self {
             own: own.peer,
             commands,

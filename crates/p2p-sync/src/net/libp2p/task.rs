@@ -17,6 +17,7 @@ use p2p_sync_core::{NodeId, Record};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::behaviour::{Behaviour, kad_protocol, sync_protocol};
+use super::door::Doors;
 use super::gossip::Gossip;
 use super::log_budget::LogBudget;
 use super::peers::address_book::Source;
@@ -70,6 +71,8 @@ pub(super) struct Ends {
     pub(super) pulses: Arc<Pulses>,
     pub(super) arrivals: Arrivals,
     pub(super) cut_off: mpsc::Receiver<CutOff>,
+    /// Those of a private network.
+    pub(super) doors: Option<Doors>,
 }
 
 /// The swarm with everything that decides about it.
@@ -121,7 +124,7 @@ impl Task {
                 dialer.learn(peer, vec![address.clone()], Source::Proved, now);
             }
         }
-        let telling = Telling::new(*swarm.local_peer_id(), ends.nonce, config, now);
+        let telling = Telling::new(*swarm.local_peer_id(), ends.nonce, config, ends.doors, now);
         Self {
             swarm,
             kad_protocol: kad_protocol(&config.network).ok(),

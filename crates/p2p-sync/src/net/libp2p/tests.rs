@@ -12,6 +12,7 @@ use super::*;
 use crate::net::suite::End;
 use crate::net::{FromPeers, claim_port};
 
+mod doors;
 mod feeds;
 mod lying;
 mod sessions;
@@ -49,20 +50,13 @@ impl Net {
     }
 
     async fn start_as(name: &str, network: &str, configured: Vec<Multiaddr>) -> Self {
-        let key = Keypair::generate_ed25519();
-        let peer = key.public().to_peer_id();
-        let port = claim_port(0).unwrap();
-        let config = NetConfig {
-            key,
-            name: name.to_owned(),
-            names: Names::default(),
-            port,
-            network: network.parse().unwrap(),
-            configured,
-            remembered: Vec::new(),
-            lan: false,
-            message_limit: 100,
-        };
+        let mut config = config(Keypair::generate_ed25519(), network, configured);
+        config.name = name.to_owned();
+        Self::start_with(config).await
+    }
+
+    async fn start_with(config: NetConfig) -> Self {
+        let (peer, port) = (config.key.public().to_peer_id(), config.port);
         let started = spawn(config).await.unwrap();
         let (link, id) = (started.link, node_id(&peer).unwrap());
         Self {
@@ -89,6 +83,21 @@ impl Net {
 
     async fn stop(self) {
         self.end.stop().await;
+    }
+}
+
+fn config(key: Keypair, network: &str, configured: Vec<Multiaddr>) -> NetConfig {
+    NetConfig {
+        key,
+        name: "test".to_owned(),
+        names: Names::default(),
+        port: claim_port(0).unwrap(),
+        network: network.parse().unwrap(),
+        private: None,
+        configured,
+        remembered: Vec::new(),
+        lan: false,
+        message_limit: 100,
     }
 }
 
@@ -128,15 +137,8 @@ async fn a_transport_that_cannot_listen_is_told_with_the_reason() {
     let held = std::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = held.local_addr().unwrap().port();
     let config = NetConfig {
-        key: Keypair::generate_ed25519(),
-        name: "test".to_owned(),
-        names: Names::default(),
         port,
-        network: "listening".parse().unwrap(),
-        configured: Vec::new(),
-        remembered: Vec::new(),
-        lan: false,
-        message_limit: 100,
+        ..config(Keypair::generate_ed25519(), "listening", Vec::new())
     };
     let started = spawn(config).await.unwrap();
     let (reply, answer) = oneshot::channel();

@@ -11,6 +11,7 @@ use tokio::time::sleep_until;
 
 use super::answers::Answers;
 use super::asking::{Asking, SERVES_FOR, SERVES_SEARCH_FOR};
+use super::ours::Sealing;
 use super::sockets::{self, Arrived, Failure, Family, Link, Open, Place, Way, What};
 use super::table::Table;
 use super::wire::{self, Message, OwnNames, Purpose};
@@ -67,6 +68,8 @@ pub(super) struct Ends {
 
 pub(super) struct Engine {
     names: Arc<OwnNames>,
+    /// What makes the names in a private network.
+    sealing: Option<Sealing>,
     ends: Ends,
     arrived: mpsc::Receiver<Arrived>,
     to_us: mpsc::Sender<Arrived>,
@@ -88,11 +91,12 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(names: OwnNames, table: Table, ends: Ends) -> Self {
+    pub(super) fn new(names: OwnNames, sealing: Option<Sealing>, table: Table, ends: Ends) -> Self {
         let (to_us, arrived) = mpsc::channel(ARRIVED_MAX);
         let now = Instant::now();
         Self {
             names: Arc::new(names),
+            sealing,
             ends,
             arrived,
             to_us,
@@ -147,6 +151,10 @@ impl Engine {
             self.next_tick = now + TICK;
             if self.look_at_links(now) {
                 events.push(Event::InterfacesChanged);
+            }
+            if let Some(names) = self.sealing.as_mut().and_then(Sealing::renewed) {
+                self.names = Arc::new(names);
+                self.open.keys().for_each(|place| self.answers.announce(*place, now));
             }
             let missing = self.table.take_missing(now);
             let (instances, hosts) = (missing.instances.iter(), missing.hosts.iter());
@@ -412,7 +420,7 @@ mod tests {
             facts: watch::channel(Facts::default()).0,
         };
         let names = OwnNames::new("test-abcd", &PeerId::random(), "0011223344556677", 4002);
-        Engine::new(names, Table::new(String::new(), |_| 0), ends)
+        Engine::new(names, None, Table::new(String::new(), |_| 0), ends)
     }
 
     #[tokio::test]

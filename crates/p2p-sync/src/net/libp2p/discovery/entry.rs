@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
+use super::ours::Said;
+
 /// Addresses of one instance that are held.
 const ADDRESSES_MAX: usize = 32;
 /// Addresses of one host that are looked at in one packet: as many may be taken back as are new.
@@ -20,6 +22,7 @@ pub(super) struct Entry {
     pub(super) source: IpAddr,
     pub(super) instance: String,
     pub(super) place: Option<(String, u16)>,
+    pub(super) said: Option<Said>,
     /// Who it is in our network; none inside where it is somebody else.
     pub(super) text: Option<Option<PeerId>>,
     pub(super) addresses: Vec<IpAddr>,

@@ -71,11 +71,7 @@ pub(crate) async fn probe(time: Duration) -> Vec<Answering> {
 fn node(piece: Piece, from: IpAddr) -> Option<Answering> {
     match piece {
         // One that says goodbye is not there any more.
-        Piece::Text {
-            peer: Some(peer),
-            ttl_s,
-            ..
-        } if ttl_s > 0 => Some(Answering { peer, from }),
+        Piece::Text { said, ttl_s, .. } if ttl_s > 0 => said.peer.map(|peer| Answering { peer, from }),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 
 use super::entry::{ADDRESSES_TOLD_MAX, Entry, Told};
+use super::ours::Ours;
 use super::wire::Piece;
 
 /// Instances that are held at once, each counted by the source that tells of it.
@@ -54,7 +55,7 @@ struct Allowance {
 
 /// All that was heard.
 pub(super) struct Table {
-    network_tag: String,
+    ours: Ours,
     entries: Vec<Entry>,
     allowances: HashMap<IpAddr, Allowance>,
     chance: Box<dyn FnMut(usize) -> usize + Send>,
@@ -62,9 +63,9 @@ pub(super) struct Table {
 
 impl Table {
     /// `chance` gives a number below its argument, which is never 0.
-    pub(super) fn new(network_tag: String, chance: impl FnMut(usize) -> usize + Send + 'static) -> Self {
+    pub(super) fn new(ours: impl Into<Ours>, chance: impl FnMut(usize) -> usize + Send + 'static) -> Self {
         Self {
-            network_tag,
+            ours: ours.into(),
             entries: Vec::new(),
             allowances: HashMap::new(),
             chance: Box::new(chance),
@@ -118,7 +119,7 @@ impl Table {
         if known.is_none() && !self.insert(source, &instance, now, news) {
             return;
         }
-        let tag = self.network_tag.clone();
+        let ours = self.ours.clone();
         let Some(entry) = self.find(source, &instance) else {
             return;
         };
@@ -146,17 +147,20 @@ impl Table {
                 entry.changed |= entry.place != place;
                 entry.place = place;
             }
-            Piece::Text { peer, network_tag, .. } => {
-                let text = Some(peer.filter(|_| network_tag == tag));
-                let (was, told) = (entry.peer().filter(|was| text != Some(Some(*was))), entry.told);
-                entry.changed |= entry.text != text;
-                entry.text = text;
-                if let (Some(was), Some(_)) = (was, told) {
-                    entry.told = None;
-                    news.extend(self.lost(was, now));
-                }
-            }
-            Piece::Instance { .. } | Piece::Address { .. } => {}
+            Piece::Text { said, .. } => entry.said = Some(said),
+            Piece::Instance { .. } | Piece::Address { .. } => return,
+        }
+        // Who it is may depend on both.
+        let text = entry
+            .said
+            .as_ref()
+            .and_then(|said| ours.peer(said, entry.place.as_ref()));
+        let (was, told) = (entry.peer().filter(|was| text != Some(Some(*was))), entry.told);
+        entry.changed |= entry.text != text;
+        entry.text = text;
+        if let (Some(was), Some(_)) = (was, told) {
+            entry.told = None;
+            news.extend(self.lost(was, now));
         }
     }
 
@@ -223,6 +227,7 @@ impl Table {
             source,
             instance: instance.to_owned(),
             place: None,
+            said: None,
             text: None,
             addresses: Vec::new(),
             heard: now,

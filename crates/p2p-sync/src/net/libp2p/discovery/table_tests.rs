@@ -1,7 +1,12 @@
 //! Honest nodes, nodes that change, and floods.
 
 use super::super::entry::TOLD_INTERVAL_MIN;
+use super::super::ours::Said;
 use super::*;
+use crate::net::libp2p::testing::private;
+use libp2p::identity::Keypair;
+use p2p_sync_core::membership::SecretKey;
+use p2p_sync_core::membership::announcement::seal;
 
 const TAG: &str = "0011223344556677";
 
@@ -40,8 +45,11 @@ fn announcement(label: &str, peer: PeerId, address: &str, ttl_s: u32) -> Vec<Pie
         },
         Piece::Text {
             instance,
-            peer: Some(peer),
-            network_tag: TAG.to_owned(),
+            said: Said {
+                peer: Some(peer),
+                network_tag: TAG.to_owned(),
+                sealed: None,
+            },
             ttl_s,
         },
         Piece::Address {
@@ -175,12 +183,48 @@ fn nodes_of_other_networks_are_known_and_never_told() {
     let (mut table, start) = (table(), Instant::now());
     let mut pieces = announcement("a", PeerId::random(), "10.0.0.1", 120);
     for piece in &mut pieces {
-        if let Piece::Text { network_tag, .. } = piece {
-            network_tag.clear();
+        if let Piece::Text { said, .. } = piece {
+            said.network_tag.clear();
         }
     }
     assert_eq!(table.hear(source(1), pieces, start), []);
     assert_eq!(table.tick(after(start, 500)), []);
+}
+
+#[test]
+fn a_node_of_a_private_network_is_told_of_once_its_port_is_known() {
+    let (device, secret) = (
+        PeerId::from(Keypair::ed25519_from_bytes([4; 32]).unwrap().public()),
+        [7; 32],
+    );
+    let (private, _keep) = private::home(4);
+    let (mut members, mut open, start) = (Table::new(Ours::Private(private), |_| 0), table(), Instant::now());
+    let key = SecretKey::from_seed([4; 32]).public();
+    let text = |port, secret| Piece::Text {
+        instance: "a._p2p-sync._tcp.local".to_owned(),
+        said: Said {
+            peer: None,
+            network_tag: String::new(),
+            sealed: Some(seal(&key, secret, port, [1; 8])),
+        },
+        ttl_s: 120,
+    };
+    let pieces = |label: &str, port, secret| {
+        let mut pieces = announcement(label, PeerId::random(), "10.0.0.1", 120);
+        pieces[2] = text(port, secret);
+        pieces
+    };
+    // First what it says, and then where it is.
+    let mut all = pieces("a", 4002, &secret);
+    all.swap(1, 2);
+    assert_eq!(open.hear(source(1), all.clone(), start), []);
+    assert_eq!(members.hear(source(1), all, start), [announced(device, &["10.0.0.1"])]);
+    // Another port than it says, another network's secret, and an open node.
+    for other in [pieces("b", 4003, &secret), pieces("b", 4002, &[8; 32])] {
+        assert_eq!(members.hear(source(2), other, start), []);
+    }
+    let own_tag = announcement("b", device, "10.0.0.1", 120);
+    assert_eq!(members.hear(source(3), own_tag, start), []);
 }
 
 #[test]

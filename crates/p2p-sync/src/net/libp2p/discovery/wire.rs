@@ -7,6 +7,8 @@ use libp2p::PeerId;
 use simple_dns::rdata::{PTR, RData, SRV, TXT};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
 
+use super::ours::Said;
+
 /// What every node announces itself as.
 const SERVICE: &str = "_p2p-sync._tcp.local";
 /// The name under which browsers ask for all kinds of services.
@@ -75,13 +77,8 @@ pub(super) enum Piece {
         port: u16,
         ttl_s: u32,
     },
-    /// Who it is; no peer where what it says of that makes no sense.
-    Text {
-        instance: String,
-        peer: Option<PeerId>,
-        network_tag: String,
-        ttl_s: u32,
-    },
+    /// Who it is.
+    Text { instance: String, said: Said, ttl_s: u32 },
     /// An address of a host. `flushes`: what was said of that host and family before is void.
     Address {
         host: String,
@@ -97,7 +94,7 @@ pub(super) struct OwnNames {
     /// The full name of the instance.
     pub(super) instance: String,
     host: String,
-    text: [String; 3],
+    pub(super) text: Vec<String>,
     port: u16,
 }
 
@@ -113,7 +110,19 @@ impl OwnNames {
         Self {
             instance: format!("{label}.{SERVICE}"),
             host: format!("{label}.local"),
-            text: [format!("id={peer}"), "v=1".to_owned(), format!("net={network_tag}")],
+            text: vec![format!("id={peer}"), "v=1".to_owned(), format!("net={network_tag}")],
+            port,
+        }
+    }
+
+    /// The names of a node of a private network, which say nothing but what is sealed for its members.
+    pub(super) fn sealed(label: &str, sealed: Option<&str>, port: u16) -> Self {
+        let mut text = vec!["v=2".to_owned()];
+        text.extend(sealed.map(|sealed| format!("x={sealed}")));
+        Self {
+            instance: format!("{label}.{SERVICE}"),
+            host: format!("{label}.local"),
+            text,
             port,
         }
     }
@@ -288,8 +297,13 @@ fn piece(record: &ResourceRecord<'_>) -> Option<Piece> {
         }),
         RData::TXT(text) => is_instance(&record.name).then(|| Piece::Text {
             instance: key(&record.name),
-            peer: attribute(text, "id").and_then(|id| id.parse().ok()),
-            network_tag: attribute(text, "net").unwrap_or_default(),
+            said: Said {
+                peer: attribute(text, "id").and_then(|id| id.parse().ok()),
+                network_tag: attribute(text, "net").unwrap_or_default(),
+                sealed: attribute(text, "v")
+                    .filter(|version| version == "2")
+                    .and_then(|_| attribute(text, "x")),
+            },
             ttl_s,
         }),
         RData::A(address) => address_piece(record, IpAddr::V4(address.address.into())),

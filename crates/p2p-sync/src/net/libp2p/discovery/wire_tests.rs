@@ -53,8 +53,11 @@ fn what_one_node_announces_another_understands() {
             },
             Piece::Text {
                 instance: instance.clone(),
-                peer: Some(peer),
-                network_tag: TAG.to_owned(),
+                said: Said {
+                    peer: Some(peer),
+                    network_tag: TAG.to_owned(),
+                    sealed: None,
+                },
                 ttl_s: 4_500
             },
             address(addresses[0]),
@@ -85,8 +88,11 @@ fn empty_strings_and_strings_without_a_key_are_passed_over() {
     let net = format!("net={TAG}");
     let expected = |peer| Piece::Text {
         instance: "other._p2p-sync._tcp.local".to_owned(),
-        peer,
-        network_tag: TAG.to_owned(),
+        said: Said {
+            peer,
+            network_tag: TAG.to_owned(),
+            sealed: None,
+        },
         ttl_s: 10,
     };
     assert_eq!(text(&["", "=nothing", "flag", &with_id, "", &net]), expected(Some(id)));
@@ -94,7 +100,46 @@ fn empty_strings_and_strings_without_a_key_are_passed_over() {
     let later = format!("id={}", PeerId::random());
     assert_eq!(text(&[&with_id, &later, &net, "net=other"]), expected(Some(id)));
     assert_eq!(text(&["id=nonsense", &with_id, &net]), expected(None));
-    assert!(matches!(text(&[&with_id]), Piece::Text { network_tag, .. } if network_tag.is_empty()));
+    assert!(matches!(text(&[&with_id]), Piece::Text { said, .. } if said.network_tag.is_empty()));
+}
+
+#[test]
+fn a_node_of_a_private_network_says_nothing_but_its_port_and_what_is_sealed() {
+    let own = OwnNames::sealed("p2p-sync-a2b3c4d5", Some("c2VhbGVk"), 4002);
+    let packet = own
+        .response(&["10.0.0.1".parse().unwrap()], false, Purpose::Announce)
+        .unwrap();
+    let heard = pieces(&packet);
+    let said = heard.iter().find_map(|piece| match piece {
+        Piece::Text { instance, said, .. } => Some((instance.as_str(), said.clone())),
+        _ => None,
+    });
+    let expected = Said {
+        peer: None,
+        network_tag: String::new(),
+        sealed: Some("c2VhbGVk".to_owned()),
+    };
+    assert_eq!(said, Some(("p2p-sync-a2b3c4d5._p2p-sync._tcp.local", expected)));
+    let texts: Vec<&[u8]> = packet
+        .split(|byte| !byte.is_ascii_graphic())
+        .filter(|text| text.len() > 3)
+        .collect();
+    let known: [&[u8]; 5] = [b"_p2p-sync", b"_tcp", b"local", b"p2p-sync-a2b3c4d5", b"x=c2VhbGVk"];
+    for text in texts {
+        assert!(
+            known.iter().any(|known| text.ends_with(known)),
+            "{}",
+            text.escape_ascii()
+        );
+    }
+    // Another version may mean something else by it.
+    let of = |strings: &[&str]| match text(strings) {
+        Piece::Text { said, .. } => said.sealed,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(of(&["v=2", "x=c2VhbGVk"]).as_deref(), Some("c2VhbGVk"));
+    assert_eq!(of(&["v=3", "x=c2VhbGVk"]), None);
+    assert_eq!(of(&["x=c2VhbGVk"]), None);
 }
 
 fn ask(name: &str, kind: TYPE, known: Option<u32>) -> Option<Query> {

@@ -5,18 +5,24 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use libp2p::core::transport::{DialOpts, PortUse};
+use libp2p::core::{Endpoint, Transport};
 use libp2p::swarm::SwarmEvent;
-use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::dial_opts;
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, identify, noise, tcp, yamux};
 use tokio::sync::mpsc;
 
 use crate::net::libp2p::agent::boot_nonce;
+use crate::net::libp2p::door::{self, Doors};
 use crate::net::libp2p::listening::local_ips;
 use crate::net::libp2p::multiaddrs::{ip, port};
+use crate::net::libp2p::transport;
+use crate::net::libp2p::transport::dial_errors::chain;
+use crate::net::libp2p::transport::late_dials::Arrivals;
 
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -64,6 +70,8 @@ pub(in crate::net::libp2p) struct Twins {
     own: PeerId,
     nonce: u64,
     port: u16,
+    /// In a private network, those are asked who come through its door.
+    doors: Option<Doors>,
     suspects: HashMap<Multiaddr, Suspect>,
     /// The addresses of this machine, and when they were asked for.
     local: Mutex<Option<(Instant, Vec<IpAddr>)>>,
@@ -81,12 +89,18 @@ impl Twins {
             own,
             nonce,
             port,
+            doors: None,
             suspects: HashMap::new(),
             local: Mutex::default(),
             is_asking: false,
             tell,
             told,
         }
+    }
+
+    /// The same, in a private network if there are doors.
+    pub(in crate::net::libp2p) fn with_doors(self, doors: Option<Doors>) -> Self {
+        Self { doors, ..self }
     }
 
     /// The port at which this node listens.
@@ -139,9 +153,12 @@ impl Twins {
             return;
         };
         self.is_asking = true;
-        let (own, nonce, tell) = (self.own, self.nonce, self.tell.clone());
+        let (own, nonce, tell, doors) = (self.own, self.nonce, self.tell.clone(), self.doors.clone());
         tokio::spawn(async move {
-            let answer = ask(&address, own, nonce).await;
+            let answer = match doors {
+                Some(doors) => ask_at_door(address.clone(), doors).await,
+                None => ask(&address, own, nonce).await,
+            };
             // There is room: this is the only question. Nobody may be there any more.
             let _ = tell.send(Answered { address, answer }).await;
         });
@@ -175,6 +192,37 @@ async fn ask(address: &Multiaddr, own: PeerId, nonce: u64) -> Answer {
         })
 }
 
+/// Asks whoever comes through the door of our private network: there, each run has a key of its own anyway.
+async fn ask_at_door(address: Multiaddr, doors: Doors) -> Answer {
+    let key = doors.key.clone();
+    let transport = transport::build(
+        &key,
+        Arc::default(),
+        mpsc::channel(1).0,
+        Arrivals::default(),
+        Some(doors),
+    );
+    let options = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    let Ok(mut transport) = transport else {
+        return Answer::Nobody;
+    };
+    let Ok(dial) = transport.dial(address, options) else {
+        return Answer::Nobody;
+    };
+    tokio::select! {
+        made = dial => match made {
+            Ok((peer, _)) if peer == key.public().to_peer_id() => Answer::Ourselves,
+            Err(error) if chain(&error).any(door::is_twin) => Answer::Twin,
+            _ => Answer::Nobody,
+        },
+        // It does something only when somebody looks at it; it listens nowhere.
+        () = transport.for_each(|_| std::future::ready(())) => Answer::Nobody,
+    }
+}
+
 /// The run of the node at an address, if it has that identity and says so.
 async fn hear(address: &Multiaddr, expected: PeerId) -> Option<Option<u64>> {
     let mut swarm = SwarmBuilder::with_new_identity()
@@ -188,7 +236,9 @@ async fn hear(address: &Multiaddr, expected: PeerId) -> Option<Option<u64>> {
         })
         .ok()?
         .build();
-    let dial = DialOpts::peer_id(expected).addresses(vec![address.clone()]).build();
+    let dial = dial_opts::DialOpts::peer_id(expected)
+        .addresses(vec![address.clone()])
+        .build();
     swarm.dial(dial).ok()?;
     loop {
         match swarm.select_next_some().await {

@@ -221,7 +221,9 @@ mod tests {
     fn swarm(incoming: mpsc::Sender<Incoming>) -> Swarm<Behaviour> {
         SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
             .with_tokio()
-            .with_other_transport(|key| transport::build(key, Arc::default(), mpsc::channel(1).0, Arrivals::default()))
+            .with_other_transport(|key| {
+                transport::build(key, Arc::default(), mpsc::channel(1).0, Arrivals::default(), None)
+            })
             .unwrap()
             .with_behaviour(|_| Behaviour::new(StreamProtocol::new("/test"), incoming))
             .unwrap()

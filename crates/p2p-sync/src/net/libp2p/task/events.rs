@@ -13,6 +13,7 @@ use super::Task;
 use crate::net::FromPeers;
 use crate::net::libp2p::agent::Agent;
 use crate::net::libp2p::behaviour::BehaviourEvent;
+use crate::net::libp2p::door::members;
 use crate::net::libp2p::log_budget::About;
 use crate::net::libp2p::multiaddrs::{ip, split_peer};
 use crate::net::libp2p::peers::address_book::Source;
@@ -77,6 +78,10 @@ impl Task {
                     }
                 }
             }
+            SwarmEvent::IncomingConnectionError {
+                error: ListenError::Denied { cause },
+                ..
+            } if members::is_no_member(&cause) => self.gossip.complaints.count("stranger behind the door", 1),
             SwarmEvent::IncomingConnectionError {
                 send_back_addr,
                 error: ListenError::Denied { cause },

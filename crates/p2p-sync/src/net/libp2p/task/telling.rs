@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use libp2p::core::transport::TransportError;
 use libp2p::swarm::{ConnectionId, DialError, ListenError};
 use libp2p::{Multiaddr, PeerId, identify};
 use p2p_sync_core::NodeId;
@@ -11,13 +12,14 @@ use p2p_sync_core::text::shortened;
 use super::Task;
 use crate::names::{Heard, Name};
 use crate::net::libp2p::agent::Agent;
+use crate::net::libp2p::door::Doors;
 use crate::net::libp2p::log_budget::About;
 use crate::net::libp2p::multiaddrs::{ip, split_peer};
 use crate::net::libp2p::peers::dialer::Order;
 use crate::net::libp2p::peers::troubles::{Expected, Troubles, Visits, Whom, warning};
 use crate::net::libp2p::peers::twins::{Answer, Answered, Twins};
-use crate::net::libp2p::transport::dial_errors;
-use crate::net::libp2p::{NetConfig, behaviour, listening, node_id};
+use crate::net::libp2p::transport::dial_errors::{self, chain};
+use crate::net::libp2p::{NetConfig, behaviour, door, listening, node_id};
 use crate::net::{Multicast, TroubleCause};
 
 /// How long nobody may be found before the user is told what may be the reason.
@@ -52,11 +54,11 @@ impl Hint {
 }
 
 impl Telling {
-    pub(super) fn new(own: PeerId, nonce: u64, config: &NetConfig, now: Instant) -> Self {
+    pub(super) fn new(own: PeerId, nonce: u64, config: &NetConfig, doors: Option<Doors>, now: Instant) -> Self {
         Self {
             troubles: Troubles::new(&config.configured),
             visits: Visits::default(),
-            twins: Twins::new(own, nonce, config.port),
+            twins: Twins::new(own, nonce, config.port).with_doors(doors),
             hint: Hint {
                 due: config.lan.then_some(now + NOBODY_AFTER),
             },
@@ -145,6 +147,14 @@ impl Task {
                 self.telling
                     .troubles
                     .note(Whom::Address(host), Expected::Perhaps, came, now);
+            }
+            ListenError::Transport(TransportError::Other(error)) if chain(error).any(door::is_twin) => {
+                self.note_own_identity(vec![split_peer(from).0], now);
+            }
+            ListenError::Transport(TransportError::Other(error)) => {
+                if let Some(complaint) = door::complaint(error) {
+                    self.gossip.complaints.count(complaint, 1);
+                }
             }
             _ => {}
         }

@@ -13,7 +13,7 @@ use libp2p::{Multiaddr, PeerId, noise, quic};
 
 use crate::net::TroubleCause;
 use crate::net::libp2p::multiaddrs::{ip, split_peer};
-use crate::net::libp2p::node_id;
+use crate::net::libp2p::{door, node_id};
 
 /// Errors that are looked through, one inside the other.
 const DEPTH_MAX: usize = 32;
@@ -111,6 +111,9 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<TroubleCause> {
     }
     if let Some(quic::Error::HandshakeTimedOut) = error.downcast_ref::<quic::Error>() {
         return Some(TroubleCause::NoAnswer);
+    }
+    if door::is_twin(error) {
+        return Some(TroubleCause::SameIdentity);
     }
     if let Some(noise::Error::InvalidKey(_)) = error.downcast_ref::<noise::Error>() {
         return Some(TroubleCause::KeyType);

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::net::libp2p::multiaddrs::ip;
 use crate::throttle::Throttle;
 
-/// Inbound connections being set up.
+/// Inbound connections being set up, in an open network.
 pub(in crate::net::libp2p) const HALF_OPEN_MAX: usize = 256;
 /// How often the log tells that some had to make way.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -34,6 +34,7 @@ struct Waiting {
 
 #[derive(Debug)]
 struct Inner {
+    max: usize,
     /// In the order in which they came.
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
@@ -60,8 +61,8 @@ impl Inner {
         if let Some(count) = self.log.count(1, Instant::now()) {
             let from = waiting.source.map_or_else(String::new, |ip| format!(", one from {ip}"));
             tracing::warn!(
-                "More than {HALF_OPEN_MAX} inbound connections are being set up at once; gave up {count} of those that \
-                 take longest{from}"
+                "More than {} inbound connections are being set up at once; gave up {count} of those that take longest{from}",
+                self.max
             );
         }
         // It may have come to its end meanwhile.
@@ -73,8 +74,9 @@ impl Inner {
 struct Table(Arc<Mutex<Inner>>);
 
 impl Table {
-    fn new() -> Self {
+    fn new(max: usize) -> Self {
         Self(Arc::new(Mutex::new(Inner {
+            max,
             waiting: BTreeMap::new(),
             next: 0,
             log: Throttle::once(LOG_INTERVAL),
@@ -88,7 +90,7 @@ impl Table {
     /// Takes note of a connection from there, at the cost of another one if need be. The receiver is told when it has to make way.
     fn enter(&self, source: Option<IpAddr>) -> (Place, oneshot::Receiver<()>) {
         let mut inner = self.lock();
-        if inner.waiting.len() >= HALF_OPEN_MAX {
+        if inner.waiting.len() >= inner.max {
             inner.make_way();
         }
         let (give_up, given_up) = oneshot::channel();
@@ -122,10 +124,11 @@ pub(in crate::net::libp2p) struct HalfOpen<T> {
 }
 
 impl<T> HalfOpen<T> {
-    pub(in crate::net::libp2p) fn new(inner: T) -> Self {
+    /// At most `max` at a time.
+    pub(in crate::net::libp2p) fn new(inner: T, max: usize) -> Self {
         Self {
             inner,
-            table: Table::new(),
+            table: Table::new(max),
         }
     }
 }
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_the_address_that_has_most_makes_way() {
-        let table = Table::new();
+        let table = Table::new(HALF_OPEN_MAX);
         let (_honest, mut honest) = table.enter(address(200));
         let mut crowd: Vec<_> = (0..HALF_OPEN_MAX - 1)
             .map(|n| table.enter(address((n % 30) as u8)))
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn of_many_addresses_with_one_each_the_oldest_makes_way() {
-        let table = Table::new();
+        let table = Table::new(HALF_OPEN_MAX);
         let mut all: Vec<_> = (0..HALF_OPEN_MAX as u32 + 10)
             .map(|n| table.enter(Some(Ipv4Addr::from_bits(n).into())))
             .collect();
@@ -219,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_has_come_to_its_end_is_forgotten() {
-        let table = Table::new();
+        let table = Table::new(HALF_OPEN_MAX);
         let mut kept = table.enter(address(1));
         for _ in 0..1_000 {
             drop(table.enter(address(1)));
