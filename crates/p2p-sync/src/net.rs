@@ -17,12 +17,14 @@ pub mod libp2p;
 pub(crate) mod memory;
 pub(crate) mod offline;
 mod port;
+mod reach;
 mod streams;
 #[cfg(test)]
 mod suite;
 mod troubles;
 
 pub use port::{PortError, claim_port};
+pub use reach::{Knock, Knocks, Survey, Surveyed, SurveyedNode, SurveyedPlace, Told};
 pub use streams::{
     PeerLink, PeerLinks, STREAM_BYTES_MAX, STREAM_EVENTS_MAX, STREAM_OUTGOING_MAX, StreamEvent, StreamId, StreamOrder,
     Streams,
@@ -68,6 +70,13 @@ pub enum ToPeers {
         peer: NodeId,
         /// Gets the time.
         reply: oneshot::Sender<Duration>,
+    },
+    /// Ask a peer to knock at this node's port. The sender is dropped if it is not connected, does not know how, or does not answer.
+    AskBack {
+        /// Whom.
+        peer: NodeId,
+        /// Gets what it tells.
+        reply: oneshot::Sender<Told>,
     },
     /// Report the status.
     Status(oneshot::Sender<NetStatus>),
@@ -137,6 +146,11 @@ impl Audience {
 pub(crate) trait Network {
     /// Makes sure that a port is free for this node; see [`claim_port`].
     fn claim_port(&self, port: u16) -> Result<u16, PortError>;
+
+    /// Whether it reaches nobody at all.
+    fn is_offline(&self) -> bool {
+        false
+    }
 
     /// Starts it. It ends when the link's outbound end is dropped or asked to stop.
     fn start(self, config: NetConfig) -> impl Future<Output = Result<Started, NetError>> + Send;

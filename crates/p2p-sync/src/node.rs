@@ -25,6 +25,7 @@ mod checking;
 mod completing;
 mod dumping;
 mod error;
+mod examining;
 mod keys;
 mod ledger;
 mod opening;
@@ -108,6 +109,7 @@ struct Inner {
     checked: Arc<AtomicU64>,
     /// Exports that may begin now.
     exports: Arc<Semaphore>,
+    looking: examining::Looking,
     /// Held for the lock on it, as long as the store is open.
     data_dir: Arc<DataDir>,
 }
@@ -159,17 +161,18 @@ impl Node {
     }
 
     /// A node that talks to nobody, on a data directory that this process holds already: for a few commands while no other runs
-    /// there. It keeps to the network that the store belongs to; a new store will belong to `network`. Like any node, it is to be
+    /// there. It keeps to the network that the store belongs to; a new store will belong to `network`. `lan`: it may look around
+    /// on the LAN when it is asked what is wrong, which is all that it does there. Like any node, it is to be
     /// [stopped](Self::stop).
     ///
     /// # Errors
     /// When the store or the identity cannot be used. A damaged store is repaired as far as its own data allow that, but not
     /// replaced.
-    pub(crate) async fn start_offline(data_dir: DataDir, network: NetworkName) -> Result<Self, StartError> {
+    pub(crate) async fn start_offline(data_dir: DataDir, network: NetworkName, lan: bool) -> Result<Self, StartError> {
         let network = network_of(&data_dir.paths().store_file()).unwrap_or(network);
         let config = Config {
             network,
-            lan: false,
+            lan,
             ..Config::new(data_dir.paths().directory())
         };
         Self::start_in(data_dir, IfUnreadable::Refuse, net::offline::Offline, config, |_| {}).await
@@ -196,11 +199,11 @@ impl Node {
         let data_dir = Arc::new(data_dir);
         let paths = data_dir.paths().clone();
         // If there is one, it is of a node that was killed.
-        let _ = std::fs::remove_file(paths.running_file());
+        let was_killed = std::fs::remove_file(paths.running_file()).is_ok();
         let port = network.claim_port(config.port)?;
         let key = opening::identity(&paths, config.new_identity)?;
         let id = net::libp2p::node_id(&key.public().to_peer_id())?;
-        let mut store = opening::store(&paths, &config, if_unreadable, &mut observe)?;
+        let (mut store, closed) = opening::store(&paths, &config, if_unreadable, &mut observe, was_killed)?;
         let readers = Readers::open(&paths.store_file(), READERS)?;
         let last = store.last_timestamp_by(system::now().saturating_add(CLOCK_LEAD_MAX))?;
         let replica = Replica::new(id, Clock::new(last));
@@ -221,6 +224,7 @@ impl Node {
             lan: config.lan,
             message_limit: config.message_limit,
         };
+        let looking = examining::Looking::new(config.lan, !network.is_offline(), closed);
         let started = network.start(net).await?;
         let to_peers = started.link.outbound.clone();
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
@@ -260,6 +264,7 @@ impl Node {
                 hub,
                 checked,
                 exports: Arc::new(Semaphore::new(dumping::EXPORTS_MAX)),
+                looking,
                 data_dir,
             }),
         })

@@ -27,7 +27,9 @@ pub use api::{
     Operation, PeerList, PutOperation, RecordPage, SyncedList, Written,
 };
 pub use demo::{DemoNode, DemoStep};
-pub use doctor::{Diagnosis, Examined, Finding};
+pub use doctor::{
+    Closed, Diagnosis, Examined, Finding, Interface, MulticastWay, NodeOnLan, PeerClock, Surroundings, Way, Ways,
+};
 pub use dump::{
     BackedUp, Dumped, Exported, ImportPage, Imported, Overwrite, PageImported, Restored, Skipped, dump_lines,
 };

@@ -27,6 +27,19 @@ impl Host {
         self.drop_packets("out", "tcp flags & (syn | ack) == syn");
     }
 
+    /// Lets nobody open a TCP connection to this host, and no UDP in at the standard port, asked for or not: a filter that looks at
+    /// single packets.
+    pub fn drop_requests_and_udp(&self) {
+        self.drop_packets("in", "tcp flags & (syn | ack) == syn");
+        self.drop_packets("in", "udp dport 4002");
+    }
+
+    /// Lets nobody in who was not asked, at the standard port, by TCP or UDP, as the firewalls of most desktop systems do.
+    pub fn drop_uninvited(&self) {
+        self.drop_packets("in", "tcp dport 4002 ct state new");
+        self.drop_packets("in", "udp dport 4002 ct state new");
+    }
+
     /// Drops what comes in: whoever dials this host waits for an answer, as if it were switched off but for its cable.
     pub fn swallow_what_comes_in(&self) {
         self.drop_packets("in", "meta l4proto { tcp, udp }");

@@ -150,7 +150,7 @@ impl Demo {
         drop(attic);
         let network = settings.clone().config().map_err(StartError::from)?.network;
         let data = DataDir::open(&directory.join(name)).map_err(StartError::from)?;
-        let alone = Node::start_offline(data, network).await?;
+        let alone = Node::start_offline(data, network, false).await?;
         let write = async |node: &Node, prefix: &str, count: u64, price: &str| {
             let keys = (0..count).map(|number| format!("{prefix}/{number:04}"));
             let writes = keys.map(|key| async move { node.put(key, "written while apart").await.map(drop) });

@@ -43,6 +43,9 @@ pub(super) struct Place {
     /// The network that a store which is made now will belong to.
     #[arg(skip)]
     pub(super) network: NetworkName,
+    /// Whether a node that is started now would look for others on the LAN.
+    #[arg(skip)]
+    pub(super) lan: bool,
 }
 
 /// The flag that names the configuration file, by its id.
@@ -67,6 +70,9 @@ impl Place {
         let named = std::env::var("P2P_SYNC_NETWORK").ok();
         let named = named.as_deref().or_else(|| settings.value("network"));
         self.network = named.and_then(|name| name.parse().ok()).unwrap_or_default();
+        let off = std::env::var("P2P_SYNC_NO_LAN").ok();
+        let off = off.as_deref().or_else(|| settings.value("no_lan"));
+        self.lan = off.is_none_or(|off| switch(off) != Ok(true));
         self
     }
 

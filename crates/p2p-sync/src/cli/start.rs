@@ -259,6 +259,7 @@ async fn talk(node: &Node, mode: Mode, patience: Duration, surroundings: Surroun
         Mode::Service => std::future::pending().await,
         Mode::Prompt => {
             said?;
+            output::say(OPEN);
             prompt::run(node, surroundings).await?;
             Ok("the user left the prompt")
         }
@@ -282,6 +283,9 @@ async fn talk(node: &Node, mode: Mode, patience: Duration, surroundings: Surroun
         }
     }
 }
+
+/// What whoever starts a node at a terminal is to know. It follows the first lines, which are read by programs too.
+const OPEN: &str = "(open network: whoever is on this LAN can read and write)";
 
 fn head(node: &Node) -> String {
     let mut text = format!("=== P2P Sync System Started ===\nPeer ID: {}\n", node.id());

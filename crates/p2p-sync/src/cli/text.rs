@@ -6,12 +6,13 @@ use std::io::{self, IsTerminal};
 use p2p_sync_core::text::printable;
 use unicode_width::UnicodeWidthStr;
 
+mod diagnosis;
 mod facts;
 pub(super) mod sync;
 pub(super) mod troubles;
 
 use crate::command::{CommandError, Look, Reply};
-use crate::report::{CommandHelp, Deleted, Diagnosis, Examined, Finding, Peer, Record, Status, Version};
+use crate::report::{CommandHelp, Deleted, Peer, Record, Status, Version};
 
 /// So much of a value is shown on a terminal by whatever is not `get`.
 const VALUE_BYTES_SHOWN: usize = 1_000;
@@ -71,7 +72,7 @@ pub(super) fn reply(reply: &Reply) -> String {
             1 => "✓ Repaired: 1 key is dated now\n".to_owned(),
             keys => format!("✓ Repaired: {keys} keys are dated now\n"),
         },
-        Reply::Diagnosis(one) => diagnosis(one),
+        Reply::Diagnosis(one) => diagnosis::text(one),
         Reply::BackedUp(made) => format!(
             "✓ Backed up: {} in {}\n",
             sync::count(made.records, "record"),
@@ -318,24 +319,6 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
-}
-
-/// One line for each finding.
-fn diagnosis(diagnosis: &Diagnosis) -> String {
-    let Examined {
-        version,
-        sqlite,
-        descriptors,
-        ..
-    } = &diagnosis.examined;
-    let open = descriptors.map_or_else(String::new, |most| format!(", {most} open files allowed"));
-    let looked = format!("p2p-sync {version}, SQLite {sqlite}{open}");
-    if diagnosis.findings.is_empty() {
-        return format!("✓ Nothing wrong was found ({looked})\n");
-    }
-    let line = |finding: &Finding| format!("✗ {}. {}\n", shown(&finding.text), shown(&finding.advice));
-    let lines: String = diagnosis.findings.iter().map(line).collect();
-    format!("{lines}({looked})\n")
 }
 
 #[cfg(test)]

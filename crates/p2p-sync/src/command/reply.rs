@@ -49,7 +49,7 @@ pub enum Reply {
     /// A copy of the store was made.
     BackedUp(BackedUp),
     /// What is wrong with the node.
-    Diagnosis(Diagnosis),
+    Diagnosis(Box<Diagnosis>),
     /// All commands, or the one asked for.
     Help(Help),
     /// The user wants to leave.

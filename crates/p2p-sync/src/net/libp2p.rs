@@ -22,8 +22,9 @@ use crate::names::Names;
 use crate::report::NotListening;
 use crate::system;
 
-pub(crate) use discovery::probe;
+pub(crate) use discovery::{probe, survey};
 pub use door::Private;
+pub(crate) use reach::knock_near;
 
 mod agent;
 mod behaviour;
@@ -36,6 +37,7 @@ mod log_budget;
 mod lookups;
 mod multiaddrs;
 mod peers;
+mod reach;
 mod streams;
 mod task;
 #[cfg(test)]
@@ -131,6 +133,7 @@ pub async fn spawn(mut config: NetConfig) -> Result<Started, NetError> {
     let nonce = system::boot_nonce();
     let agent_version = agent::agent_version(nonce, &config.name);
     let (opened, incoming) = mpsc::channel(streams::INCOMING_MAX);
+    let (asking, asked_back) = mpsc::channel(streams::INCOMING_MAX);
     let log = Arc::new(log_budget::LogBudget::new());
     let pulses = Arc::new(transport::pulse::Pulses::default());
     let arrivals = transport::late_dials::Arrivals::default();
@@ -143,7 +146,7 @@ pub async fn spawn(mut config: NetConfig) -> Result<Started, NetError> {
         .map_err(|error| setup(error.into()))?
         .with_behaviour(|key| {
             let private = config.private.clone();
-            behaviour::Behaviour::new(key, &config.network, agent_version, discovery, opened, private)
+            behaviour::Behaviour::new(key, &config.network, agent_version, discovery, opened, asking, private)
         })
         .map_err(|error| setup(error.into()))?
         .with_swarm_config(|swarm| {
@@ -189,6 +192,7 @@ pub async fn spawn(mut config: NetConfig) -> Result<Started, NetError> {
             arrivals,
             cut_off,
             doors,
+            asked_back,
         },
     );
     tokio::spawn(task.run());

@@ -106,7 +106,10 @@ impl Hub {
                 ToPeers::OpenStream { peer, order } => self.open(me, peer, order).await,
                 ToPeers::Status(reply) => drop(reply.send(self.state().status(me))),
                 ToPeers::Stop(_done) => break,
-                ToPeers::ChangedNothing { .. } | ToPeers::Vouch { .. } | ToPeers::Ping { .. } => {}
+                ToPeers::ChangedNothing { .. }
+                | ToPeers::Vouch { .. }
+                | ToPeers::Ping { .. }
+                | ToPeers::AskBack { .. } => {}
             }
         }
         self.cut(me);

@@ -20,6 +20,10 @@ impl Network for Offline {
         Ok(port)
     }
 
+    fn is_offline(&self) -> bool {
+        true
+    }
+
     async fn start(self, _: NetConfig) -> Result<Started, NetError> {
         let (outbound, orders) = mpsc::channel(QUEUE_MAX);
         let (inbound, from_peers) = mpsc::channel(1);
@@ -50,7 +54,11 @@ async fn serve(mut orders: mpsc::Receiver<ToPeers>, happened: &mpsc::Sender<Stre
                 let _ = happened.send(StreamEvent::NotOpened { peer, order }).await;
             }
             ToPeers::Stop(_done) => break,
-            ToPeers::Live(_) | ToPeers::ChangedNothing { .. } | ToPeers::Vouch { .. } | ToPeers::Ping { .. } => {}
+            ToPeers::Live(_)
+            | ToPeers::ChangedNothing { .. }
+            | ToPeers::Vouch { .. }
+            | ToPeers::Ping { .. }
+            | ToPeers::AskBack { .. } => {}
         }
     }
 }

@@ -12,6 +12,7 @@ use super::writer::Writer;
 use super::{StartError, StoreError};
 use crate::config::Config;
 use crate::identity::{self, IfMissing};
+use crate::report::Closed;
 use crate::store::{DataDir, DataPaths, IfUnreadable, Observer, SqliteStore, known_peers};
 
 /// The runtime to start on, if everything is as a node needs it.
@@ -52,14 +53,16 @@ pub(super) fn identity(paths: &DataPaths, new_identity: bool) -> Result<Keypair,
     Ok(key)
 }
 
-/// Opens the store. One in which nothing can be read is replaced only if somebody is known who can fill it.
+/// Opens the store, and says how it was left; `was_killed`: a node that ran there did not end by itself. One in which nothing can be read is replaced only if somebody is known who can fill it.
 pub(super) fn store(
     paths: &DataPaths,
     config: &Config,
     if_unreadable: IfUnreadable,
     observe: Observer<'_>,
-) -> Result<SqliteStore, StoreError> {
+    was_killed: bool,
+) -> Result<(SqliteStore, Closed), StoreError> {
     let file = paths.store_file();
+    let before = paths.footprint();
     let are_known = !config.peers.is_empty() || !known_peers(&file).is_empty();
     let if_unreadable = if are_known { if_unreadable } else { IfUnreadable::Refuse };
     let mut store = SqliteStore::open_or(&file, &config.network, if_unreadable, observe)?;
@@ -67,5 +70,13 @@ pub(super) fn store(
         store.linked_from(link);
     }
     store.adopt_known_peers()?;
-    Ok(store)
+    // Closing a store empties its log.
+    let was_killed = was_killed || before.log_bytes.is_some_and(|bytes| bytes > 0);
+    let closed = match before.store_bytes {
+        _ if store.was_rescued() => Closed::Rescued,
+        None => Closed::New,
+        Some(_) if was_killed => Closed::Killed,
+        Some(_) => Closed::Cleanly,
+    };
+    Ok((store, closed))
 }

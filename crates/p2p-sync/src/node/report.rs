@@ -1,6 +1,8 @@
 //! What the node reports about sync: the state of each peer, what waits, what was lost, what a check found. Plain values;
 //! callers decide how to show them.
 
+use std::time::Duration;
+
 use p2p_sync_core::{Key, NodeId, Record, Timestamp, Versions};
 
 use crate::names::Names;
@@ -44,6 +46,10 @@ pub struct PeerSync {
     pub last: Option<LastSync>,
     /// How far its clock is ahead of ours, in nanoseconds, as far as one message shows; negative: behind.
     pub clock_ahead_nanos: Option<i64>,
+    /// For how long the two are known not to be equal; none while they are.
+    pub unequal_for: Option<Duration>,
+    /// What kept the last session from its end, in a fixed word.
+    pub hindrance: Option<&'static str>,
 }
 
 /// What is known about the difference to a peer.
@@ -149,6 +155,8 @@ impl PeerSync {
         report::SyncPeer {
             synced: synced(self.peer, self.standing, self.last, names),
             clock_ahead_seconds: self.clock_ahead_nanos.map(seconds),
+            unequal_seconds: self.unequal_for.map(|time| time.as_secs()),
+            hindrance: self.hindrance.map(str::to_owned),
         }
     }
 }

@@ -46,6 +46,9 @@ struct Peer {
     /// When that session began.
     last_since: Uptime,
     clock_ahead_nanos: Option<i64>,
+    /// Since when the two are known not to be equal.
+    unequal_since: Option<Uptime>,
+    hindrance: Option<&'static str>,
 }
 
 /// Somebody waits until there was a session with each of these.
@@ -114,6 +117,12 @@ impl Standings {
                 worry(&self.names.peer(peer), ahead);
             }
         }
+        (known.unequal_since, known.hindrance) = match outcome {
+            Some(Outcome::Equal) => (None, None),
+            Some(Outcome::Busy) => (known.unequal_since.or(Some(at)), Some("busy")),
+            Some(Outcome::Delivered | Outcome::Waiting) => (known.unequal_since.or(Some(at)), None),
+            None => (known.unequal_since.or(Some(at)), Some("broken_off")),
+        };
         known.outcome = match outcome {
             Some(Outcome::Equal) => Some(Standing::InSync),
             _ if report.peer_full || report.told_full => Some(Standing::NoRoom {
@@ -131,6 +140,13 @@ impl Standings {
         };
         let is_held = matches!(outcome, Some(Outcome::Equal | Outcome::Waiting));
         self.answer(peer, Some((since, is_held)));
+    }
+
+    /// What kept the session with this peer from its end that is over now.
+    pub(super) fn hindered(&mut self, peer: NodeId, why: &'static str) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.hindrance = Some(why);
+        }
     }
 
     /// A session could not even begin.
@@ -192,12 +208,14 @@ impl Standings {
     }
 
     /// How it stands with everybody.
-    pub(super) fn all(&self) -> Vec<PeerSync> {
+    pub(super) fn all(&self, at: Uptime) -> Vec<PeerSync> {
         let peers = self.peers.iter().map(|(peer, known)| PeerSync {
             peer: *peer,
             standing: known.standing(),
             last: known.last,
             clock_ahead_nanos: known.clock_ahead_nanos,
+            unequal_for: known.unequal_since.map(|since| at.saturating_since(since)),
+            hindrance: known.hindrance,
         });
         peers.collect()
     }
@@ -268,4 +286,37 @@ fn worry(peer: &str, ahead: i64) {
         distance.as_secs_f64(),
         if ahead > 0 { "ahead of" } else { "behind" },
     );
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_how_long_two_are_not_equal_is_known_and_what_hindered_them_until_they_are() {
+        let peer: NodeId = "12D3KooWGfX2ZdACKUL4r1yYpU7qkCadvHufg7C9uT7K6MKSyUwa".parse().unwrap();
+        let at = |seconds| Uptime(Duration::from_secs(seconds));
+        let mut standings = Standings::new(Names::default());
+        standings.connected(peer);
+        let known = |standings: &Standings| {
+            let known = standings.all(at(100)).remove(0);
+            (known.unequal_for.map(|time| time.as_secs()), known.hindrance)
+        };
+        assert_eq!(known(&standings), (None, None));
+        let report = Report::default();
+        for (outcome, seconds, expected) in [
+            (None, 10, (Some(90), Some("broken_off"))),
+            (Some(Outcome::Busy), 20, (Some(90), Some("busy"))),
+            (Some(Outcome::Delivered), 30, (Some(90), None)),
+            (Some(Outcome::Equal), 40, (None, None)),
+            (Some(Outcome::Waiting), 60, (Some(40), None)),
+        ] {
+            standings.began(peer);
+            standings.ended(peer, outcome, &report, at(seconds), at(seconds));
+            assert_eq!(known(&standings), expected, "{outcome:?}");
+        }
+        standings.hindered(peer, "slow");
+        assert_eq!(known(&standings), (Some(40), Some("slow")));
+    }
 }

@@ -89,6 +89,12 @@ pub struct SyncPeer {
     pub synced: Synced,
     /// How far its clock is ahead of ours, estimated from one message; negative if it is behind.
     pub clock_ahead_seconds: Option<f64>,
+    /// For how long the two are known not to be equal, in seconds; only while they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unequal_seconds: Option<u64>,
+    /// What kept the last session from its end, if anything did; a fixed word: `busy`, `broken_off`, `refused` or `slow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrance: Option<String>,
 }
 
 /// The state of sync with a peer, and the last session with it.

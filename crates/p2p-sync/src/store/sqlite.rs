@@ -86,6 +86,8 @@ pub struct SqliteStore {
     /// What became of the files under it. Nothing is written any more.
     pub(super) end: Option<End>,
     pub(super) if_unreadable: IfUnreadable,
+    /// It was damaged when it was to be opened.
+    was_rescued: bool,
     pub(super) reserve: Reserve,
     pub(super) held: Held,
 }
@@ -113,8 +115,10 @@ impl SqliteStore {
         if_unreadable: IfUnreadable,
         observe: Observer<'_>,
     ) -> Result<Self, StoreError> {
+        let mut is_damaged = false;
         let mut store = match Self::connect(file, network, observe) {
             Err(damage @ StoreError::Damaged { .. }) => {
+                is_damaged = true;
                 repair::at_start(file, network, damage, if_unreadable)?;
                 Self::connect(file, network, observe)?
             }
@@ -123,6 +127,7 @@ impl SqliteStore {
             other => other.map_err(StoreError::or_forbidden)?,
         };
         store.if_unreadable = if_unreadable;
+        store.was_rescued |= is_damaged;
         // What a crash left in the WAL may be in the memory of the system only. Neither another program that reads just now
         // nor a full disk keeps us from starting.
         match store.settle() {
@@ -138,7 +143,7 @@ impl SqliteStore {
     }
 
     fn connect(file: &Path, network: &NetworkName, observe: Observer<'_>) -> Result<Self, StoreError> {
-        repair::finish(file)?;
+        let was_rescued = repair::finish(file)?.is_some();
         let before = presence::id_of(file);
         let connection = opening::writer(file, network, observe)?;
         let presence = Presence::note(file, before)?;
@@ -167,9 +172,15 @@ impl SqliteStore {
             link: None,
             end: None,
             if_unreadable: IfUnreadable::Refuse,
+            was_rescued,
             reserve: Reserve::default(),
             held: Held::default(),
         })
+    }
+
+    /// Whether it was damaged when it was opened, and what could be read was copied into a new file.
+    pub fn was_rescued(&self) -> bool {
+        self.was_rescued
     }
 
     /// The file has been opened through this link, which is to lead to it for as long as it is open.

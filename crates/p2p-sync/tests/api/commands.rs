@@ -34,6 +34,26 @@ fn a_command_is_answered_with_lines_of_results() {
     assert!(api.node.process().is_running());
 }
 
+#[test]
+fn what_is_wrong_is_told_and_what_was_looked_at() {
+    let api = Api::start();
+    let told = api.get("/v1/doctor").expect(200).json();
+    assert_eq!(told["findings"], json!([]), "{told}");
+    let examined = &told["examined"];
+    assert_eq!(examined["findings"], 0);
+    assert_eq!(
+        (&examined["running"], &examined["looked_around"]),
+        (&json!(true), &json!(false))
+    );
+    // Whoever asks at the same time gets the same.
+    thread::scope(|scope| {
+        let all = [(); 4].map(|()| scope.spawn(|| api.get("/v1/doctor").expect(200).json()));
+        for one in all {
+            assert_eq!(one.join().unwrap()["findings"], json!([]));
+        }
+    });
+}
+
 /// Adds so many keys, `k0000` and so on.
 fn fill(api: &Api, keys: usize, value: &str) {
     for batch in 0..keys / 500 {

@@ -1,5 +1,6 @@
 //! Whom a node dials, and where: nothing that strangers do keeps it from those that belong to it.
 
+use p2p_sync_core::NodeId;
 use p2p_sync_testbed::{Addresses, Host, Lab, Node, Process, Stdin, Value, poll, tempfile, wait_until};
 
 use crate::support::{PATIENCE, RECOVERY, example, launch, peer_field, seconds, share_both_ways, tcp, wait_subscribed};
@@ -121,6 +122,27 @@ fn a_node_with_a_new_identity_at_a_known_address_is_no_trouble() {
         causes(a.status()).into_iter().find(|cause| cause == "another_identity")
     });
     assert_eq!(seen, None);
+}
+
+/// Both dial from the port on which they listen. Where only one of them can be dialled, their two dials become one connection that
+/// both have opened, and that none of them answers; what was seen: for ever, because they failed and tried again at the same time.
+#[test]
+#[ignore = "needs root and network namespaces; .ci/run runs it"]
+fn two_dials_that_meet_keep_nobody_apart() {
+    let lab = Lab::new();
+    let hosts = [(); 2].map(|()| lab.host(Addresses::V4));
+    hosts.iter().for_each(Host::block_multicast);
+    let nodes = [0, 1].map(|at| launch(&hosts[at], &format!("n{at}")).start());
+    nodes.iter().for_each(Node::stop);
+    hosts.iter().for_each(Host::unblock);
+    // The one with the smaller id dials first, and is to wait for an answer when the other one dials.
+    let id = |at: usize| nodes[at].peer_id().parse::<NodeId>().unwrap();
+    let larger = usize::from(id(0) < id(1));
+    hosts[larger].drop_requests_and_udp();
+    nodes.iter().for_each(Node::spawn_again);
+    nodes.iter().for_each(Node::wait_ready);
+    nodes[0].wait_linked(&nodes[1], seconds(20));
+    share_both_ways(&nodes[0], &nodes[1], "through one firewall");
 }
 
 /// The moment of a line of the log, in seconds of its day.

@@ -22,6 +22,7 @@ mod conflicts;
 mod dialling;
 mod dials;
 mod discovery;
+mod doctor;
 mod foreign;
 mod keys;
 mod many;

@@ -58,6 +58,7 @@ fn what_happens_elsewhere_is_shown_without_harm_to_the_line_being_typed() {
     let a = launch(&host_a, "a").start();
     let b = launch(&host_b, "b").stdin(Stdin::Terminal).start();
     let id = b.peer_id();
+    wait_terminal(&b, "(open network: whoever is on this LAN can read and write)");
     wait_until("a hears b", PATIENCE, || a.is_subscribed(&id));
 
     b.send(b"add typed in one");

@@ -64,7 +64,7 @@ fn web_server(host: &Host) -> Process {
 }
 
 /// A program that shares the port of multicast DNS with nobody.
-fn holder(host: &Host) -> Process {
+pub(crate) fn holder(host: &Host) -> Process {
     let mut command = host.command("python3");
     let program = r#"
 import socket, time

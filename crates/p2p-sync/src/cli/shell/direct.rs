@@ -90,7 +90,7 @@ pub(super) async fn open_for(wants: &Wants, paths: &DataPaths, place: &Place) ->
     }
     descriptors::claim()?;
     let logs = Logs::start_quiet(place.verbose)?;
-    let node = Node::start_offline(directory, place.network.clone()).await;
+    let node = Node::start_offline(directory, place.network.clone(), place.lan).await;
     let node = node.map_err(|error| {
         logs.flush();
         Failure::from(error)

@@ -61,7 +61,7 @@ pub(super) fn messages(messages: Messages) -> Vec<String> {
     lines
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().si().to_string()
 }
 

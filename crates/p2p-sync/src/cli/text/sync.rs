@@ -262,6 +262,8 @@ pub(in crate::cli) mod tests {
 
     fn a_peer(standing: Standing, clock_ahead_nanos: Option<i64>) -> PeerSync {
         PeerSync {
+            unequal_for: None,
+            hindrance: None,
             peer: peer_id(),
             standing,
             last: None,

@@ -1,54 +1,76 @@
-//! Whose clock is wrong: the one that is far from the median of all.
+//! Whose clock is wrong: the one that is far from those of most nodes.
 
-use super::finding;
-use crate::report::{Finding, Status};
+use super::{finding, listed, records};
+use crate::report::{Finding, PeerClock, Status, Surroundings};
 
-/// How far clocks may differ, in seconds: an estimate from one message is not exact.
+/// How far clocks may differ, in seconds.
 const DIFFERENCE_MAX: f64 = 5.0;
 
-pub(super) fn findings(status: &Status) -> Vec<Finding> {
-    let clocks: Vec<(&str, f64)> = (status.sync.peers.iter())
-        .filter_map(|peer| Some((peer.synced.display_name.as_str(), peer.clock_ahead_seconds?)))
-        .collect();
-    let advice = "Let it set its clock from a time server; writes that are dated too far ahead wait on the other nodes";
-    let mut findings = Vec::new();
-    if let [(peer, ahead)] = clocks.as_slice() {
-        if ahead.abs() > DIFFERENCE_MAX {
-            let text = format!(
-                "The clock of {peer} is {}, and which of the two is wrong is not known",
-                apart(*ahead, "this one")
-            );
-            findings.push(finding("clock", text, advice));
-        }
-    } else {
-        let mut all: Vec<f64> = clocks.iter().map(|(_, ahead)| *ahead).chain([0.0]).collect();
-        all.sort_by(f64::total_cmp);
-        let median = all.get(all.len() / 2).copied().unwrap_or_default();
-        if median.abs() > DIFFERENCE_MAX {
-            let text = format!("The clock of this machine is {}", apart(-median, "those of most nodes"));
-            findings.push(finding("clock_here", text, advice));
-        }
-        for (peer, ahead) in clocks {
-            if (ahead - median).abs() > DIFFERENCE_MAX {
-                let text = format!(
-                    "The clock of {peer} is {}",
-                    apart(ahead - median, "those of most nodes")
-                );
-                findings.push(finding("clock", text, advice));
-            }
-        }
-    }
-    if status.sync.ahead.records > 0 {
+const ADVICE: &str =
+    "Let it set its clock from a time server; writes that are dated too far ahead wait on the other nodes";
+
+pub(super) fn findings(status: &Status, around: &Surroundings) -> Vec<Finding> {
+    let mut findings = differences(&around.clocks);
+    let ahead = status.sync.ahead.records;
+    if ahead > 0 {
+        let (are, they) = if ahead == 1 {
+            ("is", "it was")
+        } else {
+            ("are", "they were")
+        };
         let text = format!(
-            "{} records here are dated so far ahead that other nodes do not accept them yet: some clock was wrong when they were written",
-            status.sync.ahead.records
+            "{} here {are} dated so far ahead that other nodes do not accept them yet: some clock was wrong when {they} written",
+            records(ahead)
         );
         findings.push(finding(
             "dated_ahead",
             text,
-            "Once the clock of this machine is right, run repair-clock",
+            "Once the clock of this machine is right, run p2p-sync repair-clock",
         ));
     }
+    findings
+}
+
+fn differences(clocks: &[PeerClock]) -> Vec<Finding> {
+    // What cannot be told apart from a difference that is allowed is none.
+    let ahead = |clock: &PeerClock, of: f64| {
+        let ahead = clock.ahead_seconds - of;
+        (ahead.abs() - clock.within_seconds.unwrap_or_default() > DIFFERENCE_MAX).then_some(ahead)
+    };
+    let mut all: Vec<f64> = clocks.iter().map(|clock| clock.ahead_seconds).chain([0.0]).collect();
+    all.sort_by(f64::total_cmp);
+    let median = all.get((all.len() - 1) / 2).copied().unwrap_or_default();
+    let agree = all
+        .iter()
+        .filter(|clock| (**clock - median).abs() <= DIFFERENCE_MAX)
+        .count();
+    let differ = |of: f64| clocks.iter().filter_map(move |clock| Some((clock, ahead(clock, of)?)));
+    if agree * 2 <= all.len() {
+        let told = differ(0.0).map(|(clock, ahead)| format!("{} is {}", clock.display_name, apart(ahead, "this one")));
+        let told: Vec<String> = told.collect();
+        if told.is_empty() {
+            return Vec::new();
+        }
+        let text = format!(
+            "Clocks differ, and which of them are wrong is not known: that of {}",
+            listed(told)
+        );
+        let advice = "Let each machine set its clock from a time server; writes that are dated too far ahead wait on the other nodes";
+        return vec![finding("clock", text, advice)];
+    }
+    let mut findings = Vec::new();
+    if median.abs() > DIFFERENCE_MAX {
+        let text = format!("The clock of this machine is {}", apart(-median, "those of most nodes"));
+        findings.push(finding("clock_here", text, ADVICE));
+    }
+    findings.extend(differ(median).map(|(clock, ahead)| {
+        let text = format!(
+            "The clock of {} is {}",
+            clock.display_name,
+            apart(ahead, "those of most nodes")
+        );
+        finding("clock", text, ADVICE)
+    }));
     findings
 }
 

@@ -70,6 +70,8 @@ fn sync() -> Sync {
     let peer = |synced, clock| SyncPeer {
         synced,
         clock_ahead_seconds: Some(clock),
+        unequal_seconds: None,
+        hindrance: None,
     };
     Sync {
         ready: true,

@@ -17,7 +17,7 @@ use super::lookups::Lookups;
 use super::peers::{own_dials, per_address};
 use super::transport::half_open::HALF_OPEN_MAX;
 use super::transport::liveness;
-use super::{discovery, door, streams};
+use super::{discovery, door, reach, streams};
 
 /// The protocol name of Kademlia in the default network.
 pub(super) const KAD: &str = "/p2p-sync/kad/1.0.0";
@@ -58,6 +58,7 @@ pub(super) struct Behaviour {
     pub(super) liveness: liveness::Behaviour,
     pub(super) kad: Lookups,
     pub(super) streams: streams::Behaviour,
+    pub(super) reach: streams::Behaviour,
     pub(super) discovery: Toggle<discovery::Behaviour>,
 }
 
@@ -71,15 +72,21 @@ pub(super) fn sync_protocol(network: &NetworkName) -> Result<StreamProtocol, lib
     StreamProtocol::try_from_owned(network.protocol(SYNC))
 }
 
+/// The protocol name of questions about the way to a node in a network.
+fn reach_protocol(network: &NetworkName) -> Result<StreamProtocol, libp2p::swarm::InvalidProtocol> {
+    StreamProtocol::try_from_owned(network.protocol(reach::REACH))
+}
+
 impl Behaviour {
     /// The protocols for one run of a node, which others learn from its agent version. The streams of the sync that peers open go
-    /// to `incoming`. In a `private` network, only members are connected.
+    /// to `incoming`, those of questions about the way to them to `asking`. In a `private` network, only members are connected.
     pub(super) fn new(
         key: &Keypair,
         network: &NetworkName,
         agent_version: String,
         discovery: Option<discovery::Behaviour>,
         incoming: mpsc::Sender<streams::Incoming>,
+        asking: mpsc::Sender<streams::Incoming>,
         private: Option<door::Private>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let limits = ConnectionLimits::default()
@@ -102,6 +109,7 @@ impl Behaviour {
             liveness: liveness::Behaviour::new(),
             kad: Lookups::new(kademlia(key, network)?),
             streams: streams::Behaviour::new(sync_protocol(network)?, incoming),
+            reach: streams::Behaviour::new(reach_protocol(network)?, asking),
             discovery: discovery.into(),
         })
     }

@@ -20,9 +20,12 @@ mod answers;
 mod asking;
 mod engine;
 mod entry;
+mod foreign;
+mod holders;
 mod ours;
 mod probe;
 mod sockets;
+mod survey;
 mod table;
 mod usefulness;
 mod wire;
@@ -32,6 +35,7 @@ use crate::net::libp2p::door::Private;
 use engine::{Command, Ends, Engine};
 use ours::{Ours, Sealing};
 pub(crate) use probe::probe;
+pub(crate) use survey::survey;
 
 /// Events that wait for the swarm, and commands that wait for the task.
 const WAITING_MAX: usize = 64;

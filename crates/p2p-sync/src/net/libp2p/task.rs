@@ -10,7 +10,6 @@ use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::gossipsub::IdentTopic;
 use libp2p::swarm::ConnectionId;
-use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{PeerId, StreamProtocol, Swarm};
 use p2p_sync_core::gate::GateLimits;
 use p2p_sync_core::{NodeId, Record};
@@ -24,6 +23,7 @@ use super::peers::address_book::Source;
 use super::peers::connections::{Connections, Listeners};
 use super::peers::dialer::{Chance, Dialer, Order};
 use super::peers::subnets::Subnets;
+use super::reach::Knocking;
 use super::streams::{self, Feeds};
 use super::transport::late_dials::Arrivals;
 use super::transport::muxer::CutOff;
@@ -37,6 +37,7 @@ mod crowding;
 mod events;
 mod gossiping;
 mod pinging;
+mod reaching;
 mod status;
 mod telling;
 
@@ -73,6 +74,7 @@ pub(super) struct Ends {
     pub(super) cut_off: mpsc::Receiver<CutOff>,
     /// Those of a private network.
     pub(super) doors: Option<Doors>,
+    pub(super) asked_back: mpsc::Receiver<streams::Incoming>,
 }
 
 /// The swarm with everything that decides about it.
@@ -109,6 +111,7 @@ pub(super) struct Task {
     publish_at: Option<Instant>,
     next_check: Instant,
     pings: Pings,
+    knocking: Knocking,
 }
 
 impl Task {
@@ -159,6 +162,7 @@ impl Task {
             publish_at: None,
             next_check: now + CHECK_INTERVAL,
             pings: Pings::default(),
+            knocking: Knocking::new(ends.asked_back),
         }
     }
 
@@ -182,6 +186,7 @@ impl Task {
                     self.feeds.wake();
                 }
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                Some(asked) = self.knocking.asked.recv() => self.on_asked_back(asked),
                 Some(cut_off) = self.cut_off.recv() => self.on_cut_off(&cut_off),
                 Some(answered) = self.telling.twins.told.recv() => self.on_twin(&answered),
                 () = alarm => self.on_alarm(),
@@ -199,6 +204,7 @@ impl Task {
             ToPeers::Vouch { peer } => self.vouch(peer),
             ToPeers::ChangedNothing { author, neighbour } => self.gossip.changed_nothing(author, neighbour),
             ToPeers::Ping { peer, reply } => self.ping(peer, reply),
+            ToPeers::AskBack { peer, reply } => self.ask_back(peer, reply),
             // Whoever asked may have gone away meanwhile.
             ToPeers::Status(reply) => drop(reply.send(self.status())),
             ToPeers::Stop(done) => return Some(done),
@@ -333,10 +339,8 @@ impl Task {
         own_dials.set_strict(is_strict);
         own_dials.set_ordered(true);
         for order in orders {
-            let options = match (order.peer, order.addresses.first()) {
-                (Some(peer), _) => DialOpts::peer_id(peer).addresses(order.addresses.clone()).build(),
-                (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).build(),
-                (None, None) => continue,
+            let Some(options) = self.dial_options(&order) else {
+                continue;
             };
             let id = options.connection_id();
             match self.swarm.dial(options) {

@@ -15,6 +15,7 @@ use crate::net::{FromPeers, claim_port};
 mod doors;
 mod feeds;
 mod lying;
+mod reaching;
 mod sessions;
 mod strangers;
 

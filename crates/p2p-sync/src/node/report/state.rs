@@ -35,6 +35,8 @@ mod tests {
 
     fn with(standings: &[Standing]) -> SyncStatus {
         let peer = |standing: &Standing| PeerSync {
+            unequal_for: None,
+            hindrance: None,
             peer: p2p_sync_core::NodeId::from_bytes(&[1; 38]).expect("an id"),
             standing: *standing,
             last: None,

@@ -57,6 +57,7 @@ impl Sessions {
             // One that never said a word held nothing, and may be gone.
             if has_spoken {
                 self.rights.cut_off(peer, at);
+                self.standings.hindered(peer, "slow");
             }
         }
     }
@@ -75,6 +76,7 @@ impl Sessions {
                 self.conclude(stream, None, now);
             }
             self.rights.cut_off(*peer, at);
+            self.standings.hindered(*peer, "slow");
             tracing::debug!(%peer, "a slow sync session kept others waiting; it continues later");
         }
         if !looked.slow.is_empty() {
@@ -103,6 +105,9 @@ impl Sessions {
         {
             self.standings.refuse(cause, 1);
             self.rights.cut_off(peer, at);
+            self.conclude(stream, None, now);
+            self.standings.hindered(peer, "refused");
+            return;
         }
         self.conclude(stream, None, now);
     }

@@ -79,7 +79,7 @@ impl Node {
     }
 
     fn standing(&self) -> Standing {
-        self.sessions.standings.all()[0].standing
+        self.sessions.standings.all(p2p_sync_core::Uptime::default())[0].standing
     }
 }
 
@@ -243,7 +243,7 @@ fn what_either_side_lacks_comes_when_they_meet() {
     pair.nodes[1].put(0..5_000);
     pair.link(1);
     pair.run_until("never equal", Pair::is_in_sync);
-    let peers = pair.nodes[0].sessions.standings.all();
+    let peers = pair.nodes[0].sessions.standings.all(p2p_sync_core::Uptime::default());
     let last = peers[0].last.unwrap();
     assert!(last.bytes_received > 500_000 && last.bytes_sent > 3_000, "{last:?}");
     assert!(last.records_sent >= 30 && last.records_changed == 5_000, "{last:?}");
@@ -263,7 +263,9 @@ fn a_session_that_breaks_off_is_held_again_and_goes_on() {
     assert!(held < 6_000, "{held}");
     pair.frames_left = usize::MAX;
     pair.run_until("never equal", Pair::is_in_sync);
-    let last = pair.nodes[0].sessions.standings.all()[0].last.unwrap();
+    let last = pair.nodes[0].sessions.standings.all(p2p_sync_core::Uptime::default())[0]
+        .last
+        .unwrap();
     assert!(
         last.records_changed <= 6_000 - held,
         "it went on from where it was: {last:?}"
@@ -336,7 +338,7 @@ fn a_node_without_a_summary_is_busy_and_comes_back_to_it() {
     pair.nodes[1].ledger.store().forget_summary();
     pair.link(1);
     pair.run_until("nothing was tried", |pair| {
-        let peers = pair.nodes[0].sessions.standings.all();
+        let peers = pair.nodes[0].sessions.standings.all(p2p_sync_core::Uptime::default());
         peers[0].last.is_some()
     });
     assert!(!pair.is_equal());

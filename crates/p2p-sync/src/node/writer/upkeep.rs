@@ -144,7 +144,7 @@ impl Writer {
             ready,
             is_out_of_order: self.ledger.is_broken() || self.ledger.is_damaged(),
             is_full,
-            peers: self.sessions.standings.all(),
+            peers: self.sessions.standings.all(now.uptime),
             refused: refused.map(|(cause, count)| (cause.to_owned(), count)).collect(),
             repaired: self.checking.repaired,
             completing: self.ledger.store().completing(),

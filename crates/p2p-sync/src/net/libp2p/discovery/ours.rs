@@ -24,6 +24,8 @@ pub(super) struct Said {
     /// None where what it says of that makes no sense.
     pub(super) peer: Option<PeerId>,
     pub(super) network_tag: String,
+    /// Of the announcement.
+    pub(super) version: String,
     /// For the members of a private network.
     pub(super) sealed: Option<String>,
 }

@@ -19,8 +19,8 @@ use crate::throttle::Throttle;
 
 /// The port of multicast DNS.
 pub(super) const PORT: u16 = 5_353;
-const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+pub(super) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+pub(super) const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 /// Interfaces that are used at once, two sockets and two tasks each: a machine with hundreds of containers has as many. `links`
 /// chooses those at which other machines are.
 const LINKS_MAX: usize = 32;
@@ -198,7 +198,7 @@ impl Open {
     }
 }
 
-fn bound(family: Family, interface: &str) -> Result<Socket, Failure> {
+pub(super) fn bound(family: Family, interface: &str) -> Result<Socket, Failure> {
     let other = |error: io::Error| Failure::Other(error.to_string());
     let (domain, any) = match family {
         Family::V4 => (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -243,7 +243,7 @@ fn only_from(socket: &Socket, interface: &str) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn only_from(_: &Socket, _: &str) {}
 
-fn join(socket: &Socket, place: Place, link: &Link) -> io::Result<()> {
+pub(super) fn join(socket: &Socket, place: Place, link: &Link) -> io::Result<()> {
     match place.family {
         Family::V4 => {
             let own = link.addresses.iter().find_map(|ip| match ip {

@@ -48,6 +48,7 @@ fn announcement(label: &str, peer: PeerId, address: &str, ttl_s: u32) -> Vec<Pie
             said: Said {
                 peer: Some(peer),
                 network_tag: TAG.to_owned(),
+                version: "1".to_owned(),
                 sealed: None,
             },
             ttl_s,
@@ -205,6 +206,7 @@ fn a_node_of_a_private_network_is_told_of_once_its_port_is_known() {
         said: Said {
             peer: None,
             network_tag: String::new(),
+            version: "2".to_owned(),
             sealed: Some(seal(&key, secret, port, [1; 8])),
         },
         ttl_s: 120,

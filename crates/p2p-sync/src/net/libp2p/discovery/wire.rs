@@ -10,9 +10,9 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, Resou
 use super::ours::Said;
 
 /// What every node announces itself as.
-const SERVICE: &str = "_p2p-sync._tcp.local";
+pub(super) const SERVICE: &str = "_p2p-sync._tcp.local";
 /// The name under which browsers ask for all kinds of services.
-const ALL_SERVICES: &str = "_services._dns-sd._udp.local";
+pub(super) const ALL_SERVICES: &str = "_services._dns-sd._udp.local";
 /// The largest packet of multicast DNS (RFC 6762, section 17).
 pub(super) const PACKET_BYTES_MAX: usize = 9_000;
 /// Known instances that are listed with a question: as many as fit into one packet of an Ethernet.
@@ -35,7 +35,7 @@ const LEGACY_TTL_S: u32 = 10;
 const OPCODE: u8 = 0x78;
 const RCODE: u8 = 0x0f;
 /// The smallest question, and the smallest record.
-const SMALLEST_BYTES: usize = 5;
+pub(super) const SMALLEST_BYTES: usize = 5;
 
 /// What a packet says that concerns us.
 #[derive(Debug, Clone)]
@@ -265,7 +265,7 @@ impl OwnNames {
     }
 }
 
-fn promised(bytes: &[u8], at: usize) -> usize {
+pub(super) fn promised(bytes: &[u8], at: usize) -> usize {
     match bytes.get(at..at + 2) {
         Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
         _ => 0,
@@ -300,6 +300,7 @@ fn piece(record: &ResourceRecord<'_>) -> Option<Piece> {
             said: Said {
                 peer: attribute(text, "id").and_then(|id| id.parse().ok()),
                 network_tag: attribute(text, "net").unwrap_or_default(),
+                version: attribute(text, "v").unwrap_or_default(),
                 sealed: attribute(text, "v")
                     .filter(|version| version == "2")
                     .and_then(|_| attribute(text, "x")),
@@ -322,7 +323,7 @@ fn address_piece(record: &ResourceRecord<'_>, address: IpAddr) -> Option<Piece> 
 }
 
 /// Whether it is one label before the name of our service.
-fn is_instance(name: &Name<'_>) -> bool {
+pub(super) fn is_instance(name: &Name<'_>) -> bool {
     Name::new(SERVICE).is_ok_and(|service| {
         name.get_labels().len() == service.get_labels().len() + 1 && name.is_subdomain_of(&service)
     })
@@ -377,7 +378,7 @@ pub(super) fn resolve<'a>(
     (!packet.questions.is_empty()).then(|| packet.build_bytes_vec_compressed().ok())?
 }
 
-fn question(name: Name<'_>, kind: TYPE) -> Question<'_> {
+pub(super) fn question(name: Name<'_>, kind: TYPE) -> Question<'_> {
     Question::new(name, QTYPE::TYPE(kind), QCLASS::CLASS(CLASS::IN), false)
 }
 

@@ -56,6 +56,7 @@ fn what_one_node_announces_another_understands() {
                 said: Said {
                     peer: Some(peer),
                     network_tag: TAG.to_owned(),
+                    version: "1".to_owned(),
                     sealed: None,
                 },
                 ttl_s: 4_500
@@ -91,6 +92,7 @@ fn empty_strings_and_strings_without_a_key_are_passed_over() {
         said: Said {
             peer,
             network_tag: TAG.to_owned(),
+            version: String::new(),
             sealed: None,
         },
         ttl_s: 10,
@@ -117,6 +119,7 @@ fn a_node_of_a_private_network_says_nothing_but_its_port_and_what_is_sealed() {
     let expected = Said {
         peer: None,
         network_tag: String::new(),
+        version: "2".to_owned(),
         sealed: Some("c2VhbGVk".to_owned()),
     };
     assert_eq!(said, Some(("p2p-sync-a2b3c4d5._p2p-sync._tcp.local", expected)));

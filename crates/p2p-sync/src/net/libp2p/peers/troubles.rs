@@ -248,6 +248,16 @@ impl Troubles {
         }
     }
 
+    /// Whether somebody answered there who did not speak as a node does.
+    pub(in crate::net::libp2p) fn met_no_node(&self, whom: &Whom) -> bool {
+        let row = self.rows.get(whom);
+        row.is_some_and(|row| {
+            row.attempts
+                .iter()
+                .any(|(_, cause, _)| *cause == TroubleCause::NotANode)
+        })
+    }
+
     /// Whether the user named this peer.
     pub(in crate::net::libp2p) fn is_meant(&self, whom: &Whom) -> bool {
         meant(&self.configured, whom)
