@@ -55,6 +55,7 @@ impl Change {
             timestamp: self.timestamp,
             author,
             seen: self.seen.without(&author),
+            signature: None,
         }
     }
 }
@@ -221,6 +222,7 @@ mod tests {
             timestamp: Timestamp::from_nanos(1_735_979_415_000_000_001).unwrap(),
             author,
             seen,
+            signature: None,
         }
     }
 

@@ -134,6 +134,7 @@ impl Replica {
             timestamp,
             author: self.id,
             seen: Seen::by(&self.id, ahead).before(timestamp),
+            signature: None,
         };
         let after = Versions::of(due.iter().cloned().chain([record.clone()]));
         transaction.replace(&held, &after).map_err(WriteError::Store)?;
@@ -189,6 +190,7 @@ impl Replica {
             author: self.id,
             // What was dated later is dropped, but what its author had seen has been seen.
             seen: Seen::by(&self.id, replaced.all()).before(timestamp),
+            signature: None,
         };
         let held = Versions::of([record.clone()]);
         transaction.replace(&replaced, &held).map_err(WriteError::Store)?;
@@ -220,6 +222,7 @@ mod tests {
             timestamp: at(900),
             author: other,
             seen: Seen::NOTHING,
+            signature: None,
         };
         replica.receive(&mut transaction, &theirs).unwrap();
         // A clock that stood far ahead, and was set right.
@@ -255,6 +258,7 @@ mod tests {
             timestamp,
             author,
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

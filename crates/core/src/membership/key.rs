@@ -6,9 +6,8 @@ use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_zebra::{Signature, SigningKey, VerificationKey};
 
 use crate::id::NodeId;
+use crate::signature::SIGNATURE_BYTES;
 
-/// Bytes of a signature.
-pub const SIGNATURE_BYTES: usize = 64;
 /// What stands before the 32 bytes of an Ed25519 key in a peer id: an identity multihash of 36 bytes, which are a protobuf of
 /// key type 1 and 32 bytes of data.
 const NODE_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];

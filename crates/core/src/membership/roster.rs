@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::entry::{Entry, EntryId, InvalidEntry, NextSecret, ShortId, Statement};
 use super::fold::{Lists, Members};
-use super::key::{PublicKey, SIGNATURE_BYTES};
+use super::key::PublicKey;
 use super::list::KeepList;
 use super::set::{Entries, Inserted, NoGenesis};
 use crate::limits::DOOR_SECRETS_MAX;
+use crate::signature::SIGNATURE_BYTES;
 
 /// Whether a key made a signature for a message.
 pub type Verify = fn(&PublicKey, &[u8], &[u8; SIGNATURE_BYTES]) -> bool;

@@ -168,6 +168,7 @@ mod tests {
             timestamp: Timestamp::from_nanos(number + 1).unwrap(),
             author: NodeId::from_bytes(&[1]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

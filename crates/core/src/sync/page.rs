@@ -127,6 +127,7 @@ fn read_record(r: &mut Reader<'_>, authors: &[NodeId], before: i64) -> Result<Re
         timestamp,
         author,
         seen,
+        signature: None,
     })
 }
 

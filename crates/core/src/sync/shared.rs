@@ -288,6 +288,7 @@ mod tests {
             timestamp: Timestamp::MIN,
             author: NodeId::from_bytes(&[1]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         })
     }
 

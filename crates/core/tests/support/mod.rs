@@ -101,6 +101,7 @@ pub(crate) fn record(text: &str, content: Content, timestamp: Timestamp, author:
         timestamp,
         author: node(author),
         seen: saw.before(timestamp),
+        signature: None,
     }
 }
 

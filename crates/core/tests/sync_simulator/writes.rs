@@ -51,6 +51,7 @@ impl World {
             timestamp: writer.clock.tick(now, replaced.latest()).unwrap(),
             author: peer_id(node),
             seen: Seen::by(&peer_id(node), replaced.all()),
+            signature: None,
         };
         let beats = |version: &Record| rank(version) < rank(&record) && covers(&record, version);
         assert!(replaced.all().iter().all(beats), "a local write beats what it replaces");

@@ -309,6 +309,7 @@ pub(super) fn record_by(
         timestamp,
         author,
         seen,
+        signature: None,
     })
 }
 

@@ -248,6 +248,7 @@ mod tests {
             timestamp: Timestamp::from_nanos(number).unwrap(),
             author: NodeId::from_bytes(&[1; 38]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

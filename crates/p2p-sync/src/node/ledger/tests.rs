@@ -38,6 +38,7 @@ fn theirs(text: &str) -> Record {
         timestamp: system::now(),
         author: NodeId::from_bytes(&[7]).unwrap(),
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 
@@ -264,6 +265,7 @@ pub(super) fn named(key: &str, content: Content, author: u8) -> Record {
         timestamp: system::now(),
         author: NodeId::from_bytes(&[author]).unwrap(),
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 
