@@ -35,7 +35,7 @@ pub use entry::{Entry, EntryId, InvalidEntry, InvalidMemberName, MemberName, Nex
 pub use fold::{Lists, Members, Rank};
 pub use key::{InvalidKey, PublicKey, SecretKey};
 pub use list::{KeepList, LIST_ITEM_BYTES, OtherList};
-pub use roster::{Roster, Verify};
+pub use roster::{Roster, Standing, Uncounted, Verify};
 pub use set::{Entries, Inserted, NoGenesis, Refused};
 pub use signing::{SignedRecords, Signer, WrongSignatures};
 

@@ -9,8 +9,14 @@ use std::collections::BTreeSet;
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::scalar::Scalar;
 use data_encoding::HEXLOWER;
-use p2p_sync_core::membership::{EntryId, PublicKey, SIGNATURE_BYTES, SecretKey, SignedRecords, Signer};
-use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Signature};
+use p2p_sync_core::gate::{Arrival, Gate, GateLimits, Refusal, Verdict};
+use p2p_sync_core::membership::{
+    Entry, EntryId, MemberName, PublicKey, Role, Roster, SIGNATURE_BYTES, SecretKey, SignedRecords, Signer, Standing,
+    Statement, Uncounted,
+};
+use p2p_sync_core::message::encode;
+use p2p_sync_core::sync::{FeedReceiver, Frame};
+use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Signature, Uptime};
 use proptest::prelude::*;
 use sha2::{Digest, Sha512};
 use support::{nanos, put};
@@ -200,12 +206,10 @@ fn with_torsion(secret: Scalar, torsion: usize, message: &[u8], key: &[u8; 32]) 
 fn single_checks_and_batches_agree_on_signatures_that_others_disagree_about() {
     let mut together = vec![signed(1, 1), signed(2, 2)];
     for torsion in 0..8 {
-        for of_key in 0..8 {
+        for (of_key, part) in EIGHT_TORSION.iter().enumerate() {
             let secret = Scalar::from(7_654_321_u64);
             // A key with a part of small order is none of small order, and anybody can have one.
-            let key = (secret * ED25519_BASEPOINT_POINT + EIGHT_TORSION[of_key])
-                .compress()
-                .to_bytes();
+            let key = (secret * ED25519_BASEPOINT_POINT + part).compress().to_bytes();
             let author = PublicKey::from_bytes(key).unwrap().node_id();
             let mut record = unsigned(author, &format!("{torsion} {of_key}"), b"", 5);
             let message = [&b"p2p-sync record 1\0"[..], &[0xaa; 32], &record.digest()].concat();
@@ -222,4 +226,116 @@ fn single_checks_and_batches_agree_on_signatures_that_others_disagree_about() {
         }
     }
     assert_eq!(rule().verify_all(&mut together), Ok(()));
+}
+
+/// A network of a founder (1), a writer (2) and a reader (3).
+fn roster() -> Roster {
+    let sign = |network, statement| Entry::sign(network, &secret(1), nanos(1), statement).unwrap();
+    let genesis = Statement::Genesis {
+        recovery: secret(9).public(),
+        secret: [0; 32],
+        nonce: [0; 16],
+        name: "home".parse().unwrap(),
+    };
+    let genesis = sign(EntryId([0; 32]), genesis);
+    let mut roster = Roster::new(genesis.clone()).unwrap();
+    let grants = [(2, Role::Writer), (3, Role::Reader)].map(|(seed, role)| {
+        let (device, name) = (secret(seed).public(), MemberName::new("device").unwrap());
+        sign(genesis.id(), Statement::Grant { device, role, name })
+    });
+    assert_eq!(roster.add(grants.into()).len(), 2);
+    roster
+}
+
+/// A record in that network, as it arrives.
+fn arrived(seed: u8, number: i64) -> Record {
+    let signer = Signer::new(roster().network(), secret(seed));
+    let mut record = unsigned(signer.author(), &format!("key {number}"), b"v", 1 + number);
+    record.signature = Some(Signature::claimed(*signer.sign(&record).as_bytes()));
+    record
+}
+
+#[test]
+fn of_what_is_signed_only_what_writers_wrote_is_admitted() {
+    let roster = roster();
+    let standings = [
+        (1, Standing::Counts),
+        (2, Standing::Counts),
+        (3, Standing::MayNotWrite),
+        (4, Standing::Unknown),
+    ];
+    for (seed, standing) in standings {
+        assert_eq!(roster.record(&arrived(seed, 1)), standing);
+    }
+    let mut page: Vec<Record> = (1..=4).map(|seed| arrived(seed, 1)).collect();
+    let uncounted = Uncounted {
+        not_permitted: 1,
+        unknown: 1,
+    };
+    assert_eq!(roster.admit(&mut page), Ok(uncounted));
+    assert_eq!(page, [arrived(1, 1), arrived(2, 1)]);
+    assert!(page.iter().all(is_verified));
+    // One that nobody signed spoils the page, whoever it names.
+    for seed in 1..=4_u8 {
+        let mut page: Vec<Record> = (1..=4).map(|seed| arrived(seed, 1)).collect();
+        page[usize::from(seed) - 1].content = Content::Deleted;
+        let before = page.clone();
+        assert!(roster.admit(&mut page).is_err());
+        assert_eq!(page, before);
+    }
+}
+
+#[test]
+fn the_gate_lets_signed_messages_of_writers_in() {
+    let roster = roster();
+    let mut gate = Gate::new(GateLimits::default());
+    let mut sequence = 0;
+    let mut judge = |seed: u8, record: &Record| {
+        sequence += 1;
+        let author = signer(seed).author();
+        let data = encode(std::slice::from_ref(record));
+        let arrival = Arrival {
+            author,
+            neighbour: author,
+            sequence: Some(sequence),
+            data: &data,
+        };
+        gate.judge_in(Some(&roster), arrival, nanos(100), Uptime::default())
+    };
+    match judge(2, &arrived(2, 1)) {
+        Verdict::Accept(records) => assert!(records.iter().all(is_verified)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(judge(3, &arrived(3, 1)), Verdict::Ignore(Refusal::NotPermitted));
+    assert_eq!(judge(4, &arrived(4, 1)), Verdict::Ignore(Refusal::UnknownAuthor));
+    let bare = Record {
+        signature: None,
+        ..arrived(2, 2)
+    };
+    assert!(matches!(judge(2, &bare), Verdict::Reject(Refusal::Malformed(_))));
+    let forged = Record {
+        content: Content::Deleted,
+        ..arrived(2, 2)
+    };
+    assert_eq!(judge(2, &forged), Verdict::Reject(Refusal::WrongSignature));
+    // What another signed is not the author's.
+    assert_eq!(judge(1, &arrived(2, 1)), Verdict::Reject(Refusal::WrongSignature));
+}
+
+#[test]
+fn a_feed_ends_with_the_first_record_that_its_author_did_not_sign() {
+    let page = |records| Frame::Records { bulk: None, records };
+    let mut feed = FeedReceiver::of_network(SignedRecords::of(roster().network()));
+    let (taken, _) = feed
+        .receive(page(vec![arrived(2, 1), arrived(4, 2)]), nanos(100))
+        .unwrap();
+    assert!(
+        taken.len() == 2 && taken.iter().all(is_verified),
+        "who may write is decided where they are merged"
+    );
+    let forged = Record {
+        content: Content::Deleted,
+        ..arrived(2, 3)
+    };
+    assert!(feed.receive(page(vec![arrived(2, 4), forged]), nanos(100)).is_err());
 }

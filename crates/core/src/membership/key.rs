@@ -43,8 +43,13 @@ impl PublicKey {
     /// # Errors
     /// When the peer id is not that of a usable Ed25519 key.
     pub fn of(node: &NodeId) -> Result<Self, InvalidKey> {
-        let key = node.as_bytes().strip_prefix(&NODE_ID_PREFIX).ok_or(InvalidKey)?;
-        Self::from_bytes(key.try_into().map_err(|_| InvalidKey)?)
+        Self::from_bytes(Self::sought(node).ok_or(InvalidKey)?.0)
+    }
+
+    /// What stands in a peer id where a device has its key, to be looked up among members, who all have usable ones.
+    pub(super) fn sought(node: &NodeId) -> Option<Self> {
+        let key = node.as_bytes().strip_prefix(&NODE_ID_PREFIX)?;
+        Some(Self(key.try_into().ok()?))
     }
 
     /// The peer id of the device with this key.

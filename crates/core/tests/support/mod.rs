@@ -111,6 +111,7 @@ pub(crate) fn change(text: &str, content: Content, timestamp: Timestamp, saw: Sa
         content,
         timestamp,
         seen: saw.before(timestamp),
+        signature: None,
     }
 }
 
