@@ -102,11 +102,9 @@ pub(crate) fn twist(lie: Lie, mut frame: Frame, random: &mut Random, made_up: &m
             }
         }
         (Frame::Records { .. } | Frame::RecordsWanted { .. }, Lie::Withholds) => return None,
-        (Frame::Records { records, .. }, Lie::Forges) => {
-            // Now and then it is honest, so that there is something to forge.
-            if random.percent(60) {
-                forge(random.below(records.len().max(1)), records, random);
-            }
+        // Now and then it is honest, so that there is something to forge.
+        (Frame::Records { records, .. }, Lie::Forges) if random.percent(60) => {
+            forge(random.below(records.len().max(1)), records, random);
         }
         (_, Lie::Forges | Lie::Rogue) => {}
         _ if random.percent(2) => return Some(out_of_turn(random)),
