@@ -116,6 +116,11 @@ impl Roster {
     /// When one of them is not signed by its author: no honest node sends such a page. Nothing was taken out then.
     pub fn admit(&self, records: &mut Vec<Record>) -> Result<Uncounted, WrongSignatures> {
         SignedRecords::of(self.network()).verify_all(records)?;
+        Ok(self.leave_out(records))
+    }
+
+    /// Takes out the records that do not count, of those whose signatures were verified.
+    pub fn leave_out(&self, records: &mut Vec<Record>) -> Uncounted {
         let mut uncounted = Uncounted::default();
         records.retain(|record| match self.record(record) {
             Standing::Counts => true,
@@ -128,7 +133,7 @@ impl Roster {
                 false
             }
         });
-        Ok(uncounted)
+        uncounted
     }
 
     /// The entries.

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::system;
 
+mod members;
 mod room;
 
 pub(super) fn open(directory: &TempDir) -> Ledger {

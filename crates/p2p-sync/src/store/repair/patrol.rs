@@ -18,9 +18,9 @@ use crate::store::transaction::Transaction;
 const BYTES_MAX: usize = 1 << 20;
 
 /// Each table is in this order, so they are merged as they are read.
-const ROWS: &str = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 0 FROM kv_store NOT INDEXED \
+const ROWS: &str = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 0, signature FROM kv_store NOT INDEXED \
     WHERE sequence > ?1 AND sequence <= ?2 \
-    UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 1 FROM kv_conflict NOT INDEXED \
+    UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 1, signature FROM kv_conflict NOT INDEXED \
     WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3";
 const HIGHEST: &str = "SELECT MAX((SELECT COALESCE(MAX(sequence), 0) FROM kv_store), \
     (SELECT COALESCE(MAX(sequence), 0) FROM kv_conflict))";

@@ -14,17 +14,18 @@ use super::scan::ScanFound;
 use crate::store::authors::Authors;
 use crate::store::columns::{self, Columns};
 use crate::store::error::StoreError;
+use crate::store::members;
 use crate::store::rows;
 use crate::store::sequence::Numbers;
 use crate::store::sqlite::SqliteStore;
 use crate::store::table::{RowId, for_either_table};
 use crate::store::transaction::Transaction;
 
-for_either_table!(fn record_sql = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence FROM "
+for_either_table!(fn record_sql = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, signature FROM "
     TABLE " WHERE sequence = ?1");
 for_either_table!(
     /// It becomes a version of the store only now, so it takes the next number.
-    fn index_sql = "UPDATE " TABLE " SET key_hash = ?2, digest = ?3, sequence = ?4 WHERE sequence = ?1"
+    fn index_sql = "UPDATE " TABLE " SET key_hash = ?2, digest = ?3, sequence = ?4, signature = ?5 WHERE sequence = ?1"
 );
 for_either_table!(
     /// What is left of a damaged row may be the only copy there is. One that is larger than any record is not worth its room.
@@ -58,6 +59,12 @@ pub(super) enum RowState {
     },
     /// It is no record, and another program wrote it.
     Unreadable(rows::Why),
+}
+
+/// A row, and its key made printable.
+struct Found {
+    examined: Examined,
+    key: String,
 }
 
 /// Examines a row of [`records_sql`](super::scan::records_sql).
@@ -107,13 +114,21 @@ impl Transaction<'_> {
         let Some(connection) = &store.connection else {
             return store.connection().map(drop);
         };
-        let mended = mend(
-            connection,
-            (&mut store.authors, &mut store.numbers),
-            row,
-            verified,
-            named,
-        );
+        let found = look_at(connection, &mut store.authors, row);
+        let found = found.map_err(|cause| StoreError::sqlite(&store.file, cause));
+        let Some(mut found) = store.noted(found)? else {
+            return Ok(());
+        };
+        if let RowState::Unindexed { record, .. } = &mut found.examined.state
+            && !store.sign_foreign(record)
+        {
+            verified.indexed += 1;
+            return self.remove_uncounted(row, &found);
+        }
+        let Some(connection) = &store.connection else {
+            return store.connection().map(drop);
+        };
+        let mended = mend(connection, &mut store.numbers, (row, found), (verified, named));
         match mended.map_err(|cause| StoreError::sqlite(&store.file, cause)) {
             Ok(Some(Mended::Removed(Some(old)))) => store.tracker.note_removed(old),
             Ok(Some(Mended::Indexed { key, old, new })) => {
@@ -126,6 +141,33 @@ impl Transaction<'_> {
             }
             Ok(_) => {}
             Err(error) => return store.noted(Err(error)),
+        }
+        Ok(())
+    }
+}
+
+impl Transaction<'_> {
+    /// Takes out a row that another program wrote into the store of a private network, in which it does not count.
+    fn remove_uncounted(&mut self, row: RowId, found: &Found) -> Result<(), StoreError> {
+        let RowState::Unindexed { record, .. } = &found.examined.state else {
+            return Ok(());
+        };
+        let store: &mut SqliteStore = self;
+        let Some(connection) = &store.connection else {
+            return store.connection().map(drop);
+        };
+        let aside = members::set_record_aside(connection, &mut store.authors, record)
+            .and_then(|()| connection.prepare_cached(remove_sql(row.table))?.execute([row.number]));
+        let aside = aside.map_err(|cause| StoreError::sqlite(&store.file, cause));
+        store.noted(aside)?;
+        if let Some(old) = found.examined.stored {
+            store.tracker.note_removed(old);
+        }
+        if store.damage_log.count(1, Instant::now()).is_some() {
+            tracing::warn!(
+                key = found.key,
+                "Another program wrote a record that does not count in this private network; moved it to the table set_aside"
+            );
         }
         Ok(())
     }
@@ -169,13 +211,11 @@ enum Mended {
     Indexed { key: Key, old: Option<Item>, new: Item },
 }
 
-fn mend(
+fn look_at(
     connection: &Connection,
-    (authors, numbers): (&mut Authors, &mut Numbers),
+    authors: &mut Authors,
     RowId { table, number }: RowId,
-    verified: &mut ScanFound,
-    named: usize,
-) -> rusqlite::Result<Option<Mended>> {
+) -> rusqlite::Result<Option<Found>> {
     let mut statement = connection.prepare_cached(record_sql(table))?;
     let mut rows = statement.query([number])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -184,7 +224,15 @@ fn mend(
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => shortened(bytes),
         _ => String::new(),
     };
-    drop(rows);
+    Ok(Some(Found { examined, key }))
+}
+
+fn mend(
+    connection: &Connection,
+    numbers: &mut Numbers,
+    (RowId { table, number }, Found { examined, key }): (RowId, Found),
+    (verified, named): (&mut ScanFound, usize),
+) -> rusqlite::Result<Option<Mended>> {
     match examined.state {
         RowState::Sound => Ok(None),
         RowState::Unreadable(why) => {
@@ -204,7 +252,11 @@ fn mend(
                 number,
                 columns.key_hash(),
                 columns.digest,
-                next
+                next,
+                record
+                    .signature
+                    .as_ref()
+                    .map(|signature| signature.as_bytes().as_slice())
             ])?;
             verified.indexed += 1;
             Ok(Some(Mended::Indexed {

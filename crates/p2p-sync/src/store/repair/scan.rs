@@ -32,7 +32,7 @@ const STEPS_PER_QUESTION: i32 = 100;
 
 const PIN: &str = "SELECT EXISTS (SELECT 1 FROM kv_store)";
 for_either_table!(fn items_sql = "SELECT key_hash, timestamp, digest, sequence FROM " TABLE " INDEXED BY " TABLE "_item");
-for_either_table!(pub(super) fn records_sql = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence FROM "
+for_either_table!(pub(super) fn records_sql = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, signature FROM "
     TABLE " NOT INDEXED ORDER BY sequence");
 const CHECK: &str = "PRAGMA integrity_check(1)";
 
