@@ -109,7 +109,12 @@ pub(super) struct Kept {
 pub(super) fn kept(connection: &Connection) -> rusqlite::Result<Option<Kept>> {
     let pair = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let Some(network) = sync::meta(connection, NETWORK_ID)? else {
-        return Ok(None);
+        // Members of a network without a name: somebody took that away, and it is no open network for that.
+        let ids: rusqlite::Result<Vec<Vec<u8>>> = all(connection, ENTRY_IDS, |row| row.get(0));
+        return match ids {
+            Ok(ids) if !ids.is_empty() => Err(rusqlite::Error::QueryReturnedNoRows),
+            _ => Ok(None),
+        };
     };
     Ok(Some(Kept {
         network,
