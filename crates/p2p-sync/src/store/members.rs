@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
-use p2p_sync_core::Record;
 use p2p_sync_core::membership::{Entry, EntryId, Roster, SignedRecords, Signer, Standing, Statement};
+use p2p_sync_core::{Record, Signature};
 use rusqlite::{Connection, params};
 
 use super::authors::Authors;
@@ -103,6 +103,27 @@ pub(super) struct Kept {
     network: String,
     entries: Vec<(Vec<u8>, Vec<u8>)>,
     lists: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The rule of the signatures in a file; none in that of an open network.
+pub(super) fn rule(connection: &Connection) -> rusqlite::Result<Option<SignedRecords>> {
+    let network = sync::meta(connection, NETWORK_ID)?;
+    let network = network.and_then(|hex| HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok());
+    Ok(network.map(|network| SignedRecords::of(EntryId(network))))
+}
+
+/// Takes out the records whose signatures are not those of their authors, since the digest beside a record says nothing of them, and
+/// tells how many they were. What a node sends is looked at so: others would cut it off for one that is wrong.
+pub(super) fn leave_out_unsigned(roster: &Roster, records: &mut Vec<Record>) -> u64 {
+    for record in records.iter_mut() {
+        let read = record.signature.take();
+        record.signature = read.map(|read| Signature::claimed(*read.as_bytes()));
+    }
+    let Err(wrong) = SignedRecords::of(roster.network()).verify_all(records) else {
+        return 0;
+    };
+    wrong.places.iter().rev().for_each(|place| drop(records.remove(*place)));
+    wrong.places.len() as u64
 }
 
 /// None of them in the file of an open network.

@@ -17,6 +17,7 @@ use super::authors::Authors;
 use super::changes::{self, BY_NUMBER};
 use super::columns;
 use super::error::StoreError;
+use super::members;
 use super::rows;
 use super::sqlite::SqliteStore;
 
@@ -178,11 +179,8 @@ impl SqliteStore {
         };
         let result = read(connection, &mut records).map_err(|cause| StoreError::sqlite(&self.file, cause));
         let (mut sound, mut damaged) = (records.sound, records.damaged);
-        if self.roster.is_some() {
-            // No other node would take what is not signed.
-            let all = sound.len();
-            sound.retain(|record| record.signature.is_some());
-            damaged += (all - sound.len()) as u64;
+        if let Some(roster) = &self.roster {
+            damaged += members::leave_out_unsigned(roster, &mut sound);
         } else {
             // Another program may have put anything there.
             sound.iter_mut().for_each(|record| record.signature = None);

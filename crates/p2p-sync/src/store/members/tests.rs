@@ -341,6 +341,34 @@ fn rows_of_other_programs_are_signed_where_they_are_ours_and_set_aside_where_not
     assert_eq!(keep(&mut sqlite, &roster).back, 0);
 }
 
+/// The digest beside a record says nothing about its signature.
+#[test]
+fn a_signature_that_was_damaged_is_never_sent_and_made_again_where_it_is_ours() {
+    let place = Place::new();
+    let mut sqlite = private(&place, &members());
+    sqlite.sign_with(Signer::new(genesis().id(), secret(WRITER)));
+    let [ours, theirs, other] =
+        [(WRITER, "ours"), (OTHER, "theirs"), (OTHER, "other")].map(|(seed, name)| signed(seed, put(name, b"v", 5)));
+    store(&mut sqlite, &[ours.clone(), theirs, other.clone()]);
+    sqlite.close().unwrap();
+    // The last byte of the scalar.
+    place.shell("UPDATE kv_store SET signature = CAST(substr(signature, 1, 63) || x'ff' AS BLOB) WHERE key <> 'other'");
+    let mut sqlite = place.open();
+    sqlite.sign_with(Signer::new(genesis().id(), secret(WRITER)));
+    assert_eq!(held(&mut sqlite), std::slice::from_ref(&other));
+    assert_eq!(sqlite.damaged_seen(), 2);
+    let scanned = sqlite.start_scan(Depth::Records).unwrap().run().unwrap();
+    let found = sqlite.finish_scan(scanned).unwrap();
+    assert_eq!(found.removed, ["theirs"]);
+    assert_eq!(place.rows("SELECT key FROM damaged_row"), ["theirs"]);
+    let mut left = held(&mut sqlite);
+    left.sort_by_key(|record| record.key.clone());
+    assert_eq!(left, [other, ours]);
+    SignedRecords::of(genesis().id()).verify_all(&mut left).unwrap();
+    let scanned = sqlite.start_scan(Depth::Records).unwrap().run().unwrap();
+    assert!(sqlite.finish_scan(scanned).unwrap().removed.is_empty());
+}
+
 #[test]
 fn a_rescue_keeps_members_signatures_and_what_is_set_aside() {
     let place = Place::new();
