@@ -7,9 +7,9 @@ use super::fold::{Lists, Members};
 use super::key::PublicKey;
 use super::list::KeepList;
 use super::set::{Entries, Inserted, NoGenesis};
-use crate::limits::DOOR_SECRETS_MAX;
 use super::signing::{SignedRecords, WrongSignatures};
 use crate::id::NodeId;
+use crate::limits::DOOR_SECRETS_MAX;
 use crate::record::Record;
 use crate::signature::SIGNATURE_BYTES;
 
