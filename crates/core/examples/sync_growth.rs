@@ -122,6 +122,7 @@ fn record(number: u64, version: u64) -> Result<Record, Anything> {
         timestamp: Timestamp::from_nanos(nanos.cast_signed())?,
         author: NodeId::from_bytes(&[u8::try_from(1 + number % 5)?; 38])?,
         seen: Seen::NOTHING,
+        signature: None,
     })
 }
 

@@ -72,6 +72,7 @@ mod tests {
             timestamp,
             author: NodeId::from_bytes(&[1]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

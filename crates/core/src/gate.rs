@@ -16,7 +16,8 @@ use crate::limits::{
     AUTHOR_MESSAGES_CEILING, AUTHOR_MESSAGES_MAX, AUTHOR_WINDOW, LIMITED_NEIGHBOURS_MAX, LIMITED_PEERS_MAX,
     MESSAGE_BYTES_MAX, NEIGHBOUR_STALE_MESSAGES_MAX,
 };
-use crate::message::{InvalidMessage, decode};
+use crate::membership::{Roster, SignedRecords, Standing};
+use crate::message::{InvalidMessage, decode, decode_signed};
 use crate::record::{InvalidKey, Record, ValueTooLarge};
 use crate::time::{Timestamp, Uptime};
 
@@ -105,6 +106,12 @@ pub enum Refusal {
         /// How far the furthest is ahead.
         ahead: Duration,
     },
+    /// Its author is not known as a member of the private network; a session may bring what is legitimate in it, and who that is.
+    UnknownAuthor,
+    /// Its author may not write in the private network.
+    NotPermitted,
+    /// A record in it is not signed by its author.
+    WrongSignature,
 }
 
 /// The kind of a refusal, to count by.
@@ -122,6 +129,12 @@ pub enum Cause {
     InvalidValue,
     /// A record in it is too far ahead of our clock.
     Future,
+    /// Its author is not known as a member.
+    UnknownAuthor,
+    /// Its author may not write.
+    NotPermitted,
+    /// A record in it is not signed by its author.
+    WrongSignature,
 }
 
 impl Refusal {
@@ -134,6 +147,9 @@ impl Refusal {
             Self::InvalidKey(_) => Cause::InvalidKey,
             Self::InvalidValue(_) => Cause::InvalidValue,
             Self::Future { .. } => Cause::Future,
+            Self::UnknownAuthor => Cause::UnknownAuthor,
+            Self::NotPermitted => Cause::NotPermitted,
+            Self::WrongSignature => Cause::WrongSignature,
         }
     }
 }
@@ -147,6 +163,9 @@ impl fmt::Display for Cause {
             Self::InvalidKey => "invalid key",
             Self::InvalidValue => "invalid value",
             Self::Future => "too far ahead",
+            Self::UnknownAuthor => "unknown author",
+            Self::NotPermitted => "not permitted",
+            Self::WrongSignature => "bad signature",
         })
     }
 }
@@ -163,6 +182,9 @@ impl fmt::Display for Refusal {
             Self::InvalidKey(error) => error.fmt(f),
             Self::InvalidValue(error) => error.fmt(f),
             Self::Future { ahead } => write!(f, "a record is {:.1} s ahead of our clock", ahead.as_secs_f64()),
+            Self::UnknownAuthor => f.write_str("its author is not known as a member of this network"),
+            Self::NotPermitted => f.write_str("its author may not write in this network"),
+            Self::WrongSignature => f.write_str("a record in it is not signed by its author"),
         }
     }
 }
@@ -195,6 +217,18 @@ impl Gate {
     /// Everything except an oversized or rate-limited message is charged, so that an invalid message costs its sender as
     /// much as a valid one. Work and memory are bounded by the size of the message.
     pub fn judge(&mut self, arrival: Arrival<'_>, now: Timestamp, uptime: Uptime) -> Verdict {
+        self.judge_in(None, arrival, now, uptime)
+    }
+
+    /// As [`judge`](Self::judge) in an open network; in a private one, by its `roster`, the author must be one that may write, and
+    /// must have signed each record. The signatures come last: they cost more than everything before.
+    pub fn judge_in(
+        &mut self,
+        roster: Option<&Roster>,
+        arrival: Arrival<'_>,
+        now: Timestamp,
+        uptime: Uptime,
+    ) -> Verdict {
         let Arrival {
             author,
             neighbour,
@@ -213,7 +247,18 @@ impl Gate {
         if !has_room {
             return Verdict::Ignore(Refusal::RateLimited { peer: payer });
         }
-        let changes = match decode(data) {
+        // Who signed the message was verified on arrival.
+        match roster.map(|roster| roster.author(&author)) {
+            None | Some(Standing::Counts) => {}
+            Some(Standing::Unknown) => return Verdict::Ignore(Refusal::UnknownAuthor),
+            Some(Standing::MayNotWrite) => return Verdict::Ignore(Refusal::NotPermitted),
+        }
+        let decoded = if roster.is_some() {
+            decode_signed(data)
+        } else {
+            decode(data)
+        };
+        let changes = match decoded {
             Ok(changes) => changes,
             Err(error) => return refuse(error),
         };
@@ -221,7 +266,13 @@ impl Gate {
         if let Some(ahead) = Admission::at(now).too_far_ahead(timestamps) {
             return Verdict::Ignore(Refusal::Future { ahead });
         }
-        Verdict::Accept(changes.into_iter().map(|change| change.by(author)).collect())
+        let mut records: Vec<Record> = changes.into_iter().map(|change| change.by(author)).collect();
+        if let Some(roster) = roster
+            && SignedRecords::of(roster.network()).verify_all(&mut records).is_err()
+        {
+            return Verdict::Reject(Refusal::WrongSignature);
+        }
+        Verdict::Accept(records)
     }
 
     /// An accepted message of `author`, delivered by `neighbour`, has changed nothing: moves its charge to the neighbour.

@@ -159,6 +159,7 @@ mod tests {
             timestamp: Timestamp::from_nanos(0x0102_0304_0506_0708).unwrap(),
             author: NodeId::from_bytes(&[7; 38]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         };
         let item = Item::of(&record);
         let bytes = item.to_bytes();

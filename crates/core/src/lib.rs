@@ -8,7 +8,7 @@
 //! - [`neighbours`]: with which peers a node keeps connections.
 //! - [`time`]: instants and their text form; [`clock`]: the hybrid logical clock that stamps writes.
 //! - [`record`]: keys, values and versions; which version wins, and which one covers which; [`seen`]: what the author of a
-//!   version had seen; [`versions`]: all versions of a key that a node holds.
+//!   version had seen; [`versions`]: all versions of a key that a node holds; [`signature`]: what goes with a record in a private network.
 //! - [`message`]: the live changes that nodes gossip, as JSON.
 //! - [`via`]: how a change arrived; [`admission`]: the check that every remote record must pass.
 //! - [`limiter`] and [`gate`]: which gossip messages are accepted, and who is charged for them.
@@ -38,6 +38,7 @@ pub mod replica;
 pub mod seen;
 pub mod sequence;
 pub mod set_digest;
+pub mod signature;
 pub mod sketch;
 pub mod store;
 pub mod summary;
@@ -53,6 +54,7 @@ pub use id::NodeId;
 pub use network::NetworkName;
 pub use record::{Content, Key, Record, Value};
 pub use seen::Seen;
+pub use signature::Signature;
 pub use time::{Timestamp, Uptime};
 pub use versions::Versions;
 pub use via::Via;

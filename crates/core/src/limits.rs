@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::signature::SIGNATURE_BYTES;
+
 /// Longest key. Long enough for a path, short enough to list and to index.
 pub const KEY_BYTES_MAX: usize = 256;
 /// Authors that a version names as seen, beside the floor: see [`seen`](crate::seen). A key that so many nodes write in turn is rare.
@@ -213,7 +215,7 @@ const _: () = assert!(
         + KEY_BYTES_MAX
         + VALUE_BYTES_MAX
         + SEEN_AUTHORS_MAX * SYNC_SEEN_COST_BYTES
-        + SYNC_PAGE_RECORDS_MAX * NODE_ID_BYTES_MAX
+        + SYNC_PAGE_RECORDS_MAX * (NODE_ID_BYTES_MAX + SIGNATURE_BYTES)
         < SYNC_FRAME_BYTES_MAX,
     "any page fits a frame"
 );

@@ -28,11 +28,15 @@ mod key;
 mod list;
 mod roster;
 mod set;
+mod signing;
 
 pub use chain::{CHAIN_MAX, Visitor};
 pub use entry::{Entry, EntryId, InvalidEntry, InvalidMemberName, MemberName, NextSecret, Role, ShortId, Statement};
 pub use fold::{Lists, Members, Rank};
-pub use key::{InvalidKey, PublicKey, SIGNATURE_BYTES, SecretKey};
+pub use key::{InvalidKey, PublicKey, SecretKey};
 pub use list::{KeepList, LIST_ITEM_BYTES, OtherList};
-pub use roster::{Roster, Verify};
+pub use roster::{Roster, Standing, Uncounted, Verify};
 pub use set::{Entries, Inserted, NoGenesis, Refused};
+pub use signing::{SignedRecords, Signer, WrongSignatures};
+
+pub use crate::signature::SIGNATURE_BYTES;

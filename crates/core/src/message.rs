@@ -9,7 +9,8 @@
 //!
 //! A value that is not UTF-8 travels as `value_b64` (RFC 4648, standard alphabet, padded) in place of `value`. `seen` says
 //! what the author had seen of the key (see [`Seen`]): `floor`, and the latest timestamp of other authors by peer id. If it
-//! is missing, the change overwrites everything older. Unknown fields are ignored, and `null` is the same as a missing
+//! is missing, the change overwrites everything older. In a private network, `sig` is the author's signature over the
+//! record, 64 bytes in base64; in an open one it is unknown. Unknown fields are ignored, and `null` is the same as a missing
 //! field. A batch contains one or more changes, and no batches; an empty one is malformed. One bad change makes the whole
 //! message bad.
 
@@ -22,10 +23,12 @@ use crate::id::NodeId;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::record::{Content, InvalidKey, Key, Record, ValueTooLarge};
 use crate::seen::Seen;
+use crate::signature::{SIGNATURE_BYTES, Signature};
 use crate::text::shortened;
 use crate::time::Timestamp;
 
 mod incoming;
+mod signatures;
 
 /// The field of `seen` that is no peer id.
 const FLOOR: &str = "floor";
@@ -44,6 +47,8 @@ pub struct Change {
     pub timestamp: Timestamp,
     /// What its author had seen of the key; an entry for the author itself means nothing.
     pub seen: Seen,
+    /// In a private network, the author's signature over the record; nothing is known about it yet.
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
 }
 
 impl Change {
@@ -55,6 +60,7 @@ impl Change {
             timestamp: self.timestamp,
             author,
             seen: self.seen.without(&author),
+            signature: self.signature.map(Signature::claimed),
         }
     }
 }
@@ -99,6 +105,24 @@ pub fn decode(data: &[u8]) -> Result<Vec<Change>, InvalidMessage> {
     // The parser does not check text that it skips, so the whole is checked first.
     let text = std::str::from_utf8(data).map_err(|_| malformed("the message is not UTF-8"))?;
     incoming::read(text)
+}
+
+/// Decodes a message of a private network, in which every change carries a signature: `sig`, 64 bytes in base64 (RFC 4648, standard
+/// alphabet, padded). Otherwise as [`decode`], which ignores such a field.
+///
+/// # Errors
+/// As for [`decode`], and when a change has no signature, or something else in its place.
+pub fn decode_signed(data: &[u8]) -> Result<Vec<Change>, InvalidMessage> {
+    let mut changes = decode(data)?;
+    let text = std::str::from_utf8(data).map_err(|_| malformed("the message is not UTF-8"))?;
+    let signatures = signatures::read(text)?;
+    if signatures.len() != changes.len() {
+        return Err(malformed("not every change is signed"));
+    }
+    for (change, signature) in changes.iter_mut().zip(signatures) {
+        change.signature = Some(signature);
+    }
+    Ok(changes)
 }
 
 /// Encodes these records, all by one author: a single one as `Put` or `Delete`, several as a `Batch` in the same order.
@@ -150,12 +174,16 @@ enum Outgoing<'a> {
         timestamp: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         seen: Option<OutgoingSeen<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sig: Option<String>,
     },
     Delete {
         key: &'a str,
         timestamp: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         seen: Option<OutgoingSeen<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sig: Option<String>,
     },
 }
 
@@ -190,6 +218,10 @@ impl<'a> From<&'a Record> for Outgoing<'a> {
         let key = record.key.as_str();
         let timestamp = record.timestamp.to_string();
         let seen = OutgoingSeen::of(record);
+        let sig = record
+            .signature
+            .as_ref()
+            .map(|signature| BASE64.encode(signature.as_bytes()));
         match &record.content {
             Content::Put(bytes) => {
                 let value = bytes.as_text();
@@ -200,9 +232,15 @@ impl<'a> From<&'a Record> for Outgoing<'a> {
                     value_b64,
                     timestamp,
                     seen,
+                    sig,
                 }
             }
-            Content::Deleted => Self::Delete { key, timestamp, seen },
+            Content::Deleted => Self::Delete {
+                key,
+                timestamp,
+                seen,
+                sig,
+            },
         }
     }
 }
@@ -221,6 +259,7 @@ mod tests {
             timestamp: Timestamp::from_nanos(1_735_979_415_000_000_001).unwrap(),
             author,
             seen,
+            signature: None,
         }
     }
 

@@ -172,6 +172,7 @@ mod tests {
             timestamp: Timestamp::from_nanos(number + 1).unwrap(),
             author: NodeId::from_bytes(&[1; 38]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

@@ -4,12 +4,14 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::id::NodeId;
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::seen::Seen;
+use crate::signature::Signature;
 use crate::time::Timestamp;
 
 /// A key: UTF-8, 1 to [`KEY_BYTES_MAX`] bytes, no control characters. Cheap to clone; ordered by its bytes.
@@ -237,7 +239,10 @@ impl Content {
 }
 
 /// One version of one key.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+///
+/// Two of them are equal if their fields are, whatever [`signature`](Self::signature) they carry: two valid signatures of one record
+/// are one record.
+#[derive(Debug, Clone)]
 pub struct Record {
     /// The key.
     pub key: Key,
@@ -249,6 +254,38 @@ pub struct Record {
     pub author: NodeId,
     /// What its author had seen of the key.
     pub seen: Seen,
+    /// In a private network, its author's signature over the [digest](Self::digest); none in an open one.
+    pub signature: Option<Signature>,
+}
+
+impl Record {
+    /// All that makes a record what it is.
+    fn fields(&self) -> (&Key, &Content, Timestamp, &NodeId, &Seen) {
+        // Whoever adds a field decides here whether it belongs to the record.
+        let Self {
+            key,
+            content,
+            timestamp,
+            author,
+            seen,
+            signature: _,
+        } = self;
+        (key, content, *timestamp, author, seen)
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields() == other.fields()
+    }
+}
+
+impl Eq for Record {}
+
+impl Hash for Record {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fields().hash(state);
+    }
 }
 
 /// BLAKE3 over the canonical encoding of a record: two records with the same digest are identical byte for byte.

@@ -4,6 +4,7 @@
 use crate::clock::{Clock, ClockExhausted};
 use crate::id::NodeId;
 use crate::limits::FUTURE_MAX;
+use crate::membership::Signer;
 use crate::record::{Content, Key, Record};
 use crate::seen::Seen;
 use crate::store::Transaction;
@@ -15,6 +16,7 @@ use crate::versions::{Merged, Versions};
 pub struct Replica {
     id: NodeId,
     clock: Clock,
+    signer: Option<Signer>,
 }
 
 /// A local write that did not happen. Nothing was stored.
@@ -49,7 +51,17 @@ pub struct Received {
 impl Replica {
     /// A replica whose writes carry `id`, with a clock that continues after the store's last timestamp.
     pub fn new(id: NodeId, clock: Clock) -> Self {
-        Self { id, clock }
+        let signer = None;
+        Self { id, clock, signer }
+    }
+
+    /// A replica in a private network: its writes carry the signer's id, and are signed.
+    pub fn signing(signer: Signer, clock: Clock) -> Self {
+        Self {
+            id: signer.author(),
+            clock,
+            signer: Some(signer),
+        }
     }
 
     /// The id that local writes carry.
@@ -134,7 +146,9 @@ impl Replica {
             timestamp,
             author: self.id,
             seen: Seen::by(&self.id, ahead).before(timestamp),
+            signature: None,
         };
+        let record = self.signed(record);
         let after = Versions::of(due.iter().cloned().chain([record.clone()]));
         transaction.replace(&held, &after).map_err(WriteError::Store)?;
         let replaced = held.without(&after);
@@ -170,6 +184,12 @@ impl Replica {
         Ok(Received { merged, held })
     }
 
+    /// A record of this node as others are to get it.
+    fn signed(&self, mut record: Record) -> Record {
+        record.signature = self.signer.as_ref().map(|signer| signer.sign(&record));
+        record
+    }
+
     /// Replaces what is held of a key by a write that has seen it, and is dated after what of it is not later than a timestamp.
     fn write_over<S: Transaction>(
         &mut self,
@@ -189,7 +209,9 @@ impl Replica {
             author: self.id,
             // What was dated later is dropped, but what its author had seen has been seen.
             seen: Seen::by(&self.id, replaced.all()).before(timestamp),
+            signature: None,
         };
+        let record = self.signed(record);
         let held = Versions::of([record.clone()]);
         transaction.replace(&replaced, &held).map_err(WriteError::Store)?;
         Ok(Written { record, replaced })
@@ -220,6 +242,7 @@ mod tests {
             timestamp: at(900),
             author: other,
             seen: Seen::NOTHING,
+            signature: None,
         };
         replica.receive(&mut transaction, &theirs).unwrap();
         // A clock that stood far ahead, and was set right.
@@ -255,6 +278,7 @@ mod tests {
             timestamp,
             author,
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

@@ -157,6 +157,7 @@ mod tests {
             timestamp: at(nanos),
             author: node(author),
             seen,
+            signature: None,
         }
     }
 

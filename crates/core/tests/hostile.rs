@@ -27,18 +27,20 @@ use p2p_sync_core::membership::{
     Entries, Entry, EntryId, InvalidEntry, KeepList, MemberName, NextSecret, Role, Roster, SecretKey, ShortId,
     Statement,
 };
-use p2p_sync_core::message::{decode, encode};
+use p2p_sync_core::message::{Change, decode, decode_signed, encode};
 use p2p_sync_core::text::{SHORTENED_CHARACTERS_MAX, printable, shortened};
 use p2p_sync_core::{Key, NetworkName, NodeId, Record, Timestamp, Uptime};
 use support::{Random, instant, node};
 
-const MESSAGES: [&str; 7] = [
+const MESSAGES: [&str; 9] = [
     r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z"}}"#,
     r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","seen":{}}}"#,
     r#"{"Delete":{"key":"hello","timestamp":"2025-01-04T08:30:16.000000001Z","seen":{"floor":"2025-01-04T08:30:15Z"}}}"#,
     r#"{"Put":{"key":"bytes","value_b64":"//4AAQID","timestamp":"2262-04-11T23:47:16.854775807Z","seen":{"floor":"1970-01-01T00:00:00.000000001Z","12D3KooWBmwkafWE2fqfzS96VoTZgpGp6aJsF4N7M5ttgRrLtAMj":"2025-01-04T08:30:15Z"}}}"#,
     r#"{"Put":{"key":"a/\"b\" 🔑","value":"tab\tline\n\u0000\u001b[2J日本","timestamp":"2025-01-04T08:30:15.5+09:00","ttl":[{"a":null}]}}"#,
     r#"{"Batch":[{"Put":{"key":"k","value":"v","timestamp":"2025-01-04T08:30:15Z"}},{"Delete":{"key":"k","timestamp":"2025-01-04T08:30:16Z"}}]}"#,
+    r#"{"Put":{"key":"hello","value":"world","timestamp":"2025-01-04T08:30:15Z","sig":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="}}"#,
+    r#"{"Batch":[{"Delete":{"key":"k","sig":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==","timestamp":"2025-01-04T08:30:15Z"}},{"Put":{"key":"k","value":"v","timestamp":"2025-01-04T08:30:16Z","sig":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="}}]}"#,
     r#"{"v":2,"Rename":{"from":"a","to":"b"}}"#,
 ];
 
@@ -198,6 +200,18 @@ fn decoding_never_panics_and_keeps_the_limits() {
     let (mut accepted, mut refused) = (0, 0);
     fuzz(|random| {
         let data = mutated(random, &MESSAGES);
+        match (decode_signed(&data), decode(&data)) {
+            (Ok(signed), Ok(open)) => {
+                assert!(signed.iter().all(|change| change.signature.is_some()));
+                let bare = signed.into_iter().map(|change| Change {
+                    signature: None,
+                    ..change
+                });
+                assert_eq!(bare.collect::<Vec<_>>(), open, "signed or not, it says the same");
+            }
+            (Ok(_), Err(error)) => panic!("{error}"),
+            (Err(error), _) => assert_harmless(&error.to_string()),
+        }
         match decode(&data) {
             Ok(changes) => {
                 accepted += 1;

@@ -111,6 +111,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 Seen::new(floor, others.map(|(other, seen)| (node(other), seen)).collect()).unwrap()
             }
         },
+        signature: None,
     })
 }
 

@@ -25,6 +25,8 @@ mod many;
 mod node;
 #[path = "sync_simulator/oracles.rs"]
 mod oracles;
+#[path = "sync_simulator/private.rs"]
+mod private;
 #[path = "sync_simulator/scenario.rs"]
 mod scenario;
 #[path = "sync_simulator/slow_liar.rs"]
@@ -123,6 +125,33 @@ fn honest_nodes_end_equal_whatever_happens() {
         ];
         assert!(happened.iter().all(|times| *times > 0), "{total:?}");
     }
+}
+
+/// A private network: readers write, forgers change what others signed, and removed members go on with records dated years back.
+#[test]
+fn in_a_private_network_nothing_counts_that_nobody_may_write() {
+    let run = |seed| {
+        let named = Named(seed, Scenario::of_members(seed));
+        World::new(seed, named.1.clone()).run()
+    };
+    if let Some(seed) = from_environment("P2P_SYNC_SIM_MEMBERS_SEED") {
+        println!("{:?}", run(seed));
+        return;
+    }
+    let seeds = from_environment("P2P_SYNC_SIM_MEMBERS_SEEDS").unwrap_or(24);
+    let mut total = Tally::default();
+    (0..seeds).for_each(|seed| total.add(&run(seed)));
+    println!("{seeds} seeds: {total:?}");
+    let happened = [
+        total.not_permitted,
+        total.wrong_signatures,
+        total.aside,
+        total.listed,
+        total.violations,
+        total.bulks,
+        total.fed,
+    ];
+    assert!(happened.iter().all(|times| *times > 0), "{total:?}");
 }
 
 /// 41 nodes write five keys. Some of their writes are covered by folded floors alone, and had been seen by nobody: run as one of the

@@ -12,9 +12,9 @@ use p2p_sync_core::sketch::Cell;
 use p2p_sync_core::sync::{
     Frame, FrameBuffer, InvalidFrame, MemorySyncStore, Opening, Session, Slots, State, StoreId, cost,
 };
-use p2p_sync_core::{Content, Record, Timestamp};
+use p2p_sync_core::{Content, NodeId, Record, Signature, Timestamp};
 use proptest::prelude::*;
-use support::{Random, Saw, nanos, put, record};
+use support::{Random, Saw, nanos, node, put, record};
 
 fn state() -> State {
     State {
@@ -165,6 +165,89 @@ fn every_frame_has_its_bytes() {
         assert_eq!(hex(&frame.encode()), bytes, "{frame:?}");
         assert_eq!(decode(&frame.encode()), Ok(Some(frame)));
     }
+}
+
+/// In a private network 64 bytes stand behind each value, or behind the key of a deletion.
+#[test]
+fn records_of_a_private_network_have_their_bytes() {
+    let decode = |bytes: &[u8]| {
+        let mut buffer = FrameBuffer::signed();
+        buffer.push(bytes);
+        buffer.next_frame()
+    };
+    let with = |byte, mut record: Record| {
+        record.signature = Some(Signature::claimed([byte; 64]));
+        record
+    };
+    let put = with(0xaa, record("k", put(b"v"), nanos(5), 9, Saw::Nothing));
+    let delete = with(0xbb, record("l", Content::Deleted, nanos(7), 9, Saw::Nothing));
+    let page = Frame::Records {
+        bulk: None,
+        records: vec![put.clone(), delete.clone()],
+    };
+    let author = node(9);
+    let authors = [&[1, u8::try_from(author.as_bytes().len()).unwrap()], author.as_bytes()].concat();
+    let first = [&[7 + 64, 0, 0, 10, 1, b'k', 1, b'v'][..], &[0xaa; 64]].concat();
+    let second = [&[5 + 64, 1, 0, 4, 1, b'l'][..], &[0xbb; 64]].concat();
+    let body = [&[0][..], &authors, &[2], &first, &second].concat();
+    assert_eq!(hex(&page.encode()), hex(&framed(6, &body)));
+    let Ok(Some(Frame::Records { records, .. })) = decode(&framed(6, &body)) else {
+        panic!("refused")
+    };
+    assert_eq!(records, [put.clone(), delete]);
+    assert_eq!(*records[0].signature.as_ref().unwrap().as_bytes(), [0xaa; 64]);
+    assert!(
+        !records[0].signature.as_ref().unwrap().holds_for(&put.digest()),
+        "nobody has verified it"
+    );
+    // An open network passes over them, as over anything behind a record.
+    let Ok(Some(Frame::Records { records, .. })) = self::decode(&framed(6, &body)) else {
+        panic!("refused")
+    };
+    assert!(records.iter().all(|record| record.signature.is_none()));
+    // What is behind the signature is for later versions; one that is cut off is none.
+    let single = |signature: usize| {
+        let record = [
+            &[7 + u8::try_from(signature).unwrap(), 0, 0, 10, 1, b'k', 1, b'v'][..],
+            &vec![0xaa; signature],
+        ]
+        .concat();
+        decode(&framed(6, &[&[0][..], &authors, &[1], &record].concat()))
+    };
+    assert!(matches!(single(64), Ok(Some(_))) && matches!(single(70), Ok(Some(_))));
+    for cut in [0, 1, 63] {
+        assert_eq!(
+            single(cut),
+            Err(InvalidFrame::Malformed("a record without a signature")),
+            "{cut}"
+        );
+    }
+}
+
+/// The largest page there can be, with a signature behind each record, fits a frame.
+#[test]
+fn a_full_page_of_signed_records_fits() {
+    let records: Vec<Record> = (0..1_000)
+        .map(|number: i64| {
+            let mut record = record(
+                &format!("{number:0>166}"),
+                Content::Deleted,
+                nanos(1 + number),
+                1,
+                Saw::Nothing,
+            );
+            record.author = NodeId::from_bytes(&[&[1; 34], &number.to_be_bytes()[..]].concat()).unwrap();
+            record.signature = Some(Signature::claimed([7; 64]));
+            record
+        })
+        .collect();
+    let costs: usize = records.iter().map(p2p_sync_core::sync::cost).sum();
+    assert!((262_000..=262_144).contains(&costs), "a full page: {costs}");
+    let bytes = Frame::Records { bulk: None, records }.encode();
+    assert!(bytes.len() < 524_288, "{}", bytes.len());
+    let mut buffer = FrameBuffer::signed();
+    buffer.push(&bytes);
+    assert!(matches!(buffer.next_frame(), Ok(Some(Frame::Records { records, .. })) if records.len() == 1_000));
 }
 
 #[test]

@@ -6,9 +6,9 @@
 mod support;
 
 use p2p_sync_core::limits::{KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NODE_ID_BYTES_MAX, VALUE_BYTES_MAX};
-use p2p_sync_core::message::{BATCH_BYTES, Change, InvalidMessage, decode, encode, encoded_bytes};
+use p2p_sync_core::message::{BATCH_BYTES, Change, InvalidMessage, decode, decode_signed, encode, encoded_bytes};
 use p2p_sync_core::record::{InvalidKey, ValueTooLarge};
-use p2p_sync_core::{Content, NodeId, Record, Seen};
+use p2p_sync_core::{Content, NodeId, Record, Seen, Signature};
 use support::{Saw, change, instant, key, nanos, node, put, record};
 
 const TIME: &str = "2025-01-04T08:30:15Z";
@@ -408,4 +408,70 @@ fn digests_are_pinned() {
             "{record:?}"
         );
     }
+}
+
+/// In a private network, `sig` stands behind everything else.
+#[test]
+fn signed_changes_have_their_bytes() {
+    let first = instant(TIME);
+    let mut hello = record("hello", put(b"world"), first, 1, Saw::Nothing);
+    let mut bye = record("bye", Content::Deleted, first, 1, Saw::AllOlder);
+    hello.signature = Some(Signature::claimed([0xfb; 64]));
+    bye.signature = Some(Signature::claimed([0; 64]));
+    let fb = format!("{}+w==", "+/v7".repeat(21));
+    let zeros = format!("{}==", "A".repeat(86));
+    let put = format!(r#"{{"Put":{{"key":"hello","value":"world","timestamp":"{TIME}","seen":{{}},"sig":"{fb}"}}}}"#);
+    let delete = format!(r#"{{"Delete":{{"key":"bye","timestamp":"{TIME}","sig":"{zeros}"}}}}"#);
+    let both = format!(r#"{{"Batch":[{put},{delete}]}}"#);
+    for (text, records) in [
+        (&put, vec![hello.clone()]),
+        (&delete, vec![bye.clone()]),
+        (&both, vec![hello, bye]),
+    ] {
+        assert_eq!(std::str::from_utf8(&encode(&records)).unwrap(), text);
+        if let [only] = records.as_slice() {
+            assert_eq!(encoded_bytes(only), text.len());
+        }
+        let changes = decode_signed(text.as_bytes()).unwrap();
+        for (change, record) in changes.into_iter().zip(&records) {
+            let read = change.by(record.author);
+            assert_eq!(&read, record);
+            assert_eq!(
+                read.signature.unwrap().as_bytes(),
+                record.signature.as_ref().unwrap().as_bytes()
+            );
+        }
+        // It says nothing to an open network.
+        assert!(
+            decode(text.as_bytes())
+                .unwrap()
+                .iter()
+                .all(|change| change.signature.is_none())
+        );
+    }
+    let deletion = |what: &str| format!(r#"{{"Delete":{{"key":"bye","timestamp":"{TIME}"{what}}}}}"#);
+    let sig = |text: &str| format!(r#","sig":"{text}""#);
+    for (what, why) in [
+        (String::new(), "none"),
+        (r#","sig":null"#.to_owned(), "none"),
+        (r#","sig":5"#.to_owned(), "a number"),
+        (sig(""), "empty"),
+        (sig(&zeros[4..]), "61 bytes"),
+        (sig(&zeros[..86]), "not padded"),
+        (sig(&format!("AAAA{zeros}")), "67 bytes"),
+        (sig(&"AA==".repeat(22)), "many texts in one"),
+        (sig(&format!("{}B==", &zeros[..85])), "bits behind the end"),
+        (sig(&fb.replace('+', "-").replace('/', "_")), "another alphabet"),
+        (sig(&zeros) + &sig(&zeros), "twice"),
+    ] {
+        let text = deletion(&what);
+        assert!(
+            matches!(decode_signed(text.as_bytes()), Err(InvalidMessage::Malformed(_))),
+            "{why}"
+        );
+        // An open network does not even look.
+        assert!(decode(text.as_bytes()).is_ok(), "{why}");
+    }
+    let half = format!(r#"{{"Batch":[{delete},{}]}}"#, deletion(""));
+    assert!(decode_signed(half.as_bytes()).is_err(), "one of two is not signed");
 }

@@ -51,6 +51,7 @@ mod frames;
 mod held;
 mod known_peers;
 mod log_damage;
+mod members;
 mod migrations;
 #[cfg(test)]
 mod model;
@@ -89,6 +90,7 @@ pub use error::{OpenError, SqliteError, StoreError, StoreErrorKind};
 pub use export::Export;
 pub use footprint::Footprint;
 pub use known_peers::known_peers;
+pub use members::Recounted;
 pub use migrations::{Migration, Observer};
 pub use opening::{WRITER_CACHE_KIB, network_of, sqlite_version};
 pub use paths::DataPaths;

@@ -71,6 +71,7 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "data-encoding",
     "ed25519-zebra",
     "negentropy",
+    "rand_core",
     "serde",
     "serde_json",
     "thiserror",

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::key::{PublicKey, SIGNATURE_BYTES, SecretKey};
+use super::key::{PublicKey, SecretKey};
 use crate::limits::{ENTRY_BYTES_MAX, MEMBER_NAME_BYTES_MAX};
 use crate::network::NetworkName;
+use crate::signature::SIGNATURE_BYTES;
 use crate::time::Timestamp;
 
 mod bytes;

@@ -6,9 +6,8 @@ use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_zebra::{Signature, SigningKey, VerificationKey};
 
 use crate::id::NodeId;
+use crate::signature::SIGNATURE_BYTES;
 
-/// Bytes of a signature.
-pub const SIGNATURE_BYTES: usize = 64;
 /// What stands before the 32 bytes of an Ed25519 key in a peer id: an identity multihash of 36 bytes, which are a protobuf of
 /// key type 1 and 32 bytes of data.
 const NODE_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
@@ -44,8 +43,13 @@ impl PublicKey {
     /// # Errors
     /// When the peer id is not that of a usable Ed25519 key.
     pub fn of(node: &NodeId) -> Result<Self, InvalidKey> {
-        let key = node.as_bytes().strip_prefix(&NODE_ID_PREFIX).ok_or(InvalidKey)?;
-        Self::from_bytes(key.try_into().map_err(|_| InvalidKey)?)
+        Self::from_bytes(Self::sought(node).ok_or(InvalidKey)?.0)
+    }
+
+    /// What stands in a peer id where a device has its key, to be looked up among members, who all have usable ones.
+    pub(super) fn sought(node: &NodeId) -> Option<Self> {
+        let key = node.as_bytes().strip_prefix(&NODE_ID_PREFIX)?;
+        Some(Self(key.try_into().ok()?))
     }
 
     /// The peer id of the device with this key.

@@ -2,15 +2,46 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{Entry, EntryId, InvalidEntry, NextSecret, ShortId, Statement};
+use super::entry::{Entry, EntryId, InvalidEntry, NextSecret, Role, ShortId, Statement};
 use super::fold::{Lists, Members};
-use super::key::{PublicKey, SIGNATURE_BYTES};
+use super::key::PublicKey;
 use super::list::KeepList;
 use super::set::{Entries, Inserted, NoGenesis};
+use super::signing::{SignedRecords, WrongSignatures};
+use crate::id::NodeId;
 use crate::limits::DOOR_SECRETS_MAX;
+use crate::record::Record;
+use crate::signature::SIGNATURE_BYTES;
 
 /// Whether a key made a signature for a message.
 pub type Verify = fn(&PublicKey, &[u8], &[u8; SIGNATURE_BYTES]) -> bool;
+
+/// What an author is to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The record counts; of an author, that it may write.
+    Counts,
+    /// The author is a reader, or was removed or lowered before the record was heard of.
+    MayNotWrite,
+    /// Nobody here has heard of the author as a member.
+    Unknown,
+}
+
+/// Records that do not count, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Uncounted {
+    /// Their authors may not write.
+    pub not_permitted: u64,
+    /// Their authors are not known as members.
+    pub unknown: u64,
+}
+
+impl Uncounted {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.not_permitted.saturating_add(self.unknown)
+    }
+}
 
 /// Entries, what they mean, and what belongs to them: lists and secrets.
 #[derive(Debug, Clone)]
@@ -47,6 +78,62 @@ impl Roster {
             secrets: BTreeMap::new(),
             verify,
         })
+    }
+
+    /// The network's id: that of its Genesis.
+    pub fn network(&self) -> EntryId {
+        self.entries.genesis().id()
+    }
+
+    /// What an author is, apart from any of its records.
+    pub fn author(&self, author: &NodeId) -> Standing {
+        let role = PublicKey::sought(author).and_then(|key| self.members.role(&key));
+        match role {
+            None => Standing::Unknown,
+            Some(role) if role >= Role::Writer => Standing::Counts,
+            Some(_) => Standing::MayNotWrite,
+        }
+    }
+
+    /// Whether a record counts whose signature holds.
+    pub fn record(&self, record: &Record) -> Standing {
+        match self.author(&record.author) {
+            // A list may name it.
+            Standing::MayNotWrite if self.is_kept(record) => Standing::Counts,
+            standing => standing,
+        }
+    }
+
+    fn is_kept(&self, record: &Record) -> bool {
+        PublicKey::sought(&record.author)
+            .is_some_and(|key| self.members.record_counts(&key, &record.digest(), &self.lists))
+    }
+
+    /// Takes out the records that do not count, of those that others sent: first their signatures are verified, since nothing is
+    /// known about the author of one that nobody signed. To be called before anything else believes what a record says of its author.
+    ///
+    /// # Errors
+    /// When one of them is not signed by its author: no honest node sends such a page. Nothing was taken out then.
+    pub fn admit(&self, records: &mut Vec<Record>) -> Result<Uncounted, WrongSignatures> {
+        SignedRecords::of(self.network()).verify_all(records)?;
+        Ok(self.leave_out(records))
+    }
+
+    /// Takes out the records that do not count, of those whose signatures were verified.
+    pub fn leave_out(&self, records: &mut Vec<Record>) -> Uncounted {
+        let mut uncounted = Uncounted::default();
+        records.retain(|record| match self.record(record) {
+            Standing::Counts => true,
+            Standing::MayNotWrite => {
+                uncounted.not_permitted += 1;
+                false
+            }
+            Standing::Unknown => {
+                uncounted.unknown += 1;
+                false
+            }
+        });
+        uncounted
     }
 
     /// The entries.

@@ -42,7 +42,7 @@ enum Tagged<'a> {
 
 #[derive(Deserialize)]
 #[serde(field_identifier)]
-enum Tag {
+pub(super) enum Tag {
     Put,
     Delete,
     Batch,
@@ -190,6 +190,7 @@ fn check_change(
         content,
         timestamp,
         seen,
+        signature: None,
     })
 }
 
@@ -242,7 +243,7 @@ fn decode_base64(text: &str) -> Result<Value, InvalidMessage> {
 }
 
 /// A string, borrowed from the input unless it contains an escape.
-struct Text<'a>(Cow<'a, str>);
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -264,7 +265,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 }
 
 /// A struct that is read from an object only: derived code would also accept an array of its fields.
-struct Object<T>(T);
+pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -61,6 +61,7 @@ fn deleted(text: &str, nanos: i64) -> Record {
         timestamp: at(nanos),
         author,
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 

@@ -204,7 +204,7 @@ fn answer_check<S: SyncStore>(theirs: State, turn: &mut Turn<'_, S>) -> Result<(
     let equal = mine.digest == theirs.digest;
     turn.note_peer(theirs);
     let shared = &mut *turn.shared;
-    if !equal && shared.report.refused > 0 && !shared.report.told_full {
+    if !equal && shared.report.left_some_out() && !shared.report.told_full {
         // What could not be stored now could not be stored next time either.
         return shared.break_off(Frame::Busy, Outcome::Busy);
     }

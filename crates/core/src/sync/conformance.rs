@@ -39,6 +39,7 @@ fn record(key: &str, nanos: i64, value: &[u8]) -> Record {
         timestamp,
         author: NodeId::from_bytes(&[1]).unwrap(),
         seen: Seen::everything_before(timestamp),
+        signature: None,
     }
 }
 

@@ -13,6 +13,7 @@ use super::store::PageLimit;
 use super::wire::Frame;
 use crate::admission::{Admission, TooFarAhead};
 use crate::limits::{SYNC_FEED_BYTES_MAX, SYNC_FEED_RECORDS_MAX};
+use crate::membership::SignedRecords;
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -113,6 +114,7 @@ impl FeedSender {
 /// The side that reads.
 pub struct FeedReceiver {
     allowance: Allowance,
+    signed: Option<SignedRecords>,
 }
 
 impl Default for FeedReceiver {
@@ -126,6 +128,16 @@ impl FeedReceiver {
     pub fn new() -> Self {
         Self {
             allowance: Allowance::new(),
+            signed: None,
+        }
+    }
+
+    /// A feed of a private network, whose records are signed by their authors. Whether these may write is for the
+    /// [`Roster`](crate::membership::Roster) to say, when the records are merged.
+    pub fn of_network(signed: SignedRecords) -> Self {
+        Self {
+            signed: Some(signed),
+            ..Self::new()
         }
     }
 
@@ -143,6 +155,10 @@ impl FeedReceiver {
             return Err(Violation("sends something other than records on a feed"));
         };
         self.allowance.charge(&records)?;
+        if let Some(signed) = self.signed {
+            let verified = signed.verify_all(&mut records);
+            verified.map_err(|_| Violation("sends records that their authors did not sign"))?;
+        }
         let left_out = Admission::at(now).retain(&mut records);
         Ok((records, left_out))
     }
@@ -168,6 +184,7 @@ mod tests {
             timestamp: Timestamp::from_nanos(number + 1).unwrap(),
             author: NodeId::from_bytes(&[1]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::page::cost;
 use super::store::{Applied, Page, PageLimit, SyncStore};
 use super::wire::StoreId;
 use crate::item::{Item, KeyHash};
+use crate::membership::{Roster, Standing};
 use crate::record::{Key, Record};
 use crate::sequence::{Cursor, Epoch, Epochs, Sequence};
 use crate::summary::Summary;
@@ -25,6 +27,9 @@ pub struct MemorySyncStore {
     sequence: Sequence,
     positions: BTreeMap<StoreId, Cursor>,
     summary: Summary,
+    roster: Option<Arc<Roster>>,
+    /// What does not count, as long as it does not.
+    aside: Vec<Record>,
 }
 
 impl MemorySyncStore {
@@ -39,6 +44,8 @@ impl MemorySyncStore {
             sequence: Sequence::resume(Epochs::default(), 0, Epoch(id.0)),
             positions: BTreeMap::new(),
             summary: Summary::new(),
+            roster: None,
+            aside: Vec::new(),
         }
     }
 
@@ -67,6 +74,34 @@ impl MemorySyncStore {
         self.summary = summary;
     }
 
+    /// The records that do not count by the roster, though they did when they came, in no order.
+    pub fn aside(&self) -> &[Record] {
+        &self.aside
+    }
+
+    /// Who may write has changed: records that do not count any longer are set aside, and those that count again return, as far as
+    /// nothing covers them. Gives the keys of which another version is held now than before, or none.
+    pub fn recount(&mut self, roster: Arc<Roster>) -> BTreeSet<Key> {
+        let counts = |record: &Record| roster.record(record) == Standing::Counts;
+        let mut changed = BTreeSet::new();
+        for (key, before) in self.versions.clone() {
+            let (stay, go): (Vec<Record>, Vec<Record>) = before.all().iter().cloned().partition(counts);
+            if !go.is_empty() {
+                self.replace(&key, &before, Versions::of(stay));
+                self.aside.extend(go);
+                changed.insert(key);
+            }
+        }
+        let (back, aside): (Vec<Record>, Vec<Record>) = self.aside.drain(..).partition(counts);
+        self.aside = aside;
+        for record in back {
+            self.merge(&record);
+            changed.insert(record.key);
+        }
+        self.roster = Some(roster);
+        changed
+    }
+
     /// Merges one record.
     pub fn merge(&mut self, record: &Record) -> Merged {
         let before = self.versions.get(&record.key).cloned().unwrap_or_default();
@@ -78,7 +113,7 @@ impl MemorySyncStore {
         merged
     }
 
-    /// Holds the versions `after` of a key in place of `before`.
+    /// Holds the versions `after` of a key in place of `before`; none, if there are none.
     pub fn replace(&mut self, key: &Key, before: &Versions, after: Versions) {
         for gone in before.all().iter().filter(|version| !after.all().contains(version)) {
             let item = Item::of(gone);
@@ -96,6 +131,10 @@ impl MemorySyncStore {
             self.numbers.insert(item, number);
             self.by_number.insert(number, new.clone());
         }
+        if after == Versions::NONE {
+            self.versions.remove(key);
+            return;
+        }
         self.by_hash.entry(KeyHash::of(key)).or_default().insert(key.clone());
         self.versions.insert(key.clone(), after);
     }
@@ -110,6 +149,10 @@ impl SyncStore for MemorySyncStore {
 
     fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    fn roster(&self) -> Option<&Roster> {
+        self.roster.as_deref()
     }
 
     fn items(&mut self) -> Result<Vec<Item>, Infallible> {

@@ -83,6 +83,8 @@ pub struct Report {
     pub changed: u64,
     /// Records received that the store had no space for.
     pub refused: u64,
+    /// Records received of authors that may not write in the private network, and were left out.
+    pub not_permitted: u64,
     /// Records received that are too far ahead for our clock, and were left out.
     pub ahead_of_clock: u64,
     /// Records on both sides that are not due yet.
@@ -108,4 +110,11 @@ pub struct Report {
     pub bulk: bool,
     /// Whether the range-based fallback was needed.
     pub ranges: bool,
+}
+
+impl Report {
+    /// Whether something received was not stored, and would not be next time either: what differs then is not worth another round.
+    pub(super) fn left_some_out(&self) -> bool {
+        self.refused > 0 || self.not_permitted > 0
+    }
 }

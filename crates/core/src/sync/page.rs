@@ -4,7 +4,7 @@
 //! record is: flags, the author's index in that list, its timestamp as the difference from the previous record; what its
 //! author had seen, if anything: the floor as the distance below its timestamp, and the number of other authors, each with
 //! its index in the list and the distance below the record's timestamp; key, value. The least distance is one nanosecond,
-//! and is written as zero.
+//! and is written as zero. In a private network the author's signature stands behind that, 64 bytes.
 
 use super::codec::{Reader, Writer};
 use super::wire::InvalidFrame;
@@ -12,6 +12,7 @@ use crate::id::NodeId;
 use crate::limits::{SEEN_AUTHORS_MAX, SYNC_PAGE_RECORDS_MAX, SYNC_RECORD_OVERHEAD_BYTES, SYNC_SEEN_COST_BYTES};
 use crate::record::{Content, Key, Record, Value};
 use crate::seen::Seen;
+use crate::signature::Signature;
 use crate::time::Timestamp;
 
 /// The record is a deletion, and has no value.
@@ -23,7 +24,8 @@ const OTHERS: u8 = 1 << 2;
 /// The known flags. A record with any other flag means something that this version cannot know.
 const KNOWN_FLAGS: u8 = DELETED | FLOOR | OTHERS;
 
-/// The cost of a record against page and credit, in bytes: the same on both sides, and no less than its real size.
+/// The cost of a record against page and credit, in bytes: the same on both sides, and no less than its real size without a
+/// signature.
 pub fn cost(record: &Record) -> usize {
     let value = record.content.value().map_or(0, |value| value.as_bytes().len());
     let seen = record.seen.others().len() * SYNC_SEEN_COST_BYTES;
@@ -84,10 +86,14 @@ fn write_record(record: &Record, authors: &[NodeId], before: i64) -> Vec<u8> {
     if let Content::Put(value) = &record.content {
         w.bytes(value.as_bytes());
     }
+    if let Some(signature) = &record.signature {
+        w.fixed(signature.as_bytes());
+    }
     w.into_bytes()
 }
 
-pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Record>, InvalidFrame> {
+/// Reads a page; of a private network, if its records are to be `signed`.
+pub(super) fn read(r: &mut Reader<'_>, signed: bool) -> Result<Vec<Record>, InvalidFrame> {
     let count = r.count(1, SYNC_PAGE_RECORDS_MAX * (1 + SEEN_AUTHORS_MAX))?;
     let authors = (0..count)
         .map(|_| NodeId::from_bytes(r.bytes()?).map_err(|_| InvalidFrame::Malformed("an invalid author")))
@@ -96,14 +102,14 @@ pub(super) fn read(r: &mut Reader<'_>) -> Result<Vec<Record>, InvalidFrame> {
     let mut records = Vec::with_capacity(count);
     let mut before = 0;
     for _ in 0..count {
-        let record = read_record(&mut Reader::new(r.bytes()?), &authors, before)?;
+        let record = read_record(&mut Reader::new(r.bytes()?), &authors, before, signed)?;
         before = record.timestamp.as_nanos();
         records.push(record);
     }
     Ok(records)
 }
 
-fn read_record(r: &mut Reader<'_>, authors: &[NodeId], before: i64) -> Result<Record, InvalidFrame> {
+fn read_record(r: &mut Reader<'_>, authors: &[NodeId], before: i64, signed: bool) -> Result<Record, InvalidFrame> {
     let flags = r.byte()?;
     if flags & !KNOWN_FLAGS != 0 {
         return Err(InvalidFrame::Malformed("a record of an unknown kind"));
@@ -121,12 +127,19 @@ fn read_record(r: &mut Reader<'_>, authors: &[NodeId], before: i64) -> Result<Re
     } else {
         Content::Deleted
     };
+    let signature = if signed {
+        let unsigned = |_| InvalidFrame::Malformed("a record without a signature");
+        Some(Signature::claimed(r.array().map_err(unsigned)?))
+    } else {
+        None
+    };
     Ok(Record {
         key,
         content,
         timestamp,
         author,
         seen,
+        signature,
     })
 }
 

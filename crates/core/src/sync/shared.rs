@@ -257,6 +257,11 @@ impl<S: SyncStore> Turn<'_, S> {
         let shared = &mut *self.shared;
         shared.allowance.charge(&records)?;
         shared.report.received += records.len() as u64;
+        if let Some(roster) = self.store.roster() {
+            let admitted = roster.admit(&mut records);
+            let uncounted = admitted.map_err(|_| Violation("sends records that their authors did not sign"))?;
+            shared.report.not_permitted += uncounted.total();
+        }
         let source = shared.report.peer.as_ref().map(|peer| peer.store);
         shared.report.ahead_of_clock += Admission::at(self.now).retain(&mut records).records;
         let applied = self
@@ -288,6 +293,7 @@ mod tests {
             timestamp: Timestamp::MIN,
             author: NodeId::from_bytes(&[1]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         })
     }
 

@@ -3,6 +3,7 @@
 
 use crate::item::{Item, KeyHash};
 use crate::limits::{SYNC_PAGE_BYTES_MAX, SYNC_PAGE_RECORDS_MAX};
+use crate::membership::Roster;
 use crate::record::Record;
 use crate::sequence::Cursor;
 use crate::summary::Summary;
@@ -57,6 +58,11 @@ pub trait SyncStore {
 
     /// The summary of everything that is committed now, and nothing else.
     fn summary(&self) -> &Summary;
+
+    /// Who may write in the private network of these records; none: it is an open one, in which nothing is signed.
+    fn roster(&self) -> Option<&Roster> {
+        None
+    }
 
     /// Whether there is no space for more: peers are told, and hold back what would be refused.
     fn is_full(&mut self) -> bool {

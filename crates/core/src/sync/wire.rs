@@ -4,7 +4,7 @@
 //! in groups of seven bits, lowest first (LEB128); one that may be negative is folded first (0, −1, 1, −2, ...).
 //!
 //! The format can be extended in three ways without a new version: unknown kinds are skipped; bytes after the known end of
-//! a body are ignored; and so are bytes after the known end of a record. A change that older nodes would misread needs a
+//! a body are ignored; and so are bytes after the known end of a record. In a private network that is behind its signature. A change that older nodes would misread needs a
 //! new [`VERSION`]: both sides speak the lower of the two that they announced.
 
 mod buffer;

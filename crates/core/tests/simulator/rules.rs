@@ -103,6 +103,7 @@ impl Rules for Faulty {
             timestamp,
             author: self.id,
             seen: (self.sees)(&self.id, held.all()),
+            signature: None,
         };
         let after = Versions::from_stored(Vec::new(), record.clone());
         store.replace(&held, &after).unwrap();

@@ -101,6 +101,7 @@ pub(crate) fn record(text: &str, content: Content, timestamp: Timestamp, author:
         timestamp,
         author: node(author),
         seen: saw.before(timestamp),
+        signature: None,
     }
 }
 
@@ -110,6 +111,7 @@ pub(crate) fn change(text: &str, content: Content, timestamp: Timestamp, saw: Sa
         content,
         timestamp,
         seen: saw.before(timestamp),
+        signature: None,
     }
 }
 

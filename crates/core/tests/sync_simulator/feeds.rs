@@ -3,10 +3,12 @@
 
 use p2p_sync_core::Record;
 use p2p_sync_core::limits::FUTURE_MAX;
+use p2p_sync_core::membership::SignedRecords;
 use p2p_sync_core::sync::{FeedReceiver, FeedSender, Frame, FrameBuffer};
 
 use crate::connections::peer_id;
 use crate::liar::twist;
+use crate::private;
 use crate::streams::UNDER_WAY_MAX;
 use crate::world::{Event, World};
 
@@ -27,13 +29,13 @@ impl World {
             if !self.is_connected(from, to) {
                 continue;
             }
-            let (number, room) = (self.next_stream, self.scenario.feed_room);
+            let (number, room, buffers) = (self.next_stream, self.scenario.feed_room, self.buffers());
             self.next_stream += 1;
             let feed = self.feeds.entry((from, to)).or_insert_with(|| Feed {
                 number,
                 sender: FeedSender::new().with_room(room, room * 1_000),
                 receiver: None,
-                buffers: [FrameBuffer::new(), FrameBuffer::new()],
+                buffers,
                 under_way: [0, 0],
                 last_arrival: [0, 0],
             });
@@ -107,7 +109,10 @@ impl World {
             Some(receiver) => receiver.receive(frame, now).map(|(records, _)| records),
             none => {
                 // A stream that begins with anything else is no feed, and nothing of it is taken in.
-                *none = (frame == Frame::Feed).then(FeedReceiver::new);
+                *none = (frame == Frame::Feed).then(|| match self.scenario.signed {
+                    true => FeedReceiver::of_network(SignedRecords::of(private::network())),
+                    false => FeedReceiver::new(),
+                });
                 Ok(Vec::new())
             }
         };
@@ -119,6 +124,7 @@ impl World {
             Err(error) => {
                 let liars = self.nodes[from].lie.is_some() || self.nodes[to].lie.is_some();
                 assert!(liars, "an honest feed: {error}");
+                self.tally.wrong_signatures += u64::from(error.to_string().contains("did not sign"));
                 self.end_feed(from, to);
             }
         }
@@ -127,7 +133,12 @@ impl World {
     fn take_fed(&mut self, from: usize, to: usize, records: &[Record]) {
         let horizon = self.now(to).saturating_add(FUTURE_MAX);
         let mut news = 0;
-        for record in records {
+        let admitted = self.nodes[to]
+            .store
+            .admit(records.to_vec())
+            .expect("verified by the feed");
+        self.tally.not_permitted += (records.len() - admitted.len()) as u64;
+        for record in &admitted {
             assert!(record.timestamp <= horizon, "ahead of the clock");
             match self.nodes[to].store.take(record) {
                 None => self.tally.no_room += 1,

@@ -2,8 +2,10 @@
 
 use p2p_sync_core::Record;
 use p2p_sync_core::item::{KeyHash, ShortItem};
+use p2p_sync_core::membership::Signer;
 use p2p_sync_core::sync::Frame;
 
+use crate::private;
 use crate::support::{Random, Saw, nanos, put, record};
 
 /// How a node lies.
@@ -17,6 +19,10 @@ pub(crate) enum Lie {
     Withholds,
     /// A little of everything, and frames out of turn.
     Anything,
+    /// In a private network: changes records that others signed, or signs in their names.
+    Forges,
+    /// In a private network: holds and passes on everything, its own records first, whether they count or not.
+    Rogue,
 }
 
 pub(crate) const LIES: [Lie; 6] = [
@@ -96,10 +102,32 @@ pub(crate) fn twist(lie: Lie, mut frame: Frame, random: &mut Random, made_up: &m
             }
         }
         (Frame::Records { .. } | Frame::RecordsWanted { .. }, Lie::Withholds) => return None,
+        // Now and then it is honest, so that there is something to forge.
+        (Frame::Records { records, .. }, Lie::Forges) if random.percent(60) => {
+            forge(random.below(records.len().max(1)), records, random);
+        }
+        (_, Lie::Forges | Lie::Rogue) => {}
         _ if random.percent(2) => return Some(out_of_turn(random)),
         _ => {}
     }
     Some(frame)
+}
+
+fn forge(place: usize, records: &mut [Record], random: &mut Random) {
+    let Some(record) = records.get_mut(place) else { return };
+    match random.below(3) {
+        0 => record.content = put(&random.bytes(3)),
+        1 => record.timestamp = nanos(record.timestamp.as_nanos() + 1),
+        // Its own signature, under the name of another.
+        _ => {
+            let own = Signer::new(private::network(), private::key(250)).author();
+            let signer = Signer::new(private::network(), private::key(250));
+            let theirs = std::mem::replace(&mut record.author, own);
+            let signature = signer.sign(record);
+            record.author = theirs;
+            record.signature = Some(signature);
+        }
+    }
 }
 
 fn out_of_turn(random: &mut Random) -> Frame {

@@ -1,8 +1,10 @@
 //! One node: a store that watches itself, a clock that may be wrong, and what it owes to whom.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::membership::Roster;
 use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::set_digest::SetDigestValue;
 use p2p_sync_core::summary::Summary;
@@ -92,6 +94,24 @@ impl Watched {
         *highest = held;
     }
 
+    /// Who may write has changed. This is the one reason for which a key goes back.
+    pub(crate) fn recount(&mut self, roster: Arc<Roster>) {
+        for key in self.store.recount(roster) {
+            self.highest.remove(&key);
+            if let Some(held) = self.store.get(&key) {
+                self.highest.insert(key, rank(held));
+            }
+        }
+    }
+
+    /// Takes out what does not count, of what came by gossip or a feed. None: some of it was not signed by its author.
+    pub(crate) fn admit(&self, mut records: Vec<Record>) -> Option<Vec<Record>> {
+        if let Some(roster) = self.store.roster() {
+            roster.admit(&mut records).ok()?;
+        }
+        Some(records)
+    }
+
     /// Merges a record as a node does. None: it wins, and there is no room for it.
     pub(crate) fn take(&mut self, record: &Record) -> Option<Merge> {
         let fits = !self.full || self.leaves_room(record);
@@ -163,6 +183,9 @@ impl SyncStore for Watched {
     }
     fn summary(&self) -> &Summary {
         self.store.summary()
+    }
+    fn roster(&self) -> Option<&Roster> {
+        self.store.roster()
     }
     fn items(&mut self) -> Result<Vec<Item>, NoRoom> {
         Ok(self.store.items().unwrap())

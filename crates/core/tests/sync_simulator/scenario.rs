@@ -56,6 +56,8 @@ pub(crate) struct Scenario {
     pub(crate) one_sided: bool,
     /// The last so many nodes lie.
     pub(crate) liars: usize,
+    /// It is a private network, in which records are signed and some nodes may not write.
+    pub(crate) signed: bool,
 }
 
 impl Scenario {
@@ -83,6 +85,7 @@ impl Scenario {
             skewed: false,
             one_sided: false,
             liars: 0,
+            signed: false,
         }
     }
 
@@ -130,6 +133,28 @@ impl Scenario {
             } else {
                 0
             },
+            signed: false,
+        }
+    }
+
+    /// A private network: at least three honest nodes, and two others.
+    pub(crate) fn of_members(seed: u64) -> Self {
+        let scenario = Self::of(seed);
+        Self {
+            nodes: scenario.nodes.clamp(5, 12),
+            shape: if scenario.shape == Shape::Chosen {
+                Shape::Mesh
+            } else {
+                scenario.shape
+            },
+            writes: scenario.writes.min(200),
+            imported: scenario.imported.min(600),
+            lost_disks: false,
+            damaged: false,
+            skewed: false,
+            liars: 2,
+            signed: true,
+            ..scenario
         }
     }
 

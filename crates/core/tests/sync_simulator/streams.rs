@@ -81,7 +81,7 @@ impl World {
             nodes: [asks, answers],
             started: self.time,
             ends: [End::Open(Box::new(session)), End::Unheard],
-            buffers: [FrameBuffer::new(), FrameBuffer::new()],
+            buffers: self.buffers(),
             under_way: [0, 0],
             last_arrival: [self.time, self.time],
         };
@@ -273,6 +273,7 @@ impl World {
                 let liars = self.nodes[peer].lie.is_some() || self.nodes[node].lie.is_some();
                 assert!(liars, "an honest peer: {error:?}");
                 self.tally.violations += 1;
+                self.tally.wrong_signatures += u64::from(error.to_string().contains("did not sign"));
                 let at = self.uptime();
                 self.nodes[node].rights.cut_off(peer_id(peer), at);
                 self.break_stream(id);

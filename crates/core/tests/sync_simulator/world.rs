@@ -9,6 +9,7 @@ use p2p_sync_core::{Key, Record, Timestamp};
 use crate::feeds::Feed;
 use crate::liar::LIES;
 use crate::node::{Node, Rank};
+use crate::private::{Private, Step};
 use crate::scenario::Scenario;
 use crate::streams::Stream;
 use crate::support::{Random, nanos};
@@ -66,6 +67,9 @@ pub(crate) enum Event {
     Trouble,
     Restart(usize),
     Verify(usize),
+    /// Members are lowered, or the lists of their records made, and everybody hears of it in its own time.
+    MembersChange(Step),
+    MembersHeard(usize, Step),
     Heal,
 }
 
@@ -98,6 +102,13 @@ pub(crate) struct Tally {
     pub(crate) bulks_without_room: u64,
     /// Versions that a folded floor alone covers, each time that a node counted one.
     pub(crate) folded: u64,
+    /// Records of a private network that were left out, by whatever way they came, or whose signatures were wrong.
+    pub(crate) not_permitted: u64,
+    pub(crate) wrong_signatures: u64,
+    /// Records that had counted, and were set aside.
+    pub(crate) aside: u64,
+    /// Records that lists name.
+    pub(crate) listed: u64,
     pub(crate) writes: u64,
     pub(crate) bytes: u64,
     /// The longest time from the end of all trouble until all were equal.
@@ -113,12 +124,17 @@ impl Tally {
             Outcome::Busy => &mut self.sessions_busy,
         } += 1;
         self.no_room += report.refused;
+        self.not_permitted += report.not_permitted;
         self.bulks += u64::from(report.bulk);
         self.ranges += u64::from(report.ranges);
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
         self.sessions_opened += other.sessions_opened;
+        self.not_permitted += other.not_permitted;
+        self.wrong_signatures += other.wrong_signatures;
+        self.aside += other.aside;
+        self.listed += other.listed;
         self.sessions_equal += other.sessions_equal;
         self.sessions_waiting += other.sessions_waiting;
         self.sessions_delivered += other.sessions_delivered;
@@ -178,6 +194,8 @@ pub(crate) struct World {
     pub(crate) must_keep: BTreeMap<Key, Rank>,
     /// What was there, of the same key, when a node wrote a version: by the world's own account.
     pub(crate) histories: BTreeMap<Rank, BTreeSet<Rank>>,
+    /// Who is in, where that is not everybody.
+    pub(crate) private: Option<Private>,
     /// No trouble any longer.
     pub(crate) calm: bool,
     pub(crate) tally: Tally,
@@ -215,9 +233,11 @@ impl World {
             written: Vec::new(),
             must_keep: BTreeMap::new(),
             histories: BTreeMap::new(),
+            private: None,
             calm: false,
             tally: Tally::default(),
         };
+        world.found();
         world.prepare();
         world.update_connections();
         world
@@ -271,7 +291,11 @@ impl World {
         if !self.scenario.one_sided {
             self.tally.calm_ms_max = self.time - start;
         }
-        self.check_what_is_held();
+        if self.scenario.signed {
+            self.check_signed();
+        } else {
+            self.check_what_is_held();
+        }
         self.check_that_it_is_quiet();
         self.tally.folded = self.nodes.iter().map(|node| node.store.folded).sum();
         self.tally
@@ -331,6 +355,8 @@ impl World {
             Event::Trouble => self.trouble(),
             Event::Restart(node) => self.restart(node),
             Event::Verify(node) => self.verify(node),
+            Event::MembersChange(step) => self.members_change(step),
+            Event::MembersHeard(node, step) => self.members_heard(node, step),
             Event::Heal => self.heal(),
         }
     }

@@ -6,14 +6,13 @@ use p2p_sync_core::Via;
 use p2p_sync_core::limits::FUTURE_MAX;
 use p2p_sync_core::{Content, Record, Seen, Versions};
 
-use crate::connections::peer_id;
 use crate::node::rank;
 use crate::support::{covers, key, put};
 use crate::world::{Event, World};
 
 impl World {
     pub(crate) fn write_one(&mut self, node: usize) {
-        if self.nodes[node].alive {
+        if self.may_try_to_write(node) {
             let name = format!("key {}", self.random.below(self.scenario.keys));
             let record = self.write(node, &name);
             self.gossip(node, &record);
@@ -22,7 +21,7 @@ impl World {
 
     /// More than the gossip takes.
     pub(crate) fn write_many(&mut self, node: usize) {
-        if !self.nodes[node].alive {
+        if !self.may_try_to_write(node) {
             return;
         }
         let records: Vec<Record> = (0..1 + self.random.below(60))
@@ -37,6 +36,7 @@ impl World {
     pub(crate) fn write(&mut self, node: usize, name: &str) -> Record {
         let (now, value) = (self.now(node), self.random.bytes(8));
         let deletes = self.random.percent(20);
+        let author = self.author(node);
         let writer = &mut self.nodes[node];
         let replaced = writer
             .store
@@ -49,11 +49,21 @@ impl World {
             key: key(name),
             content: if deletes { Content::Deleted } else { put(&value) },
             timestamp: writer.clock.tick(now, replaced.latest()).unwrap(),
-            author: peer_id(node),
-            seen: Seen::by(&peer_id(node), replaced.all()),
+            author,
+            seen: Seen::by(&author, replaced.all()),
+            signature: None,
         };
+        let record = self.signed(node, record);
+        if self.dates_back(node) {
+            // Whether it wins or not.
+            self.nodes[node].store.merge(&record);
+            self.nodes[node].note_digest(self.time);
+            self.written.push(record.clone());
+            return record;
+        }
         let beats = |version: &Record| rank(version) < rank(&record) && covers(&record, version);
         assert!(replaced.all().iter().all(beats), "a local write beats what it replaces");
+        let writer = &mut self.nodes[node];
         writer.store.write(&record);
         writer.note_digest(self.time);
         let is_honest = writer.lie.is_none();
@@ -110,6 +120,10 @@ impl World {
             self.tally.gossip_lost += 1;
             return;
         }
+        let Some(record) = self.admit_gossip(to, record) else {
+            return;
+        };
+        let node = &self.nodes[to];
         let held = node
             .store
             .store
@@ -132,7 +146,11 @@ impl World {
     pub(crate) fn commit(&mut self, node: usize) {
         let held = &mut self.nodes[node];
         let mut news = None;
-        let arrived = std::mem::take(&mut held.arrived);
+        // Who may write may have changed since it came.
+        let arrived = held
+            .store
+            .admit(std::mem::take(&mut held.arrived))
+            .expect("verified when it came");
         for record in arrived {
             match held.store.take(&record) {
                 None => self.tally.no_room += 1,

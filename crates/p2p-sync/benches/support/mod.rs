@@ -42,6 +42,7 @@ pub(crate) fn record(n: u64) -> Record {
         timestamp: Timestamp::from_nanos(1_700_000_000_000_000_000 + n as i64 * 1_000_000).unwrap(),
         author: author(),
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn generate(file: &Path, rows: u64) {
                 timestamp: Timestamp::from_nanos(1_700_000_000_000_000_000 + n as i64).unwrap(),
                 author,
                 seen: Seen::NOTHING,
+                signature: None,
             };
             insert_raw(&mut insert, &record, &Item::of(&record).to_bytes());
         }

@@ -76,6 +76,7 @@ fn class_of(error: &NodeError) -> Class {
         NodeError::Key(_) | NodeError::Value(_) => Class::Invalid,
         NodeError::NoRoom => Class::Storage,
         NodeError::Changed { .. } => Class::Conflict,
+        NodeError::NotPermitted => Class::NotPermitted,
         NodeError::Clock(_) | NodeError::Thread(_) | NodeError::Crowded | NodeError::Stopped => Class::Failed,
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn record(author: NodeId, number: i64, bytes: usize) -> Record {
         timestamp: Timestamp::from_nanos(number + 1).unwrap(),
         author,
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 

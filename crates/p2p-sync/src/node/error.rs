@@ -76,6 +76,9 @@ pub enum NodeError {
         /// When the value that the key has was written; none: it has none.
         written_at: Option<Timestamp>,
     },
+    /// This device may not write in its private network. Nothing was written.
+    #[error("this device may not write in this network: its role is reader, or it was removed; nothing was written")]
+    NotPermitted,
     /// One of several writes that are made together failed. Nothing was written.
     #[error("{error} (element {index}, counted from 0; none of them was written)")]
     OfWrites {
@@ -108,6 +111,8 @@ pub enum ErrorKind {
     Storage,
     /// The [condition](crate::Condition) of a write does not hold.
     Conflict,
+    /// This device may not do it: asking again will not help.
+    NotPermitted,
     /// Anything else: too much at once, or the node has stopped.
     Failed,
 }
@@ -119,6 +124,7 @@ impl NodeError {
             Self::Key(_) | Self::Value(_) => ErrorKind::Invalid,
             Self::Store(_) | Self::OutOfOrder(_) | Self::NoRoom => ErrorKind::Storage,
             Self::Changed { .. } => ErrorKind::Conflict,
+            Self::NotPermitted => ErrorKind::NotPermitted,
             Self::OfWrites { error, .. } => error.kind(),
             Self::Clock(_) | Self::Thread(_) | Self::Crowded | Self::Stopped => ErrorKind::Failed,
         }
@@ -139,7 +145,7 @@ impl NodeError {
     pub(super) fn may_be_of_one_piece(&self) -> bool {
         match self {
             Self::Store(error) => error.may_be_of_one_piece(),
-            Self::Key(_) | Self::Value(_) | Self::Clock(_) | Self::Changed { .. } => true,
+            Self::Key(_) | Self::Value(_) | Self::Clock(_) | Self::Changed { .. } | Self::NotPermitted => true,
             Self::OfWrites { error, .. } => error.may_be_of_one_piece(),
             Self::OutOfOrder(_) | Self::NoRoom | Self::Thread(_) | Self::Crowded | Self::Stopped => false,
         }

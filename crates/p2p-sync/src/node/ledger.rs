@@ -4,13 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use p2p_sync_core::membership::Roster;
 use p2p_sync_core::replica::Replica;
 use p2p_sync_core::store::Store;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::{Uptime, Via};
 
 use super::NodeError;
-use crate::store::{Capacity, Depth, Readers, Room, Scan, ScanFound, Scanned, SqliteStore, StoreError, Transaction};
+use crate::store::{
+    Capacity, Depth, Readers, Recounted, Room, Scan, ScanFound, Scanned, SqliteStore, StoreError, Transaction,
+};
 use crate::system::Now;
 use crate::throttle::Throttle;
 
@@ -219,6 +222,16 @@ impl Ledger {
         Ok(done)
     }
 
+    /// Keeps who is in the private network of these records, and moves the records accordingly; see
+    /// [`Transaction::keep_members`]. No command leads here yet.
+    ///
+    /// # Errors
+    /// As for [`Transaction::keep_members`]; everything is as before then.
+    pub fn keep_members(&mut self, roster: Arc<Roster>) -> Result<Recounted, NodeError> {
+        self.release();
+        self.transact(|open| Ok(open.store.keep_members(Arc::clone(&roster))?))
+    }
+
     /// Starts to read the whole store; see [`SqliteStore::start_scan`].
     pub(super) fn start_scan(&mut self, depth: Depth) -> Result<Scan, NodeError> {
         self.make_index();
@@ -389,7 +402,9 @@ impl Open<'_> {
         };
         match done {
             // That concerns this one only, and nothing was written for it.
-            Err(error @ (NodeError::Clock(_) | NodeError::Changed { .. })) => return Ok(Err(error)),
+            Err(error @ (NodeError::Clock(_) | NodeError::Changed { .. } | NodeError::NotPermitted)) => {
+                return Ok(Err(error));
+            }
             Ok(Done::Written(Some(ref record)))
             | Ok(Done::Resolved(Some(ref record)) | Done::Redated(Some(ref record))) => {
                 let (via, record) = (Via::Local, record.clone());

@@ -13,7 +13,7 @@ use super::{StartError, StoreError};
 use crate::config::Config;
 use crate::identity::{self, IfMissing};
 use crate::report::Closed;
-use crate::store::{DataDir, DataPaths, IfUnreadable, Observer, SqliteStore, known_peers};
+use crate::store::{DataDir, DataPaths, IfUnreadable, Observer, OpenError, SqliteStore, known_peers};
 
 /// The runtime to start on, if everything is as a node needs it.
 pub(super) fn runtime(config: &Config) -> Result<Handle, StartError> {
@@ -66,6 +66,10 @@ pub(super) fn store(
     let are_known = !config.peers.is_empty() || !known_peers(&file).is_empty();
     let if_unreadable = if are_known { if_unreadable } else { IfUnreadable::Refuse };
     let mut store = SqliteStore::open_or(&file, &config.network, if_unreadable, observe)?;
+    // The streams and the gossip of a node know nothing of signatures yet: it would take part in an open network.
+    if store.roster().is_some() {
+        return Err(OpenError::Private { file }.into());
+    }
     if let Some(link) = paths.store_link() {
         store.linked_from(link);
     }
@@ -79,4 +83,46 @@ pub(super) fn store(
         Some(_) => Closed::Cleanly,
     };
     Ok((store, closed))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use p2p_sync_core::membership::{Entry, EntryId, Roster, SecretKey, Statement};
+    use p2p_sync_core::store::Store;
+    use p2p_sync_core::{NetworkName, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_node_does_not_take_the_store_of_a_private_network_for_one_of_an_open_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = DataDir::open(directory.path()).unwrap();
+        let (paths, config) = (lock.paths(), Config::new(directory.path()));
+        let open = || store(paths, &config, IfUnreadable::Refuse, &mut |_| {}, false);
+        open().unwrap().0.close().unwrap();
+        let key = |seed| SecretKey::from_seed([seed; 32]);
+        let genesis = Statement::Genesis {
+            recovery: key(2).public(),
+            secret: [0; 32],
+            nonce: [0; 16],
+            name: "home".parse().unwrap(),
+        };
+        let genesis = Entry::sign(EntryId([0; 32]), &key(1), Timestamp::MIN, genesis).unwrap();
+        let mut private = SqliteStore::open(&paths.store_file(), &NetworkName::default()).unwrap();
+        let mut transaction = private.begin().unwrap();
+        transaction
+            .keep_members(Arc::new(Roster::new(genesis).unwrap()))
+            .unwrap();
+        transaction.commit().unwrap();
+        private.close().unwrap();
+        let refused = open().unwrap_err();
+        assert!(
+            matches!(refused, StoreError::Open(OpenError::Private { .. })),
+            "{refused}"
+        );
+    }
 }

@@ -239,6 +239,7 @@ mod tests {
             timestamp: Timestamp::MIN,
             author,
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

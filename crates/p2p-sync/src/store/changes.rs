@@ -20,14 +20,14 @@ use super::sequence;
 const LOOKED_AT_PER_PAGE: usize = 4;
 
 /// Each table is in this order, so they are merged as they are read.
-pub(super) const BY_NUMBER: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, 0 AS conflict \
+pub(super) const BY_NUMBER: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, 0 AS conflict, signature \
     FROM kv_store WHERE sequence > ?1 AND sequence <= ?2 \
-    UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, 1 \
+    UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, 1, signature \
     FROM kv_conflict WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence";
 
-const LIVE_TO_END: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence \
+const LIVE_TO_END: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, signature \
     FROM kv_store WHERE key >= ?1 AND deleted_at IS NULL ORDER BY key";
-const LIVE_BELOW: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence \
+const LIVE_BELOW: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, signature \
     FROM kv_store WHERE key >= ?1 AND key < ?2 AND deleted_at IS NULL ORDER BY key";
 
 /// A version that the store took in.

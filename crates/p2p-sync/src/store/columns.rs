@@ -1,6 +1,7 @@
 //! The columns of `kv_store` that give a record's item without reading its content.
 
 use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::record::Digest;
 use p2p_sync_core::{Record, Timestamp};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
@@ -28,10 +29,14 @@ impl Columns {
 }
 
 pub(super) fn columns(record: &Record) -> Columns {
-    let bytes = record.digest();
+    columns_of(record, &record.digest())
+}
+
+/// The same for a record whose digest is known.
+pub(super) fn columns_of(record: &Record, bytes: &Digest) -> Columns {
     let mut digest = [0; DIGEST_BYTES];
     for (byte, whole) in digest.iter_mut().zip(bytes) {
-        *byte = whole;
+        *byte = *whole;
     }
     Columns {
         key_hash: KeyHash::of(&record.key),

@@ -19,10 +19,10 @@ use super::sqlite::SqliteStore;
 use super::table::RowId;
 use super::transaction::Transaction;
 
-const OF_KEY: &str = "SELECT value, timestamp, author, deleted_at, seen, digest, sequence \
+const OF_KEY: &str = "SELECT value, timestamp, author, deleted_at, seen, digest, sequence, signature \
     FROM kv_conflict INDEXED BY kv_conflict_key WHERE key = ?1 AND digest IS NOT NULL";
-const ADD: &str = "INSERT INTO kv_conflict (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const ADD: &str = "INSERT INTO kv_conflict (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest, signature) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const REMOVE: &str = "DELETE FROM kv_conflict WHERE key_hash = ?1 AND timestamp = ?2 AND digest = ?3";
 const ANY: &str = "SELECT EXISTS (SELECT 1 FROM kv_conflict)";
 /// A conflict that says the same as the value is nothing to decide.
@@ -100,6 +100,38 @@ pub(super) fn remove(connection: &Connection, record: &Record) -> rusqlite::Resu
     let parameters = params![columns.key_hash(), record.timestamp.as_nanos(), columns.digest];
     let removed = connection.prepare_cached(REMOVE)?.execute(parameters)?;
     Ok((columns.item(record.timestamp), removed))
+}
+
+impl Transaction<'_> {
+    /// Holds these conflicts of a key in place of those before.
+    pub(super) fn replace_conflicts(&mut self, conflicts: &[Record], after: &[Record]) -> Result<(), StoreError> {
+        let copied = copied(conflicts);
+        for old in conflicts {
+            if copied.contains(&old) || !after.contains(old) {
+                let (item, rows) = self.write(|connection| remove(connection, old))?;
+                (0..rows).for_each(|_| self.tracker.note_removed(item));
+            }
+        }
+        for new in after {
+            if copied.contains(&new) || !conflicts.contains(new) {
+                self.add_conflict(new)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Conflicts of which another program has made copies.
+fn copied(conflicts: &[Record]) -> Vec<&Record> {
+    let mut sorted: Vec<&Record> = conflicts.iter().collect();
+    sorted.sort_by(|one, other| one.precedence(other));
+    sorted
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [one, next] if one == next => Some(*one),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Keys, up to so many, of which the rows are not what is to be held: another program took the value away, put another one in its

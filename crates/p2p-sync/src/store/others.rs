@@ -187,12 +187,12 @@ mod tests {
     #[test]
     fn what_others_change_in_the_records_makes_the_summary_out_of_date_and_it_serves_meanwhile() {
         for sql in [
-            "INSERT INTO kv_store SELECT 7, 'c', value, timestamp, author, deleted_at, key_hash, digest, seen FROM kv_store LIMIT 1",
+            "INSERT INTO kv_store SELECT 7, 'c', value, timestamp, author, deleted_at, key_hash, digest, seen, signature FROM kv_store LIMIT 1",
             "UPDATE kv_store SET timestamp = 7 WHERE key = 'a'",
             "UPDATE kv_store SET key_hash = 7 WHERE key = 'a'",
             "DELETE FROM kv_store WHERE key = 'a'",
             "REPLACE INTO kv_store (key, value, timestamp, author) VALUES ('a', 'x', 9, 'me')",
-            "INSERT INTO kv_conflict SELECT 7, 'c', value, timestamp, author, deleted_at, key_hash, digest, seen FROM kv_store LIMIT 1",
+            "INSERT INTO kv_conflict SELECT 7, 'c', value, timestamp, author, deleted_at, key_hash, digest, seen, signature FROM kv_store LIMIT 1",
             "DROP TRIGGER kv_store_others_update; UPDATE kv_store SET timestamp = 7 WHERE key = 'a'",
         ] {
             let place = Place::new();
@@ -242,7 +242,7 @@ mod tests {
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("a", b"1", 1)]);
         sqlite.close().unwrap();
-        place.shell("DROP TRIGGER kv_store_others_delete; DELETE FROM kv_store; INSERT INTO kv_store SELECT 7, 'x', 'y', 1, 'z', NULL, NULL, NULL, NULL WHERE 0");
+        place.shell("DROP TRIGGER kv_store_others_delete; DELETE FROM kv_store; INSERT INTO kv_store SELECT 7, 'x', 'y', 1, 'z', NULL, NULL, NULL, NULL, NULL WHERE 0");
         let mut sqlite = place.open();
         store(&mut sqlite, &[put("b", b"1", 2)]);
         place.shell("DELETE FROM kv_store");

@@ -5,26 +5,27 @@ use std::path::Path;
 
 use p2p_sync_core::item::Item;
 use p2p_sync_core::text::shortened;
-use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Timestamp, Value};
+use p2p_sync_core::{Content, Key, NodeId, Record, Seen, Signature, Timestamp, Value};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, StatementStatus, params};
 
 use super::authors::Authors;
-use super::columns::{columns, item_of, vouch};
+use super::columns::{columns, columns_of, item_of, vouch};
 use super::error::StoreError;
 use super::seen;
 use super::table::RowId;
 
-const GET: &str = "SELECT value, timestamp, author, deleted_at, seen, key_hash, digest, sequence \
+const GET: &str = "SELECT value, timestamp, author, deleted_at, seen, key_hash, digest, sequence, signature \
     FROM kv_store WHERE key = ?1";
 /// A version that replaces another is a new row at the end, and never one in the place of a row of another key.
-const PUT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+const PUT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest, signature) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
     ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, value = excluded.value, timestamp = excluded.timestamp, author = excluded.author, \
-    deleted_at = excluded.deleted_at, seen = excluded.seen, key_hash = excluded.key_hash, digest = excluded.digest";
+    deleted_at = excluded.deleted_at, seen = excluded.seen, key_hash = excluded.key_hash, digest = excluded.digest, \
+    signature = excluded.signature";
 /// The same, where there is no version of the key.
-const INSERT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (key) DO NOTHING";
+const INSERT: &str = "INSERT INTO kv_store (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest, signature) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (key) DO NOTHING";
 const ITEM: &str = "SELECT key_hash, timestamp, digest FROM kv_store WHERE key = ?1";
 const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
     (SELECT COUNT(*) FROM kv_store WHERE deleted_at IS NOT NULL)";
@@ -32,7 +33,7 @@ const COUNT: &str = "SELECT (SELECT COUNT(*) FROM kv_store), \
 macro_rules! page {
     ($condition:literal) => {
         concat!(
-            "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence FROM kv_store WHERE ",
+            "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, signature FROM kv_store WHERE ",
             $condition,
             " ORDER BY key LIMIT ?2"
         )
@@ -131,7 +132,7 @@ pub(super) fn insert(
 }
 
 /// Writes a version with a statement whose parameters are the columns sequence, key, value, timestamp, author, deleted_at, seen,
-/// key_hash and digest. Gives its item.
+/// key_hash, digest and signature. Gives its item.
 pub(super) fn write(
     connection: &Connection,
     sql: &str,
@@ -152,12 +153,16 @@ pub(super) fn write(
         seen::column(record),
         columns.key_hash(),
         columns.digest,
+        record
+            .signature
+            .as_ref()
+            .map(|signature| signature.as_bytes().as_slice()),
     ])?;
     Ok(columns.item(record.timestamp))
 }
 
-/// The record in a row whose first columns are value, timestamp, author, deleted_at, seen and key; with the key for
-/// messages.
+/// The record in a row whose first columns are value, timestamp, author, deleted_at, seen and key, and the last one the signature;
+/// with the key for messages.
 pub(super) fn whole<'row>(
     row: &'row Row<'_>,
     authors: &mut Authors,
@@ -273,7 +278,7 @@ impl ToSql for StoredContent<'_> {
 /// What is wrong with a row.
 pub(super) type Why = String;
 
-/// The record in the first five columns of a row.
+/// The record in the first five columns of a row, and its signature in the last one.
 pub(super) fn record(row: &Row<'_>, authors: &mut Authors, key: Key) -> Result<Record, Why> {
     record_by(row, authors, key, seen::read)
 }
@@ -303,12 +308,18 @@ pub(super) fn record_by(
         (_, _) => return Err("it has both a value and a deletion time".to_owned()),
     };
     let seen = seen(column(4)?, timestamp, &author)?;
+    // In the rows of an open network there is none.
+    let signature = match column(row.as_ref().column_count().saturating_sub(1))? {
+        ValueRef::Blob(bytes) => bytes.try_into().ok().map(Signature::claimed),
+        _ => None,
+    };
     Ok(Record {
         key,
         content,
         timestamp,
         author,
         seen,
+        signature,
     })
 }
 
@@ -335,10 +346,15 @@ pub(super) fn text_key(bytes: &[u8]) -> Result<Key, Why> {
     Key::new(text).map_err(|error| error.to_string())
 }
 
-/// The record, if its content gives the digest that stands beside it, or if none does.
+/// The record, if its content gives the digest that stands beside it, or if none does. Of a record with that digest the signature
+/// was verified before it was written.
 pub(super) fn proved(record: Result<Record, Why>, digest: ValueRef<'_>) -> Result<Record, Why> {
-    let record = record?;
-    if vouch(digest, &columns(&record)) {
+    let mut record = record?;
+    let whole = record.digest();
+    if vouch(digest, &columns_of(&record, &whole)) {
+        if let (ValueRef::Blob(_), Some(signature)) = (digest, &record.signature) {
+            record.signature = Some(Signature::verified(*signature.as_bytes(), whole));
+        }
         Ok(record)
     } else {
         Err("its digest does not match".to_owned())

@@ -107,7 +107,7 @@ impl Numbers {
     }
 
     /// What the numbers of before stand for is not known any more.
-    fn lose_cursors(&mut self) {
+    pub(super) fn lose_cursors(&mut self) {
         self.sequence.break_off(draw());
     }
 

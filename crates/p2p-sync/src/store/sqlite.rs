@@ -2,10 +2,11 @@
 //! writer thread decides when to begin and commit.
 
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use p2p_sync_core::item::Item;
+use p2p_sync_core::membership::{Roster, Signer};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::sync::StoreId;
 use p2p_sync_core::{Key, NetworkName, Record, Timestamp, Versions};
@@ -18,6 +19,7 @@ use super::displaced::End;
 use super::error::StoreError;
 use super::held::Held;
 use super::log_damage::LogWatch;
+use super::members;
 use super::migrations::Observer;
 use super::opening::{self, beside};
 use super::others::Others;
@@ -90,6 +92,10 @@ pub struct SqliteStore {
     was_rescued: bool,
     pub(super) reserve: Reserve,
     pub(super) held: Held,
+    /// Who is in, in a private network: as committed, and as the open transaction keeps it.
+    pub(super) roster: Option<Arc<Roster>>,
+    pub(super) next_roster: Option<Arc<Roster>>,
+    pub(super) signer: Option<Signer>,
 }
 
 impl SqliteStore {
@@ -148,6 +154,7 @@ impl SqliteStore {
         let connection = opening::writer(file, network, observe)?;
         let presence = Presence::note(file, before)?;
         let (id, tracker, others, numbers) = look_in(&connection).map_err(|cause| StoreError::sqlite(file, cause))?;
+        let roster = members::load(&connection, file)?;
         Ok(Self {
             file: file.to_owned(),
             wal: beside(file, "-wal"),
@@ -175,6 +182,9 @@ impl SqliteStore {
             was_rescued,
             reserve: Reserve::default(),
             held: Held::default(),
+            roster,
+            next_roster: None,
+            signer: None,
         })
     }
 
@@ -222,8 +232,10 @@ impl SqliteStore {
         let connection = opening::writer(&self.file, &self.network, &mut |_| {})?;
         self.presence = Presence::note(&self.file, before)?;
         let looked = look_in(&connection).map_err(|cause| StoreError::sqlite(&self.file, cause));
+        let roster = members::load(&connection, &self.file);
         self.connection = Some(connection);
         (self.id, self.tracker, self.others, self.numbers) = self.noted(looked)?;
+        self.roster = self.noted(roster)?;
         self.wal_size = WalSize::on_volume_of(&self.file);
         self.set_patience(self.patience());
         match self.settle()? {

@@ -17,6 +17,7 @@ use super::authors::Authors;
 use super::changes::{self, BY_NUMBER};
 use super::columns;
 use super::error::StoreError;
+use super::members;
 use super::rows;
 use super::sqlite::SqliteStore;
 
@@ -27,9 +28,9 @@ pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The index that leads from a key hash to the records, and holds all items.
 pub(super) const ITEM_INDEX: &str = "kv_store_item";
-pub(super) const BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest \
+pub(super) const BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, signature \
     FROM kv_store INDEXED BY kv_store_item WHERE key_hash = ?1";
-pub(super) const CONFLICTS_BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest \
+pub(super) const CONFLICTS_BY_KEY_HASH: &str = "SELECT value, timestamp, author, deleted_at, seen, key, digest, signature \
     FROM kv_conflict INDEXED BY kv_conflict_item WHERE key_hash = ?1 AND digest IS NOT NULL";
 pub(super) const ITEMS: &str = "SELECT key_hash, timestamp, digest FROM kv_store INDEXED BY kv_store_item";
 const ITEMS_OF_CONFLICTS: &str = "SELECT key_hash, timestamp, digest FROM kv_conflict INDEXED BY kv_conflict_item";
@@ -177,7 +178,13 @@ impl SqliteStore {
             first: None,
         };
         let result = read(connection, &mut records).map_err(|cause| StoreError::sqlite(&self.file, cause));
-        let (sound, damaged) = (records.sound, records.damaged);
+        let (mut sound, mut damaged) = (records.sound, records.damaged);
+        if let Some(roster) = &self.roster {
+            damaged += members::leave_out_unsigned(roster, &mut sound);
+        } else {
+            // Another program may have put anything there.
+            sound.iter_mut().for_each(|record| record.signature = None);
+        }
         self.damaged_seen = self.damaged_seen.saturating_add(damaged);
         if let Some((key, why)) = records.first
             && let Some(count) = self.damage_log.count(damaged, Instant::now())

@@ -127,6 +127,7 @@ pub(super) fn deleted(text: &str, nanos: i64) -> Record {
         timestamp: at(nanos),
         author: id(1),
         seen: Seen::everything_before(at(nanos)),
+        signature: None,
     }
 }
 

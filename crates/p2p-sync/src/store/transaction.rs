@@ -86,7 +86,11 @@ impl Transaction<'_> {
     /// # Errors
     /// When the store cannot be read, or a row of the key is damaged; the transaction is as good as before then.
     pub fn versions(&mut self, key: &Key) -> Result<Versions, StoreError> {
-        let winner = self.get(key)?;
+        let mut winner = self.get(key)?;
+        if self.store.roster.is_some() && winner.as_ref().is_some_and(|winner| winner.signature.is_none()) {
+            self.settle_foreign(key)?;
+            winner = self.get(key)?;
+        }
         let conflicts = self.conflicts_of(key)?;
         let is_orphaned = winner.is_none() && !conflicts.is_empty();
         if is_orphaned {
@@ -101,7 +105,8 @@ impl Transaction<'_> {
     /// the next numbers of the change sequence; so does a value that is a conflict now.
     ///
     /// # Errors
-    /// When it cannot be written; the transaction must not be committed then.
+    /// When it cannot be written, or in a private network is not [verified](p2p_sync_core::Signature::holds_for); the transaction must
+    /// not be committed then.
     pub fn replace(&mut self, before: &Versions, after: &Versions) -> Result<(), StoreError> {
         self.replace_rows(before.winner(), before.conflicts(), after)
     }
@@ -115,19 +120,7 @@ impl Transaction<'_> {
         if let Some(new) = after.winner().filter(|new| winner != Some(*new)) {
             self.put(new)?;
         }
-        let copied = copied(conflicts);
-        for old in conflicts {
-            if copied.contains(&old) || !after.conflicts().contains(old) {
-                let (item, rows) = self.write(|connection| conflicts::remove(connection, old))?;
-                (0..rows).for_each(|_| self.store.tracker.note_removed(item));
-            }
-        }
-        for new in after.conflicts() {
-            if copied.contains(&new) || !conflicts.contains(new) {
-                self.add_conflict(new)?;
-            }
-        }
-        Ok(())
+        self.replace_conflicts(conflicts, after.conflicts())
     }
 
     fn conflicts_of(&mut self, key: &Key) -> Result<Vec<Record>, StoreError> {
@@ -142,8 +135,9 @@ impl Transaction<'_> {
         store.noted(found)
     }
 
-    fn add_conflict(&mut self, record: &Record) -> Result<(), StoreError> {
+    pub(super) fn add_conflict(&mut self, record: &Record) -> Result<(), StoreError> {
         let store = &mut *self.store;
+        store.check_signed(record)?;
         open(store)?;
         let Some(connection) = &store.connection else {
             return store.connection().map(drop);
@@ -175,6 +169,7 @@ impl Transaction<'_> {
     /// When it cannot be written; the transaction must not be committed then.
     pub fn put(&mut self, record: &Record) -> Result<(), StoreError> {
         let store = &mut *self.store;
+        store.check_signed(record)?;
         open(store)?;
         let Some(connection) = &store.connection else {
             return store.connection().map(drop);
@@ -205,6 +200,7 @@ impl Transaction<'_> {
             return Ok(false);
         }
         let store = &mut *self.store;
+        store.check_signed(record)?;
         open(store)?;
         let Some(connection) = &store.connection else {
             return store.connection().map(|_| false);
@@ -302,19 +298,6 @@ impl core_store::Transaction for Transaction<'_> {
     }
 }
 
-/// Conflicts of which another program has made copies.
-fn copied(conflicts: &[Record]) -> Vec<&Record> {
-    let mut sorted: Vec<&Record> = conflicts.iter().collect();
-    sorted.sort_by(|one, other| one.precedence(other));
-    sorted
-        .windows(2)
-        .filter_map(|pair| match pair {
-            [one, next] if one == next => Some(*one),
-            _ => None,
-        })
-        .collect()
-}
-
 /// After some failures SQLite has rolled back by itself. What would be written then would be committed at once.
 fn open(store: &SqliteStore) -> Result<&Connection, StoreError> {
     let connection = store.connection()?;
@@ -364,12 +347,16 @@ fn commit(store: &mut SqliteStore) -> Result<(), StoreError> {
     store.check_log_head()?;
     store.tracker.committed();
     store.numbers.committed();
+    if let Some(roster) = store.next_roster.take() {
+        store.roster = Some(roster);
+    }
     store.bound_wal();
     Ok(())
 }
 
 fn roll_back(store: &mut SqliteStore) {
     store.held.lose();
+    store.next_roster = None;
     store.tracker.forget_pending();
     store.numbers.rolled_back();
     store.has_conflicts = None;

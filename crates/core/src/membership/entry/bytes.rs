@@ -2,8 +2,9 @@
 
 use super::{Entry, EntryId, InvalidEntry, MemberName, NextSecret, Role, ShortId, Statement};
 use crate::limits::ENTRY_BYTES_MAX;
-use crate::membership::key::{PublicKey, SIGNATURE_BYTES};
+use crate::membership::key::PublicKey;
 use crate::network::NetworkName;
+use crate::signature::SIGNATURE_BYTES;
 use crate::sync::InvalidFrame;
 use crate::sync::codec::{Reader, Writer};
 use crate::time::Timestamp;

@@ -41,7 +41,7 @@ impl Asking {
             return say_waiting(records, shared);
         }
         // What could not be stored now could not be stored next time either.
-        if shared.report.refused > 0 || shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
+        if shared.report.left_some_out() || shared.report.rounds >= SYNC_ROUNDS_MAX as u64 {
             return say_delivered(shared);
         }
         match after {

@@ -10,12 +10,21 @@ pub struct FrameBuffer {
     bytes: Vec<u8>,
     /// How many of them were read already.
     read: usize,
+    signed: bool,
 }
 
 impl FrameBuffer {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty one for the frames of a private network, in which every record carries a signature.
+    pub fn signed() -> Self {
+        Self {
+            signed: true,
+            ..Self::default()
+        }
     }
 
     /// Takes bytes from the stream. Call [`next_frame`](Self::next_frame) until it has nothing more before pushing
@@ -51,7 +60,7 @@ impl FrameBuffer {
                 return Ok(None);
             };
             self.read += available - r.rest().len() + body.len();
-            if let Some(frame) = Frame::read(body)? {
+            if let Some(frame) = Frame::read(body, self.signed)? {
                 return Ok(Some(frame));
             }
         }

@@ -106,11 +106,12 @@ impl Frame {
         }
     }
 
-    /// Reads what stands behind a frame's length. None: it is of a kind that this version does not know.
+    /// Reads what stands behind a frame's length; in a private network, records are `signed`. None: it is of a kind that this
+    /// version does not know.
     ///
     /// # Errors
     /// When it is too short or cannot be.
-    pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, InvalidFrame> {
+    pub(super) fn read(bytes: &[u8], signed: bool) -> Result<Option<Self>, InvalidFrame> {
         let r = &mut Reader::new(bytes);
         Ok(Some(match r.byte()? {
             CHECK => Self::Check(read_state(r)?),
@@ -136,7 +137,7 @@ impl Frame {
             }
             RECORDS => Self::Records {
                 bulk: read_cursor(r)?,
-                records: page::read(r)?,
+                records: page::read(r, signed)?,
             },
             DONE => Self::Done,
             BULK_WANTED => Self::BulkWanted { after: read_cursor(r)? },

@@ -318,6 +318,7 @@ pub(in crate::cli) mod tests {
             timestamp: at(timestamp),
             author: peer_id(),
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

@@ -32,6 +32,7 @@ fn record(content: core::Content) -> core::Record {
         timestamp: "2026-01-04T08:30:18Z".parse::<Timestamp>().unwrap(),
         author: PEER.parse().unwrap(),
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 

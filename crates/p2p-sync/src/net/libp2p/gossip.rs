@@ -206,6 +206,18 @@ impl Gossip {
             }
             Refusal::InvalidKey(why) => tracing::warn!("Invalid key from peer {source}: {why}; message dropped"),
             Refusal::InvalidValue(why) => tracing::warn!("Invalid value from peer {source}: {why}; message dropped"),
+            Refusal::UnknownAuthor => {
+                tracing::warn!("Message from {source}, which is not known as a member of this network; dropped")
+            }
+            Refusal::NotPermitted => {
+                tracing::warn!(
+                    "Message from {}, which may not write in this network; dropped",
+                    called(&self.names, &source)
+                )
+            }
+            Refusal::WrongSignature => {
+                tracing::warn!("Message from peer {source} holds changes that it did not sign; dropped")
+            }
             Refusal::Future { ahead } => tracing::warn!(
                 "Message from peer {} is dated {:.0} s ahead of this machine's clock; dropped. Check the clocks of both \
                  machines",
@@ -248,6 +260,7 @@ mod tests {
             timestamp: Timestamp::from_nanos(number).unwrap(),
             author: NodeId::from_bytes(&[1; 38]).unwrap(),
             seen: Seen::NOTHING,
+            signature: None,
         }
     }
 

@@ -219,6 +219,10 @@ pub struct Refused {
     /// Versions, held or received, that a folded floor alone covers: whoever overwrote them may not have seen them. They are not
     /// fetched again.
     pub folded: u64,
+    /// Their authors may not write in this private network, or are not known as members.
+    pub not_permitted: u64,
+    /// They are not signed by their authors.
+    pub bad_signature: u64,
 }
 
 impl Entry<'_> {
@@ -261,12 +265,16 @@ impl Refused {
             no_room,
             beyond_bound,
             folded,
+            not_permitted,
+            bad_signature,
         } = self;
         let causes = [
             ("damaged here", damaged),
             ("no room", no_room),
             ("too many conflicts of a key", beyond_bound),
             ("overwritten perhaps unseen", folded),
+            ("not permitted", not_permitted),
+            ("bad signature", bad_signature),
         ];
         causes.into_iter().filter(|(_, count)| *count > 0)
     }
@@ -281,5 +289,7 @@ impl Refused {
         self.no_room += more.no_room;
         self.beyond_bound += more.beyond_bound;
         self.folded += more.folded;
+        self.not_permitted += more.not_permitted;
+        self.bad_signature += more.bad_signature;
     }
 }

@@ -1,6 +1,7 @@
 //! Merges received records into the store, even over damaged rows and when there is no space.
 //! [`versions`](p2p_sync_core::versions) decides which are held.
 
+use p2p_sync_core::membership::SignedRecords;
 use p2p_sync_core::replica::Received;
 use p2p_sync_core::sync::cost;
 use p2p_sync_core::versions::{Merge, Versions};
@@ -23,8 +24,10 @@ impl Open<'_> {
         if records.is_empty() {
             return Ok(Merged::default());
         }
-        let room = self.room.ask(&self.store, records, now.uptime);
         let mut merged = Merged::default();
+        let admitted = self.admit(records, &mut merged);
+        let records = admitted.as_deref().unwrap_or(records);
+        let room = self.room.ask(&self.store, records, now.uptime);
         // One that is not new is mostly followed by others: they come again.
         let mut is_new = is_bulk;
         for record in records {
@@ -44,6 +47,22 @@ impl Open<'_> {
         }
         committed.refused.add(merged.refused);
         Ok(merged)
+    }
+
+    /// In a private network, those of the records that count, with their signatures verified: once more, if that was done on the way
+    /// here, which costs a comparison then. None in an open one.
+    fn admit(&self, records: &[Record], merged: &mut Merged) -> Option<Vec<Record>> {
+        let roster = self.store.roster()?;
+        let mut records = records.to_vec();
+        if let Err(wrong) = SignedRecords::of(roster.network()).verify_all(&mut records) {
+            merged.refused.bad_signature += wrong.places.len() as u64;
+            for place in wrong.places.into_iter().rev() {
+                records.remove(place);
+            }
+        }
+        let uncounted = roster.leave_out(&mut records);
+        merged.refused.not_permitted += uncounted.total();
+        Some(records)
     }
 
     /// Merges one record. None when it is to be held, and there is no room for it.

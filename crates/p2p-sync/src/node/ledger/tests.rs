@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::system;
 
+mod members;
 mod room;
 
 pub(super) fn open(directory: &TempDir) -> Ledger {
@@ -38,6 +39,7 @@ fn theirs(text: &str) -> Record {
         timestamp: system::now(),
         author: NodeId::from_bytes(&[7]).unwrap(),
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 
@@ -264,6 +266,7 @@ pub(super) fn named(key: &str, content: Content, author: u8) -> Record {
         timestamp: system::now(),
         author: NodeId::from_bytes(&[author]).unwrap(),
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::BorrowMut;
 use std::sync::OnceLock;
 
 use p2p_sync_core::item::{Item, KeyHash};
+use p2p_sync_core::membership::Roster;
 use p2p_sync_core::sequence::Cursor;
 use p2p_sync_core::summary::Summary;
 use p2p_sync_core::sync::{Applied, Page, PageLimit, StoreId, SyncStore};
@@ -46,6 +47,10 @@ impl<L: BorrowMut<Ledger>> SyncStore for PeerView<L> {
         static NOTHING: OnceLock<Summary> = OnceLock::new();
         let summary = self.ledger.borrow().store.summary();
         summary.unwrap_or_else(|| NOTHING.get_or_init(Summary::new))
+    }
+
+    fn roster(&self) -> Option<&Roster> {
+        self.ledger.borrow().store.roster().map(|roster| &**roster)
     }
 
     fn is_full(&mut self) -> bool {

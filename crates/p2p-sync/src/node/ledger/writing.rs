@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use p2p_sync_core::limits::FUTURE_MAX;
+use p2p_sync_core::membership::Standing;
 use p2p_sync_core::replica::{WriteError, Written};
 use p2p_sync_core::store::Store;
 use p2p_sync_core::{Content, Key, NodeId, Record, Timestamp, Value, Via};
@@ -26,6 +27,7 @@ impl Open<'_> {
         (Terms { dating, condition }, now): (Terms, Now),
         committed: &mut Committed,
     ) -> Result<Option<Record>, NodeError> {
+        self.check_permitted()?;
         self.check(key, condition)?;
         if self.store.lacks_reserve() {
             self.store.keep_reserve();
@@ -113,6 +115,14 @@ impl Open<'_> {
         })
     }
 
+    /// Whether this device may write in its private network; in an open one everybody may.
+    fn check_permitted(&self) -> Result<(), NodeError> {
+        match self.store.roster().map(|roster| roster.author(&self.replica.id())) {
+            None | Some(Standing::Counts) => Ok(()),
+            Some(Standing::MayNotWrite | Standing::Unknown) => Err(NodeError::NotPermitted),
+        }
+    }
+
     /// Whether what is held of a key is as a write has it for a condition.
     fn check(&mut self, key: &Key, condition: Condition) -> Result<(), NodeError> {
         if condition == Condition::None {
@@ -141,6 +151,7 @@ impl Open<'_> {
         now: Now,
         committed: &mut Committed,
     ) -> Result<Option<Record>, NodeError> {
+        self.check_permitted()?;
         let redated = self.over_damage(|open| {
             let redated = open.replica.redate(&mut open.store, key.clone(), now.time);
             redated.map_err(failed)
@@ -184,6 +195,7 @@ impl Open<'_> {
         when: (Dating, Now),
         committed: &mut Committed,
     ) -> Result<Option<Record>, NodeError> {
+        self.check_permitted()?;
         let held = self.over_damage(|open| Ok(open.store.versions(key)?))?;
         if held.shown().next().is_none() {
             return Ok(None);

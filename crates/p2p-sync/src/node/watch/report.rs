@@ -49,6 +49,7 @@ mod tests {
                 timestamp: "2026-01-04T08:30:18Z".parse().unwrap(),
                 author: author.parse().unwrap(),
                 seen: Seen::NOTHING,
+                signature: None,
             },
             cursor: cursor.map(|cursor| cursor.parse().unwrap()),
             is_local,

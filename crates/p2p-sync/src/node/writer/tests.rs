@@ -50,6 +50,7 @@ fn theirs(key: &str, content: Content) -> Record {
         timestamp: system::now(),
         author: peer(),
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 

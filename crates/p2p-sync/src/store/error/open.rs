@@ -41,6 +41,13 @@ pub enum OpenError {
         /// The name that was asked for.
         asked: String,
     },
+    /// The store is that of a private network, whose nodes this release cannot run. It was not changed.
+    #[error("{} is the store of a private network, which this p2p-sync cannot join, and was left untouched: update p2p-sync, or \
+         choose another data directory", file.display())]
+    Private {
+        /// The store file.
+        file: PathBuf,
+    },
     /// The SQLite library has a bug that can damage a store. No file was touched.
     #[error(
         "SQLite {found} can corrupt a store that is read while it is written (fixed in 3.51.3). No file was touched: \
@@ -130,7 +137,7 @@ impl OpenError {
         match self {
             Self::InUse { .. } => StoreErrorKind::InUse,
             Self::Newer { .. } => StoreErrorKind::Newer,
-            Self::OtherNetwork { .. } => StoreErrorKind::OtherNetwork,
+            Self::OtherNetwork { .. } | Self::Private { .. } => StoreErrorKind::OtherNetwork,
             Self::LogOfAnother { .. } => StoreErrorKind::Damaged,
             Self::SqliteTooOld { .. }
             | Self::Unsupported { .. }

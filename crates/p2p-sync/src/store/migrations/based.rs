@@ -117,6 +117,7 @@ fn version(row: &Row<'_>, authors: &mut Authors, key: Key, timestamp: Timestamp)
         timestamp,
         author,
         seen: seen(row.get_ref(3).ok()?, timestamp, &author).ok()?,
+        signature: None,
     })
 }
 

@@ -1,10 +1,8 @@
 //! The step from bases to what authors had seen: every record gets the column `seen` and another digest, and conflicts become
 //! versions like any other, in the table `kv_conflict`.
 
-use std::path::Path;
-
-use p2p_sync_core::Key;
 use p2p_sync_core::versions::{Merge, Versions};
+use p2p_sync_core::{Key, Record};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
@@ -12,8 +10,6 @@ use super::based;
 use super::{Migration, Observer};
 use crate::store::authors::Authors;
 use crate::store::columns::columns;
-use crate::store::conflicts;
-use crate::store::error::StoreError;
 use crate::store::others::{WATCH, WATCH_CONFLICTS};
 use crate::store::rows;
 use crate::store::seen;
@@ -49,6 +45,12 @@ const TABLES: &str = "
 ";
 const LOSERS: &str =
     "SELECT key, loser_timestamp, loser_author, loser_base, loser_value, loser_digest FROM conflict ORDER BY number";
+/// As the tables are at this step. The tenth parameter, a signature, is of a later one.
+const ADD: &str = "INSERT INTO kv_conflict (sequence, key, value, timestamp, author, deleted_at, seen, key_hash, digest) \
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE ?10 IS NULL";
+const WINNER: &str = "SELECT value, timestamp, author, deleted_at, seen, digest FROM kv_store WHERE key = ?1";
+const CONFLICTS: &str = "SELECT value, timestamp, author, deleted_at, seen, digest FROM kv_conflict \
+    WHERE key = ?1 AND digest IS NOT NULL";
 const LAST: &str = "SELECT MAX(number, (SELECT COALESCE(MAX(sequence), 0) FROM kv_store)) FROM change_sequence";
 const KEEP_LAST: &str = "UPDATE change_sequence SET number = ?1";
 /// The summary is made anew from the records.
@@ -121,7 +123,7 @@ fn convert_conflicts(connection: &Connection) -> rusqlite::Result<()> {
         };
         if held.all().len() < p2p_sync_core::limits::VERSIONS_MAX && held.merge(&loser).merge == Merge::Conflicts {
             number += 1;
-            conflicts::add(connection, &mut authors, number, &loser)?;
+            rows::write(connection, ADD, &mut authors, number, &loser)?;
         }
     }
     connection.execute(KEEP_LAST, [number]).map(drop)
@@ -129,27 +131,38 @@ fn convert_conflicts(connection: &Connection) -> rusqlite::Result<()> {
 
 /// None where nothing is held of a key, or not in a good state.
 fn held(connection: &Connection, authors: &mut Authors, key: &Key) -> rusqlite::Result<Option<Versions>> {
-    // Errors that name the file are not told to anybody here.
-    let file = Path::new("");
-    let winner = readable(rows::get(connection, authors, file, key))?.flatten();
-    let conflicts = readable(conflicts::of_key(connection, authors, file, key))?;
+    let winner = sound(connection, WINNER, authors, key)?;
+    let conflicts = sound(connection, CONFLICTS, authors, key)?;
+    let winner = winner.and_then(|mut winners| winners.pop());
     Ok(winner
         .zip(conflicts)
-        .map(|(winner, conflicts)| conflicts::stored(Some(winner), conflicts)))
+        .map(|(winner, conflicts)| Versions::from_stored(conflicts, winner)))
 }
 
-fn readable<T>(read: Result<T, StoreError>) -> rusqlite::Result<Option<T>> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(StoreError::Sqlite { cause, .. }) => Err(cause.0),
-        Err(_) => Ok(None),
+/// The records in the rows of a key; none if one of them is in no good state.
+fn sound(
+    connection: &Connection,
+    sql: &str,
+    authors: &mut Authors,
+    key: &Key,
+) -> rusqlite::Result<Option<Vec<Record>>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([key.as_str()])?;
+    let mut sound = Vec::new();
+    while let Some(row) = rows.next()? {
+        let digest = row.get_ref(5)?;
+        match rows::proved(rows::record(row, authors, key.clone()), digest) {
+            Ok(record) => sound.push(record),
+            Err(_) => return Ok(None),
+        }
     }
+    Ok(Some(sound))
 }
 
 #[cfg(test)]
 mod tests {
+    use p2p_sync_core::Seen;
     use p2p_sync_core::store::Store;
-    use p2p_sync_core::{Record, Seen};
 
     use super::*;
     use crate::store::Depth;

@@ -8,6 +8,7 @@ use super::rows::{RowState, examine};
 use crate::store::authors::Authors;
 use crate::store::deferred;
 use crate::store::error::StoreError;
+use crate::store::members;
 use crate::store::reader::Readers;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sync;
@@ -18,9 +19,9 @@ use crate::store::transaction::Transaction;
 const BYTES_MAX: usize = 1 << 20;
 
 /// Each table is in this order, so they are merged as they are read.
-const ROWS: &str = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 0 FROM kv_store NOT INDEXED \
+const ROWS: &str = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 0, signature FROM kv_store NOT INDEXED \
     WHERE sequence > ?1 AND sequence <= ?2 \
-    UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 1 FROM kv_conflict NOT INDEXED \
+    UNION ALL SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, 1, signature FROM kv_conflict NOT INDEXED \
     WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3";
 const HIGHEST: &str = "SELECT MAX((SELECT COALESCE(MAX(sequence), 0) FROM kv_store), \
     (SELECT COALESCE(MAX(sequence), 0) FROM kv_conflict))";
@@ -88,6 +89,7 @@ fn patrol(
     let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![round.after, until, rows_max])?;
     let (mut patrolled, mut bytes) = (Patrolled::default(), 0);
+    let rule = members::rule(connection)?;
     while bytes < BYTES_MAX
         && let Some(row) = rows.next()?
     {
@@ -102,8 +104,8 @@ fn patrol(
         if let ValueRef::Text(value) | ValueRef::Blob(value) = row.get_ref(0)? {
             bytes += value.len();
         }
-        match examine(row, authors)?.state {
-            RowState::Damaged(_) => patrolled.damaged.push(id),
+        match examine(row, authors, rule)?.state {
+            RowState::Damaged(_) | RowState::Unsigned { .. } => patrolled.damaged.push(id),
             RowState::Sound => {
                 if let Some(index) = missing_from(connection, row, id)? {
                     return Ok(Err(index));

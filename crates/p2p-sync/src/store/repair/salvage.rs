@@ -16,15 +16,20 @@ use crate::store::directory::size_of;
 use crate::store::error::StoreError;
 use crate::store::migrations::{self, Found, based};
 use crate::store::opening;
-use crate::store::peer_names::{self, NamesHeard};
-use crate::store::peers::{self, REMEMBERED_PEERS_MAX};
 use crate::store::rows;
 use crate::store::sqlite::SqliteStore;
 use crate::store::table::{Table, for_either_table};
 use crate::store::transaction::Transaction;
 
-for_either_table!(fn records_sql = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence FROM " TABLE
+mod rest;
+
+for_either_table!(fn records_sql = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence, signature FROM " TABLE
     " NOT INDEXED WHERE sequence >= ?1 ORDER BY sequence");
+for_either_table!(
+    /// As the seventh version wrote them.
+    fn unsigned_sql = "SELECT value, timestamp, author, deleted_at, seen, key, digest, sequence FROM " TABLE
+    " NOT INDEXED WHERE sequence >= ?1 ORDER BY sequence"
+);
 /// As the second version wrote them, up to the sixth.
 const RECORDS_BASED: &str = "SELECT value, timestamp, author, deleted_at, base, key, digest, rowid FROM kv_store NOT INDEXED \
     WHERE rowid >= ?1 ORDER BY rowid";
@@ -34,10 +39,10 @@ const RECORDS_FIRST: &str = "SELECT value, timestamp, author, deleted_at, base, 
 /// Versions that lost, as the second version kept them, up to the sixth.
 const LOSERS: &str = "SELECT key, loser_timestamp, loser_author, loser_base, loser_value, loser_digest, number FROM conflict \
     WHERE number >= ?1 ORDER BY number";
-/// The first version of the file with the names of nodes.
-const NAMED_SINCE: i64 = 6;
 /// The first version of the file whose records say what their authors had seen.
 const SEEN_SINCE: i64 = 7;
+/// The first version of the file with signatures beside the records, and with members.
+const SIGNED_SINCE: i64 = 8;
 /// Records written in one transaction.
 const RECORDS_PER_TRANSACTION: u64 = 1_000;
 
@@ -110,9 +115,17 @@ fn examined(file: &Path, connection: Connection, network: Option<&NetworkName>) 
 impl Damaged {
     fn records(&self) -> &'static str {
         match self.version {
-            SEEN_SINCE.. => records_sql(Table::Values),
+            SEEN_SINCE.. => self.versions(Table::Values),
             2.. => RECORDS_BASED,
             _ => RECORDS_FIRST,
+        }
+    }
+
+    fn versions(&self, table: Table) -> &'static str {
+        if self.version >= SIGNED_SINCE {
+            records_sql(table)
+        } else {
+            unsigned_sql(table)
         }
     }
 
@@ -171,7 +184,7 @@ pub(super) fn copy(old: Damaged, file: &Path, fresh: &Path, network: &NetworkNam
         });
     }
     let mut transaction = store.begin()?;
-    let copied = copy_the_rest(&old, &mut transaction);
+    let copied = rest::copy(&old, &mut transaction);
     match copied.and_then(|()| transaction.commit()) {
         // Those that the new file will not take are not worth a failure.
         Err(StoreError::Sqlite { cause, .. })
@@ -200,7 +213,7 @@ fn copy_records(old: &Damaged, store: &mut SqliteStore) -> Result<Tally, StoreEr
     copy.tally.gaps = gaps;
     // What of the conflicts is lost is held by other nodes too, and is told apart from lost records.
     let conflicts = match old.version {
-        SEEN_SINCE.. => each_row(old, records_sql(Table::Conflicts), 7, |row| {
+        SEEN_SINCE.. => each_row(old, old.versions(Table::Conflicts), 7, |row| {
             let record = old.record(row, &mut copy.authors);
             copy.take_conflict(record)
         })?,
@@ -263,25 +276,6 @@ impl Copy<'_> {
         }
         Ok(())
     }
-}
-
-/// Positions are not copied: behind them is what was lost.
-fn copy_the_rest(old: &Damaged, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
-    let known = peers::recall(&old.connection, REMEMBERED_PEERS_MAX * peers::PEER_ADDRESSES_MAX);
-    transaction.remember_peers(&old.undamaged(known)?.unwrap_or_default())?;
-    if old.version >= NAMED_SINCE {
-        copy_names(old, transaction)?;
-    }
-    Ok(())
-}
-
-fn copy_names(old: &Damaged, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
-    let names = old.undamaged(peer_names::recall(&old.connection))?.unwrap_or_default();
-    for known in names {
-        let heard = NamesHeard::from([(known.id, Some(known.name))]);
-        transaction.remember_names(&heard, known.last_heard)?;
-    }
-    Ok(())
 }
 
 /// How reading came to an end.

@@ -14,9 +14,10 @@ use p2p_sync_core::summary::Summary;
 use rusqlite::{Connection, Row};
 
 use super::completing::{self, INCOMPLETE_ROWS_MAX};
-use super::rows::{RowState, examine, log_unnamed};
+use super::rows::{Examined, RowState, examine, log_unnamed};
 use crate::store::authors::Authors;
 use crate::store::error::StoreError;
+use crate::store::members;
 use crate::store::opening;
 use crate::store::sqlite::SqliteStore;
 use crate::store::table::{RowId, Table, for_either_table};
@@ -32,7 +33,7 @@ const STEPS_PER_QUESTION: i32 = 100;
 
 const PIN: &str = "SELECT EXISTS (SELECT 1 FROM kv_store)";
 for_either_table!(fn items_sql = "SELECT key_hash, timestamp, digest, sequence FROM " TABLE " INDEXED BY " TABLE "_item");
-for_either_table!(pub(super) fn records_sql = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence FROM "
+for_either_table!(pub(super) fn records_sql = "SELECT value, timestamp, author, deleted_at, seen, key, key_hash, digest, sequence, signature FROM "
     TABLE " NOT INDEXED ORDER BY sequence");
 const CHECK: &str = "PRAGMA integrity_check(1)";
 
@@ -215,10 +216,10 @@ impl Scan {
                 .into_iter()
                 .try_for_each(|table| self.each_row(connection, items_sql(table), |row| scanned.take_item(row, table))),
             Depth::Records => {
-                let mut authors = Authors::default();
+                let (mut authors, rule) = (Authors::default(), members::rule(connection)?);
                 for table in Table::BOTH {
                     self.each_row(connection, records_sql(table), |row| {
-                        scanned.take_record(row, table, &mut authors)
+                        scanned.take_record(row, table, examine(row, &mut authors, rule)?)
                     })?;
                 }
                 if self.hold.is_stopped() {
@@ -262,9 +263,8 @@ impl Scanned {
         Ok(())
     }
 
-    fn take_record(&mut self, row: &Row<'_>, table: Table, authors: &mut Authors) -> rusqlite::Result<()> {
+    fn take_record(&mut self, row: &Row<'_>, table: Table, examined: Examined) -> rusqlite::Result<()> {
         self.records += 1;
-        let examined = examine(row, authors)?;
         // The summary counts what the columns say, right or wrong, until they are changed.
         if let Some(item) = examined.stored {
             self.summary.inserted(&item);
@@ -275,7 +275,7 @@ impl Scanned {
         };
         match examined.state {
             RowState::Sound => {}
-            RowState::Damaged(_) => self.damaged.push(id),
+            RowState::Damaged(_) | RowState::Unsigned { .. } => self.damaged.push(id),
             RowState::Unindexed { .. } | RowState::Unreadable(_) => self.unindexed.push(id),
         }
         Ok(())

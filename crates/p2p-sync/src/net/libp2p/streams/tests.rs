@@ -105,6 +105,7 @@ fn record(number: i64, bytes: usize) -> Record {
         timestamp: Timestamp::from_nanos(number + 1).unwrap(),
         author: NodeId::from_bytes(&[1; 38]).unwrap(),
         seen: Seen::NOTHING,
+        signature: None,
     }
 }
 

@@ -70,8 +70,10 @@ impl Task {
                 );
                 match judged {
                     Some((via, Verdict::Accept(records))) => self.hand_over(via, records, message.data.len(), now),
-                    // There may be something new in it, but it was one too many.
-                    Some((via, Verdict::Ignore(Refusal::RateLimited { .. }))) => self.missed_on(via, now),
+                    // There may be something new in it, but it was one too many, or nobody here has heard of its author yet.
+                    Some((via, Verdict::Ignore(Refusal::RateLimited { .. } | Refusal::UnknownAuthor))) => {
+                        self.missed_on(via, now);
+                    }
                     _ => {}
                 }
             }
